@@ -1,0 +1,133 @@
+import Glibc
+package import Postgres
+package import SessionCleanup
+
+/// The place that the database URL comes from, chosen once at start.
+package enum DatabaseURLSource: Hashable, Sendable {
+    /// Read again before each connection.
+    case file(path: String)
+    case environment(variable: String, value: String)
+
+    /// The first place that holds something; an empty variable or file counts as none.
+    ///
+    /// - Parameters:
+    ///   - option: the path given with `--database-url-file`.
+    ///   - environment: the process's variables.
+    /// - Throws: `DatabaseURLSourceError` when no place holds anything, or a file cannot be read.
+    package static func find(
+        option: String?, environment: [String: String]
+    ) throws(DatabaseURLSourceError) -> DatabaseURLSource {
+        if let option, !option.isEmpty, try !readFile(option).isEmpty { return .file(path: option) }
+        if let directory = environment["CREDENTIALS_DIRECTORY"], !directory.isEmpty {
+            let path = directory + "/database-url"
+            do {
+                if try !readFile(path).isEmpty { return .file(path: path) }
+            } catch .unreadable(_, ENOENT) {
+                // A unit may have other credentials than ours.
+            }
+        }
+        if let value = environment["NEON_DATABASE_URL"], !value.isEmpty {
+            return .environment(variable: "NEON_DATABASE_URL", value: value)
+        }
+        let general = environment["DATABASE_URL"] ?? ""
+        if !general.isEmpty, environment["MCP_TS_STORAGE_TYPE"]?.lowercased() == "neon" {
+            return .environment(variable: "DATABASE_URL", value: general)
+        }
+        throw .nowhere(isGeneralURLPresent: !general.isEmpty)
+    }
+
+    /// The URL as it is now.
+    /// - Throws: `databaseURL`, which names the place and repeats nothing of what it holds.
+    package func read() throws(RunFailure) -> DatabaseURL {
+        let text: String
+        switch self {
+        case .file(let path):
+            do {
+                text = try Self.readFile(path)
+            } catch {
+                throw .databaseURL("\(error)")
+            }
+            guard !text.isEmpty else { throw .databaseURL("the file \(path) with the database URL is empty") }
+        case .environment(_, let value):
+            text = Self.trimmed(value)
+        }
+        do {
+            return try DatabaseURL(text)
+        } catch {
+            throw .databaseURL("the database URL in \(self) is malformed: \(error)")
+        }
+    }
+
+    /// The file's text without white space around it; editors and `echo` end a file with a line break.
+    private static func readFile(_ path: String) throws(DatabaseURLSourceError) -> String {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw .unreadable(path: path, errno) }
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: sizeLimit + 1)
+        var length = 0
+        while length < bytes.count {
+            let count = bytes.withUnsafeMutableBytes { Glibc.read(descriptor, $0.baseAddress! + length, $0.count - length) }
+            if count < 0 {
+                if errno == EINTR { continue }
+                throw .unreadable(path: path, errno)
+            }
+            if count == 0 { break }
+            length += count
+        }
+        guard length <= sizeLimit else { throw .tooLarge(path: path) }
+        return trimmed(String(decoding: bytes[..<length], as: UTF8.self))
+    }
+
+    /// Far above any connection URL; a larger file is another file.
+    private static let sizeLimit = 16_384
+
+    private static func trimmed(_ text: String) -> String {
+        var text = text[...]
+        while text.first?.isWhitespace == true { text.removeFirst() }
+        while text.last?.isWhitespace == true { text.removeLast() }
+        return String(text)
+    }
+}
+
+extension DatabaseURLSource: CustomStringConvertible {
+    /// The place, never what it holds.
+    package var description: String {
+        switch self {
+        case .file(let path): "the file \(path)"
+        case .environment(let variable, _): "the environment variable \(variable)"
+        }
+    }
+}
+
+extension DatabaseURLSource: CustomReflectable {
+    /// Nothing that `dump` could print.
+    package var customMirror: Mirror { Mirror(self, children: [:]) }
+}
+
+/// Why there is no database URL.
+package enum DatabaseURLSourceError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// With an `errno`.
+    case unreadable(path: String, Int32)
+    case tooLarge(path: String)
+    case nowhere(isGeneralURLPresent: Bool)
+
+    package var description: String {
+        switch self {
+        case .unreadable(let path, let code):
+            return "the file \(path) with the database URL cannot be read: \(String(cString: strerror(code)))"
+        case .tooLarge(let path):
+            return "the file \(path) is too large to hold a database URL"
+        case .nowhere(let isGeneralURLPresent):
+            let why =
+                isGeneralURLPresent
+                ? "DATABASE_URL is set, but counts only together with MCP_TS_STORAGE_TYPE=neon: a generic variable "
+                    + "may well name another application's database."
+                : "None of them is set."
+            return """
+                no database URL. It comes from the first of: --database-url-file PATH; the systemd credential \
+                $CREDENTIALS_DIRECTORY/database-url; NEON_DATABASE_URL; DATABASE_URL when MCP_TS_STORAGE_TYPE=neon. \
+                \(why)
+                """
+        }
+    }
+}

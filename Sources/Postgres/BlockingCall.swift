@@ -1,0 +1,81 @@
+import Dispatch
+import Synchronization
+
+/// Runs C calls that block for as long as they like on threads of their own, and waits for them only so long.
+///
+/// Used for the two calls of the platform that have no non-blocking form: `getaddrinfo(3)` and libpq 15's `PQcancel`.
+enum BlockingCall {
+    /// Not the cooperative pool: Dispatch makes another thread when one of these blocks.
+    private static let queue = DispatchQueue(label: "mcp-cleanupd.postgres.blocking", attributes: .concurrent)
+
+    /// What `body` returned, or `nil` when it had not returned after `limit` or when the task was canceled first.
+    ///
+    /// The call is not interrupted: it goes on in its thread, nobody waits for it, and its result is dropped. It ends
+    /// by the resolver's or the kernel's own timeouts.
+    static func run<Value: Sendable>(
+        limit: Duration, _ body: @escaping @Sendable () -> Value
+    ) async -> Value? {
+        let answer = FirstAnswer<Value?>()
+        let timer = DispatchSource.makeTimerSource(queue: queue)
+        timer.setEventHandler { answer.give(nil) }
+        timer.schedule(deadline: .now() + limit.dispatchInterval)
+        timer.activate()
+        defer { timer.cancel() }
+        queue.async { answer.give(body()) }
+        return await withTaskCancellationHandler {
+            await answer.value
+        } onCancel: {
+            answer.give(nil)
+        }
+    }
+}
+
+/// A value that several threads may give and one task waits for; the first one counts.
+final class FirstAnswer<Value: Sendable>: Sendable {
+    private enum State {
+        case open
+        case awaited(CheckedContinuation<Value, Never>)
+        case given(Value)
+    }
+
+    private let state = Mutex(State.open)
+
+    func give(_ value: Value) {
+        let waiting: CheckedContinuation<Value, Never>? = state.withLock { state in
+            switch state {
+            case .open:
+                state = .given(value)
+                return nil
+            case .awaited(let continuation):
+                state = .given(value)
+                return continuation
+            case .given:
+                return nil
+            }
+        }
+        waiting?.resume(returning: value)
+    }
+
+    /// The first value given. For one task only.
+    var value: Value {
+        get async {
+            await withCheckedContinuation { continuation in
+                let given: Value? = state.withLock { state in
+                    if case .given(let value) = state { return value }
+                    state = .awaited(continuation)
+                    return nil
+                }
+                if let given { continuation.resume(returning: given) }
+            }
+        }
+    }
+}
+
+extension Duration {
+    /// Rounded up to a whole nanosecond, so that a timer is never early; not above 100 years, nor below 0.
+    var dispatchInterval: DispatchTimeInterval {
+        let limit = Duration.seconds(100 * 366 * 86_400)
+        let (seconds, attoseconds) = min(max(self, .zero), limit).components
+        return .nanoseconds(Int(seconds) * 1_000_000_000 + Int((attoseconds + 999_999_999) / 1_000_000_000))
+    }
+}

@@ -1,0 +1,304 @@
+import CLibpq
+import Dispatch
+import Glibc
+
+/// One connection to a PostgreSQL server: libpq without its blocking calls.
+///
+/// Everything here runs on a queue of its own, never on the cooperative pool, and every wait has a deadline. After an
+/// error that leaves the protocol in doubt (`connectionLost`, `timedOut`, `canceled`, `unexpectedAnswer`) the
+/// connection is closed, and each later call throws `connectionLost`. One statement at a time: a call made while
+/// another is under way is a programming error and traps.
+package actor Connection {
+    private let executor: QueueExecutor
+    package nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+
+    /// `nil` once closed.
+    private var handle: OpaquePointer?
+    private var isBusy = false
+    private let notices: NoticeReceiver
+
+    /// How long to wait for the server to confirm that it canceled a statement, and for the request to get there:
+    /// a round trip and a process start on a loaded server, and short against any deadline worth setting.
+    static let cancelLimit = Duration.seconds(1)
+
+    private init(onNotice: @escaping @Sendable (ServerMessage) -> Void) {
+        executor = QueueExecutor(label: "mcp-cleanupd.postgres.connection")
+        notices = NoticeReceiver(onNotice)
+    }
+
+    isolated deinit {
+        close()
+    }
+
+    // MARK: Connecting
+
+    /// Connects to the first of the URL's hosts that takes us.
+    ///
+    /// Each address gets its share of the time, so that one that swallows packets does not use up the others'. An
+    /// answer by a server, except that it is starting, stopping or full, ends the search.
+    /// - Parameters:
+    ///   - deadline: when to give up, name resolution and TLS included.
+    ///   - onNotice: called for each notice or warning of the server, on the connection's queue; must not block.
+    /// - Throws: `invalidParameters`, `unreachable`, `server`, `canceled`.
+    package static func open(
+        _ url: DatabaseURL, deadline: ContinuousClock.Instant,
+        environment: [String: String], onNotice: @escaping @Sendable (ServerMessage) -> Void
+    ) async throws(PostgresError) -> Connection {
+        let security = try TransportSecurity(url: url, environment: environment) { access($0, R_OK) == 0 }
+        let candidates = try await url.candidates(environment: environment, deadline: deadline)
+        var failures: [PostgresError] = []
+        for (index, candidate) in candidates.enumerated() {
+            let left = ContinuousClock.now.duration(to: deadline)
+            let share = ContinuousClock.now + left / (candidates.count - index)
+            let connection = Connection(onNotice: onNotice)
+            do {
+                try await connection.establish(
+                    ConnectionParameters(url: url, security: security, candidate: candidate, environment: environment),
+                    to: candidate, deadline: share)
+                return connection
+            } catch .unreachable(let cause, let message) {
+                failures.append(.unreachable(cause, message: message))
+            } catch .server(let message, let step) where message.sqlState.isTemporaryRefusal {
+                failures.append(.server(message, during: step))
+            }
+        }
+        throw failures.last ?? .unreachable(.unresolved, message: "the URL names no host")
+    }
+
+    private func establish(
+        _ parameters: ConnectionParameters, to candidate: HostCandidate, deadline: ContinuousClock.Instant
+    ) async throws(PostgresError) {
+        let started = ContinuousClock.now
+        guard let connection = parameters.withCStrings({ PQconnectStartParams($0, $1, 0) }) else {
+            throw .unreachable(.broken, message: "out of memory")
+        }
+        handle = connection
+        if PQstatus(connection) == CONNECTION_BAD && PQsocket(connection) < 0 {
+            let failure = ConnectFailure(message: String(cString: PQerrorMessage(connection)), candidate: candidate)
+            close()
+            throw failure.beforeAnyPacket
+        }
+        PQsetErrorVerbosity(connection, PQERRORS_VERBOSE)
+        notices.register(on: connection)
+        var polled = PGRES_POLLING_WRITING
+        while polled != PGRES_POLLING_OK {
+            if polled == PGRES_POLLING_FAILED {
+                let failure = ConnectFailure(message: String(cString: PQerrorMessage(connection)), candidate: candidate)
+                close()
+                throw failure.error
+            }
+            let outcome = await SocketWait.wait(
+                for: polled == PGRES_POLLING_READING ? .read : .write, of: PQsocket(connection), until: deadline,
+                on: executor.queue)
+            switch outcome {
+            case .ready:
+                polled = PQconnectPoll(connection)
+            case .deadlinePassed:
+                close()
+                let waited = started.duration(to: .now).inSeconds
+                throw .unreachable(.silent, message: "\(candidate.description) did not answer within \(waited)")
+            case .canceled:
+                close()
+                throw .canceled(during: .connecting)
+            }
+        }
+        PQsetErrorVerbosity(connection, PQERRORS_DEFAULT)
+        // 0 is success: libpq manual, "Asynchronous Command Processing".
+        guard PQsetnonblocking(connection, 1) == 0 else {
+            close()
+            throw .unreachable(.broken, message: "the socket cannot be made non-blocking")
+        }
+    }
+
+    /// Ends the connection. An open transaction is rolled back by the server.
+    package func close() {
+        guard let connection = handle else { return }
+        handle = nil
+        PQfinish(connection)
+    }
+
+    // MARK: What is known of the connection
+
+    /// False once it is closed or an error has left it unusable.
+    package var isOpen: Bool { handle != nil }
+
+    // MARK: Statements
+
+    /// Runs one statement with parameters and waits for its rows.
+    ///
+    /// - Parameters:
+    ///   - step: what the caller is doing, for the error.
+    ///   - deadline: when to cancel the statement on the server and throw; the connection is closed then.
+    /// - Throws: every case but `invalidParameters` and `unreachable`. After `server` the connection stays usable, in
+    ///   a failed transaction if one was open.
+    package func query(
+        _ sql: String, _ parameters: [Parameter] = [], during step: PostgresError.Step = .querying,
+        deadline: ContinuousClock.Instant
+    ) async throws(PostgresError) -> QueryResult {
+        let results = try await perform(during: step, deadline: deadline) { connection in
+            Self.send(sql, parameters, over: connection)
+        }
+        guard let last = results.last else { throw .unexpectedAnswer("no result") }
+        return last
+    }
+
+    /// Runs several statements, separated by semicolons, in one round trip; one result each.
+    ///
+    /// The simple query protocol: no parameters, and an error skips the statements after it.
+    /// - Throws: as `query`.
+    package func script(
+        _ sql: String, during step: PostgresError.Step = .querying, deadline: ContinuousClock.Instant
+    ) async throws(PostgresError) -> [QueryResult] {
+        try await perform(during: step, deadline: deadline) { PQsendQuery($0, sql) == 1 }
+    }
+
+    private static func send(_ sql: String, _ parameters: [Parameter], over connection: OpaquePointer) -> Bool {
+        let types = parameters.map { Oid($0.type) }
+        let texts = parameters.map { $0.text.map { strdup($0) } }
+        defer { for text in texts { free(text ?? nil) } }
+        let values = texts.map { $0.map { UnsafePointer<CChar>($0) } ?? nil }
+        return PQsendQueryParams(connection, sql, Int32(parameters.count), types, values, nil, nil, 0) == 1
+    }
+
+    private func perform(
+        during step: PostgresError.Step, deadline: ContinuousClock.Instant, send: (OpaquePointer) -> Bool
+    ) async throws(PostgresError) -> [QueryResult] {
+        precondition(!isBusy, "one statement at a time")
+        guard let connection = handle else { throw .connectionLost(during: step, message: "it is closed") }
+        if Task.isCancelled {
+            close()
+            throw .canceled(during: step)
+        }
+        isBusy = true
+        defer { isBusy = false }
+        let started = ContinuousClock.now
+        do {
+            guard send(connection) else { throw Interruption.lost }
+            try await flush(connection, until: deadline)
+            return try await results(of: connection, during: step, until: deadline)
+        } catch let error as PostgresError {
+            if case .server = error, PQstatus(connection) == CONNECTION_OK { throw error }
+            close()
+            throw error
+        } catch let interruption as Interruption {
+            let message = withoutTrailingLines(String(cString: PQerrorMessage(connection)))
+            if interruption != .lost { await cancelStatement(of: connection) }
+            close()
+            switch interruption {
+            case .lost: throw .connectionLost(during: step, message: message)
+            case .deadlinePassed: throw .timedOut(during: step, limit: started.duration(to: deadline))
+            case .canceled: throw .canceled(during: step)
+            }
+        } catch {
+            preconditionFailure("neither of the two error types thrown above: \(error)")
+        }
+    }
+
+    /// Why a statement's exchange ended early.
+    private enum Interruption: Error {
+        case lost
+        case deadlinePassed
+        case canceled
+    }
+
+    /// Sends what libpq has queued, reading meanwhile: the server may have to be read before it reads on.
+    private func flush(_ connection: OpaquePointer, until deadline: ContinuousClock.Instant) async throws {
+        while true {
+            switch PQflush(connection) {
+            case 0: return
+            case 1:
+                try await wait(for: [.read, .write], of: connection, until: deadline)
+                guard PQconsumeInput(connection) == 1 else { throw Interruption.lost }
+            default: throw Interruption.lost
+            }
+        }
+    }
+
+    /// Collects results until libpq has no more; throws the first error among them, after the last of them.
+    private func results(
+        of connection: OpaquePointer, during step: PostgresError.Step, until deadline: ContinuousClock.Instant
+    ) async throws -> [QueryResult] {
+        var results: [QueryResult] = []
+        var failure: PostgresError?
+        while true {
+            while PQisBusy(connection) == 1 {
+                try await wait(for: .read, of: connection, until: deadline)
+                guard PQconsumeInput(connection) == 1 else { throw Interruption.lost }
+            }
+            guard let raw = PQgetResult(connection) else { break }
+            defer { PQclear(raw) }
+            switch PQresultStatus(raw) {
+            case PGRES_TUPLES_OK, PGRES_COMMAND_OK:
+                results.append(QueryResult(raw))
+            case PGRES_FATAL_ERROR:
+                // libpq makes an error without SQLSTATE itself, when the connection breaks.
+                guard let message = ServerMessage(raw) else { throw Interruption.lost }
+                failure = failure ?? .server(message, during: step)
+            case let status:
+                throw PostgresError.unexpectedAnswer(String(cString: PQresStatus(status)))
+            }
+        }
+        // The connection may have ended after the server's last word: that word is the better explanation.
+        if let failure { throw failure }
+        guard PQstatus(connection) == CONNECTION_OK else { throw Interruption.lost }
+        return results
+    }
+
+    private func wait(
+        for directions: SocketWait.Directions, of connection: OpaquePointer, until deadline: ContinuousClock.Instant
+    ) async throws(Interruption) {
+        switch await SocketWait.wait(
+            for: directions, of: PQsocket(connection), until: deadline, on: executor.queue)
+        {
+        case .ready: return
+        case .deadlinePassed: throw .deadlinePassed
+        case .canceled: throw .canceled
+        }
+    }
+
+    /// Asks the server to cancel the running statement and waits, briefly, for its confirmation, so that when the
+    /// caller hears of the end, the statement has ended on a reachable server too.
+    private func cancelStatement(of connection: OpaquePointer) async {
+        guard let pointer = PQgetCancel(connection) else { return }
+        let request = CancelRequest(pointer)
+        // A task of its own: this one may be canceled already, and its waits would end at once.
+        await Task {
+            if await BlockingCall.run(limit: Self.cancelLimit, { request.send() }) == true {
+                await awaitConfirmation()
+            }
+        }.value
+    }
+
+    private func awaitConfirmation() async {
+        guard let connection = handle else { return }
+        let deadline = ContinuousClock.now + Self.cancelLimit
+        while PQisBusy(connection) == 1 {
+            guard
+                await SocketWait.wait(for: .read, of: PQsocket(connection), until: deadline, on: executor.queue)
+                    == .ready,
+                PQconsumeInput(connection) == 1
+            else { return }
+        }
+    }
+}
+
+/// A request to cancel whatever statement a connection runs; usable from any thread: libpq manual, PQcancel.
+private struct CancelRequest: @unchecked Sendable {
+    // Sendable: PGcancel is a copy of the connection's address and key, and is touched by one thread only.
+    private let pointer: OpaquePointer
+
+    init(_ pointer: OpaquePointer) { self.pointer = pointer }
+
+    /// Connects, asks, waits for the server to hang up, and frees the request. Blocks.
+    func send() -> Bool {
+        defer { PQfreeCancel(pointer) }
+        var message = [CChar](repeating: 0, count: 256)
+        return PQcancel(pointer, &message, Int32(message.count)) == 1
+    }
+}
+
+func withoutTrailingLines(_ message: String) -> String {
+    var text = message[...]
+    while text.last?.isNewline == true { text.removeLast() }
+    return text.isEmpty ? "no reason given" : String(text)
+}

@@ -1,0 +1,23 @@
+import Dispatch
+
+/// Runs an actor's jobs on a serial Dispatch queue of its own.
+///
+/// A connection's jobs call into libpq, which may take a lock or touch a file; they must not hold up Swift's
+/// cooperative pool, which has one thread per core. The standard library has `DispatchSerialQueue` for this on Apple's
+/// systems only.
+final class QueueExecutor: SerialExecutor {
+    let queue: DispatchQueue
+
+    init(label: String) {
+        queue = DispatchQueue(label: label)
+    }
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        queue.async { job.runSynchronously(on: self.asUnownedSerialExecutor()) }
+    }
+
+    func checkIsolated() {
+        dispatchPrecondition(condition: .onQueue(queue))
+    }
+}

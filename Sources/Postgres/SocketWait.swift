@@ -1,0 +1,84 @@
+import Dispatch
+import Synchronization
+
+/// One wait for one socket: until it can be read or written, a deadline passes or the task is canceled.
+///
+/// libpq closes and reopens its socket as it likes, often under the same number, so a Dispatch source must be gone
+/// before libpq is called again. Hence a wait makes its own sources, and ends only when each of them has reported
+/// its cancellation, which Dispatch does after it has forgotten the descriptor.
+final class SocketWait: Sendable {
+    enum Outcome: Sendable {
+        case ready
+        case deadlinePassed
+        case canceled
+    }
+
+    struct Directions: OptionSet {
+        let rawValue: Int
+        static let read = Directions(rawValue: 1)
+        static let write = Directions(rawValue: 2)
+    }
+
+    private struct State: Sendable {
+        /// The first thing that happened; later ones change nothing.
+        var outcome: Outcome?
+        /// Armed sources that have not reported their cancellation yet.
+        var sourcesLeft = 0
+    }
+
+    private let state: Mutex<State>
+    private let sources: [any DispatchSourceProtocol & Sendable]
+    private let ended = FirstAnswer<Outcome>()
+
+    /// - Parameter queue: where the sources' handlers run; they only note what happened.
+    private init(
+        socket: Int32, directions: Directions, deadline: ContinuousClock.Instant, queue: DispatchQueue
+    ) {
+        var sources: [any DispatchSourceProtocol & Sendable] = []
+        if directions.contains(.read) {
+            sources.append(DispatchSource.makeReadSource(fileDescriptor: socket, queue: queue) as! DispatchSource)
+        }
+        if directions.contains(.write) {
+            sources.append(DispatchSource.makeWriteSource(fileDescriptor: socket, queue: queue) as! DispatchSource)
+        }
+        let timer = DispatchSource.makeTimerSource(queue: queue) as! DispatchSource
+        timer.schedule(deadline: .now() + ContinuousClock.now.duration(to: deadline).dispatchInterval)
+        self.sources = sources + [timer]
+        state = Mutex(State(sourcesLeft: sources.count + 1))
+        for source in sources { source.setEventHandler { self.end(.ready) } }
+        timer.setEventHandler { self.end(.deadlinePassed) }
+        for source in self.sources { source.setCancelHandler { self.sourceEnded() } }
+        for source in self.sources { source.activate() }
+    }
+
+    /// Waits until the socket is ready, the deadline has passed or the task is canceled.
+    ///
+    /// Returns when no source holds the socket any more.
+    static func wait(
+        for directions: Directions, of socket: Int32, until deadline: ContinuousClock.Instant, on queue: DispatchQueue
+    ) async -> Outcome {
+        let wait = SocketWait(socket: socket, directions: directions, deadline: deadline, queue: queue)
+        return await withTaskCancellationHandler {
+            await wait.ended.value
+        } onCancel: {
+            wait.end(.canceled)
+        }
+    }
+
+    private func end(_ outcome: Outcome) {
+        let isFirst = state.withLock { state in
+            guard state.outcome == nil else { return false }
+            state.outcome = outcome
+            return true
+        }
+        if isFirst { for source in sources { source.cancel() } }
+    }
+
+    private func sourceEnded() {
+        let outcome: Outcome? = state.withLock { state in
+            state.sourcesLeft -= 1
+            return state.sourcesLeft == 0 ? state.outcome : nil
+        }
+        if let outcome { ended.give(outcome) }
+    }
+}

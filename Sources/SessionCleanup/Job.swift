@@ -1,0 +1,56 @@
+/// A named cleanup: what it removes and how long a run of it may take.
+package struct Job: Hashable, Sendable {
+    /// As in logs, metrics and history.
+    package let name: String
+    /// For `--job` only; `nil` for a job that has none.
+    package let shortName: String?
+    package var isEnabled = true
+    /// How long a run may take, from before its connection is opened.
+    package var deadline: Duration
+    /// The rule for each shape of the sessions table.
+    package var rules: SessionRules
+
+    /// Rules that say the same of both shapes of the sessions table.
+    package struct SessionRules: Hashable, Sendable {
+        package var active: Rule
+        package var status: Rule
+
+        package func rule(for generation: SchemaGeneration) -> Rule {
+            switch generation {
+            case .active: active
+            case .status: status
+            }
+        }
+    }
+
+    /// Abandoned sign-ins: sessions that never became active and have expired.
+    package static let transientSessions = Job(
+        name: "mcp-cleanup-transient-sessions", shortName: "transient", deadline: .seconds(4 * 60),
+        rules: SessionRules(
+            active: Rule(candidates: "active IS NOT TRUE", column: "expires_at"),
+            status: Rule(candidates: "expires_at IS NOT NULL AND status <> 'active'", column: "expires_at")))
+
+    /// Active sessions that nothing has touched for `after`.
+    package static func dormantSessions(after: Duration = .seconds(30 * 86_400)) -> Job {
+        Job(
+            name: "mcp-cleanup-dormant-sessions", shortName: "dormant", deadline: .seconds(3600),
+            rules: SessionRules(
+                active: Rule(candidates: "active = true", column: "updated_at", after: after),
+                status: Rule(candidates: "status = 'active'", column: "updated_at", after: after)))
+    }
+
+    package func isNamed(_ text: String) -> Bool { text == name || text == shortName }
+}
+
+/// What a run keeps to, whatever its job.
+package struct RunLimits: Hashable, Sendable {
+    /// How far the database's clock may be ahead of the host's.
+    package var maxClockSkew: Duration
+    /// Rows that one transaction deletes at most.
+    package var batchRows: Int
+
+    package init(maxClockSkew: Duration, batchRows: Int) {
+        self.maxClockSkew = maxClockSkew
+        self.batchRows = batchRows
+    }
+}

@@ -1,0 +1,51 @@
+/// Which rows of a table are due at a cutoff, and since when each of them is.
+package struct Rule: Hashable, Sendable {
+    /// A condition on the row that time does not change; SQL over its columns.
+    package let candidates: String
+    /// The `timestamptz` column whose age decides.
+    package let column: String
+    /// How far past the time in the column a row becomes due. Always in hours and seconds, never in days, whose
+    /// length would depend on the session's time zone.
+    package let after: Duration
+
+    package init(candidates: String, column: String, after: Duration = .zero) {
+        self.candidates = candidates
+        self.column = column
+        self.after = after
+    }
+
+    /// The condition for a row to be due, over the row's columns, with the cutoff as `$1`. Exactly at the cutoff, a
+    /// row is not due.
+    package var predicate: String {
+        after == .zero
+            ? "\(column) < $1 AND \(candidates)"
+            : "\(candidates) AND \(column) < $1 - \(interval)"
+    }
+
+    /// SQL for the instant up to which the row is kept.
+    package var dueSince: String {
+        after == .zero ? column : "\(column) + \(interval)"
+    }
+
+    private var interval: String {
+        let seconds = after.components.seconds
+        return seconds.isMultiple(of: 3600)
+            ? "interval '\(seconds / 3600) hours'" : "interval '\(seconds) seconds'"
+    }
+}
+
+/// The two shapes that the sessions table has had.
+package enum SchemaGeneration: String, Hashable, Sendable, CaseIterable {
+    /// `active BOOLEAN DEFAULT false`.
+    case active
+    /// `status TEXT CHECK (status IN ('pending', 'active'))`.
+    case status
+}
+
+/// What `database.session-schema` may say.
+package enum SessionSchema: String, Hashable, Sendable, CaseIterable {
+    case auto, active, status
+
+    /// The one generation that may be there; `nil` to look for it.
+    package var generation: SchemaGeneration? { SchemaGeneration(rawValue: rawValue) }
+}

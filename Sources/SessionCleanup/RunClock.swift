@@ -1,0 +1,37 @@
+/// How much of a run's time is left; monotonic, and counting while the machine sleeps.
+package struct RunClock: Sendable {
+    private let end: ContinuousClock.Instant
+    private let deadline: Duration
+
+    /// - Parameter deadline: how long the run may take from now on, its last words to the server included.
+    package init(deadline: Duration) {
+        self.deadline = deadline
+        end = .now + deadline - Self.reserve(of: deadline)
+    }
+
+    /// Time kept back at the end of a run to cancel a statement and to close: what `Connection` needs for it at most
+    /// (2 s), and our wait for a server that is a little late with its own timeout. Half of a shorter deadline.
+    private static func reserve(of deadline: Duration) -> Duration {
+        min(grace + .seconds(2), deadline / 2)
+    }
+
+    /// How much later than the server's own timeout we give up on it: a round trip on a bad day.
+    private static let grace = Duration.seconds(1)
+
+    /// What one transaction may take at most: a third of the 60 s after which an owner that is silent counts as dead.
+    static let transactionLimit = Duration.seconds(20)
+
+    /// Time left for work; negative when the time is up.
+    package var remaining: Duration { ContinuousClock.now.duration(to: end) }
+
+    /// When to give up on a transaction that the server was told to end after `limit`.
+    func giveUp(after limit: Duration) -> ContinuousClock.Instant { min(.now + limit, end) + Self.grace }
+
+    /// The limit for a transaction that starts now.
+    /// - Throws: `deadlinePassed` when there is no time left.
+    func limit(_ wanted: Duration = transactionLimit) throws(RunFailure) -> Duration {
+        let limit = min(wanted, remaining)
+        guard limit > .zero else { throw .deadlinePassed(deadline) }
+        return limit
+    }
+}

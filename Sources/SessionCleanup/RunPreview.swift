@@ -1,0 +1,41 @@
+package import CleanupSchedule
+import Postgres
+
+/// What a run would find.
+package struct RunPreview: Sendable {
+    package let job: String
+    package let dueRows: Int
+    /// Since when the oldest of them is due; `nil` when there is none, or when that time has no name.
+    package let oldestDueAt: UTCInstant?
+    package let cutoff: UTCInstant
+    /// The type of the search plan's top node, as EXPLAIN names it: `Seq Scan`, `Bitmap Heap Scan`, `Append`, ….
+    package let plan: String
+    /// The first index that the plan uses.
+    package let index: String?
+}
+
+extension CleanupRun {
+    /// Counts what is due and asks for the plan. The same looking first as a run's, so that what would stop a run
+    /// stops this too.
+    func preview(over connection: Connection, clock: RunClock) async throws(RunFailure) -> RunPreview {
+        let target = try await target(over: connection, clock: clock)
+        let cutoff: [Parameter] = [.timestamp("\(target.cutoff)")]
+        let count = try await connection.transaction(
+            clock, limit: clock.remaining, Statements.countDue(in: table.name, rule: target.rule), cutoff)
+        let explanation = try await connection.transaction(
+            clock, limit: RunClock.transactionLimit, Statements.explainSearch(of: table.name, rule: target.rule), cutoff)
+        do {
+            let document = try explanation.onlyRow().text("QUERY PLAN")
+            let plan = try await connection.transaction(
+                clock, limit: RunClock.transactionLimit, Statements.readPlan, [.text(document)]
+            ).onlyRow()
+            let row = try count.onlyRow()
+            return RunPreview(
+                job: job.name, dueRows: try row.integer("due"),
+                oldestDueAt: try row.instantIfPresent("oldest_due_at"), cutoff: target.cutoff,
+                plan: try plan.text("node"), index: try plan.textIfPresent("index"))
+        } catch {
+            throw RunFailure(error)
+        }
+    }
+}

@@ -1,0 +1,103 @@
+package import CleanupSchedule
+package import Postgres
+
+/// How to reach the database: anew for each connection, so that a rotated password needs no restart.
+package struct DatabaseAccess: Sendable {
+    /// Reads the URL from wherever it is kept.
+    package let url: @Sendable () throws(RunFailure) -> DatabaseURL
+    /// How long a connection may take to come about, name resolution and TLS included.
+    package let connectTimeout: Duration
+    /// For the variables that libpq itself knows.
+    package let environment: [String: String]
+    package let onNotice: @Sendable (ServerMessage) -> Void
+
+    package init(
+        url: @escaping @Sendable () throws(RunFailure) -> DatabaseURL, connectTimeout: Duration,
+        environment: [String: String], onNotice: @escaping @Sendable (ServerMessage) -> Void
+    ) {
+        self.url = url
+        self.connectTimeout = connectTimeout
+        self.environment = environment
+        self.onNotice = onNotice
+    }
+
+    /// - Parameter limit: the most that connecting may take, if less than the configured time.
+    package func connect(limit: Duration? = nil) async throws(RunFailure) -> Connection {
+        let url = try url()
+        let timeout = min(connectTimeout, limit ?? connectTimeout)
+        do {
+            return try await Connection.open(
+                url, deadline: .now + timeout, environment: environment, onNotice: onNotice)
+        } catch {
+            throw RunFailure(error)
+        }
+    }
+}
+
+/// Runs of several jobs one after the other, over one connection as long as it lasts.
+package struct RunSeries: Sendable {
+    private let access: DatabaseAccess
+    private var connection: Connection?
+    /// Set when no connection came about: the other jobs would wait for the same refusal.
+    private var connectFailure: RunFailure?
+
+    package init(_ access: DatabaseAccess) { self.access = access }
+
+    /// Executes one run and reports it; never throws. Cancellation of the task cancels the statement under way.
+    package mutating func execute(_ run: CleanupRun, scheduledAt: UTCInstant) async -> RunReport {
+        let startedAt = run.hostClock()
+        let clock = RunClock(deadline: run.job.deadline)
+        var progress = RunProgress()
+        var cutoff: UTCInstant?
+        var failure: RunFailure?
+        do {
+            let connection = try await openConnection(clock)
+            let target = try await run.target(over: connection, clock: clock)
+            cutoff = target.cutoff
+            try await run.delete(target, over: connection, clock: clock, progress: &progress)
+        } catch {
+            failure = error
+        }
+        return RunReport(
+            job: run.job.name, outcome: failure.map(Outcome.init) ?? .succeeded, scheduledAt: scheduledAt,
+            startedAt: startedAt, finishedAt: run.hostClock(), cutoff: cutoff, progress: progress, attempts: 1,
+            failure: failure)
+    }
+
+    /// What a run would delete, and how it would look for it. Deletes nothing and records nothing.
+    package mutating func preview(_ run: CleanupRun) async throws(RunFailure) -> RunPreview {
+        let clock = RunClock(deadline: run.job.deadline)
+        let connection = try await openConnection(clock)
+        return try await run.preview(over: connection, clock: clock)
+    }
+
+    /// Closes the connection, if there is one.
+    package mutating func end() async {
+        await connection?.close()
+        connection = nil
+    }
+
+    private mutating func openConnection(_ clock: RunClock) async throws(RunFailure) -> Connection {
+        if Task.isCancelled { throw .canceled }
+        if let connectFailure { throw connectFailure }
+        if let connection, await connection.isOpen { return connection }
+        do {
+            let opened = try await access.connect(limit: clock.remaining)
+            connection = opened
+            return opened
+        } catch {
+            connectFailure = error
+            throw error
+        }
+    }
+}
+
+extension Outcome {
+    init(_ failure: RunFailure) {
+        if failure.kind == .canceled {
+            self = .canceled
+        } else {
+            self = failure.isTimeout ? .timedOut : .failed
+        }
+    }
+}

@@ -1,0 +1,83 @@
+package import CleanupSchedule
+import Postgres
+
+/// The table that holds the sessions, and what is known of its shape.
+package struct SessionTable: Hashable, Sendable {
+    package let name: TableName
+    package let schema: SessionSchema
+
+    package init(name: TableName, schema: SessionSchema) {
+        self.name = name
+        self.schema = schema
+    }
+
+    /// What somebody wants with the table.
+    package enum Purpose: Sendable {
+        case deleting
+        case reading
+
+        var privileges: Set<String> {
+            switch self {
+            case .deleting: ["SELECT", "UPDATE", "DELETE"]
+            case .reading: ["SELECT"]
+            }
+        }
+
+        var commands: [RowSecurity.Command] {
+            switch self {
+            case .deleting: RowSecurity.Command.allCases
+            case .reading: [.select]
+            }
+        }
+    }
+
+    /// What an inspection found, once nothing stands in the way.
+    package struct Shape: Sendable {
+        package let generation: SchemaGeneration
+        /// Partitions, or tables that inherit: then a row's address needs its table's.
+        package let hasChildren: Bool
+        /// The database's clock at the inspection.
+        package let clock: UTCInstant
+    }
+
+    /// Finds out whether all rows can be reached for the purpose, and which shape they have. Changes nothing.
+    ///
+    /// - Throws: the first obstacle, in the order in which one would look.
+    func inspect(
+        for purpose: Purpose, over connection: Connection, clock: RunClock
+    ) async throws(RunFailure) -> Shape {
+        let inspection = try await connection.transaction(clock, "\(Statements.inspect(name));").reading { result in
+            try Inspection(result.onlyRow())
+        }
+        let generation = try inspection.generation(of: self, for: purpose)
+        if inspection.isRowSecurityActive {
+            let policies = try await connection.transaction(clock, "\(Statements.policies(of: name));").reading { result in
+                try result.rows.map(RowSecurity.Policy.init)
+            }
+            if let obstacle = RowSecurity.obstacle(among: policies, to: purpose.commands) {
+                throw .rowSecurity(name, role: inspection.role, obstacle)
+            }
+        }
+        return Shape(generation: generation, hasChildren: inspection.hasChildren, clock: inspection.clock)
+    }
+}
+
+extension QueryResult {
+    /// What `read` makes of the result; an answer that it cannot read fails the run.
+    func reading<Value>(_ read: (QueryResult) throws -> Value) throws(RunFailure) -> Value {
+        do {
+            return try read(self)
+        } catch {
+            throw RunFailure(error)
+        }
+    }
+}
+
+extension RowSecurity.Policy {
+    /// Reads a row of `Statements.policies`.
+    init(_ row: QueryResult.Row) throws(PostgresError) {
+        self.init(
+            name: try row.text("name"), command: RowSecurity.Command(rawValue: try row.text("command")),
+            isPermissive: try row.bool("is_permissive"), condition: try row.textIfPresent("condition"))
+    }
+}

@@ -1,0 +1,147 @@
+import Postgres
+
+/// Every statement that is sent to the database.
+enum Statements {
+    /// A time as ISO 8601 in UTC without its `Z`, whatever the session's `DateStyle` and `TimeZone`.
+    static func utc(_ expression: String) -> String {
+        "to_json((\(expression)) AT TIME ZONE 'UTC') #>> '{}'"
+    }
+
+    /// Starts a transaction that the server itself ends when it takes too long, or when we fall silent in it.
+    ///
+    /// Isolation and access mode are said explicitly: under a role's default of repeatable read, SKIP LOCKED would
+    /// fail with 40001. SET LOCAL is the only kind of setting that a transaction pooler keeps apart.
+    /// - Parameter limit: for each statement, each lock and each silence; at least a millisecond.
+    static func begin(isReadOnly: Bool = false, limit: Duration) -> String {
+        let milliseconds = max(1, limit.components.seconds * 1000 + limit.components.attoseconds / 1_000_000_000_000_000)
+        return """
+            BEGIN ISOLATION LEVEL READ COMMITTED \(isReadOnly ? "READ ONLY" : "READ WRITE");
+            SET LOCAL statement_timeout = \(milliseconds);
+            SET LOCAL lock_timeout = \(milliseconds);
+            SET LOCAL idle_in_transaction_session_timeout = \(milliseconds);
+            """
+    }
+
+    /// The columns that decide anything.
+    static let columnsOfInterest = ["active", "status", "expires_at", "updated_at"]
+
+    /// One row about the server, the table and our role: see `Inspection`. Reads catalogs only.
+    static func inspect(_ table: TableName) -> String {
+        let types = columnsOfInterest.map { column in
+            """
+            , (SELECT format_type(a.atttypid, NULL) FROM pg_catalog.pg_attribute AS a
+                WHERE a.attrelid = c.oid AND a.attname = '\(column)' AND a.attnum > 0 AND NOT a.attisdropped)
+              AS type_of_\(column)
+            """
+        }.joined()
+        return """
+            SELECT \(utc("now()")) AS clock
+                 , current_setting('server_version_num') AS server_version
+                 , pg_is_in_recovery() AS is_in_recovery
+                 , current_user AS role
+                 , c.relkind AS kind
+                 , c.relkind = 'p' OR c.relhassubclass AS has_children
+                 , has_schema_privilege(n.oid, 'USAGE') AS can_use_schema
+                 , has_table_privilege(c.oid, 'SELECT') AS can_select
+                 , has_table_privilege(c.oid, 'UPDATE') OR has_any_column_privilege(c.oid, 'UPDATE') AS can_update
+                 , has_table_privilege(c.oid, 'DELETE') AS can_delete
+                 , row_security_active(c.oid) AS is_row_security_active
+            \(types)
+              FROM (SELECT) AS one
+              LEFT JOIN (pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace)
+                ON n.nspname = \(SQL.literal(table.schema)) AND c.relname = \(SQL.literal(table.table))
+               AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+            """
+    }
+
+    /// The policies of a table that apply to our role: see `RowSecurity`.
+    static func policies(of table: TableName) -> String {
+        """
+        SELECT p.polname AS name, p.polcmd AS command, p.polpermissive AS is_permissive
+             , pg_get_expr(p.polqual, p.polrelid) AS condition
+          FROM pg_catalog.pg_policy AS p
+         WHERE p.polrelid = \(SQL.literal(table.quoted))::regclass AND p.polcmd <> 'a'
+           AND EXISTS (SELECT FROM unnest(p.polroles) AS r (oid)
+                        WHERE r.oid = 0 OR pg_has_role(current_user, r.oid, 'USAGE'))
+         ORDER BY p.polname
+        """
+    }
+
+    /// The addresses of due rows, in the table's physical order: `$1` is the cutoff, `$2` the most to return, and,
+    /// unless it is the first search, `$3` and `$4` the table and the address of the last row already found.
+    ///
+    /// - Parameter hasChildren: whether addresses are unique only together with their table.
+    static func search(_ table: TableName, rule: Rule, hasChildren: Bool, isFirst: Bool) -> String {
+        let position = hasChildren ? "tableoid, ctid" : "ctid"
+        let onward =
+            isFirst ? "" : hasChildren ? "AND (tableoid, ctid) > ($3, $4)" : "AND tableoid = $3 AND ctid > $4"
+        return """
+            SELECT found.tableoid AS partition, array_agg(found.ctid ORDER BY found.ctid) AS addresses
+              FROM (SELECT tableoid, ctid FROM \(table.quoted)
+                     WHERE (\(rule.predicate)) \(onward)
+                     ORDER BY \(position) LIMIT $2) AS found
+             GROUP BY found.tableoid ORDER BY found.tableoid
+            """
+    }
+
+    /// Locks and deletes: `$1` is the cutoff, `$2` the addresses, `$3` the table (or partition) they belong to.
+    ///
+    /// An address may hold another row by now, or the same one refreshed: so the rule is checked again on the version
+    /// that gets locked, and once more where it is deleted. `ARRAY(SELECT …)` keeps the planner at fetching these
+    /// addresses; with a bare `ANY ($2)` it may walk an index over everything that is due.
+    static func deleteBatch(from table: TableName, rule: Rule) -> String {
+        """
+        WITH locked AS MATERIALIZED (
+            SELECT ctid FROM \(table.quoted)
+             WHERE tableoid = $3 AND ctid = ANY (ARRAY(SELECT unnest($2))) AND (\(rule.predicate))
+               FOR UPDATE SKIP LOCKED
+        ), deleted AS (
+            DELETE FROM \(table.quoted)
+             WHERE tableoid = $3 AND ctid = ANY (ARRAY(SELECT locked.ctid FROM locked)) AND (\(rule.predicate))
+            RETURNING 1
+        )
+        SELECT (SELECT count(*) FROM locked) AS locked, (SELECT count(*) FROM deleted) AS deleted
+        """
+    }
+
+    /// How many rows at these addresses are still due: parameters as in `deleteBatch`.
+    static func countRemaining(in table: TableName, rule: Rule) -> String {
+        """
+        SELECT count(*) AS remaining FROM \(table.quoted)
+         WHERE tableoid = $3 AND ctid = ANY (ARRAY(SELECT unnest($2))) AND (\(rule.predicate))
+        """
+    }
+
+    /// How many rows are due, and since when the oldest of them: `$1` is the cutoff.
+    static func countDue(in table: TableName, rule: Rule) -> String {
+        """
+        SELECT count(*) AS due, \(utc("min(\(rule.dueSince))")) AS oldest_due_at
+          FROM \(table.quoted) WHERE (\(rule.predicate))
+        """
+    }
+
+    /// How the server would look for due rows: `$1` is the cutoff. One row with a JSON document.
+    static func explainSearch(of table: TableName, rule: Rule) -> String {
+        "EXPLAIN (FORMAT JSON) SELECT ctid FROM \(table.quoted) WHERE (\(rule.predicate))"
+    }
+
+    /// Takes an EXPLAIN document (`$1`) apart: the top node's type, and the first index that the plan names.
+    static let readPlan = """
+        SELECT $1::json #>> '{0,Plan,Node Type}' AS node
+             , jsonb_path_query_first($1::jsonb, '$.**."Index Name"') #>> '{}' AS index
+        """
+
+    /// A user's sessions (`$1`), without any credential, and until when each of them is kept.
+    static func sessions(of table: TableName, transient: Rule, dormant: Rule) -> String {
+        """
+        SELECT s.*
+             , \(utc("CASE WHEN s.is_active THEN s.dormant_since ELSE s.transient_since END")) AS kept_until
+          FROM (SELECT session_id, server_id, server_name
+                     , \(utc("created_at")) AS created, \(utc("updated_at")) AS updated, \(utc("expires_at")) AS expires
+                     , coalesce(\(dormant.candidates), false) AS is_active
+                     , \(dormant.dueSince) AS dormant_since, \(transient.dueSince) AS transient_since
+                  FROM \(table.quoted) WHERE user_id = $1) AS s
+         ORDER BY s.created, s.session_id
+        """
+    }
+}

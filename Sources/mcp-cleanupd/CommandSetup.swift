@@ -1,0 +1,75 @@
+import Configuration
+import Glibc
+import Logging
+import Postgres
+import SessionCleanup
+
+/// What a command that works on the database starts from.
+struct CommandSetup: Sendable {
+    let configuration: Configuration
+    let access: DatabaseAccess
+    let logger: Logger
+
+    /// Reads the configuration and finds the database URL; says what is worth a warning, once.
+    ///
+    /// - Throws: `CommandFailure` with exit code 78.
+    init(_ options: CommonOptions) throws(CommandFailure) {
+        let environment = Self.processEnvironment()
+        let handler = LineLogHandler(format: options.logFormat ?? .auto, level: options.logLevel ?? .info)
+        let logger = Logger(label: "mcp-cleanupd") { _ in handler }
+        let source: DatabaseURLSource
+        do {
+            let (configuration, unknownVariables) = try Configuration.load(environment: environment)
+            self.configuration = configuration
+            for variable in unknownVariables {
+                logger.warning("The environment variable \(variable) names no key of the configuration; it is ignored.")
+            }
+        } catch {
+            throw CommandFailure(.configuration, "\(error)")
+        }
+        do {
+            source = try DatabaseURLSource.find(option: options.databaseURLFile, environment: environment)
+        } catch {
+            throw CommandFailure(.configuration, "\(error)")
+        }
+        do {
+            let url = try source.read()
+            logger.debug("The database is \(url); its URL comes from \(source).")
+            if let warning = url.transportWarning { logger.warning("\(warning)") }
+        } catch {
+            throw CommandFailure(error)
+        }
+        self.logger = logger
+        access = DatabaseAccess(
+            url: { () throws(RunFailure) in try source.read() }, connectTimeout: configuration.connectTimeout,
+            environment: environment, onNotice: { logger.debug("The server says: \($0)") })
+    }
+
+    var table: SessionTable { SessionTable(name: configuration.table, schema: configuration.sessionSchema) }
+
+    /// A run of the job that reports its progress.
+    func run(_ job: Job, onProgress: @escaping @Sendable (RunProgress) -> Void = { _ in }) -> CleanupRun {
+        CleanupRun(
+            job: job, table: table,
+            limits: RunLimits(maxClockSkew: configuration.maxClockSkew, batchRows: configuration.batchMaxRows),
+            hostClock: { .now }, onProgress: onProgress,
+            onSlowDatabaseClock: { behind in
+                logger.warning(
+                    "The database's clock is \(behind.inSeconds) behind this host's: sessions are removed that much later.")
+            })
+    }
+
+    private static func processEnvironment() -> [String: String] {
+        var variables: [String: String] = [:]
+        var entry = environ
+        // environ(7): pointers to NAME=VALUE, ended by a null pointer; nothing here changes the environment.
+        while let pointer = entry.pointee {
+            let text = String(cString: pointer)
+            if let separator = text.firstIndex(of: "=") {
+                variables[String(text[..<separator])] = String(text[text.index(after: separator)...])
+            }
+            entry += 1
+        }
+        return variables
+    }
+}

@@ -1,0 +1,37 @@
+import ArgumentParser
+import Logging
+
+/// Options that every command takes, before or after its name.
+struct CommonOptions: ParsableArguments {
+    @Option(
+        name: .customLong("database-url-file"),
+        help: ArgumentHelp("Read the database URL from this file, anew for each connection.", valueName: "path"))
+    var databaseURLFile: String?
+
+    @Option(
+        help: ArgumentHelp("The least important messages to log: trace to critical.", valueName: "level"),
+        transform: Self.level)
+    var logLevel: Logger.Level?
+
+    @Option(help: ArgumentHelp("How messages on standard error look: auto, text or json.", valueName: "format"))
+    var logFormat: LogFormat?
+
+    private static func level(_ text: String) throws -> Logger.Level {
+        guard let level = Logger.Level(rawValue: text) else {
+            let known = Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")
+            throw ValidationError("“\(text)” is no log level; there are \(known).")
+        }
+        return level
+    }
+
+    /// These options, completed by those given before the command's name.
+    func merged(with earlier: CommonOptions) -> CommonOptions {
+        var merged = self
+        merged.databaseURLFile = databaseURLFile ?? earlier.databaseURLFile
+        merged.logLevel = logLevel ?? earlier.logLevel
+        merged.logFormat = logFormat ?? earlier.logFormat
+        return merged
+    }
+}
+
+extension LogFormat: ExpressibleByArgument {}

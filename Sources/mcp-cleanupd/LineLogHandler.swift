@@ -1,0 +1,63 @@
+import CleanupSchedule
+import Glibc
+import Logging
+
+/// How log lines look on standard error.
+enum LogFormat: String, CaseIterable, Sendable {
+    /// `text` everywhere, until there is a journal to write to.
+    case auto
+    case text
+    case json
+}
+
+/// Writes one line per event to standard error: for people, or as JSON.
+struct LineLogHandler: LogHandler {
+    var logLevel: Logger.Level
+    var metadata: Logger.Metadata = [:]
+
+    private let isJSON: Bool
+    /// A terminal shows when a line came; elsewhere the line has to say it.
+    private let hasTime: Bool
+
+    init(format: LogFormat, level: Logger.Level) {
+        logLevel = level
+        isJSON = format == .json
+        hasTime = !StandardStream.error.isTerminal
+    }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        let fields = metadata.merging(event.metadata ?? [:]) { $1 }.sorted { $0.key < $1.key }
+        let line: String
+        if isJSON {
+            var members: [(String, JSONObject.Value)] = [
+                ("time", .string("\(UTCInstant.now)")), ("level", .string(event.level.rawValue)),
+                ("message", .string("\(event.message)")),
+            ]
+            members += fields.map { ($0.key, .string("\($0.value)")) }
+            line = "\(JSONObject(members))"
+        } else {
+            let time = hasTime ? "\(UTCInstant.now) " : ""
+            let suffix = fields.map { " \($0.key)=\($0.value)" }.joined()
+            line = "\(time)\(event.level): \(event.message)\(suffix)"
+        }
+        do {
+            try StandardStream.error.write(line + "\n")
+        } catch {
+            // Nobody is left to tell.
+        }
+    }
+}
+
+extension UTCInstant {
+    /// The host's wall clock.
+    static var now: UTCInstant {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return UTCInstant(microsecondsSinceEpoch: Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000)
+    }
+}

@@ -1,0 +1,47 @@
+import ArgumentParser
+import Glibc
+import SessionCleanup
+
+@main
+enum Main {
+    static func main() async {
+        // A reader that goes away is an error to report, not a reason to die in the middle of a run.
+        signal(SIGPIPE, SIG_IGN)
+        exit(await status())
+    }
+
+    private static func status() async -> Int32 {
+        do {
+            var command = try RootCommand.parseAsRoot()
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+            return Sysexit.success.rawValue
+        } catch let failure as CommandFailure {
+            report(failure)
+            return failure.code.rawValue
+        } catch let failure as RunFailure {
+            report(CommandFailure(failure))
+            return Sysexit(failure.kind).rawValue
+        } catch let error as StandardStream.CannotWrite {
+            report(CommandFailure(.cannotWrite, "\(error)"))
+            return Sysexit.cannotWrite.rawValue
+        } catch let ended as EndedBySignal {
+            return 128 + ended.signal
+        } catch {
+            // Help, version and usage errors: printed where they belong, with exit code 0 or 64.
+            RootCommand.exit(withError: error)
+        }
+    }
+
+    private static func report(_ failure: CommandFailure) {
+        let hint = failure.hint.map { "hint: \($0)\n" } ?? ""
+        do {
+            try StandardStream.error.write("error: \(failure.message)\n\(hint)")
+        } catch {
+            // Nobody is left to tell; the exit code says the rest.
+        }
+    }
+}

@@ -1,0 +1,1 @@
+../../../migrations/neon/20260513010000_install_mcp_sessions.sql

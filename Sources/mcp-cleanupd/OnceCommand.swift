@@ -1,0 +1,127 @@
+import ArgumentParser
+import CleanupSchedule
+import Configuration
+import Logging
+import Postgres
+import SessionCleanup
+
+/// `--once`: every enabled job now, one after the other.
+struct OnceCommand: Sendable {
+    let common: CommonOptions
+    let jobNames: [String]
+    let isDryRun: Bool
+    let isJSON: Bool
+
+    func run() async throws {
+        let asked = UTCInstant.now
+        let setup = try CommandSetup(common)
+        let jobs = try chosenJobs(of: setup.configuration)
+        let code = try await SignalCancellation.run {
+            isDryRun ? try await preview(jobs, setup) : try await execute(jobs, setup, askedAt: asked)
+        }
+        // Each run has been reported already.
+        if code != .success { throw ExitCode(code.rawValue) }
+    }
+
+    private func chosenJobs(of configuration: Configuration) throws -> [Job] {
+        for name in jobNames {
+            guard let job = configuration.jobs.first(where: { $0.isNamed(name) }) else {
+                let known = configuration.jobs.map { [$0.name, $0.shortName].compactMap(\.self).joined(separator: " or ") }
+                throw ValidationError("There is no job “\(name)”; there are \(known.joined(separator: ", ")).")
+            }
+            guard job.isEnabled else { throw ValidationError("The job \(job.name) is disabled by the configuration.") }
+        }
+        return configuration.jobs.filter { job in
+            job.isEnabled && (jobNames.isEmpty || jobNames.contains(where: job.isNamed))
+        }
+    }
+
+    private func execute(_ jobs: [Job], _ setup: CommandSetup, askedAt: UTCInstant) async throws -> Sysexit {
+        var series = RunSeries(setup.access)
+        var codes: [Sysexit] = []
+        for job in jobs where !Task.isCancelled {
+            let display = StandardStream.error.isTerminal ? ProgressDisplay(job: job.name) : nil
+            let report = await series.execute(
+                setup.run(job, onProgress: { display?.show($0) }), scheduledAt: askedAt)
+            display?.end()
+            if let failure = report.failure {
+                setup.logger.report(failure, of: job)
+                codes.append(Sysexit(failure.kind))
+            }
+            try StandardStream.output.write("\(isJSON ? "\(report.json)" : report.line)\n")
+        }
+        await series.end()
+        return Sysexit.gravest(of: codes)
+    }
+
+    private func preview(_ jobs: [Job], _ setup: CommandSetup) async throws -> Sysexit {
+        var series = RunSeries(setup.access)
+        var codes: [Sysexit] = []
+        for job in jobs where !Task.isCancelled {
+            do {
+                let preview = try await series.preview(setup.run(job))
+                try StandardStream.output.write("\(isJSON ? "\(preview.json)" : preview.line)\n")
+            } catch let failure as RunFailure {
+                setup.logger.report(failure, of: job)
+                codes.append(Sysexit(failure.kind))
+            }
+        }
+        await series.end()
+        return Sysexit.gravest(of: codes)
+    }
+}
+
+extension Logger {
+    /// Why a job's run did not do all it should have, and what to do.
+    fileprivate func report(_ failure: RunFailure, of job: Job) {
+        var metadata: Logger.Metadata = ["job": "\(job.name)"]
+        if let hint = failure.hint { metadata["hint"] = "\(hint)" }
+        error("\(failure)", metadata: metadata)
+    }
+}
+
+extension RunReport {
+    /// The keys that scripts rely on, in their order.
+    fileprivate var json: JSONObject {
+        JSONObject([
+            ("job", .string(job)), ("outcome", .string(outcome.rawValue)),
+            ("scheduled_at", .string("\(scheduledAt)")), ("started_at", .string("\(startedAt)")),
+            ("finished_at", .string("\(finishedAt)")), ("cutoff", .init(cutoff.map { "\($0)" })),
+            ("rows_deleted", .integer(progress.rowsDeleted)), ("rows_skipped", .integer(progress.rowsSkipped)),
+            ("batches", .integer(progress.batches)), ("attempts", .integer(attempts)), ("run_id", .null),
+            ("error", failure.map { .object($0.json) } ?? .null),
+        ])
+    }
+
+    fileprivate var line: String {
+        let counts = [
+            "\(progress.rowsDeleted.grouped) deleted", "\(progress.rowsSkipped.grouped) skipped",
+            "\(progress.batches.grouped) \(progress.batches == 1 ? "batch" : "batches")",
+        ]
+        let name = job.padding(to: 32)
+        return "\(name) \(outcome.rawValue.padding(to: 10)) \(counts.joined(separator: ", ")), \((finishedAt - startedAt).inSeconds)"
+    }
+}
+
+extension RunFailure {
+    fileprivate var json: JSONObject {
+        JSONObject([
+            ("sqlstate", .init(sqlState?.rawValue)), ("message", .string(description)), ("hint", .init(hint)),
+        ])
+    }
+}
+
+extension RunPreview {
+    fileprivate var json: JSONObject {
+        JSONObject([
+            ("job", .string(job)), ("due_rows", .integer(dueRows)),
+            ("oldest_due_at", .init(oldestDueAt.map { "\($0)" })), ("cutoff", .string("\(cutoff)")),
+            ("plan", .string(plan)), ("index", .init(index)),
+        ])
+    }
+
+    fileprivate var line: String {
+        let oldest = oldestDueAt.map { ", the oldest since \($0)" } ?? ""
+        return "\(job.padding(to: 32)) \(dueRows.grouped) due\(oldest); \(plan)\(index.map { " using \($0)" } ?? "")"
+    }
+}

@@ -1,0 +1,52 @@
+import ArgumentParser
+import CleanupSchedule
+import Configuration
+import Logging
+import SessionCleanup
+
+struct SessionsCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "sessions",
+        abstract: "List a user's sessions and when each will be removed. Never shows a credential.")
+
+    @ParentCommand var root: RootCommand
+    @OptionGroup var common: CommonOptions
+
+    @Option(help: ArgumentHelp("The user_id whose sessions to list.", valueName: "id"))
+    var user: String
+
+    @Flag(help: "One JSON object a line on standard output.")
+    var json = false
+
+    func run() async throws {
+        try root.refuseOnceFlags(with: "sessions", except: ["--json"])
+        let isJSON = json || root.json
+        let setup = try CommandSetup(common.merged(with: root.common))
+        let (table, configuration, access) = (setup.table, setup.configuration, setup.access)
+        let sessions = try await SignalCancellation.run { [user] in
+            try await table.sessions(
+                ofUser: user, transient: configuration.transient, dormant: configuration.dormant, access: access)
+        }
+        for session in sessions {
+            try StandardStream.output.write("\(isJSON ? "\(session.json)" : session.line)\n")
+        }
+        if sessions.isEmpty { setup.logger.info("The user has no session.") }
+    }
+}
+
+extension ListedSession {
+    fileprivate var json: JSONObject {
+        JSONObject([
+            ("session_id", .string(sessionID)), ("server_id", .init(serverID)), ("server_name", .init(serverName)),
+            ("active", .boolean(isActive)), ("created_at", .init(createdAt.map { "\($0)" })),
+            ("updated_at", .init(updatedAt.map { "\($0)" })), ("expires_at", .init(expiresAt.map { "\($0)" })),
+            ("job", .string(job)), ("kept_until", .init(keptUntil.map { "\($0)" })),
+        ])
+    }
+
+    fileprivate var line: String {
+        let until = keptUntil.map { "kept until \($0), then removed by \(job)" } ?? "kept for ever"
+        let server = serverName ?? serverID ?? "unnamed server"
+        return "\(sessionID)  \(server)  \(isActive ? "active" : "not active")  \(until)"
+    }
+}

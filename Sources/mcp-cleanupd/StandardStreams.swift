@@ -1,0 +1,30 @@
+import Glibc
+
+/// Standard output or standard error, unbuffered: a line is written whole or the error is known.
+struct StandardStream: Sendable {
+    static let output = StandardStream(descriptor: STDOUT_FILENO)
+    static let error = StandardStream(descriptor: STDERR_FILENO)
+
+    private let descriptor: Int32
+
+    var isTerminal: Bool { isatty(descriptor) == 1 }
+
+    /// Writes all of the text.
+    /// - Throws: `CannotWrite` when the other end is gone or the disk is full.
+    func write(_ text: String) throws(CannotWrite) {
+        var bytes = Array(text.utf8)[...]
+        while !bytes.isEmpty {
+            let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if count < 0 {
+                if errno == EINTR { continue }
+                throw CannotWrite(code: errno)
+            }
+            bytes = bytes.dropFirst(count)
+        }
+    }
+
+    struct CannotWrite: Error, CustomStringConvertible {
+        let code: Int32
+        var description: String { "standard output cannot be written: \(String(cString: strerror(code)))" }
+    }
+}
