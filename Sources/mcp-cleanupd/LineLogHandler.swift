@@ -34,12 +34,12 @@ struct LineLogHandler: LogHandler {
         let fields = metadata.merging(event.metadata ?? [:]) { $1 }.sorted { $0.key < $1.key }
         let line: String
         if isJSON {
-            var members: [(String, JSONObject.Value)] = [
+            var members: [(String, JSON)] = [
                 ("time", .string("\(UTCInstant.now)")), ("level", .string(event.level.rawValue)),
                 ("message", .string("\(event.message)")),
             ]
             members += fields.map { ($0.key, .string("\($0.value)")) }
-            line = "\(JSONObject(members))"
+            line = "\(JSON.object(members))"
         } else {
             let time = hasTime ? "\(UTCInstant.now) " : ""
             let suffix = fields.map { " \($0.key)=\($0.value)" }.joined()

@@ -82,14 +82,14 @@ extension Logger {
 
 extension RunReport {
     /// The keys that scripts rely on, in their order.
-    fileprivate var json: JSONObject {
-        JSONObject([
+    fileprivate var json: JSON {
+        .object([
             ("job", .string(job)), ("outcome", .string(outcome.rawValue)),
             ("scheduled_at", .string("\(scheduledAt)")), ("started_at", .string("\(startedAt)")),
-            ("finished_at", .string("\(finishedAt)")), ("cutoff", .init(cutoff.map { "\($0)" })),
+            ("finished_at", .string("\(finishedAt)")), ("cutoff", JSON(cutoff.map { "\($0)" })),
             ("rows_deleted", .integer(progress.rowsDeleted)), ("rows_skipped", .integer(progress.rowsSkipped)),
             ("batches", .integer(progress.batches)), ("attempts", .integer(attempts)), ("run_id", .null),
-            ("error", failure.map { .object($0.json) } ?? .null),
+            ("error", failure.map(\.json) ?? .null),
         ])
     }
 
@@ -104,19 +104,19 @@ extension RunReport {
 }
 
 extension RunFailure {
-    fileprivate var json: JSONObject {
-        JSONObject([
-            ("sqlstate", .init(sqlState?.rawValue)), ("message", .string(description)), ("hint", .init(hint)),
+    fileprivate var json: JSON {
+        .object([
+            ("sqlstate", JSON(sqlState?.rawValue)), ("message", .string(description)), ("hint", JSON(hint)),
         ])
     }
 }
 
 extension RunPreview {
-    fileprivate var json: JSONObject {
-        JSONObject([
+    fileprivate var json: JSON {
+        .object([
             ("job", .string(job)), ("due_rows", .integer(dueRows)),
-            ("oldest_due_at", .init(oldestDueAt.map { "\($0)" })), ("cutoff", .string("\(cutoff)")),
-            ("plan", .string(plan)), ("index", .init(index)),
+            ("oldest_due_at", JSON(oldestDueAt.map { "\($0)" })), ("cutoff", .string("\(cutoff)")),
+            ("plan", .string(plan)), ("index", JSON(index)),
         ])
     }
 

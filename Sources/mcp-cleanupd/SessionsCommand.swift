@@ -35,12 +35,12 @@ struct SessionsCommand: AsyncParsableCommand {
 }
 
 extension ListedSession {
-    fileprivate var json: JSONObject {
-        JSONObject([
-            ("session_id", .string(sessionID)), ("server_id", .init(serverID)), ("server_name", .init(serverName)),
-            ("active", .boolean(isActive)), ("created_at", .init(createdAt.map { "\($0)" })),
-            ("updated_at", .init(updatedAt.map { "\($0)" })), ("expires_at", .init(expiresAt.map { "\($0)" })),
-            ("job", .string(job)), ("kept_until", .init(keptUntil.map { "\($0)" })),
+    fileprivate var json: JSON {
+        .object([
+            ("session_id", .string(sessionID)), ("server_id", JSON(serverID)), ("server_name", JSON(serverName)),
+            ("active", .boolean(isActive)), ("created_at", JSON(createdAt.map { "\($0)" })),
+            ("updated_at", JSON(updatedAt.map { "\($0)" })), ("expires_at", JSON(expiresAt.map { "\($0)" })),
+            ("job", .string(job)), ("kept_until", JSON(keptUntil.map { "\($0)" })),
         ])
     }
 

@@ -1,0 +1,41 @@
+/// A JSON value on one line. An object's keys keep their order: people read these lines too, and Foundation's encoder
+/// would sort them and bring megabytes along.
+indirect enum JSON: CustomStringConvertible {
+    case string(String)
+    case integer(Int)
+    case boolean(Bool)
+    case null
+    case object([(String, JSON)])
+
+    init(_ text: String?) { self = text.map(JSON.string) ?? .null }
+
+    var description: String {
+        switch self {
+        case .string(let text): Self.quoted(text)
+        case .integer(let number): String(number)
+        case .boolean(let flag): flag ? "true" : "false"
+        case .null: "null"
+        case .object(let members):
+            "{" + members.map { Self.quoted($0.0) + ":" + $0.1.description }.joined(separator: ",") + "}"
+        }
+    }
+
+    /// RFC 8259, section 7.
+    private static func quoted(_ text: String) -> String {
+        var quoted = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"": quoted += "\\\""
+            case "\\": quoted += "\\\\"
+            case "\n": quoted += "\\n"
+            case "\r": quoted += "\\r"
+            case "\t": quoted += "\\t"
+            case ..<" ":
+                let hex = String(scalar.value, radix: 16)
+                quoted += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+            default: quoted.unicodeScalars.append(scalar)
+            }
+        }
+        return quoted + "\""
+    }
+}
