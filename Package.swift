@@ -19,6 +19,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.5.0"),
     ],
     targets: [
         .systemLibrary(name: "CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
@@ -37,6 +38,17 @@ let package = Package(
             ],
             resources: [.embedInCode("Migrations")],
             swiftSettings: settings),
+        .target(
+            name: "TestServers",
+            dependencies: [
+                "Postgres", "SessionCleanup",
+                .product(name: "Subprocess", package: "swift-subprocess"),
+                .product(name: "SystemPackage", package: "swift-system"),
+            ],
+            path: "Tests/TestServers", swiftSettings: settings),
+        .testTarget(
+            name: "IntegrationTests",
+            dependencies: ["mcp-cleanupd", "Postgres", "SessionCleanup", "TestServers"], swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

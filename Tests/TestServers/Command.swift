@@ -1,0 +1,65 @@
+import Foundation
+import Subprocess
+import SystemPackage
+
+/// A finished process: what it printed and how it ended.
+package struct CommandResult: Sendable {
+    /// The exit code, or 128 + the signal that ended it, as a shell has it.
+    package let status: Int32
+    package let output: String
+    package let error: String
+
+    package var lines: [String] { output.split(separator: "\n").map(String.init) }
+}
+
+package enum Command {
+    /// Runs a program to its end. Its output is cut at 8 MiB.
+    ///
+    /// - Parameters:
+    ///   - environment: all of its variables, or `nil` to inherit ours.
+    package static func run(
+        _ path: String, _ arguments: [String], environment: [String: String]? = nil, input: String = ""
+    ) async throws -> CommandResult {
+        let result = try await Subprocess.run(
+            path.contains("/") ? .path(FilePath(path)) : .name(path), arguments: .init(arguments),
+            environment: environment.map { variables in
+                .custom(
+                    Dictionary(uniqueKeysWithValues: variables.map { (Subprocess.Environment.Key(stringLiteral: $0), $1) }))
+            } ?? .inherit,
+            input: .string(input), output: .string(limit: 8 << 20), error: .string(limit: 8 << 20))
+        let status =
+            switch result.terminationStatus {
+            case .exited(let code): code
+            case .signaled(let signal): 128 + signal
+            }
+        return CommandResult(
+            status: status, output: result.standardOutput, error: result.standardError)
+    }
+
+    /// Runs a program that has to succeed.
+    @discardableResult
+    package static func check(
+        _ path: String, _ arguments: [String], environment: [String: String]? = nil, input: String = ""
+    ) async throws -> CommandResult {
+        let result = try await run(path, arguments, environment: environment, input: input)
+        guard result.status == 0 else {
+            throw TestServerError("\(path) \(arguments.joined(separator: " ")) ended with \(result.status): \(result.error)")
+        }
+        return result
+    }
+
+    /// The program under test, which the package manager puts next to the tests.
+    package static var daemon: String {
+        get throws {
+            let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+            let path = (tests as NSString).deletingLastPathComponent + "/mcp-cleanupd"
+            guard FileManager.default.isExecutableFile(atPath: path) else { throw TestServerError("\(path) is not built") }
+            return path
+        }
+    }
+}
+
+package struct TestServerError: Error, CustomStringConvertible {
+    package let description: String
+    package init(_ description: String) { self.description = description }
+}

@@ -1,0 +1,40 @@
+import Foundation
+
+/// PgBouncer in transaction mode in front of a server, with so many server connections for each database and role.
+package final class PgBouncer: Sendable {
+    package let port: Int
+    package let directory: String
+    private let process: SupervisedProcess
+
+    package init(for server: PostgresServer, poolSize: Int = 1) async throws {
+        directory = try TemporaryDirectory.make(ownedByServerUser: true)
+        port = try Loopback.freePort()
+        let settings = """
+            [databases]
+            * = host=\(server.directory) port=\(server.port)
+            [pgbouncer]
+            listen_addr = 127.0.0.1
+            listen_port = \(port)
+            unix_socket_dir = \(directory)
+            pool_mode = transaction
+            default_pool_size = \(poolSize)
+            auth_type = trust
+            auth_file = \(directory)/users
+            max_client_conn = 200
+
+            """
+        try settings.write(toFile: directory + "/pgbouncer.ini", atomically: false, encoding: .utf8)
+        try "\"postgres\" \"\"\n\"mcp_service_role\" \"\"\n".write(toFile: directory + "/users", atomically: false, encoding: .utf8)
+        process = try SupervisedProcess(
+            ServerUser.command + ["/usr/sbin/pgbouncer", directory + "/pgbouncer.ini"], logPath: directory + "/log", stopSignal: "INT")
+        for _ in 0..<400 {
+            if FileManager.default.fileExists(atPath: "\(directory)/.s.PGSQL.\(port)") { return }
+            try await Task.sleep(for: .milliseconds(25))
+        }
+        throw TestServerError("PgBouncer does not start: \(try String(contentsOfFile: directory + "/log", encoding: .utf8))")
+    }
+
+    package func url(_ database: String, user: String = "postgres") -> String {
+        "postgresql://\(user)@/\(database)?host=\(directory)&port=\(port)"
+    }
+}

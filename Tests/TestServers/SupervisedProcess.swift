@@ -1,0 +1,67 @@
+import Foundation
+import Glibc
+
+/// A server that lives as long as the tests, and no longer, however they end.
+///
+/// A shell between us and the server reads from a pipe whose other end we hold. When we end, even by SIGKILL, the
+/// kernel closes the pipe, and the shell ends the server.
+package final class SupervisedProcess: @unchecked Sendable {
+    // Sendable: Foundation's Process is set up once, here; afterwards only thread-safe members are used.
+    private let process = Process()
+    private let pipe = Pipe()
+    package let logPath: String
+
+    /// - Parameters:
+    ///   - command: the server and its arguments; must stay in the foreground.
+    ///   - logPath: where its output goes.
+    ///   - stopSignal: what ends it in an orderly way.
+    package init(_ command: [String], logPath: String, stopSignal: String = "TERM") throws {
+        self.logPath = logPath
+        // `kill 0` would reach us: the server's number is all that is signaled.
+        let script = """
+            "$@" >>"$LOG" 2>&1 </dev/null &
+            server=$!
+            cat >/dev/null
+            kill -CONT $server; kill -\(stopSignal) $server
+            wait $server
+            """
+        process.executableURL = URL(fileURLWithPath: "/bin/sh")
+        process.arguments = ["-c", script, "supervisor"] + command
+        process.environment = ProcessInfo.processInfo.environment.merging(["LOG": logPath, "LC_ALL": "C.UTF-8"]) { $1 }
+        process.standardInput = pipe
+        try process.run()
+        // Otherwise a child started later holds the pipe open.
+        _ = fcntl(pipe.fileHandleForWriting.fileDescriptor, F_SETFD, FD_CLOEXEC)
+    }
+
+    /// Ends the server and waits for its end.
+    package func stop() {
+        do {
+            try pipe.fileHandleForWriting.close()
+        } catch {
+            // Closed before.
+        }
+        process.waitUntilExit()
+    }
+
+    deinit {
+        stop()
+    }
+}
+
+package enum Loopback {
+    /// A TCP port of 127.0.0.1 that nobody used a moment ago.
+    package static func freePort() throws -> Int {
+        let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(socket) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let status = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(socket, $0, length) == 0 ? getsockname(socket, $0, &length) : -1 }
+        }
+        guard status == 0 else { throw TestServerError("no free port: \(String(cString: strerror(errno)))") }
+        return Int(UInt16(bigEndian: address.sin_port))
+    }
+}
