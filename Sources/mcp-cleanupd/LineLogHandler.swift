@@ -1,4 +1,5 @@
 import CleanupSchedule
+import SessionCleanup
 import Glibc
 import Logging
 
@@ -50,14 +51,5 @@ struct LineLogHandler: LogHandler {
         } catch {
             // Nobody is left to tell.
         }
-    }
-}
-
-extension UTCInstant {
-    /// The host's wall clock.
-    static var now: UTCInstant {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return UTCInstant(microsecondsSinceEpoch: Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000)
     }
 }

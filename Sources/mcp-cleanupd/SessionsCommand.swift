@@ -22,7 +22,7 @@ struct SessionsCommand: AsyncParsableCommand {
         try root.refuseOnceFlags(with: "sessions", except: ["--json"])
         let isJSON = json || root.json
         let setup = try CommandSetup(common.merged(with: root.common))
-        let (table, configuration, access) = (setup.table, setup.configuration, setup.access)
+        let (table, configuration, access) = (setup.table, setup.configuration, try setup.databaseAccess())
         let sessions = try await SignalCancellation.run { [user] in
             try await table.sessions(
                 ofUser: user, transient: configuration.transient, dormant: configuration.dormant, access: access)
