@@ -64,6 +64,9 @@ let package = Package(
             ],
             path: "Tests/TestServers", swiftSettings: settings),
         .testTarget(
+            name: "CleanupDaemonTests", dependencies: ["CleanupDaemon", "CleanupSchedule", "SessionCleanup"],
+            swiftSettings: settings),
+        .testTarget(
             name: "IntegrationTests",
             dependencies: ["mcp-cleanupd", "Postgres", "SessionCleanup", "TestServers"], swiftSettings: settings),
     ],

@@ -16,6 +16,20 @@ package struct Job: Hashable, Sendable {
     /// The rule for each shape of the sessions table.
     package var rules: SessionRules
 
+    package init(
+        name: String, shortName: String?, isEnabled: Bool = true, schedule: Schedule, timeZone: NamedTimeZone? = nil,
+        catchUp: CatchUp = .once, deadline: Duration, rules: SessionRules
+    ) {
+        self.name = name
+        self.shortName = shortName
+        self.isEnabled = isEnabled
+        self.schedule = schedule
+        self.timeZone = timeZone
+        self.catchUp = catchUp
+        self.deadline = deadline
+        self.rules = rules
+    }
+
     /// Rules that say the same of both shapes of the sessions table.
     package struct SessionRules: Hashable, Sendable {
         package var active: Rule
