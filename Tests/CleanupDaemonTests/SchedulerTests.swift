@@ -49,7 +49,7 @@ import Testing
     }
 
     @Test func answersAForwardStepOfADayWithOneRunPerJob() {
-        let simulation = Simulation(builtIn, at: "2026-05-13T12:01:00Z")
+        let simulation = Simulation(builtIn, at: "2026-05-13T12:02:00Z")
         simulation.stepClock(by: .seconds(86_400))
         simulation.advance(by: .seconds(10))
         #expect(
