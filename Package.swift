@@ -67,6 +67,9 @@ let package = Package(
             name: "CleanupDaemonTests", dependencies: ["CleanupDaemon", "CleanupSchedule", "SessionCleanup"],
             swiftSettings: settings),
         .testTarget(
+            name: "ProcessTests", dependencies: ["mcp-cleanupd", "TestServers"], exclude: ["clock-step.c"],
+            swiftSettings: settings),
+        .testTarget(
             name: "IntegrationTests",
             dependencies: ["mcp-cleanupd", "Postgres", "SessionCleanup", "TestServers"], swiftSettings: settings),
     ],

@@ -47,10 +47,13 @@ package final class PostgresServer: Sendable {
     /// - Parameters:
     ///   - settings: more lines for `postgresql.conf`.
     ///   - wrapper: a command to start the server under.
-    package init(binaries: String, settings: [String] = [], wrapper: [String] = []) async throws {
+    ///   - address: where its socket is to be, when that is known before.
+    package init(
+        binaries: String, settings: [String] = [], wrapper: [String] = [], address: (directory: String, port: Int)? = nil
+    ) async throws {
         self.binaries = binaries
-        directory = try TemporaryDirectory.make(ownedByServerUser: true)
-        port = try Loopback.freePort()
+        directory = try address?.directory ?? TemporaryDirectory.make(ownedByServerUser: true)
+        port = try address?.port ?? Loopback.freePort()
         let version = try await Command.check(binaries + "/postgres", ["--version"]).output
         majorVersion = Int(version.split(separator: " ").last(where: { $0.first?.isNumber == true })?.prefix { $0.isNumber } ?? "") ?? 0
         let data = directory + "/data"
