@@ -47,6 +47,9 @@ let package = Package(
             ],
             path: "Tests/TestServers", swiftSettings: settings),
         .testTarget(
+            name: "SessionCleanupTests", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup"],
+            swiftSettings: settings),
+        .testTarget(
             name: "IntegrationTests",
             dependencies: ["mcp-cleanupd", "Postgres", "SessionCleanup", "TestServers"], swiftSettings: settings),
     ],
