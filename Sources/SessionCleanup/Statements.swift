@@ -133,15 +133,18 @@ enum Statements {
 
     /// A user's sessions (`$1`), without any credential, and until when each of them is kept.
     static func sessions(of table: TableName, transient: Rule, dormant: Rule) -> String {
-        """
-        SELECT s.*
-             , \(utc("CASE WHEN s.is_active THEN s.dormant_since ELSE s.transient_since END")) AS kept_until
-          FROM (SELECT session_id, server_id, server_name
-                     , \(utc("created_at")) AS created, \(utc("updated_at")) AS updated, \(utc("expires_at")) AS expires
-                     , coalesce(\(dormant.candidates), false) AS is_active
-                     , \(dormant.dueSince) AS dormant_since, \(transient.dueSince) AS transient_since
-                  FROM \(table.quoted) WHERE user_id = $1) AS s
-         ORDER BY s.created, s.session_id
-        """
+        // The first time that has a name stands for all before it: they are as much in the past.
+        let first = "timestamptz '0001-01-01 00:00:00+00'"
+        return """
+            SELECT s.*
+                 , \(utc("CASE WHEN s.due_since < \(first) THEN \(first) ELSE s.due_since END")) AS kept_until
+              FROM (SELECT session_id, server_id, server_name
+                         , \(utc("created_at")) AS created, \(utc("updated_at")) AS updated, \(utc("expires_at")) AS expires
+                         , coalesce(\(dormant.candidates), false) AS is_active
+                         , CASE WHEN \(dormant.candidates) THEN \(dormant.dueSince)
+                                WHEN \(transient.candidates) THEN \(transient.dueSince) END AS due_since
+                      FROM \(table.quoted) WHERE user_id = $1) AS s
+             ORDER BY s.created, s.session_id
+            """
     }
 }
