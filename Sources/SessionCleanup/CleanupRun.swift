@@ -126,8 +126,8 @@ package struct CleanupRun: Sendable {
             var row = try await connection.statement(clock, deletion, parameters).onlyRow()
             var deleted = try row.integer("deleted")
             if try row.integer("locked") > deleted {
-                // A row that moved while we locked it is locked where this statement cannot see it yet. A second
-                // statement sees what we hold: what it locks and does not delete, something else keeps.
+                // Something keeps what we hold; or, hardly ever, a row moved to an address that another one had left.
+                // A second statement sees it there.
                 row = try await connection.statement(clock, deletion, parameters).onlyRow()
                 deleted += try row.integer("deleted")
                 let vetoed = try row.integer("locked") - row.integer("deleted")

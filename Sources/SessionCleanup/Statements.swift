@@ -89,6 +89,9 @@ enum Statements {
     /// An address may hold another row by now, or the same one refreshed: so the rule is checked again on the version
     /// that gets locked, and once more where it is deleted. `ARRAY(SELECT …)` keeps the planner at fetching these
     /// addresses; with a bare `ANY ($2)` it may walk an index over everything that is due.
+    ///
+    /// A row that an update moved while we waited to lock it is locked at its new address, where this statement cannot
+    /// see it yet and deletes nothing; `locked` leaves it out.
     static func deleteBatch(from table: TableName, rule: Rule) -> String {
         """
         WITH locked AS MATERIALIZED (
@@ -100,7 +103,7 @@ enum Statements {
              WHERE tableoid = $3 AND ctid = ANY (ARRAY(SELECT locked.ctid FROM locked)) AND (\(rule.predicate))
             RETURNING 1
         )
-        SELECT (SELECT count(*) FROM locked) AS locked, (SELECT count(*) FROM deleted) AS deleted
+        SELECT (SELECT count(*) FROM locked WHERE ctid = ANY ($2)) AS locked, (SELECT count(*) FROM deleted) AS deleted
         """
     }
 
