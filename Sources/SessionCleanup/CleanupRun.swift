@@ -141,8 +141,9 @@ package struct CleanupRun: Sendable {
             try await connection.commit(clock)
             return (deleted, held)
         } catch {
+            let failure = clock.failure(error)
             await connection.rollBack(clock)
-            throw RunFailure(error)
+            throw failure
         }
     }
 }

@@ -11,15 +11,22 @@ enum Statements {
     ///
     /// Isolation and access mode are said explicitly: under a role's default of repeatable read, SKIP LOCKED would
     /// fail with 40001. SET LOCAL is the only kind of setting that a transaction pooler keeps apart.
-    /// - Parameter limit: for each statement, each lock and each silence; at least a millisecond.
-    static func begin(isReadOnly: Bool = false, limit: Duration) -> String {
-        let milliseconds = max(1, limit.components.seconds * 1000 + limit.components.attoseconds / 1_000_000_000_000_000)
-        return """
-            BEGIN ISOLATION LEVEL READ COMMITTED \(isReadOnly ? "READ ONLY" : "READ WRITE");
-            SET LOCAL statement_timeout = \(milliseconds);
-            SET LOCAL lock_timeout = \(milliseconds);
-            SET LOCAL idle_in_transaction_session_timeout = \(milliseconds);
-            """
+    /// - Parameters:
+    ///   - limit: for each statement and each silence; at least a millisecond.
+    ///   - lockLimit: for each lock. Half of the statement's unless said otherwise, so that the server names the lock
+    ///     as the cause before it ends the statement for its length.
+    static func begin(isReadOnly: Bool = false, limit: Duration, lockLimit: Duration? = nil) -> String {
+        """
+        BEGIN ISOLATION LEVEL READ COMMITTED \(isReadOnly ? "READ ONLY" : "READ WRITE");
+        SET LOCAL statement_timeout = \(milliseconds(limit));
+        SET LOCAL lock_timeout = \(milliseconds(lockLimit ?? limit / 2));
+        SET LOCAL idle_in_transaction_session_timeout = \(milliseconds(limit));
+        """
+    }
+
+    /// Never 0, which means no limit.
+    private static func milliseconds(_ limit: Duration) -> Int64 {
+        max(1, limit.components.seconds * 1000 + limit.components.attoseconds / 1_000_000_000_000_000)
     }
 
     /// The columns that decide anything.
