@@ -68,6 +68,7 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "ProcessTests", dependencies: ["mcp-cleanupd", "TestServers"], exclude: ["clock-step.c"],
+            name: "SessionCleanupTests", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup"],
             swiftSettings: settings),
         .testTarget(
             name: "IntegrationTests",

@@ -79,7 +79,13 @@ package struct Parameter: Sendable {
 package enum SQL {
     /// A quoted identifier: a name with quotes or semicolons in it stays one name.
     package static func identifier(_ name: String) -> String {
-        "\"" + name.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
+        // By scalars, as the server reads it: a quote with an accent behind it is one Character, and no quote.
+        var quoted = "\""
+        for scalar in name.unicodeScalars {
+            if scalar == "\"" { quoted.unicodeScalars.append(scalar) }
+            quoted.unicodeScalars.append(scalar)
+        }
+        return quoted + "\""
     }
 
     /// A quoted literal, right under either setting of `standard_conforming_strings`.

@@ -27,10 +27,6 @@ package struct CleanupRun: Sendable {
         self.onSlowDatabaseClock = onSlowDatabaseClock
     }
 
-    /// Addresses that one search returns at most: about 6 MB of answer at its largest, and few enough searches that
-    /// walking over what earlier batches killed stays a small part of the work.
-    static let searchRows = 100_000
-
     /// What the run is about to work on.
     package struct Target: Sendable {
         package let cutoff: UTCInstant
@@ -76,7 +72,7 @@ package struct CleanupRun: Sendable {
         while true {
             let found = try await search(target, after: position, over: connection, clock: clock)
             let count = found.reduce(0) { $0 + $1.count }
-            let isLast = count < Self.searchRows
+            let isLast = count < limits.searchRows
             if !progress.isSearchComplete {
                 progress.rowsFound += count
                 progress.isSearchComplete = isLast
@@ -104,7 +100,7 @@ package struct CleanupRun: Sendable {
     ) async throws(RunFailure) -> [RowAddresses] {
         let sql = Statements.search(
             table.name, rule: target.rule, hasChildren: target.hasChildren, isFirst: position == nil)
-        var parameters: [Parameter] = [.timestamp("\(target.cutoff)"), .integer(Self.searchRows)]
+        var parameters: [Parameter] = [.timestamp("\(target.cutoff)"), .integer(limits.searchRows)]
         if let position { parameters += [.objectIdentifier(position.partition), .rowAddress(position.address)] }
         // The search may take what is left of the run's time: it holds no row's lock.
         return try await connection.transaction(clock, limit: clock.remaining, sql, parameters)
@@ -126,8 +122,8 @@ package struct CleanupRun: Sendable {
             var row = try await connection.statement(clock, deletion, parameters).onlyRow()
             var deleted = try row.integer("deleted")
             if try row.integer("locked") > deleted {
-                // A row that moved while we locked it is locked where this statement cannot see it yet. A second
-                // statement sees what we hold: what it locks and does not delete, something else keeps.
+                // Something keeps what we hold; or, hardly ever, a row moved to an address that another one had left.
+                // A second statement sees it there.
                 row = try await connection.statement(clock, deletion, parameters).onlyRow()
                 deleted += try row.integer("deleted")
                 let vetoed = try row.integer("locked") - row.integer("deleted")
@@ -141,8 +137,9 @@ package struct CleanupRun: Sendable {
             try await connection.commit(clock)
             return (deleted, held)
         } catch {
+            let failure = clock.failure(error)
             await connection.rollBack(clock)
-            throw RunFailure(error)
+            throw failure
         }
     }
 }

@@ -105,9 +105,13 @@ package struct RunLimits: Hashable, Sendable {
     package var maxClockSkew: Duration
     /// Rows that one transaction deletes at most.
     package var batchRows: Int
+    /// Addresses that one search returns at most. The default is about 6 MB of answer at its largest, and few enough
+    /// searches that walking over what earlier batches killed stays a small part of the work.
+    package var searchRows: Int
 
-    package init(maxClockSkew: Duration, batchRows: Int) {
+    package init(maxClockSkew: Duration, batchRows: Int, searchRows: Int = 100_000) {
         self.maxClockSkew = maxClockSkew
         self.batchRows = batchRows
+        self.searchRows = searchRows
     }
 }

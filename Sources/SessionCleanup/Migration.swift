@@ -10,17 +10,21 @@ package struct Migration: Sendable {
     /// Long enough to build an index on a large table.
     private static let deadline = Duration.seconds(600)
 
+    /// Short: whoever wants the table waits in line behind a lock that waits. Somebody else's transaction that takes
+    /// longer makes the migration fail, and it can be repeated.
+    private static let lockLimit = Duration.seconds(5)
+
     package func apply(_ access: DatabaseAccess) async throws(RunFailure) {
         let clock = RunClock(deadline: Self.deadline)
         let connection = try await access.connect(limit: clock.remaining)
+        try await connection.begin(clock, limit: clock.remaining, lockLimit: Self.lockLimit)
         do {
-            let limit = try clock.limit(clock.remaining)
-            _ = try await connection.script(
-                "\(Statements.begin(limit: limit)) \(sql) COMMIT;", deadline: clock.giveUp(after: limit))
+            // On a line of its own: the SQL may end with a comment.
+            _ = try await connection.script("\(sql)\nCOMMIT;", deadline: clock.giveUp(after: clock.remaining))
             await connection.close()
         } catch {
             await connection.close()
-            throw RunFailure(error)
+            throw clock.failure(error)
         }
     }
 }

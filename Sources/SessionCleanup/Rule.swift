@@ -4,8 +4,8 @@ package struct Rule: Hashable, Sendable {
     package let candidates: String
     /// The `timestamptz` column whose age decides.
     package let column: String
-    /// How far past the time in the column a row becomes due. Always in hours and seconds, never in days, whose
-    /// length would depend on the session's time zone.
+    /// How far past the time in the column a row becomes due. In hours or less, never in days, whose length would
+    /// depend on the session's time zone.
     package let after: Duration
 
     package init(candidates: String, column: String, after: Duration = .zero) {
@@ -28,9 +28,12 @@ package struct Rule: Hashable, Sendable {
     }
 
     private var interval: String {
-        let seconds = after.components.seconds
-        return seconds.isMultiple(of: 3600)
-            ? "interval '\(seconds / 3600) hours'" : "interval '\(seconds) seconds'"
+        let (seconds, attoseconds) = after.components
+        // Rounded up to what the configuration can say: never due too early.
+        let milliseconds = seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
+        if milliseconds.isMultiple(of: 3_600_000) { return "interval '\(milliseconds / 3_600_000) hours'" }
+        return milliseconds.isMultiple(of: 1000)
+            ? "interval '\(milliseconds / 1000) seconds'" : "interval '\(milliseconds) milliseconds'"
     }
 }
 

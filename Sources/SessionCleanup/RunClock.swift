@@ -1,3 +1,5 @@
+import Postgres
+
 /// How much of a run's time is left; monotonic, and counting while the machine sleeps.
 package struct RunClock: Sendable {
     private let end: ContinuousClock.Instant
@@ -18,6 +20,9 @@ package struct RunClock: Sendable {
     /// How much later than the server's own timeout we give up on it: a round trip on a bad day.
     private static let grace = Duration.seconds(1)
 
+    /// The shortest deadline that can be kept: what is held back for the end is half of it then.
+    package static let shortestDeadline = (grace + .seconds(2)) * 2
+
     /// What one transaction may take at most: a third of the 60 s after which an owner that is silent counts as dead.
     static let transactionLimit = Duration.seconds(20)
 
@@ -26,6 +31,15 @@ package struct RunClock: Sendable {
 
     /// When to give up on a transaction that the server was told to end after `limit`.
     func giveUp(after limit: Duration) -> ContinuousClock.Instant { min(.now + limit, end) + Self.grace }
+
+    /// What an error in one of the run's transactions means for the run.
+    ///
+    /// The server is told to end a statement when the run's time is up, and cannot say that this was why. Within the
+    /// grace of that moment it was.
+    func failure(_ error: any Error) -> RunFailure {
+        let failure = RunFailure(error)
+        return failure.sqlState == "57014" && remaining < Self.grace ? .deadlinePassed(deadline) : failure
+    }
 
     /// The limit for a transaction that starts now.
     /// - Throws: `deadlinePassed` when there is no time left.

@@ -25,7 +25,7 @@ extension RunFailure: CustomStringConvertible {
             "row security on \(table) would hide sessions from the role \(role): \(obstacle)"
         case .deletionVetoed(let table, let rows):
             "\(rows) due \(rows == 1 ? "row" : "rows") of \(table) could be locked but not deleted: a BEFORE DELETE "
-                + "trigger or a rule of the table keeps them"
+                + "trigger keeps them"
         case .databaseClockAhead(let database, let host, let limit):
             "the database's clock says \(database) and this host's says \(host): more than \(limit.inSeconds) ahead, "
                 + "and a wrong clock must not empty a table"
@@ -47,9 +47,11 @@ extension RunFailure: CustomStringConvertible {
                 ? "Run mcp-cleanupd migrate --sessions with an owner's URL, or set database.table to the table's name."
                 : "Set database.table to the table's name."
         case .notATable, .columnMissing: "Set database.table to the table that holds the sessions."
+        case .columnType(let table, let column, found: "timestamp without time zone", let expected):
+            "ALTER TABLE \(table.quoted) ALTER COLUMN \(column) TYPE \(expected) USING \(column) AT TIME ZONE 'UTC'; if "
+                + "the times in it are UTC. Without a zone they cannot be compared with a clock."
         case .columnType(let table, let column, _, let expected):
-            "ALTER TABLE \(table.quoted) ALTER COLUMN \(column) TYPE \(expected); times without a zone cannot be "
-                + "compared with a clock."
+            "ALTER TABLE \(table.quoted) ALTER COLUMN \(column) TYPE \(expected);"
         case .generationUndecided:
             "Set database.session-schema to active or status, whichever the application writes."
         case .privilegesMissing(let table, let role, isOnSchema: true, _):

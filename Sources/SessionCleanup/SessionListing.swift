@@ -12,7 +12,7 @@ package struct ListedSession: Sendable {
     package let expiresAt: UTCInstant?
     /// The job that will remove it when nothing touches it before.
     package let job: String
-    /// The last instant at which it is not due; `nil` when it is kept for ever.
+    /// The last instant at which it is not due; `nil` when it is kept for ever, or longer than until the year 9999.
     package let keptUntil: UTCInstant?
 }
 
@@ -45,7 +45,8 @@ extension ListedSession {
         createdAt = try row.instantIfPresent("created")
         updatedAt = try row.instantIfPresent("updated")
         expiresAt = try row.instantIfPresent("expires")
-        job = isActive ? dormant.name : transient.name
-        keptUntil = try row.instantIfPresent("kept_until")
+        let job = isActive ? dormant : transient
+        self.job = job.name
+        keptUntil = job.isEnabled ? try row.instantIfPresent("kept_until") : nil
     }
 }

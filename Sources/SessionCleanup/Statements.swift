@@ -11,15 +11,22 @@ enum Statements {
     ///
     /// Isolation and access mode are said explicitly: under a role's default of repeatable read, SKIP LOCKED would
     /// fail with 40001. SET LOCAL is the only kind of setting that a transaction pooler keeps apart.
-    /// - Parameter limit: for each statement, each lock and each silence; at least a millisecond.
-    static func begin(isReadOnly: Bool = false, limit: Duration) -> String {
-        let milliseconds = max(1, limit.components.seconds * 1000 + limit.components.attoseconds / 1_000_000_000_000_000)
-        return """
-            BEGIN ISOLATION LEVEL READ COMMITTED \(isReadOnly ? "READ ONLY" : "READ WRITE");
-            SET LOCAL statement_timeout = \(milliseconds);
-            SET LOCAL lock_timeout = \(milliseconds);
-            SET LOCAL idle_in_transaction_session_timeout = \(milliseconds);
-            """
+    /// - Parameters:
+    ///   - limit: for each statement and each silence; at least a millisecond.
+    ///   - lockLimit: for each lock. Half of the statement's unless said otherwise, so that the server names the lock
+    ///     as the cause before it ends the statement for its length.
+    static func begin(isReadOnly: Bool = false, limit: Duration, lockLimit: Duration? = nil) -> String {
+        """
+        BEGIN ISOLATION LEVEL READ COMMITTED \(isReadOnly ? "READ ONLY" : "READ WRITE");
+        SET LOCAL statement_timeout = \(milliseconds(limit));
+        SET LOCAL lock_timeout = \(milliseconds(lockLimit ?? limit / 2));
+        SET LOCAL idle_in_transaction_session_timeout = \(milliseconds(limit));
+        """
+    }
+
+    /// Never 0, which means no limit.
+    private static func milliseconds(_ limit: Duration) -> Int64 {
+        max(1, limit.components.seconds * 1000 + limit.components.attoseconds / 1_000_000_000_000_000)
     }
 
     /// The columns that decide anything.
@@ -89,6 +96,9 @@ enum Statements {
     /// An address may hold another row by now, or the same one refreshed: so the rule is checked again on the version
     /// that gets locked, and once more where it is deleted. `ARRAY(SELECT …)` keeps the planner at fetching these
     /// addresses; with a bare `ANY ($2)` it may walk an index over everything that is due.
+    ///
+    /// A row that an update moved while we waited to lock it is locked at its new address, where this statement cannot
+    /// see it yet and deletes nothing; `locked` leaves it out.
     static func deleteBatch(from table: TableName, rule: Rule) -> String {
         """
         WITH locked AS MATERIALIZED (
@@ -100,7 +110,7 @@ enum Statements {
              WHERE tableoid = $3 AND ctid = ANY (ARRAY(SELECT locked.ctid FROM locked)) AND (\(rule.predicate))
             RETURNING 1
         )
-        SELECT (SELECT count(*) FROM locked) AS locked, (SELECT count(*) FROM deleted) AS deleted
+        SELECT (SELECT count(*) FROM locked WHERE ctid = ANY ($2)) AS locked, (SELECT count(*) FROM deleted) AS deleted
         """
     }
 
@@ -133,15 +143,18 @@ enum Statements {
 
     /// A user's sessions (`$1`), without any credential, and until when each of them is kept.
     static func sessions(of table: TableName, transient: Rule, dormant: Rule) -> String {
-        """
-        SELECT s.*
-             , \(utc("CASE WHEN s.is_active THEN s.dormant_since ELSE s.transient_since END")) AS kept_until
-          FROM (SELECT session_id, server_id, server_name
-                     , \(utc("created_at")) AS created, \(utc("updated_at")) AS updated, \(utc("expires_at")) AS expires
-                     , coalesce(\(dormant.candidates), false) AS is_active
-                     , \(dormant.dueSince) AS dormant_since, \(transient.dueSince) AS transient_since
-                  FROM \(table.quoted) WHERE user_id = $1) AS s
-         ORDER BY s.created, s.session_id
-        """
+        // The first time that has a name stands for all before it: they are as much in the past.
+        let first = "timestamptz '0001-01-01 00:00:00+00'"
+        return """
+            SELECT s.*
+                 , \(utc("CASE WHEN s.due_since < \(first) THEN \(first) ELSE s.due_since END")) AS kept_until
+              FROM (SELECT session_id, server_id, server_name
+                         , \(utc("created_at")) AS created, \(utc("updated_at")) AS updated, \(utc("expires_at")) AS expires
+                         , coalesce(\(dormant.candidates), false) AS is_active
+                         , CASE WHEN \(dormant.candidates) THEN \(dormant.dueSince)
+                                WHEN \(transient.candidates) THEN \(transient.dueSince) END AS due_since
+                      FROM \(table.quoted) WHERE user_id = $1) AS s
+             ORDER BY s.created, s.session_id
+            """
     }
 }

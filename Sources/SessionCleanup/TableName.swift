@@ -19,7 +19,8 @@ package struct TableName: Hashable, Sendable, CustomStringConvertible {
     /// - Throws: `TableNameError` for anything else, a name without a schema included: which table a bare name means
     ///   depends on the role's `search_path`.
     package init(parsing text: String) throws(TableNameError) {
-        var rest = text[...]
+        // Scalars, as the server reads it: a quote with an accent behind it is one Character, and no quote.
+        var rest = text.unicodeScalars[...]
         var parts: [String] = []
         while true {
             parts.append(try Self.takePart(from: &rest))
@@ -30,8 +31,8 @@ package struct TableName: Hashable, Sendable, CustomStringConvertible {
         (schema, table) = (parts[0], parts[1])
     }
 
-    private static func takePart(from rest: inout Substring) throws(TableNameError) -> String {
-        var part = ""
+    private static func takePart(from rest: inout Substring.UnicodeScalarView) throws(TableNameError) -> String {
+        var part = "".unicodeScalars
         if rest.first == "\"" {
             rest.removeFirst()
             while true {
@@ -44,18 +45,27 @@ package struct TableName: Hashable, Sendable, CustomStringConvertible {
             }
         } else {
             while let character = rest.first, isPlain(character) {
-                part += rest.removeFirst().lowercased()
+                part += rest.removeFirst().properties.lowercaseMapping.unicodeScalars
             }
-            if part.first?.isNumber == true || part.first == "$" { throw .malformed }
+            guard isPlainStart(part) else { throw .malformed }
         }
         guard !part.isEmpty else { throw .malformed }
+        let name = String(part)
         // NAMEDATALEN - 1. The server would cut a longer name and look for another table.
-        guard part.utf8.count <= 63 else { throw .tooLong }
-        return part
+        guard name.utf8.count <= 63 else { throw .tooLong }
+        return name
     }
 
-    private static func isPlain(_ character: Character) -> Bool {
-        character.isASCII && (character.isLetter || character.isNumber || character == "_" || character == "$")
+    private static func isPlain(_ character: Unicode.Scalar) -> Bool {
+        switch character {
+        case "a"..."z", "A"..."Z", "0"..."9", "_", "$": true
+        default: false
+        }
+    }
+
+    /// Whether a part without quotes may begin so: not with a digit or a `$`.
+    private static func isPlainStart(_ part: String.UnicodeScalarView) -> Bool {
+        part.first.map { isPlain($0) && !("0"..."9").contains($0) && $0 != "$" } ?? false
     }
 
     /// For SQL: both parts quoted.
@@ -65,7 +75,8 @@ package struct TableName: Hashable, Sendable, CustomStringConvertible {
     package var description: String { "\(Self.readable(schema)).\(Self.readable(table))" }
 
     private static func readable(_ part: String) -> String {
-        let isPlain = part.allSatisfy { Self.isPlain($0) && !$0.isUppercase } && part.first?.isNumber == false
+        let scalars = part.unicodeScalars
+        let isPlain = isPlainStart(scalars) && scalars.allSatisfy { Self.isPlain($0) && !("A"..."Z").contains($0) }
         return isPlain ? part : SQL.identifier(part)
     }
 }

@@ -13,8 +13,9 @@ extension Connection {
             guard results.count == 6 else { throw PostgresError.unexpectedAnswer("\(results.count) results") }
             return results[4]
         } catch {
+            let failure = clock.failure(error)
             await rollBack(clock)
-            throw RunFailure(error)
+            throw failure
         }
     }
 
@@ -30,18 +31,25 @@ extension Connection {
             _ = try await script("COMMIT", deadline: deadline)
             return result
         } catch {
+            let failure = clock.failure(error)
             await rollBack(clock)
-            throw RunFailure(error)
+            throw failure
         }
     }
 
-    func begin(_ clock: RunClock) async throws(RunFailure) {
-        let limit = try clock.limit()
+    /// Starts a transaction that writes.
+    func begin(
+        _ clock: RunClock, limit wanted: Duration = RunClock.transactionLimit, lockLimit: Duration? = nil
+    ) async throws(RunFailure) {
+        let limit = try clock.limit(wanted)
         do {
-            _ = try await script(Statements.begin(limit: limit), deadline: clock.giveUp(after: limit))
+            _ = try await script(
+                Statements.begin(limit: limit, lockLimit: lockLimit), deadline: clock.giveUp(after: limit))
         } catch {
+            let failure = clock.failure(error)
             await rollBack(clock)
-            throw RunFailure(error)
+            // All that a server does not support about READ WRITE: it is, or has just become, a standby.
+            throw failure.sqlState == "0A000" ? .serverReadOnly : failure
         }
     }
 
@@ -52,9 +60,20 @@ extension Connection {
         try await query(sql, parameters, deadline: clock.giveUp(after: RunClock.transactionLimit))
     }
 
+    /// Commits, even when the task is canceled meanwhile: it takes a moment, and a COMMIT that is called off leaves
+    /// nobody knowing whether the rows are gone.
     func commit(_ clock: RunClock) async throws(PostgresError) {
-        _ = try await script(
-            "COMMIT", during: .committing, deadline: clock.giveUp(after: RunClock.transactionLimit))
+        let deadline = clock.giveUp(after: RunClock.transactionLimit)
+        // A task of its own is not canceled with ours; its end is waited for.
+        let commit = Task { () async -> PostgresError? in
+            do throws(PostgresError) {
+                _ = try await script("COMMIT", during: .committing, deadline: deadline)
+                return nil
+            } catch {
+                return error
+            }
+        }
+        if let error = await commit.value { throw error }
     }
 
     /// Leaves a failed transaction, so that the connection can be used again; if it cannot, it is closed.

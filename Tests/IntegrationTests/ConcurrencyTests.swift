@@ -1,0 +1,255 @@
+import CleanupSchedule
+import Foundation
+import Postgres
+@testable import SessionCleanup
+import TestServers
+import Testing
+
+/// Others work on the same rows: nothing that became live is deleted, and what is held is left and counted.
+@Suite struct ConcurrencyTests {
+    private static let due = """
+        INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at, active)
+        SELECT 'due-' || n, 'u', 'x', 'sse', 'x', now() - interval '1 hour', false FROM generate_series(1, %) AS n;
+        """
+
+    private static func database(due count: Int) async throws -> SessionsDatabase {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(due.replacingOccurrences(of: "%", with: "\(count)"))
+        return database
+    }
+
+    /// A rule that stops at a gate for the first row of a batch, so that others can act on the rows behind it, between
+    /// a statement's snapshot and its locks. The gates are advisory locks that a test holds: 1 for the first statement
+    /// of a batch, 2 for the next. Searches, which only read, pass.
+    private static let gates = """
+        CREATE SEQUENCE looks;
+        CREATE FUNCTION gate(session_id TEXT) RETURNS BOOLEAN LANGUAGE plpgsql AS $$
+        DECLARE look BIGINT;
+        BEGIN
+            IF session_id = 'due-1' AND current_setting('transaction_read_only') = 'off' THEN
+                look := nextval('looks');
+                PERFORM pg_advisory_lock(look); PERFORM pg_advisory_unlock(look);
+            END IF;
+            RETURN true;
+        END $$;
+        """
+
+    private static var gatedJob: Job {
+        var job = Job.transientSessions
+        job.rules.active = Rule(candidates: "active IS NOT TRUE AND gate(session_id)", column: "expires_at")
+        return job
+    }
+
+    private static func isWaiting(_ database: SessionsDatabase, at gate: Int) async throws -> Bool {
+        try await database.value(
+            """
+            SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+             WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.objid = \(gate) AND NOT l.granted
+            """) != "0"
+    }
+
+    @Test(arguments: [
+        ("expires_at = now() + interval '1 hour'", false), ("active = true", false), ("client_id = 'seen'", true),
+        ("user_id = repeat('u', 3000)", true),
+    ])
+    func aRowChangedBetweenTheLookAndTheLockIsJudgedAsItIsNow(change: String, isStillDue: Bool) async throws {
+        let database = try await Self.database(due: 3)
+        try await database.run(Self.gates)
+        let gate = try await OtherTransaction(in: database, "SELECT pg_advisory_lock(1)")
+        async let deleted = database.delete(Self.gatedJob, at: .hostNow)
+        try await eventually("the deletion waits at the gate") { try await Self.isWaiting(database, at: 1) }
+        try await database.run("UPDATE mcp_sessions SET \(change) WHERE session_id = 'due-2'")
+        try await gate.run("SELECT pg_advisory_unlock(1)")
+        let progress = try await deleted
+        #expect(try await database.sessions() == (isStillDue ? [] : ["due-2"]))
+        #expect(progress.rowsDeleted == (isStillDue ? 3 : 2))
+        #expect(progress.rowsSkipped == 0)
+        try await gate.rollBack()
+    }
+
+    /// Each row moves just when a statement is about to lock it, and the second when a veto has been suspected.
+    @Test func rowsThatMoveOneAfterTheOtherAreNoVeto() async throws {
+        let database = try await Self.database(due: 3)
+        try await database.run(Self.gates)
+        let gates = try await OtherTransaction(in: database, "SELECT pg_advisory_lock(1), pg_advisory_lock(2)")
+        let first = try await OtherTransaction(in: database, "SELECT FROM mcp_sessions WHERE session_id = 'due-1' FOR UPDATE")
+        let third = try await OtherTransaction(in: database, "UPDATE mcp_sessions SET client_id = 'a' WHERE session_id = 'due-3'")
+        async let deleted = database.delete(Self.gatedJob, at: .hostNow)
+        try await eventually("the first statement waits") { try await Self.isWaiting(database, at: 1) }
+        try await database.run("UPDATE mcp_sessions SET client_id = 'a' WHERE session_id = 'due-2'")
+        try await gates.run("SELECT pg_advisory_unlock(1)")
+        try await eventually("the next statement waits") { try await Self.isWaiting(database, at: 2) }
+        try await third.commit()
+        try await first.rollBack()
+        try await gates.run("SELECT pg_advisory_unlock(2)")
+        let progress = try await deleted
+        #expect(progress.rowsDeleted == 3)
+        #expect(try await database.sessions() == [])
+        try await gates.rollBack()
+    }
+
+    @Test func aRowHeldToTheEndIsSkippedAndCountedOnce() async throws {
+        let database = try await Self.database(due: 5)
+        let holder = try await OtherTransaction(in: database, "SELECT FROM mcp_sessions WHERE session_id IN ('due-2', 'due-4') FOR SHARE")
+        let result = try await database.daemon(["--once", "--job", "transient", "--json"])
+        #expect(result.status == 0, "\(result.error)")
+        #expect(result.output.contains(#""rows_deleted":3,"rows_skipped":2,"#), "\(result.output)")
+        #expect(try await database.sessions() == ["due-2", "due-4"])
+        try await holder.rollBack()
+        let next = try await database.daemon(["--once", "--job", "transient", "--json"])
+        #expect(next.output.contains(#""rows_deleted":2,"rows_skipped":0,"#), "\(next.output)")
+    }
+
+    /// A trigger makes the server itself the witness: it raises for any row that is not due when it goes.
+    @Test(arguments: TestSeed.some(2))
+    func randomUpdatersNeverLoseALiveSession(seed: UInt64) async throws {
+        let database = try await Self.database(due: 400)
+        try await database.run(
+            """
+            CREATE FUNCTION witness() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+            BEGIN
+                IF NOT (OLD.expires_at < clock_timestamp() AND OLD.active IS NOT TRUE) THEN
+                    RAISE EXCEPTION 'session % is live', OLD.session_id;
+                END IF;
+                RETURN OLD;
+            END $$;
+            CREATE TRIGGER witness BEFORE DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION witness();
+            """)
+        let inserted = Locked(400)
+        let deleted = try await withThrowingTaskGroup(of: Int.self) { group in
+            for updater in 0..<4 {
+                group.addTask {
+                    var generator = SeededGenerator(seed: seed &+ UInt64(updater))
+                    let connection = try await database.server.connect(database.name)
+                    for round in 0..<150 {
+                        let row = Int.random(in: 1...400, using: &generator)
+                        let sql = [
+                            "UPDATE mcp_sessions SET expires_at = now() + interval '1 hour' WHERE session_id = 'due-\(row)'",
+                            "UPDATE mcp_sessions SET expires_at = now() - interval '1 hour' WHERE session_id = 'due-\(row)'",
+                            "UPDATE mcp_sessions SET active = NOT active WHERE session_id = 'due-\(row)'",
+                            "UPDATE mcp_sessions SET client_id = repeat('x', \(row)) WHERE session_id = 'due-\(row)'",
+                            "BEGIN; SELECT FROM mcp_sessions WHERE session_id = 'due-\(row)' FOR UPDATE; COMMIT",
+                            """
+                            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
+                            VALUES ('new-\(updater)-\(round)', 'u', 'x', 'sse', 'x', now() - interval '1 second')
+                            """,
+                        ].randomElement(using: &generator)!  // Not empty.
+                        if sql.hasPrefix("INSERT") { inserted.withLock { $0 += 1 } }
+                        _ = try await connection.script(sql, deadline: .now + .seconds(30))
+                    }
+                    await connection.close()
+                    return 0
+                }
+            }
+            for _ in 0..<2 {
+                group.addTask {
+                    var deleted = 0
+                    for _ in 0..<12 {
+                        let limits = RunLimits(maxClockSkew: .seconds(300), batchRows: 7, searchRows: 50)
+                        deleted += try await database.delete(.transientSessions, at: .hostNow, limits: limits).rowsDeleted
+                    }
+                    return deleted
+                }
+            }
+            return try await group.reduce(0, +)
+        }
+        // Two runs side by side and four updaters: each row that is gone was counted once.
+        #expect(try await database.count() == inserted.withLock { $0 } - deleted, "seed \(seed)")
+        #expect(deleted > 0)
+    }
+
+    @Test func twoProcessesShareTheWork() async throws {
+        let database = try await Self.database(due: 6000)
+        let environment = ["MCP_CLEANUP_BATCH_MAX_ROWS": "100"]
+        async let first = database.daemon(["--once", "--job", "transient", "--json"], environment: environment)
+        async let second = database.daemon(["--once", "--job", "transient", "--json"], environment: environment)
+        let results = try await [first, second]
+        var deleted = 0
+        for result in results {
+            #expect(result.status == 0, "\(result.error)")
+            let match = try #require(result.output.firstMatch(of: /"rows_deleted":(\d+)/))
+            deleted += Int(match.1) ?? 0
+        }
+        #expect(deleted == 6000)
+        #expect(try await database.count() == 0)
+    }
+
+    private static func trigger(_ timing: String, _ body: String) -> String {
+        """
+        CREATE FUNCTION act() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN \(body) END $$;
+        CREATE TRIGGER act \(timing) DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION act();
+        """
+    }
+
+    @Test(arguments: [
+        ("RETURN NULL;", "5 due rows of public.mcp_sessions"),
+        ("IF OLD.session_id = 'due-3' THEN RETURN NULL; END IF; RETURN OLD;", "1 due row of public.mcp_sessions"),
+        ("IF OLD.session_id = 'due-3' THEN RAISE EXCEPTION 'keep it'; END IF; RETURN OLD;", "keep it (SQLSTATE P0001)"),
+        ("IF OLD.session_id = 'due-3' THEN RAISE unique_violation USING MESSAGE = 'keep it'; END IF; RETURN OLD;", "keep it (SQLSTATE 23505)"),
+    ])
+    func aTriggerThatKeepsARowFailsTheRun(body: String, message: String) async throws {
+        let database = try await Self.database(due: 5)
+        try await database.run(Self.trigger("BEFORE", body))
+        let result = try await database.daemon(["--once", "--job", "transient", "--json"])
+        #expect(result.status == 77)
+        #expect(result.output.contains(#""outcome":"failed""#))
+        #expect(result.output.contains(message), "\(result.output)")
+        #expect(result.output.contains(#""rows_deleted":0,"#))
+        #expect(try await database.count() == 5)
+    }
+
+    @Test func batchesBeforeTheOneThatFailsStayDeleted() async throws {
+        let database = try await Self.database(due: 5)
+        try await database.run(Self.trigger("BEFORE", "IF OLD.session_id = 'due-5' THEN RETURN NULL; END IF; RETURN OLD;"))
+        let result = try await database.daemon(
+            ["--once", "--job", "transient", "--json"], environment: ["MCP_CLEANUP_BATCH_MAX_ROWS": "2"])
+        #expect(result.status == 77)
+        #expect(result.output.contains(#""rows_deleted":4,"rows_skipped":0,"batches":2,"#), "\(result.output)")
+        #expect(try await database.sessions() == ["due-5"])
+    }
+
+    @Test func anAfterTriggerSeesEveryRow() async throws {
+        let database = try await Self.database(due: 5)
+        try await database.run(
+            "CREATE TABLE audit (session_id TEXT);" + Self.trigger("AFTER", "INSERT INTO audit VALUES (OLD.session_id); RETURN NULL;"))
+        let result = try await database.daemon(["--once"], environment: ["MCP_CLEANUP_BATCH_MAX_ROWS": "2"])
+        #expect(result.status == 0, "\(result.error)")
+        #expect(try await database.sessions(in: "audit").count == 5)
+        #expect(try await database.count() == 0)
+    }
+
+    @Test(arguments: [
+        ("", 77, 5), ("ON DELETE CASCADE", 0, 0), ("ON DELETE SET NULL", 0, 0), ("DEFERRABLE INITIALLY DEFERRED", 77, 5),
+    ])
+    func aForeignKeyDecidesAsDeclared(action: String, status: Int32, left: Int) async throws {
+        let database = try await Self.database(due: 5)
+        try await database.run(
+            """
+            CREATE TABLE message (session_id TEXT REFERENCES mcp_sessions (session_id) \(action));
+            INSERT INTO message VALUES ('due-3');
+            """)
+        let result = try await database.daemon(["--once", "--job", "transient", "--json"])
+        #expect(result.status == status, "\(result.error)")
+        #expect(try await database.count() == left)
+        if status != 0 {
+            #expect(result.output.contains(#""sqlstate":"23503""#), "\(result.output)")
+            #expect(result.error.contains("ON DELETE CASCADE or SET NULL"), "\(result.error)")
+            #expect(result.output.contains(#""rows_deleted":0,"#), "\(result.output)")
+        }
+    }
+
+    @Test(arguments: ["ACCESS EXCLUSIVE", "SHARE"])
+    func aLockedTableFailsTheRunAndNamesTheLock(mode: String) async throws {
+        let database = try await Self.database(due: 5)
+        let holder = try await OtherTransaction(in: database, "LOCK TABLE mcp_sessions IN \(mode) MODE")
+        let result = try await database.daemon(
+            ["--once", "--job", "transient", "--json"],
+            environment: ["MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_DEADLINE": "6s"])
+        #expect(result.status == 75)
+        #expect(result.output.contains(#""outcome":"failed""#), "\(result.output)")
+        #expect(result.output.contains(#""sqlstate":"55P03""#), "\(result.output)")
+        #expect(result.error.contains("holds a lock on the whole table"), "\(result.error)")
+        try await holder.rollBack()
+        #expect(try await database.count() == 5)
+    }
+}

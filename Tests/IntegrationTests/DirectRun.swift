@@ -1,0 +1,110 @@
+import CleanupSchedule
+import Foundation
+import Postgres
+@testable import SessionCleanup
+import TestServers
+
+extension SessionsDatabase {
+    /// Access for runs in this process.
+    func access(as user: String = "postgres") -> DatabaseAccess {
+        let url = server.url(name, user: user)
+        return DatabaseAccess(
+            url: { () throws(RunFailure) in
+                do {
+                    return try DatabaseURL(url)
+                } catch {
+                    throw .databaseURL("\(error)")
+                }
+            }, connectTimeout: .seconds(10), environment: [:], onNotice: { _ in })
+    }
+
+    /// Deletes in this process what a job finds due at a cutoff of the test's choice.
+    ///
+    /// - Parameter connection: whose role runs it; one of the superuser's unless given.
+    func delete(
+        _ job: Job, from table: TableName = .sessions, at cutoff: UTCInstant, limits: RunLimits = .test,
+        deadline: Duration = .seconds(60), over given: Connection? = nil
+    ) async throws -> RunProgress {
+        let connection = if let given { given } else { try await server.connect(name) }
+        let run = CleanupRun(
+            job: job, table: SessionTable(name: table, schema: .auto), limits: limits, hostClock: { .hostNow })
+        let clock = RunClock(deadline: deadline)
+        let found = try await run.target(over: connection, clock: clock)
+        let target = CleanupRun.Target(cutoff: cutoff, rule: found.rule, hasChildren: found.hasChildren)
+        var progress = RunProgress()
+        try await run.delete(target, over: connection, clock: clock, progress: &progress)
+        if given == nil { await connection.close() }
+        return progress
+    }
+
+    /// The session IDs that are left, in order.
+    func sessions(in table: String = "public.mcp_sessions") async throws -> [String] {
+        try await run("SELECT session_id FROM \(table) ORDER BY session_id").rows.map { try $0.text("session_id") }
+    }
+}
+
+extension RunLimits {
+    static let test = RunLimits(maxClockSkew: .seconds(300), batchRows: 1000)
+}
+
+extension UTCInstant {
+    static var hostNow: UTCInstant {
+        UTCInstant(microsecondsSinceEpoch: Int64(Date().timeIntervalSince1970 * 1_000_000))
+    }
+}
+
+/// An open transaction of somebody else, which holds what its statements locked.
+struct OtherTransaction: Sendable {
+    private let connection: Connection
+
+    init(in database: SessionsDatabase, _ sql: String) async throws {
+        connection = try await database.server.connect(database.name)
+        try await run("BEGIN; \(sql)")
+    }
+
+    func run(_ sql: String) async throws {
+        _ = try await connection.script(sql, deadline: .now + .seconds(30))
+    }
+
+    func commit() async throws {
+        try await run("COMMIT")
+        await connection.close()
+    }
+
+    func rollBack() async throws {
+        try await run("ROLLBACK")
+        await connection.close()
+    }
+}
+
+/// Looks again and again until something has become true, for at most 20 s: a loaded machine.
+func eventually(_ what: String, _ condition: () async throws -> Bool) async throws {
+    for _ in 0..<800 {
+        if try await condition() { return }
+        try await Task.sleep(for: .milliseconds(25))
+    }
+    throw TestServerError("this did not happen: \(what)")
+}
+
+/// A small generator whose whole state is its seed: SplitMix64.
+struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var bits = state
+        bits = (bits ^ bits >> 30) &* 0xBF58_476D_1CE4_E5B9
+        bits = (bits ^ bits >> 27) &* 0x94D0_49BB_1331_11EB
+        return bits ^ bits >> 31
+    }
+}
+
+enum TestSeed {
+    /// The seed in MCP_CLEANUPD_TEST_SEED alone, to replay a failure, or as many new ones as asked for.
+    static func some(_ count: Int) -> [UInt64] {
+        if let text = ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_SEED"], let seed = UInt64(text) { return [seed] }
+        return (0..<count).map { _ in UInt64.random(in: 0..<1 << 32) }
+    }
+}
