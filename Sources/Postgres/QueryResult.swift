@@ -79,12 +79,18 @@ package struct Parameter: Sendable {
 package enum SQL {
     /// A quoted identifier: a name with quotes or semicolons in it stays one name.
     package static func identifier(_ name: String) -> String {
-        "\"" + name.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
+        var quoted = "\""
+        // Scalars, as the server sees them: a quote with a combining mark after it is one Character, and no quote.
+        for scalar in name.unicodeScalars {
+            if scalar == "\"" { quoted.unicodeScalars.append(scalar) }
+            quoted.unicodeScalars.append(scalar)
+        }
+        return quoted + "\""
     }
 
     /// A quoted literal, right under either setting of `standard_conforming_strings`.
     package static func literal(_ value: String) -> String {
-        var quoted = value.contains("\\") ? " E'" : "'"
+        var quoted = value.unicodeScalars.contains("\\") ? " E'" : "'"
         for character in value.unicodeScalars {
             if character == "'" || character == "\\" { quoted.unicodeScalars.append(character) }
             quoted.unicodeScalars.append(character)
