@@ -223,7 +223,8 @@ package actor Connection {
         while true {
             while PQisBusy(connection) == 1 {
                 try await wait(for: .read, of: connection, until: deadline)
-                guard PQconsumeInput(connection) == 1 else { throw Interruption.lost }
+                // A server that ends us says why first; that word explains more than the end of the connection.
+                guard PQconsumeInput(connection) == 1 else { throw (failure as (any Error)?) ?? Interruption.lost }
             }
             guard let raw = PQgetResult(connection) else { break }
             defer { PQclear(raw) }
@@ -232,13 +233,12 @@ package actor Connection {
                 results.append(QueryResult(raw))
             case PGRES_FATAL_ERROR:
                 // libpq makes an error without SQLSTATE itself, when the connection breaks.
-                guard let message = ServerMessage(raw) else { throw Interruption.lost }
+                guard let message = ServerMessage(raw) else { throw (failure as (any Error)?) ?? Interruption.lost }
                 failure = failure ?? .server(message, during: step)
             case let status:
                 throw PostgresError.unexpectedAnswer(String(cString: PQresStatus(status)))
             }
         }
-        // The connection may have ended after the server's last word: that word is the better explanation.
         if let failure { throw failure }
         guard PQstatus(connection) == CONNECTION_OK else { throw Interruption.lost }
         return results
