@@ -272,12 +272,21 @@ package actor Connection {
     private func awaitConfirmation() async {
         guard let connection = handle else { return }
         let deadline = ContinuousClock.now + Self.cancelLimit
-        while PQisBusy(connection) == 1 {
-            guard
-                await SocketWait.wait(for: .read, of: PQsocket(connection), until: deadline, on: executor.queue)
-                    == .ready,
-                PQconsumeInput(connection) == 1
-            else { return }
+        while true {
+            while PQisBusy(connection) == 1 {
+                guard
+                    await SocketWait.wait(for: .read, of: PQsocket(connection), until: deadline, on: executor.queue)
+                        == .ready,
+                    PQconsumeInput(connection) == 1
+                else { return }
+            }
+            guard let result = PQgetResult(connection) else { return }
+            defer { PQclear(result) }
+            switch PQresultStatus(result) {
+            case PGRES_TUPLES_OK, PGRES_COMMAND_OK, PGRES_FATAL_ERROR: break
+            // In COPY, libpq would hand out the same result for ever.
+            default: return
+            }
         }
     }
 }
@@ -296,6 +305,7 @@ private struct CancelRequest: @unchecked Sendable {
         return PQcancel(pointer, &message, Int32(message.count)) == 1
     }
 }
+    /// Reads, and drops, what the server still says, until it is ready for another statement.
 
 func withoutTrailingLines(_ message: String) -> String {
     var text = message[...]
