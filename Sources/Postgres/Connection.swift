@@ -149,8 +149,19 @@ package actor Connection {
     package func script(
         _ sql: String, during step: PostgresError.Step = .querying, deadline: ContinuousClock.Instant
     ) async throws(PostgresError) -> [QueryResult] {
-        try await perform(during: step, deadline: deadline) { PQsendQuery($0, sql) == 1 }
+        try refuseNUL(sql, during: step)
+        return try await perform(during: step, deadline: deadline) { PQsendQuery($0, sql) == 1 }
     }
+
+    /// C would end the text at a NUL, and the server would see another statement or another value than was meant. It
+    /// refuses such a text in its own words wherever one reaches it; these are the same.
+    private func refuseNUL(_ text: String, during step: PostgresError.Step) throws(PostgresError) {
+        guard text.utf8.contains(0) else { return }
+        let message = "invalid byte sequence for encoding \"UTF8\": 0x00"
+        throw .server(ServerMessage(sqlState: "22021", message: message), during: step)
+    }
+        for parameter in parameters { try refuseNUL(parameter.text ?? "", during: step) }
+        try refuseNUL(sql, during: step)
 
     private static func send(_ sql: String, _ parameters: [Parameter], over connection: OpaquePointer) -> Bool {
         let types = parameters.map { Oid($0.type) }
