@@ -27,7 +27,7 @@ package actor Connection {
     }
 
     isolated deinit {
-        close()
+        finish()
     }
 
     // MARK: Connecting
@@ -75,7 +75,7 @@ package actor Connection {
         handle = connection
         if PQstatus(connection) == CONNECTION_BAD && PQsocket(connection) < 0 {
             let failure = ConnectFailure(message: String(cString: PQerrorMessage(connection)), candidate: candidate)
-            close()
+            finish()
             throw failure.beforeAnyPacket
         }
         PQsetErrorVerbosity(connection, PQERRORS_VERBOSE)
@@ -84,7 +84,7 @@ package actor Connection {
         while polled != PGRES_POLLING_OK {
             if polled == PGRES_POLLING_FAILED {
                 let failure = ConnectFailure(message: String(cString: PQerrorMessage(connection)), candidate: candidate)
-                close()
+                finish()
                 throw failure.error
             }
             let outcome = await SocketWait.wait(
@@ -94,18 +94,18 @@ package actor Connection {
             case .ready:
                 polled = PQconnectPoll(connection)
             case .deadlinePassed:
-                close()
+                finish()
                 let waited = started.duration(to: .now).inSeconds
                 throw .unreachable(.silent, message: "\(candidate.description) did not answer within \(waited)")
             case .canceled:
-                close()
+                finish()
                 throw .canceled(during: .connecting)
             }
         }
         PQsetErrorVerbosity(connection, PQERRORS_DEFAULT)
         // 0 is success: libpq manual, "Asynchronous Command Processing".
         guard PQsetnonblocking(connection, 1) == 0 else {
-            close()
+            finish()
             throw .unreachable(.broken, message: "the socket cannot be made non-blocking")
         }
     }
@@ -123,6 +123,11 @@ package actor Connection {
     package var isOpen: Bool { handle != nil }
 
     // MARK: Statements
+        precondition(!isBusy, "a statement is under way: cancel its task instead")
+        finish()
+    }
+
+    private func finish() {
 
     /// Runs one statement with parameters and waits for its rows.
     ///
@@ -146,6 +151,8 @@ package actor Connection {
     ///
     /// The simple query protocol: no parameters, and an error skips the statements after it.
     /// - Throws: as `query`.
+        for parameter in parameters { try refuseNUL(parameter.text ?? "", during: step) }
+        try refuseNUL(sql, during: step)
     package func script(
         _ sql: String, during step: PostgresError.Step = .querying, deadline: ContinuousClock.Instant
     ) async throws(PostgresError) -> [QueryResult] {
@@ -160,8 +167,6 @@ package actor Connection {
         let message = "invalid byte sequence for encoding \"UTF8\": 0x00"
         throw .server(ServerMessage(sqlState: "22021", message: message), during: step)
     }
-        for parameter in parameters { try refuseNUL(parameter.text ?? "", during: step) }
-        try refuseNUL(sql, during: step)
 
     private static func send(_ sql: String, _ parameters: [Parameter], over connection: OpaquePointer) -> Bool {
         let types = parameters.map { Oid($0.type) }
@@ -189,7 +194,7 @@ package actor Connection {
             return try await results(of: connection, during: step, until: deadline)
         } catch let error as PostgresError {
             if case .server = error, PQstatus(connection) == CONNECTION_OK { throw error }
-            close()
+            finish()
             throw error
         } catch let interruption as Interruption {
             let message = withoutTrailingLines(String(cString: PQerrorMessage(connection)))
