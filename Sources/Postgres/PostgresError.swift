@@ -78,6 +78,6 @@ extension Duration {
         guard rest != 0 else { return "\(whole) s" }
         var digits = String(1000 + rest.magnitude).dropFirst()
         while digits.last == "0" { digits.removeLast() }
-        return "\(whole).\(digits) s"
+        return "\(milliseconds < 0 ? "-" : "")\(whole.magnitude).\(digits) s"
     }
 }
