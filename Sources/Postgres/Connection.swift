@@ -34,8 +34,9 @@ package actor Connection {
 
     /// Connects to the first of the URL's hosts that takes us.
     ///
-    /// Each address gets its share of the time, so that one that swallows packets does not use up the others'. An
-    /// answer by a server, except that it is starting, stopping or full, ends the search.
+    /// Each host gets its share of the time, and each of its addresses a share of that, so that a name server that is
+    /// silent, or a host that swallows packets, does not use up the others' time. An answer by a server, except that it
+    /// is starting, stopping or full, ends the search.
     /// - Parameters:
     ///   - deadline: when to give up, name resolution and TLS included.
     ///   - onNotice: called for each notice or warning of the server, on the connection's queue; must not block.
@@ -45,24 +46,34 @@ package actor Connection {
         environment: [String: String], onNotice: @escaping @Sendable (ServerMessage) -> Void
     ) async throws(PostgresError) -> Connection {
         let security = try TransportSecurity(url: url, environment: environment) { access($0, R_OK) == 0 }
-        let candidates = try await url.candidates(environment: environment, deadline: deadline)
+        return try await firstToAnswer(url.hosts(environment: environment), deadline: deadline) {
+            (host, share) async throws(PostgresError) in
+            try await firstToAnswer(host.resolved(deadline: share), deadline: share) {
+                (address, share) async throws(PostgresError) in
+                let connection = Connection(onNotice: onNotice)
+                try await connection.establish(
+                    ConnectionParameters(url: url, security: security, candidate: address, environment: environment),
+                    to: address, deadline: share)
+                return connection
+            }
+        }
+    }
+
+    private static func firstToAnswer(
+        _ candidates: [HostCandidate], deadline: ContinuousClock.Instant,
+        attempt: (HostCandidate, ContinuousClock.Instant) async throws(PostgresError) -> Connection
+    ) async throws(PostgresError) -> Connection {
         var failures: [PostgresError] = []
         for (index, candidate) in candidates.enumerated() {
             let left = ContinuousClock.now.duration(to: deadline)
-            let share = ContinuousClock.now + left / (candidates.count - index)
-            let connection = Connection(onNotice: onNotice)
             do {
-                try await connection.establish(
-                    ConnectionParameters(url: url, security: security, candidate: candidate, environment: environment),
-                    to: candidate, deadline: share)
-                return connection
-            } catch .unreachable(let cause, let message) {
-                failures.append(.unreachable(cause, message: message))
-            } catch .server(let message, let step) where message.sqlState.isTemporaryRefusal {
-                failures.append(.server(message, during: step))
+                return try await attempt(candidate, .now + left / (candidates.count - index))
+            } catch {
+                guard error.leavesOtherHostsToTry else { throw error }
+                failures.append(error)
             }
         }
-        throw failures.last ?? .unreachable(.unresolved, message: "the URL names no host")
+        throw PostgresError(ofAllHosts: failures)
     }
 
     private func establish(
@@ -112,6 +123,11 @@ package actor Connection {
 
     /// Ends the connection. An open transaction is rolled back by the server.
     package func close() {
+        precondition(!isBusy, "a statement is under way: cancel its task instead")
+        finish()
+    }
+
+    private func finish() {
         guard let connection = handle else { return }
         handle = nil
         PQfinish(connection)
@@ -123,11 +139,6 @@ package actor Connection {
     package var isOpen: Bool { handle != nil }
 
     // MARK: Statements
-        precondition(!isBusy, "a statement is under way: cancel its task instead")
-        finish()
-    }
-
-    private func finish() {
 
     /// Runs one statement with parameters and waits for its rows.
     ///
@@ -140,6 +151,8 @@ package actor Connection {
         _ sql: String, _ parameters: [Parameter] = [], during step: PostgresError.Step = .querying,
         deadline: ContinuousClock.Instant
     ) async throws(PostgresError) -> QueryResult {
+        for parameter in parameters { try refuseNUL(parameter.text ?? "", during: step) }
+        try refuseNUL(sql, during: step)
         let results = try await perform(during: step, deadline: deadline) { connection in
             Self.send(sql, parameters, over: connection)
         }
@@ -151,8 +164,6 @@ package actor Connection {
     ///
     /// The simple query protocol: no parameters, and an error skips the statements after it.
     /// - Throws: as `query`.
-        for parameter in parameters { try refuseNUL(parameter.text ?? "", during: step) }
-        try refuseNUL(sql, during: step)
     package func script(
         _ sql: String, during step: PostgresError.Step = .querying, deadline: ContinuousClock.Instant
     ) async throws(PostgresError) -> [QueryResult] {
@@ -182,7 +193,7 @@ package actor Connection {
         precondition(!isBusy, "one statement at a time")
         guard let connection = handle else { throw .connectionLost(during: step, message: "it is closed") }
         if Task.isCancelled {
-            close()
+            finish()
             throw .canceled(during: step)
         }
         isBusy = true
@@ -199,7 +210,7 @@ package actor Connection {
         } catch let interruption as Interruption {
             let message = withoutTrailingLines(String(cString: PQerrorMessage(connection)))
             if interruption != .lost { await cancelStatement(of: connection) }
-            close()
+            finish()
             switch interruption {
             case .lost: throw .connectionLost(during: step, message: message)
             case .deadlinePassed: throw .timedOut(during: step, limit: started.duration(to: deadline))
@@ -285,6 +296,7 @@ package actor Connection {
         }.value
     }
 
+    /// Reads, and drops, what the server still says, until it is ready for another statement.
     private func awaitConfirmation() async {
         guard let connection = handle else { return }
         let deadline = ContinuousClock.now + Self.cancelLimit
@@ -321,7 +333,6 @@ private struct CancelRequest: @unchecked Sendable {
         return PQcancel(pointer, &message, Int32(message.count)) == 1
     }
 }
-    /// Reads, and drops, what the server still says, until it is ready for another statement.
 
 func withoutTrailingLines(_ message: String) -> String {
     var text = message[...]
