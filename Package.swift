@@ -46,6 +46,10 @@ let package = Package(
                 .product(name: "SystemPackage", package: "swift-system"),
             ],
             path: "Tests/TestServers", swiftSettings: settings),
+        .testTarget(name: "PostgresTests", dependencies: ["Postgres", "TestServers"], swiftSettings: settings),
+        .testTarget(
+            name: "ConfigurationTests",
+            dependencies: ["Configuration", "Postgres", "SessionCleanup", "TestServers"], swiftSettings: settings),
         .testTarget(
             name: "IntegrationTests",
             dependencies: ["mcp-cleanupd", "Postgres", "SessionCleanup", "TestServers"], swiftSettings: settings),
