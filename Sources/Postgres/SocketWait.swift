@@ -57,6 +57,11 @@ final class SocketWait: Sendable {
     static func wait(
         for directions: Directions, of socket: Int32, until deadline: ContinuousClock.Instant, on queue: DispatchQueue
     ) async -> Outcome {
+        // A socket that is always ready must not win the race against a deadline that has passed.
+        if Task.isCancelled { return .canceled }
+        if ContinuousClock.now >= deadline { return .deadlinePassed }
+        // libpq has dropped the connection and will say so when it is asked.
+        guard socket >= 0 else { return .ready }
         let wait = SocketWait(socket: socket, directions: directions, deadline: deadline, queue: queue)
         return await withTaskCancellationHandler {
             await wait.ended.value

@@ -43,7 +43,7 @@ struct CommandSetup: Sendable {
         do {
             let url = try source.read()
             logger.debug("The database is \(url); its URL comes from \(source).")
-            if let warning = url.transportWarning { logger.warning("\(warning)") }
+            if let warning = url.transportWarning(environment: environment) { logger.warning("\(warning)") }
         } catch {
             throw CommandFailure(error)
         }
