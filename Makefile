@@ -5,7 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 
 SWIFT ?= swift
-RELEASE := -c release --static-swift-stdlib --product mcp-cleanupd -Xswiftc -gnone
+RELEASE := -c release --static-swift-stdlib --product mcp-cleanupd -Xswiftc -gnone --disable-local-rpath
 # Real servers share two cores with the tests; more at once would only time out.
 export SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH ?= 4
 export MCP_CLEANUPD_TEST_NEWEST_POSTGRES ?= /var/tmp/mcp-cleanupd-test-tools-$(shell id -u)/newest-postgres/bin

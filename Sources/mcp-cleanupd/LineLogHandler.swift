@@ -44,7 +44,7 @@ struct LineLogHandler: LogHandler {
         } else {
             let time = hasTime ? "\(UTCInstant.now) " : ""
             let suffix = fields.map { " \($0.key)=\($0.value)" }.joined()
-            line = "\(time)\(event.level): \(event.message)\(suffix)"
+            line = "\(time)\(event.level): \(event.message)\(suffix)".printable
         }
         do {
             try StandardStream.error.write(line + "\n")

@@ -122,7 +122,7 @@ extension RunPreview {
     }
 
     fileprivate var line: String {
-        let oldest = oldestDueAt.map { ", the oldest since \($0)" } ?? ""
+        let oldest = oldestDueAt.map { ", the oldest since \($0.toTheSecond)" } ?? ""
         return "\(job.padding(to: 32)) \(dueRows.grouped) due\(oldest); \(plan)\(index.map { " using \($0)" } ?? "")"
     }
 }

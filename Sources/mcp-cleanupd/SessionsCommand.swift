@@ -45,8 +45,8 @@ extension ListedSession {
     }
 
     fileprivate var line: String {
-        let until = keptUntil.map { "kept until \($0), then removed by \(job)" } ?? "kept for ever"
+        let until = keptUntil.map { "kept until \($0.toTheSecond), then removed by \(job)" } ?? "kept for ever"
         let server = serverName ?? serverID ?? "unnamed server"
-        return "\(sessionID)  \(server)  \(isActive ? "active" : "not active")  \(until)"
+        return "\(sessionID.printable)  \(server.printable)  \(isActive ? "active" : "not active")  \(until)"
     }
 }
