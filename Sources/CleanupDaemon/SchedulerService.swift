@@ -161,7 +161,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
     /// when we are gone, and a supervisor waits for us.
     private func endProcessAtTimeout() {
         let seconds = shutdownTimeout
-        DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(Int(seconds / .milliseconds(1)))) { [logger] in
+        DispatchQueue(label: "mcp-cleanupd.shutdown").asyncAfter(deadline: .now() + .milliseconds(Int(seconds / .milliseconds(1)))) { [logger] in
             logger.critical("A run did not end within \(seconds.inSeconds) of the request to stop; ending without it.")
             _exit(0)
         }

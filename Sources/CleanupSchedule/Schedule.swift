@@ -64,8 +64,8 @@ package struct Schedule: Hashable, Sendable, CustomStringConvertible {
     /// Takes a few dozen operations whatever the distance: days are found by bit masks, at most one for each month of
     /// `CalendarRule.longestGapInYears`. `nil` only where the fire time would be after the year 9999.
     package func next(after instant: UTCInstant, in zone: TimeZoneRules? = nil) -> UTCInstant? {
-        guard instant < .latestNameable else { return nil }
-        let second = max(instant, .earliestNameable - .microseconds(1)).wholeSecondsSinceEpoch
+        // From the second before the first that can be named on, the first can be found.
+        let second = min(max(instant, .earliestNameable - .seconds(1)), .latestNameable).wholeSecondsSinceEpoch
         switch rule {
         case .everySeconds(let step):
             return Self.nameable((second.dividedRoundingDown(by: step) + 1) * step)
@@ -80,7 +80,6 @@ package struct Schedule: Hashable, Sendable, CustomStringConvertible {
     ///
     /// `nil` only where the fire time would be before the year 1.
     package func previous(atOrBefore instant: UTCInstant, in zone: TimeZoneRules? = nil) -> UTCInstant? {
-        guard instant >= .earliestNameable else { return nil }
         let second = min(instant, .latestNameable).wholeSecondsSinceEpoch
         switch rule {
         case .everySeconds(let step):

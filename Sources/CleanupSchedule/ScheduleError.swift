@@ -53,9 +53,8 @@ package struct ScheduleError: Error, Hashable, Sendable, CustomStringConvertible
         case .neverFires(let days, let months): "day \(Self.quoted(days)) in month \(Self.quoted(months))"
         case .fieldsExceeded(let found), .valueMissing(let found, _), .valueOutOfRange(let found, _),
             .fieldNotEnded(let found, _), .rangeReversed(let found, _, _), .stepInvalid(let found),
-            .lastDayNotAlone(let found),
-            .nicknameUnknown(let found), .nicknameWithoutTime(let found), .secondsOutOfRange(let found),
-            .secondsMalformed(let found):
+            .lastDayNotAlone(let found), .nicknameUnknown(let found), .nicknameWithoutTime(let found),
+            .secondsOutOfRange(let found), .secondsMalformed(let found):
             Self.quoted(found)
         }
     }

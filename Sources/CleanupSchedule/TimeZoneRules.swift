@@ -104,11 +104,11 @@ package struct TimeZoneRules: Hashable, Sendable {
         return low < stretches.count ? low : nil
     }
 
-    /// The last stretch of the file, and after it those that the footer makes around a time: at most ten.
+    /// The last stretch of the file, and after it those that the footer makes around a time: at most eight.
     ///
-    /// Two years before it, since the changes of one year can lie as late as a week into the next; two after it, so
-    /// that the stretch with the time in it has its end. For the time itself and the two days before and after, in
-    /// which a local time can be met again, the result is what a list of all stretches would be.
+    /// A change can lie a week before or after its year. So all that happen in the time's year and two days around it,
+    /// in which a local time can be met again, are those of three years; and the last one before them is at most one
+    /// year older. For times in between, the result is what a list of all stretches would be.
     private func laterStretches(around second: Int64) -> [Stretch] {
         var later = [stretches[stretches.endIndex - 1]]
         guard let footer else { return later }
@@ -143,7 +143,7 @@ package struct TimeZoneRules: Hashable, Sendable {
             UTCInstant.earliestNameable.wholeSecondsSinceEpoch,
             min(second, UTCInstant.latestNameable.wholeSecondsSinceEpoch))
         let year = CivilDate(daysSinceEpoch: Int(nameable.dividedRoundingDown(by: 86_400))).year
-        return year - 2...year + 2
+        return year - 2...year + 1
     }
 }
 
