@@ -46,7 +46,7 @@ package final class PostgresServer: Sendable {
     ///
     /// - Parameters:
     ///   - settings: more lines for `postgresql.conf`.
-    ///   - wrapper: a command to start the server under.
+    ///   - wrapper: a command to start the server under, as the server's user.
     package init(binaries: String, settings: [String] = [], wrapper: [String] = []) async throws {
         self.binaries = binaries
         directory = try TemporaryDirectory.make(ownedByServerUser: true)
@@ -74,14 +74,37 @@ package final class PostgresServer: Sendable {
         // Trust on the socket; over TCP a password, and only under TLS.
         try """
             local all all trust
+            local replication all trust
             \(hasTLS ? "hostssl" : "host") all all 127.0.0.1/32 scram-sha-256
 
             """.write(toFile: data + "/pg_hba.conf", atomically: false, encoding: .utf8)
         process = try SupervisedProcess(
-            wrapper + ServerUser.command + [binaries + "/postgres", "-D", data], logPath: directory + "/log",
+            ServerUser.command + wrapper + [binaries + "/postgres", "-D", data], logPath: directory + "/log",
             stopSignal: "INT")
         try await waitUntilReady()
     }
+
+    /// A hot standby that streams from a running server, and follows it as long as both live.
+    package init(standbyOf primary: PostgresServer) async throws {
+        binaries = primary.binaries
+        majorVersion = primary.majorVersion
+        directory = try TemporaryDirectory.make(ownedByServerUser: true)
+        port = try Loopback.freePort()
+        let data = directory + "/data"
+        let copy = [
+            binaries + "/pg_basebackup", "--host=\(primary.directory)", "--port=\(primary.port)", "--username=postgres",
+            "--pgdata=\(data)", "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
+        ]
+        let command = ServerUser.command + copy
+        try await Command.check(command[0], Array(command.dropFirst()))
+        try "port = \(port)\nunix_socket_directories = '\(directory)'\nssl = off".appendLine(to: data + "/postgresql.conf")
+        process = try SupervisedProcess(
+            ServerUser.command + [binaries + "/postgres", "-D", data], logPath: directory + "/log", stopSignal: "INT")
+        try await waitUntilReady()
+    }
+
+    /// Ends the server; its clients are thrown out.
+    package func stop() { process.stop() }
 
     private func waitUntilReady() async throws {
         // 20 s: a loaded machine; an idle one takes a tenth of a second.
