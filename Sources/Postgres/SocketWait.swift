@@ -52,9 +52,9 @@ final class SocketWait: Sendable {
         for source in self.sources { source.activate() }
     }
 
-    /// Most answers of a near server come within this; sources, and the two changes of thread that they cost, are for
+    /// Most answers of a near server come within this, its start of a process included; sources, and the two changes of thread that they cost, are for
     /// the others. The connection's own queue is blocked meanwhile, and a cancellation may come this much later.
-    private static let briefWaitMilliseconds: Int32 = 2
+    private static let briefWaitMilliseconds: Int32 = 10
 
     /// Waits until the socket is ready, the deadline has passed or the task is canceled.
     ///

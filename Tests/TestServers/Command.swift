@@ -9,6 +9,12 @@ package struct CommandResult: Sendable {
     package let output: String
     package let error: String
 
+    package init(status: Int32, output: String, error: String) {
+        self.status = status
+        self.output = output
+        self.error = error
+    }
+
     package var lines: [String] { output.split(separator: "\n").map(String.init) }
 }
 

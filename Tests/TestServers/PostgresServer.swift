@@ -46,7 +46,7 @@ package final class PostgresServer: Sendable {
     ///
     /// - Parameters:
     ///   - settings: more lines for `postgresql.conf`.
-    ///   - wrapper: a command to start the server under.
+    ///   - wrapper: a command to start the server under, as the server's user.
     ///   - address: where its socket is to be, when that is known before.
     package init(
         binaries: String, settings: [String] = [], wrapper: [String] = [], address: (directory: String, port: Int)? = nil
@@ -57,12 +57,10 @@ package final class PostgresServer: Sendable {
         let version = try await Command.check(binaries + "/postgres", ["--version"]).output
         majorVersion = Int(version.split(separator: " ").last(where: { $0.first?.isNumber == true })?.prefix { $0.isNumber } ?? "") ?? 0
         let data = directory + "/data"
-        try await Command.check(
-            ServerUser.command[0],
-            ServerUser.command.dropFirst() + [
-                binaries + "/initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8",
-                "--no-sync",
-            ])
+        try await ServerUser.run([
+            binaries + "/initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8",
+            "--no-sync",
+        ])
         // A server from elsewhere may be built without TLS.
         let hasTLS = try await Command.run("/usr/bin/ldd", [binaries + "/postgres"]).output.contains("libssl")
         if hasTLS { try await Certificates.make(in: directory) }
@@ -77,14 +75,35 @@ package final class PostgresServer: Sendable {
         // Trust on the socket; over TCP a password, and only under TLS.
         try """
             local all all trust
+            local replication all trust
             \(hasTLS ? "hostssl" : "host") all all 127.0.0.1/32 scram-sha-256
 
             """.write(toFile: data + "/pg_hba.conf", atomically: false, encoding: .utf8)
         process = try SupervisedProcess(
-            wrapper + ServerUser.command + [binaries + "/postgres", "-D", data], logPath: directory + "/log",
+            ServerUser.command + wrapper + [binaries + "/postgres", "-D", data], logPath: directory + "/log",
             stopSignal: "INT")
         try await waitUntilReady()
     }
+
+    /// A hot standby that streams from a running server, and follows it as long as both live.
+    package init(standbyOf primary: PostgresServer) async throws {
+        binaries = primary.binaries
+        majorVersion = primary.majorVersion
+        directory = try TemporaryDirectory.make(ownedByServerUser: true)
+        port = try Loopback.freePort()
+        let data = directory + "/data"
+        try await ServerUser.run([
+            binaries + "/pg_basebackup", "--host=\(primary.directory)", "--port=\(primary.port)", "--username=postgres",
+            "--pgdata=\(data)", "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
+        ])
+        try "port = \(port)\nunix_socket_directories = '\(directory)'\nssl = off".appendLine(to: data + "/postgresql.conf")
+        process = try SupervisedProcess(
+            ServerUser.command + [binaries + "/postgres", "-D", data], logPath: directory + "/log", stopSignal: "INT")
+        try await waitUntilReady()
+    }
+
+    /// Ends the server; its clients are thrown out.
+    package func stop() { process.stop() }
 
     private func waitUntilReady() async throws {
         // 20 s: a loaded machine; an idle one takes a tenth of a second.
@@ -143,6 +162,12 @@ package final class PostgresServer: Sendable {
 package enum ServerUser {
     package static var command: [String] {
         geteuid() == 0 ? ["/usr/bin/setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] : []
+    }
+
+    /// Runs a program that has to succeed.
+    static func run(_ arguments: [String]) async throws {
+        let command = command + arguments
+        try await Command.check(command[0], Array(command.dropFirst()))
     }
 
     package static func giveFile(_ path: String) async throws {

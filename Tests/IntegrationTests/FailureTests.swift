@@ -1,0 +1,275 @@
+import Foundation
+import Glibc
+import TestServers
+import Testing
+
+/// Things break in the middle of a deletion: every run ends in time, with the right code, and nothing half deleted.
+@Suite struct FailureTests {
+    private static let deadline = ["MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_DEADLINE": "6s"]
+    /// A deadline, and what a loaded machine needs to start a process and to see its end.
+    private static let patience = Duration.seconds(8)
+    private static let run = ["--once", "--job", "transient", "--json"]
+
+    /// Five sessions that are due; deleting the fourth takes a minute.
+    private static func slowDatabase(on server: PostgresServer, at timing: String = "BEFORE") async throws -> SessionsDatabase {
+        let database = try await SessionsDatabase(on: server)
+        try await database.run(
+            """
+            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
+            SELECT 'due-' || n, 'u', 'x', 'sse', 'x', now() - interval '1 hour' FROM generate_series(1, 5) AS n;
+            CREATE FUNCTION dawdle() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+            BEGIN
+                IF OLD.session_id = 'due-4' THEN PERFORM pg_sleep(\(timing == "BEFORE" ? 60 : 1)); END IF;
+                RETURN OLD;
+            END $$;
+            CREATE \(timing == "BEFORE" ? "" : "CONSTRAINT") TRIGGER dawdle \(timing) DELETE ON mcp_sessions
+                \(timing == "BEFORE" ? "" : "DEFERRABLE INITIALLY DEFERRED") FOR EACH ROW EXECUTE FUNCTION dawdle();
+            """)
+        return database
+    }
+
+    /// The daemon's server process, once it sleeps in the trigger.
+    private static func backend(of database: SessionsDatabase) async throws -> pid_t {
+        var found: pid_t?
+        try await eventually("the daemon's backend sleeps in the trigger") {
+            let pid = try await database.value(
+                """
+                SELECT min(pid) FROM pg_stat_activity
+                 WHERE datname = current_database() AND application_name = 'mcp-cleanupd' AND wait_event = 'PgSleep'
+                """)
+            found = pid.flatMap { pid_t($0) }
+            return found != nil
+        }
+        return try #require(found)
+    }
+
+    private static func expectNobodyLeft(_ database: SessionsDatabase) async throws {
+        try await eventually("the daemon's backend is gone") {
+            try await database.value(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'mcp-cleanupd'") == "0"
+        }
+    }
+
+    @Test func aFrozenBackendEndsTheRunAtItsDeadline() async throws {
+        let database = try await Self.slowDatabase(on: .packaged())
+        let started = ContinuousClock.now
+        async let ended = database.daemon(Self.run, environment: Self.deadline)
+        let backend = try await Self.backend(of: database)
+        kill(backend, SIGSTOP)
+        defer { kill(backend, SIGCONT) }
+        let result = try await ended
+        #expect(started.duration(to: .now) < Self.patience)
+        #expect(result.status == 75, "\(result)")
+        #expect(result.output.contains(#""outcome":"timed_out""#), "\(result.output)")
+        #expect(result.output.contains(#""rows_deleted":0,"#))
+        #expect(result.error.contains("did not answer"), "\(result.error)")
+        kill(backend, SIGCONT)
+        try await Self.expectNobodyLeft(database)
+        #expect(try await database.count() == 5)
+    }
+
+    @Test func aSlowServerEndsTheStatementAtTheDeadline() async throws {
+        let database = try await Self.slowDatabase(on: .packaged())
+        let started = ContinuousClock.now
+        let result = try await database.daemon(
+            Self.run, environment: Self.deadline.merging(["MCP_CLEANUP_BATCH_MAX_ROWS": "2"]) { $1 })
+        #expect(started.duration(to: .now) < Self.patience)
+        #expect(result.status == 75, "\(result)")
+        #expect(result.output.contains(#""outcome":"timed_out""#), "\(result.output)")
+        #expect(result.output.contains(#""rows_deleted":2,"#), "\(result.output)")
+        #expect(result.error.contains("deadline of 6 s"), "\(result.error)")
+        #expect(try await database.sessions() == ["due-3", "due-4", "due-5"])
+    }
+
+    @Test func aTerminatedBackendFailsTheRun() async throws {
+        let database = try await Self.slowDatabase(on: .packaged())
+        async let ended = database.daemon(Self.run)
+        let backend = try await Self.backend(of: database)
+        try await database.run("SELECT pg_terminate_backend(\(backend))")
+        let result = try await ended
+        #expect(result.status == 75, "\(result)")
+        #expect(result.output.contains(#""outcome":"failed""#), "\(result.output)")
+        #expect(result.output.contains(#""sqlstate":"57P01""#), "\(result.output)")
+        #expect(try await database.count() == 5)
+    }
+
+    @Test func aStatementThatSomebodyCanceledFailsTheRun() async throws {
+        let database = try await Self.slowDatabase(on: .packaged())
+        async let ended = database.daemon(Self.run)
+        let backend = try await Self.backend(of: database)
+        try await database.run("SELECT pg_cancel_backend(\(backend))")
+        let result = try await ended
+        #expect(result.status == 75, "\(result)")
+        #expect(result.output.contains(#""outcome":"failed""#), "\(result.output)")
+        #expect(try await database.count() == 5)
+    }
+
+    @Test func aServerThatIsKilledLosesNoRow() async throws {
+        let packaged = try await PostgresServer.packaged()
+        let server = try await PostgresServer(binaries: packaged.binaries)
+        let database = try await Self.slowDatabase(on: server)
+        async let ended = database.daemon(Self.run, environment: Self.deadline)
+        let backend = try await Self.backend(of: database)
+        // One backend dies: the server throws all others out and recovers.
+        kill(backend, SIGKILL)
+        let result = try await ended
+        #expect(result.status == 75, "\(result)")
+        try await eventually("the server has recovered") { (try? await database.count()) == 5 }
+        async let again = database.daemon(Self.run, environment: Self.deadline)
+        _ = try await Self.backend(of: database)
+        server.stop()
+        let last = try await again
+        #expect(last.status == 75, "\(last)")
+        #expect(last.output.contains(#""rows_deleted":0,"#), "\(last.output)")
+    }
+
+    @Test(arguments: [SIGTERM, SIGINT, SIGHUP])
+    func aSignalCancelsTheStatementAndEndsTheProcess(signal: Int32) async throws {
+        let database = try await Self.slowDatabase(on: .packaged())
+        let daemon = try RunningDaemon(["--once", "--json"], url: database.url)
+        _ = try await Self.backend(of: database)
+        let signaled = ContinuousClock.now
+        daemon.send(signal)
+        let result = await daemon.end()
+        #expect(signaled.duration(to: .now) < .seconds(4))
+        #expect(result.status == 128 + signal, "\(result)")
+        #expect(result.lines.count == 1)
+        #expect(result.output.contains(#""outcome":"canceled""#), "\(result.output)")
+        #expect(result.output.contains(#""rows_deleted":0,"#), "\(result.output)")
+        // The server has heard of it too: nothing waits for the trigger's minute to end.
+        try await Self.expectNobodyLeft(database)
+        #expect(try await database.count() == 5)
+    }
+
+    @Test func aSecondSignalEndsTheProcessAtOnce() async throws {
+        let database = try await Self.slowDatabase(on: .packaged())
+        let daemon = try RunningDaemon(Self.run, url: database.url)
+        let backend = try await Self.backend(of: database)
+        // Frozen, the backend confirms no cancellation, and the first signal's end takes a while.
+        kill(backend, SIGSTOP)
+        defer { kill(backend, SIGCONT) }
+        daemon.send(SIGTERM)
+        try await Task.sleep(for: .milliseconds(200))
+        let signaled = ContinuousClock.now
+        daemon.send(SIGINT)
+        let result = await daemon.end()
+        #expect(signaled.duration(to: .now) < .milliseconds(700))
+        #expect(result.status == 130, "\(result)")
+        #expect(result.output.isEmpty)
+        kill(backend, SIGCONT)
+        try await Self.expectNobodyLeft(database)
+        #expect(try await database.count() == 5)
+    }
+
+    /// Called off, a COMMIT leaves nobody knowing whether its rows are gone.
+    @Test func aSignalDuringCommitLetsItEndAndCountsIt() async throws {
+        let database = try await Self.slowDatabase(on: .packaged(), at: "AFTER")
+        let daemon = try RunningDaemon(Self.run, url: database.url, environment: ["MCP_CLEANUP_BATCH_MAX_ROWS": "4"])
+        _ = try await Self.backend(of: database)
+        daemon.send(SIGTERM)
+        let result = await daemon.end()
+        #expect(result.status == 143, "\(result)")
+        #expect(result.output.contains(#""outcome":"canceled""#), "\(result.output)")
+        #expect(result.output.contains(#""rows_deleted":4,"rows_skipped":0,"batches":1,"#), "\(result.output)")
+        #expect(try await database.sessions() == ["due-5"])
+    }
+
+    @Test func aSignalWhileConnectingEndsTheProcess() async throws {
+        let silence = try SilentListener()
+        let daemon = try RunningDaemon(Self.run, url: "postgresql://u:canary@127.0.0.1:\(silence.port)/d?sslmode=disable")
+        try await eventually("the daemon has connected") { silence.hasVisitor }
+        daemon.send(SIGTERM)
+        let result = await daemon.end()
+        #expect(result.status == 143, "\(result)")
+        #expect(result.output.contains(#""outcome":"canceled""#), "\(result.output)")
+    }
+
+    @Test func aServerThatSaysNothingIsUnreachableInTime() async throws {
+        let silence = try SilentListener()
+        let database = try await SessionsDatabase(on: .packaged(), nil)
+        let started = ContinuousClock.now
+        let result = try await database.daemon(
+            ["--once"], url: "postgresql://u:canary@127.0.0.1:\(silence.port)/d?sslmode=disable",
+            environment: ["MCP_CLEANUP_DATABASE_CONNECT_TIMEOUT": "500ms"])
+        #expect(result.status == 69, "\(result)")
+        #expect(started.duration(to: .now) < .seconds(3))
+        #expect(result.error.contains("database.connect-timeout"), "\(result.error)")
+        #expect(!result.error.contains("canary"))
+    }
+
+    @Test func aReaderThatGoesAwayIsAnErrorToReport() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let result = try await Command.run(
+            "/bin/sh", ["-c", "\"$0\" --once >/dev/full", Command.daemon], environment: ["NEON_DATABASE_URL": database.url])
+        #expect(result.status == 74, "\(result)")
+        #expect(result.error.contains("standard output cannot be written"))
+    }
+}
+
+/// The program under test while it runs.
+final class RunningDaemon: Sendable {
+    private let process: Locked<Process>
+    private let outputPath: String
+
+    init(_ arguments: [String], url: String, environment: [String: String] = [:]) throws {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: try Command.daemon)
+        process.arguments = arguments
+        process.environment = ["NEON_DATABASE_URL": url].merging(environment) { $1 }
+        outputPath = try TemporaryDirectory.make()
+        process.standardOutput = try Self.file("\(outputPath)/out")
+        process.standardError = try Self.file("\(outputPath)/err")
+        try process.run()
+        self.process = Locked(process)
+    }
+
+    private static func file(_ path: String) throws -> FileHandle {
+        try Data().write(to: URL(fileURLWithPath: path))
+        return try FileHandle(forWritingTo: URL(fileURLWithPath: path))
+    }
+
+    func send(_ signal: Int32) {
+        kill(process.withLock { $0.processIdentifier }, signal)
+    }
+
+    /// Waits for its end, for at most 30 s.
+    func end() async -> CommandResult {
+        for _ in 0..<3000 where process.withLock({ $0.isRunning }) {
+            // Fails only when the test itself is canceled.
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+        let (isRunning, status, isSignal) = process.withLock { process in
+            process.isRunning ? (true, 0, false) : (false, process.terminationStatus, process.terminationReason == .uncaughtSignal)
+        }
+        func text(_ name: String) -> String { (try? String(contentsOfFile: "\(outputPath)/\(name)", encoding: .utf8)) ?? "" }
+        return CommandResult(
+            status: isRunning ? -1 : isSignal ? 128 + status : status, output: text("out"), error: text("err"))
+    }
+}
+
+/// A port where connections are accepted by the kernel, and nobody ever says anything.
+final class SilentListener: Sendable {
+    let port: Int
+    private let descriptor: Int32
+
+    init() throws {
+        port = try Loopback.freePort()
+        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        address.sin_port = UInt16(port).bigEndian
+        let status = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+        }
+        guard status == 0, listen(descriptor, 8) == 0 else { throw TestServerError("cannot listen on port \(port)") }
+    }
+
+    /// Whether somebody waits to be accepted.
+    var hasVisitor: Bool {
+        var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        return poll(&entry, 1, 0) == 1
+    }
+
+    deinit { close(descriptor) }
+}
