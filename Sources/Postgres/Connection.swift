@@ -19,7 +19,7 @@ package actor Connection {
 
     /// How long to wait for the server to confirm that it canceled a statement, and for the request to get there:
     /// a round trip and a process start on a loaded server, and short against any deadline worth setting.
-    static let cancelLimit = Duration.seconds(1)
+    private var cancelLimit = Duration.seconds(1)
 
     private init(onNotice: @escaping @Sendable (ServerMessage) -> Void) {
         executor = QueueExecutor(label: "mcp-cleanupd.postgres.connection")
@@ -133,10 +133,19 @@ package actor Connection {
         PQfinish(connection)
     }
 
+    /// Sets how long a request to cancel a statement may take, and again how long its confirmation may.
+    package func limitCancellation(to limit: Duration) { cancelLimit = limit }
+
     // MARK: What is known of the connection
 
     /// False once it is closed or an error has left it unusable.
     package var isOpen: Bool { handle != nil }
+
+    /// Whether a transaction is open, be it a failed one.
+    package var hasOpenTransaction: Bool {
+        guard let handle else { return false }
+        return [PQTRANS_INTRANS, PQTRANS_INERROR].contains(PQtransactionStatus(handle))
+    }
 
     // MARK: Statements
 
@@ -290,7 +299,7 @@ package actor Connection {
         let request = CancelRequest(pointer)
         // A task of its own: this one may be canceled already, and its waits would end at once.
         await Task {
-            if await BlockingCall.run(limit: Self.cancelLimit, { request.send() }) == true {
+            if await BlockingCall.run(limit: cancelLimit, { request.send() }) == true {
                 await awaitConfirmation()
             }
         }.value
@@ -299,7 +308,7 @@ package actor Connection {
     /// Reads, and drops, what the server still says, until it is ready for another statement.
     private func awaitConfirmation() async {
         guard let connection = handle else { return }
-        let deadline = ContinuousClock.now + Self.cancelLimit
+        let deadline = ContinuousClock.now + cancelLimit
         while true {
             while PQisBusy(connection) == 1 {
                 guard
