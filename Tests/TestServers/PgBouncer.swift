@@ -1,4 +1,5 @@
 import Foundation
+import Postgres
 
 /// PgBouncer in transaction mode in front of a server, with so many server connections for each database and role.
 package final class PgBouncer: Sendable {
@@ -28,7 +29,13 @@ package final class PgBouncer: Sendable {
         process = try SupervisedProcess(
             ServerUser.command + ["/usr/sbin/pgbouncer", directory + "/pgbouncer.ini"], logPath: directory + "/log", stopSignal: "INT")
         for _ in 0..<400 {
-            if FileManager.default.fileExists(atPath: "\(directory)/.s.PGSQL.\(port)") { return }
+            // The socket is there before anybody listens on it.
+            if let connection = try? await Connection.open(
+                DatabaseURL(url("postgres")), deadline: .now + .seconds(5), environment: [:], onNotice: { _ in })
+            {
+                await connection.close()
+                return
+            }
             try await Task.sleep(for: .milliseconds(25))
         }
         throw TestServerError("PgBouncer does not start: \(try String(contentsOfFile: directory + "/log", encoding: .utf8))")
