@@ -35,12 +35,13 @@ final class Listener: Sendable {
 
     static func silent() throws -> Listener { try Listener { _ in } }
 
-    static func saying(_ bytes: [UInt8], repeatedly: Bool = false) throws -> Listener {
+    static func saying(_ bytes: [UInt8], forever: [UInt8] = []) throws -> Listener {
         try Listener { visitor in
             var request = [UInt8](repeating: 0, count: 1024)
             _ = read(visitor, &request, request.count)
-            while send(visitor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) > 0, repeatedly {}
-            if !repeatedly { shutdown(visitor, Int32(SHUT_RDWR)) }
+            _ = send(visitor, bytes, bytes.count, Int32(MSG_NOSIGNAL))
+            while !forever.isEmpty, send(visitor, forever, forever.count, Int32(MSG_NOSIGNAL)) > 0 {}
+            shutdown(visitor, Int32(SHUT_RDWR))
         }
     }
 
