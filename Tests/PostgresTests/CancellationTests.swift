@@ -8,7 +8,11 @@ import Testing
         let connection = try await place.open()
         let backend = try await connection.processIdentifier
         let server = try await place == .newest ? #require(PostgresServer.newest()) : PostgresServer.packaged()
-        let task = Task { await failure { try await connection.script("BEGIN; SELECT pg_sleep(120); COMMIT", deadline: .now + .seconds(60)) } }
+        let task = Task {
+            await failure {
+                try await connection.script("BEGIN; SELECT pg_sleep(120); COMMIT", deadline: .now + .seconds(60))
+            }
+        }
         #expect(try await eventually { try await server.isRunning(backend) })
         let start = ContinuousClock.now
         task.cancel()
@@ -57,7 +61,9 @@ import Testing
     @Test(arguments: ["127.0.0.1", "absent.invalid"]) func endsConnectingWithItsTask(host: String) async throws {
         let listener = try Listener.silent()
         for delay in [0, 1, 50] {
-            let task = Task { await failure { try await open("postgresql://u@\(host):\(listener.port)/d", limit: .seconds(60)) } }
+            let task = Task {
+                await failure { try await open("postgresql://u@\(host):\(listener.port)/d", limit: .seconds(60)) }
+            }
             try await Task.sleep(for: .milliseconds(delay))
             task.cancel()
             let (error, time) = await task.value
@@ -76,7 +82,8 @@ import Testing
                 group.addTask {
                     for round in 0..<40 {
                         let task = Task {
-                            try await open(url).run("SELECT pg_sleep(0.002)", limit: .milliseconds(round % 5 == 0 ? 3 : 10_000))
+                            try await open(url).run(
+                                "SELECT pg_sleep(0.002)", limit: .milliseconds(round % 5 == 0 ? 3 : 10_000))
                         }
                         try? await Task.sleep(for: .microseconds((worker * 40 + round) * 60))
                         task.cancel()
@@ -109,10 +116,19 @@ import Testing
         let name = "&application_name=\(database)"
         let kinds: [(String, @Sendable () async throws -> Void)] = [
             ("refused", { try await open("postgresql://u@127.0.0.1:\(absent)/d").close() }),
-            ("silent", { try await open("postgresql://u@127.0.0.1:\(silent.port)/d", limit: .milliseconds(3)).close() }),
+            (
+                "silent",
+                { try await open("postgresql://u@127.0.0.1:\(silent.port)/d", limit: .milliseconds(3)).close() }
+            ),
             ("no database", { try await open(server.url("absent", query: name)).close() }),
             ("no TLS", { try await open("postgresql://nobody@127.0.0.1:\(server.port)/d").close() }),
-            ("timed out", { _ = try await open(server.url(database, query: name)).run("SELECT pg_sleep(60)", limit: .milliseconds(3)) }),
+            (
+                "timed out",
+                {
+                    _ = try await open(server.url(database, query: name)).run(
+                        "SELECT pg_sleep(60)", limit: .milliseconds(3))
+                }
+            ),
             (
                 "canceled",
                 {
@@ -122,8 +138,20 @@ import Testing
                     _ = try await task.value
                 }
             ),
-            ("terminated", { _ = try await open(server.url(database, query: name)).run("SELECT pg_terminate_backend(pg_backend_pid())") }),
-            ("no result", { _ = try await open(server.url(database, query: name)).script("COPY pg_class TO STDOUT", deadline: .now + patience) }),
+            (
+                "terminated",
+                {
+                    _ = try await open(server.url(database, query: name)).run(
+                        "SELECT pg_terminate_backend(pg_backend_pid())")
+                }
+            ),
+            (
+                "no result",
+                {
+                    _ = try await open(server.url(database, query: name)).script(
+                        "COPY pg_class TO STDOUT", deadline: .now + patience)
+                }
+            ),
         ]
         for (kind, body) in kinds {
             let before = try Self.descriptors()

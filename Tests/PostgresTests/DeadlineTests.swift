@@ -14,7 +14,9 @@ import Testing
         "postgresql://postgres:SECRET@127.0.0.1:\(listener.port)/postgres?sslmode=\(mode)"
     }
 
-    @Test(arguments: ["disable", "prefer", "require"]) func endsConnectingToAListenerThatSaysNothing(mode: String) async throws {
+    @Test(arguments: ["disable", "prefer", "require"]) func endsConnectingToAListenerThatSaysNothing(
+        mode: String
+    ) async throws {
         let listener = try Listener.silent()
         let (error, time) = await failure { try await open(url(listener, mode: mode), limit: Self.limit) }
         #expect(error?.cause == .silent, "\(String(describing: error))")
@@ -28,8 +30,13 @@ import Testing
         #expect(time >= Self.limit && time < Self.limit + Self.slack)
     }
 
-    @Test(arguments: ["disable", "prefer", "require"]) func reportsAListenerThatIsNoPostgreSQL(mode: String) async throws {
-        for bytes in [Array("HTTP/1.1 400 Bad Request\r\n\r\n".utf8), [0, 1, 2, 3], [UInt8(ascii: "R"), 0xFF, 0xFF, 0xFF, 0xFF], []] {
+    @Test(arguments: ["disable", "prefer", "require"]) func reportsAListenerThatIsNoPostgreSQL(
+        mode: String
+    ) async throws {
+        for bytes in [
+            Array("HTTP/1.1 400 Bad Request\r\n\r\n".utf8), [0, 1, 2, 3], [UInt8(ascii: "R"), 0xFF, 0xFF, 0xFF, 0xFF],
+            [],
+        ] {
             let listener = try Listener.saying(bytes)
             let (error, time) = await failure { try await open(url(listener, mode: mode)) }
             #expect(error?.cause == .broken, "\(bytes): \(String(describing: error))")
@@ -56,8 +63,12 @@ import Testing
 
     /// By a name server's answer, or by its silence, as this machine has it.
     @Test func reportsANameThatHasNoAddress() async throws {
-        let (error, time) = await failure { try await open("postgresql://postgres@absent.invalid/postgres", limit: Self.limit) }
-        #expect(error?.cause == .unresolved && error?.description.contains("absent.invalid") == true, "\(String(describing: error))")
+        let (error, time) = await failure {
+            try await open("postgresql://postgres@absent.invalid/postgres", limit: Self.limit)
+        }
+        #expect(
+            error?.cause == .unresolved && error?.description.contains("absent.invalid") == true,
+            "\(String(describing: error))")
         #expect(time < Self.limit + Self.slack)
     }
 
@@ -93,7 +104,8 @@ import Testing
         let connection = try await open(server.url("postgres"))
         let backend = try await connection.processIdentifier
         let (error, time) = await failure {
-            try await connection.script("SELECT repeat('x', 1000) FROM generate_series(1, 1000000000)", deadline: .now + .milliseconds(300))
+            try await connection.script(
+                "SELECT repeat('x', 1000) FROM generate_series(1, 1000000000)", deadline: .now + .milliseconds(300))
         }
         guard case .timedOut = error else {
             Issue.record("\(String(describing: error))")
@@ -152,7 +164,9 @@ import Testing
 
 /// A server of its own for what would hurt the other tests.
 @Suite(.serialized) struct ServerLossTests {
-    private func server() async throws -> PostgresServer { try await PostgresServer(binaries: PostgresServer.packaged().binaries) }
+    private func server() async throws -> PostgresServer {
+        try await PostgresServer(binaries: PostgresServer.packaged().binaries)
+    }
 
     private func postmaster(of server: PostgresServer) throws -> Int32 {
         let file = try String(contentsOfFile: server.directory + "/data/postmaster.pid", encoding: .utf8)
@@ -187,7 +201,8 @@ import Testing
         kill(postmaster, SIGINT)
         let (error, _) = await shutDown
         #expect(error?.sqlState == "57P01", "\(String(describing: error))")
-        #expect(try await eventually { await failure { try await open(server.url("postgres")) }.error?.cause == .refused })
+        #expect(
+            try await eventually { await failure { try await open(server.url("postgres")) }.error?.cause == .refused })
     }
 
     private static let canCutNetworks =
@@ -197,7 +212,9 @@ import Testing
     @Test(.enabled(if: canCutNetworks, "needs root and iproute2: no network is cut under an open connection"))
     func endsWhenTheNetworkGoesSilent() async throws {
         let name = "mcpt" + String(UInt32.random(in: 0...UInt32.max), radix: 36).suffix(6)
-        func ip(_ arguments: String) async throws { try await Command.check("/usr/sbin/ip", arguments.split(separator: " ").map(String.init)) }
+        func ip(_ arguments: String) async throws {
+            try await Command.check("/usr/sbin/ip", arguments.split(separator: " ").map(String.init))
+        }
         let net = "10.77.\(Int.random(in: 1...254))"
         try await ip("netns add \(name)")
         do {

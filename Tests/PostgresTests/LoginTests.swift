@@ -10,16 +10,22 @@ import Testing
         let server = try await PostgresServer.packaged()
         let role = try await server.makeRole()
         let trusting = ["SSL_CERT_FILE": server.authority, "HOME": "/nonexistent"]
-        let base = "postgresql://\(role):right@localhost:\(server.port)/postgres?hostaddr=127.0.0.1&channel_binding=require"
-        for query in ["&sslmode=verify-full", "&sslmode=verify-ca", "&sslrootcert=system", "&sslmode=verify-full&sslrootcert=system"] {
+        let base =
+            "postgresql://\(role):right@localhost:\(server.port)/postgres?hostaddr=127.0.0.1&channel_binding=require"
+        for query in [
+            "&sslmode=verify-full", "&sslmode=verify-ca", "&sslrootcert=system",
+            "&sslmode=verify-full&sslrootcert=system",
+        ] {
             let connection = try await open(base + query, environment: trusting)
-            let row = try await connection.run("SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()").onlyRow()
+            let row = try await connection.run("SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+                .onlyRow()
             #expect(try row.bool("ssl"), "\(query)")
             await connection.close()
         }
         // By its number too, since the certificate has it.
         let numeric = try await open(
-            "postgresql://\(role):right@127.0.0.1:\(server.port)/postgres?sslmode=verify-full&channel_binding=require", environment: trusting)
+            "postgresql://\(role):right@127.0.0.1:\(server.port)/postgres?sslmode=verify-full&channel_binding=require",
+            environment: trusting)
         await numeric.close()
     }
 
@@ -29,10 +35,15 @@ import Testing
         let other = directory + "/other.crt"
         try await Command.check(
             "/usr/bin/openssl",
-            ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=another", "-keyout", directory + "/key", "-out", other])
+            [
+                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=another", "-keyout",
+                directory + "/key", "-out", other,
+            ])
         for query in ["", "&sslrootcert=system"] {
             let (error, _) = await failure {
-                try await open(server.secureURL("postgres", user: "nobody", password: "x", query: query), environment: ["SSL_CERT_FILE": other])
+                try await open(
+                    server.secureURL("postgres", user: "nobody", password: "x", query: query),
+                    environment: ["SSL_CERT_FILE": other])
             }
             #expect(error?.cause == .tls, "\(String(describing: error))")
         }
@@ -45,7 +56,9 @@ import Testing
                 "postgresql://nobody@other.example:\(server.port)/postgres?hostaddr=127.0.0.1&sslmode=verify-full",
                 environment: ["SSL_CERT_FILE": server.authority])
         }
-        #expect(error?.cause == .tls && error?.description.contains("other.example") == true, "\(String(describing: error))")
+        #expect(
+            error?.cause == .tls && error?.description.contains("other.example") == true, "\(String(describing: error))"
+        )
     }
 
     @Test func refusesToLogInWithoutTheChannelBindingItWasAskedFor() async throws {
@@ -59,7 +72,9 @@ import Testing
         let server = try await PostgresServer.packaged()
         let role = try await server.makeRole()
         let (error, _) = await failure {
-            try await open("postgresql://\(role):wrong@127.0.0.1:\(server.port)/postgres?sslmode=\(mode)", environment: ["HOME": "/nonexistent"])
+            try await open(
+                "postgresql://\(role):wrong@127.0.0.1:\(server.port)/postgres?sslmode=\(mode)",
+                environment: ["HOME": "/nonexistent"])
         }
         #expect(error?.sqlState == "28P01", "\(String(describing: error))")
         #expect(error?.description.contains("wrong") == false)
@@ -68,7 +83,10 @@ import Testing
     @Test func reportsAMissingPassword() async throws {
         let server = try await PostgresServer.packaged()
         let role = try await server.makeRole()
-        let (error, _) = await failure { try await open("postgresql://\(role):@127.0.0.1:\(server.port)/postgres?sslmode=require&passfile=/nonexistent") }
+        let (error, _) = await failure {
+            try await open(
+                "postgresql://\(role):@127.0.0.1:\(server.port)/postgres?sslmode=require&passfile=/nonexistent")
+        }
         #expect(error?.description.contains("no password supplied") == true, "\(String(describing: error))")
     }
 
@@ -76,7 +94,9 @@ import Testing
         let server = try await PostgresServer.packaged()
         #expect(await failure { try await open(server.url("absent")) }.error?.sqlState == "3D000")
         #expect(await failure { try await open(server.url("postgres", user: "absent")) }.error?.sqlState == "28000")
-        let unencrypted = await failure { try await open("postgresql://nobody@127.0.0.1:\(server.port)/postgres?sslmode=disable") }
+        let unencrypted = await failure {
+            try await open("postgresql://nobody@127.0.0.1:\(server.port)/postgres?sslmode=disable")
+        }
         #expect(unencrypted.error?.sqlState == "28000")
         let role = try await server.makeRole("CONNECTION LIMIT 0")
         let full = await failure { try await open(server.url("postgres", user: role)) }
@@ -85,7 +105,9 @@ import Testing
 
     @Test func refusesParametersThatLibpqDoesNotTake() async throws {
         let server = try await PostgresServer.packaged()
-        for query in ["&sslmode=nonsense", "&channel_binding=nonsense", "&target_session_attrs=nonsense", "&gssencmode=nonsense"] {
+        for query in [
+            "&sslmode=nonsense", "&channel_binding=nonsense", "&target_session_attrs=nonsense", "&gssencmode=nonsense",
+        ] {
             let (error, _) = await failure { try await open(server.url("postgres", query: query)) }
             guard case .invalidParameters(let message) = error else {
                 Issue.record("\(query): \(String(describing: error))")
@@ -98,18 +120,26 @@ import Testing
     @Test func goesOnToTheNextHostUnlessAServerRefuses() async throws {
         let server = try await PostgresServer.packaged()
         let absent = try Loopback.freePort()
-        let connection = try await open("postgresql://postgres@/postgres?host=127.0.0.1,/nonexistent,\(server.directory)&port=\(absent),1,\(server.port)")
+        let connection = try await open(
+            "postgresql://postgres@/postgres?host=127.0.0.1,/nonexistent,\(server.directory)&port=\(absent),1,\(server.port)"
+        )
         await connection.close()
         let fromEnvironment = try await open(
             "postgresql://postgres@/postgres",
             environment: ["PGHOST": "127.0.0.1,\(server.directory)", "PGPORT": "\(absent),\(server.port)"])
         await fromEnvironment.close()
         // A server's refusal holds for all hosts.
-        let refused = await failure { try await open("postgresql://absent@/postgres?host=\(server.directory),/nonexistent&port=\(server.port)") }
+        let refused = await failure {
+            try await open("postgresql://absent@/postgres?host=\(server.directory),/nonexistent&port=\(server.port)")
+        }
         #expect(refused.error?.sqlState == "28000")
-        let all = await failure { try await open("postgresql://postgres@/postgres?host=127.0.0.1,/nonexistent&port=\(absent),1") }
+        let all = await failure {
+            try await open("postgresql://postgres@/postgres?host=127.0.0.1,/nonexistent&port=\(absent),1")
+        }
         #expect(all.error?.cause == .refused)
-        #expect(all.error?.description.contains("\(absent)") == true && all.error?.description.contains("/nonexistent") == true)
+        #expect(
+            all.error?.description.contains("\(absent)") == true
+                && all.error?.description.contains("/nonexistent") == true)
     }
 
     @Test func looksForAServerThatCanWrite() async throws {
@@ -118,8 +148,11 @@ import Testing
         let writable = try await open(server.url(database, query: "&target_session_attrs=read-write"))
         await writable.close()
         try await server.query("ALTER DATABASE \(database) SET default_transaction_read_only = on")
-        let (error, _) = await failure { try await open(server.url(database, query: "&target_session_attrs=read-write")) }
-        #expect(error?.cause == .broken && error?.description.contains("read-only") == true, "\(String(describing: error))")
+        let (error, _) = await failure {
+            try await open(server.url(database, query: "&target_session_attrs=read-write"))
+        }
+        #expect(
+            error?.cause == .broken && error?.description.contains("read-only") == true, "\(String(describing: error))")
     }
 
     @Test func usesAnAbstractSocketAsANameThatNeedsNoResolution() async throws {
@@ -128,7 +161,8 @@ import Testing
     }
 
     @Test func setsUTF8WhateverTheURLSays() async throws {
-        let connection = try await open(PostgresServer.packaged().url("postgres", query: "&client_encoding=LATIN1&application_name=mine"))
+        let connection = try await open(
+            PostgresServer.packaged().url("postgres", query: "&client_encoding=LATIN1&application_name=mine"))
         #expect(try await connection.value("current_setting('client_encoding')") == "UTF8")
         #expect(try await connection.value("current_setting('application_name')") == "mine")
         await connection.close()

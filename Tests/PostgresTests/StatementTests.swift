@@ -57,7 +57,10 @@ extension PostgresServer {
 }
 
 @Suite struct StatementTests {
-    @Test(.enabled(if: Place.hasNewest, "MCP_CLEANUPD_TEST_NEWEST_POSTGRES names no directory: nothing is tested on the newest PostgreSQL"))
+    @Test(
+        .enabled(
+            if: Place.hasNewest,
+            "MCP_CLEANUPD_TEST_NEWEST_POSTGRES names no directory: nothing is tested on the newest PostgreSQL"))
     func runsOnTheNewestServer() async throws {
         let connection = try await Place.newest.open()
         #expect(try await Int(connection.value("current_setting('server_version_num')") ?? "") ?? 0 >= 160_000)
@@ -102,14 +105,17 @@ extension PostgresServer {
         let connection = try await place.open()
         let raised = await failure {
             try await connection.run(
-                "DO $$ BEGIN RAISE 'broken' USING ERRCODE = 'XX123', DETAIL = 'a detail', HINT = 'a hint', TABLE = 't', CONSTRAINT = 'c'; END $$")
+                "DO $$ BEGIN RAISE 'broken' USING ERRCODE = 'XX123', DETAIL = 'a detail', HINT = 'a hint', TABLE = 't', CONSTRAINT = 'c'; END $$"
+            )
         }
         guard case .server(let message, during: .querying) = raised.error else {
             Issue.record("\(String(describing: raised.error))")
             return
         }
         #expect(message.sqlState == "XX123" && message.message == "broken" && message.severity == "ERROR")
-        #expect(message.detail == "a detail" && message.hint == "a hint" && message.table == "t" && message.constraint == "c")
+        #expect(
+            message.detail == "a detail" && message.hint == "a hint" && message.table == "t"
+                && message.constraint == "c")
         #expect(message.context?.contains("RAISE") == true)
         // The connection is as good as before.
         #expect(try await connection.value("1") == "1")
@@ -128,15 +134,19 @@ extension PostgresServer {
         let failed = await failure { try await connection.run("SELECT 1") }
         #expect(failed.error?.sqlState == "25P02")
         #expect(await connection.isOpen)
-        let results = try await connection.script("ROLLBACK; SELECT 1 AS one; SELECT 2 AS two", deadline: .now + patience)
-        #expect(try results.count == 3 && results[1].onlyRow().integer("one") == 1 && results[2].onlyRow().integer("two") == 2)
+        let results = try await connection.script(
+            "ROLLBACK; SELECT 1 AS one; SELECT 2 AS two", deadline: .now + patience)
+        #expect(
+            try results.count == 3 && results[1].onlyRow().integer("one") == 1
+                && results[2].onlyRow().integer("two") == 2)
         await connection.close()
     }
 
     @Test(arguments: Place.available) func staysUsableAfterTheServersOwnTimeout(place: Place) async throws {
         let connection = try await place.open()
         let timeout = await failure {
-            try await connection.script("BEGIN; SET LOCAL statement_timeout = '100ms'; SELECT pg_sleep(30); COMMIT", deadline: .now + patience)
+            try await connection.script(
+                "BEGIN; SET LOCAL statement_timeout = '100ms'; SELECT pg_sleep(30); COMMIT", deadline: .now + patience)
         }
         #expect(timeout.error?.sqlState == "57014")
         _ = try await connection.script("ROLLBACK", deadline: .now + patience)
@@ -147,12 +157,16 @@ extension PostgresServer {
     @Test(arguments: Place.available) func readsLargeResultsAndSendsLargeParameters(place: Place) async throws {
         let connection = try await place.open()
         let result = try await connection.run(
-            "SELECT i, repeat('x', 100) AS filler FROM generate_series(1, $1) AS i ORDER BY i", [.integer(50_000)], limit: .seconds(60))
+            "SELECT i, repeat('x', 100) AS filler FROM generate_series(1, $1) AS i ORDER BY i", [.integer(50_000)],
+            limit: .seconds(60))
         #expect(result.rows.count == 50_000 && result.rowsAffected == 50_000)
         #expect(try result.rows[49_999].integer("i") == 50_000)
         // Far above any socket's buffer: sent in pieces.
         let text = String(repeating: "0123456789abcdef", count: 500_000)
-        let row = try await connection.run("SELECT length($1) AS n, md5($1) = md5(repeat('0123456789abcdef', 500000)) AS same", [.text(text)], limit: .seconds(60)).onlyRow()
+        let row = try await connection.run(
+            "SELECT length($1) AS n, md5($1) = md5(repeat('0123456789abcdef', 500000)) AS same", [.text(text)],
+            limit: .seconds(60)
+        ).onlyRow()
         #expect(try row.integer("n") == 8_000_000 && row.bool("same"))
         await connection.close()
     }
@@ -162,8 +176,12 @@ extension PostgresServer {
         // As many as the protocol has room for.
         let count = 65_535
         let list = (1...count).map { "$\($0)" }.joined(separator: ",")
-        let result = try await connection.run("SELECT count(*), sum(x) AS sum FROM unnest(ARRAY[\(list)]) AS x", (1...count).map { .integer($0) }, limit: .seconds(60))
-        #expect(try result.onlyRow().integer("count") == count && result.onlyRow().integer("sum") == count * (count + 1) / 2)
+        let result = try await connection.run(
+            "SELECT count(*), sum(x) AS sum FROM unnest(ARRAY[\(list)]) AS x", (1...count).map { .integer($0) },
+            limit: .seconds(60))
+        #expect(
+            try result.onlyRow().integer("count") == count && result.onlyRow().integer("sum") == count * (count + 1) / 2
+        )
         await connection.close()
     }
 
@@ -179,7 +197,9 @@ extension PostgresServer {
     @Test func namesTheConstraintThatARowBreaks() async throws {
         let connection = try await Place.unixSocket.open()
         let (error, _) = await failure {
-            try await connection.script("CREATE TEMP TABLE t (i int CONSTRAINT unique_i UNIQUE); INSERT INTO t VALUES (1), (1)", deadline: .now + patience)
+            try await connection.script(
+                "CREATE TEMP TABLE t (i int CONSTRAINT unique_i UNIQUE); INSERT INTO t VALUES (1), (1)",
+                deadline: .now + patience)
         }
         guard case .server(let message, _) = error else {
             Issue.record("\(String(describing: error))")
@@ -192,8 +212,12 @@ extension PostgresServer {
 
     @Test(arguments: ["on", "off"]) func quotesWhatTheServerReadsBack(standardStrings: String) async throws {
         let connection = try await Place.unixSocket.open()
-        _ = try await connection.script("SET standard_conforming_strings = \(standardStrings); SET escape_string_warning = off", deadline: .now + patience)
-        for text in ["plain", "it's", "\\", "\\'", "'\\", "\\\u{301}", "\"", "\"\u{301}; SELECT 1; --", "ä“🔑", "$1", ""] {
+        _ = try await connection.script(
+            "SET standard_conforming_strings = \(standardStrings); SET escape_string_warning = off",
+            deadline: .now + patience)
+        for text in [
+            "plain", "it's", "\\", "\\'", "'\\", "\\\u{301}", "\"", "\"\u{301}; SELECT 1; --", "ä“🔑", "$1", "",
+        ] {
             #expect(try await connection.value("SELECT \(SQL.literal(text))") == text)
             guard !text.isEmpty else { continue }
             #expect(try await connection.run("SELECT 1 AS \(SQL.identifier(text))").columns == [text])
@@ -205,7 +229,8 @@ extension PostgresServer {
     @Test func refusesATextThatCWouldCut() async throws {
         let connection = try await Place.unixSocket.open()
         for body in [
-            { try await connection.run("SELECT $1 AS x", [.text("a\u{0}b")]) }, { try await connection.run("SELECT 1\u{0} + 1 AS x") },
+            { try await connection.run("SELECT $1 AS x", [.text("a\u{0}b")]) },
+            { try await connection.run("SELECT 1\u{0} + 1 AS x") },
             { try await connection.script("SELECT 1\u{0} + 1", deadline: .now + patience)[0] },
         ] as [() async throws -> QueryResult] {
             #expect(await failure(body).error?.sqlState == "22021")

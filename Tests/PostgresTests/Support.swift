@@ -33,7 +33,8 @@ extension PostgresServer {
     }
 
     func isRunning(_ backend: Int32) async throws -> Bool {
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE pid = \(backend) AND state = 'active' AND query LIKE '%pg_sleep%'"
+        let sql =
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = \(backend) AND state = 'active' AND query LIKE '%pg_sleep%'"
         return try await value(sql, in: "postgres") != "0"
     }
 }

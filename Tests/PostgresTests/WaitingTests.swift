@@ -22,7 +22,8 @@ import Testing
         await withSockets { ours, theirs in
             let now = ContinuousClock.now
             #expect(await SocketWait.wait(for: .write, of: ours, until: now + patience, on: Self.queue) == .ready)
-            #expect(await SocketWait.wait(for: [.read, .write], of: ours, until: now + patience, on: Self.queue) == .ready)
+            #expect(
+                await SocketWait.wait(for: [.read, .write], of: ours, until: now + patience, on: Self.queue) == .ready)
             write(theirs, "x", 1)
             #expect(await SocketWait.wait(for: .read, of: ours, until: now + patience, on: Self.queue) == .ready)
         }
@@ -46,7 +47,9 @@ import Testing
             let task = Task {
                 withUnsafeCurrentTask { $0?.cancel() }
                 for _ in 0..<200 {
-                    #expect(await SocketWait.wait(for: .write, of: ours, until: .now + patience, on: Self.queue) == .canceled)
+                    #expect(
+                        await SocketWait.wait(for: .write, of: ours, until: .now + patience, on: Self.queue)
+                            == .canceled)
                 }
             }
             await task.value
@@ -115,7 +118,8 @@ import Testing
         }
         #expect(try await resolved("127.0.0.1") == [HostCandidate(host: "127.0.0.1", address: "127.0.0.1", port: "1")])
         #expect(try await resolved("::1") == [HostCandidate(host: "::1", address: "::1", port: "1")])
-        #expect(try await resolved("localhost").contains(HostCandidate(host: "localhost", address: "127.0.0.1", port: "1")))
+        #expect(
+            try await resolved("localhost").contains(HostCandidate(host: "localhost", address: "127.0.0.1", port: "1")))
         #expect(try await resolved("/run/p") == [HostCandidate(host: "/run/p", port: "1")])
         #expect(try await resolved("@p") == [HostCandidate(host: "@p", port: "1")])
     }

@@ -25,9 +25,11 @@ package final class PgBouncer: Sendable {
 
             """
         try settings.write(toFile: directory + "/pgbouncer.ini", atomically: false, encoding: .utf8)
-        try "\"postgres\" \"\"\n\"mcp_service_role\" \"\"\n".write(toFile: directory + "/users", atomically: false, encoding: .utf8)
+        try "\"postgres\" \"\"\n\"mcp_service_role\" \"\"\n".write(
+            toFile: directory + "/users", atomically: false, encoding: .utf8)
         process = try SupervisedProcess(
-            ServerUser.command + ["/usr/sbin/pgbouncer", directory + "/pgbouncer.ini"], logPath: directory + "/log", stopSignal: "INT")
+            ServerUser.command + ["/usr/sbin/pgbouncer", directory + "/pgbouncer.ini"], logPath: directory + "/log",
+            stopSignal: "INT")
         for _ in 0..<400 {
             // The socket is there before anybody listens on it.
             if let connection = try? await Connection.open(
@@ -38,7 +40,8 @@ package final class PgBouncer: Sendable {
             }
             try await Task.sleep(for: .milliseconds(25))
         }
-        throw TestServerError("PgBouncer does not start: \(try String(contentsOfFile: directory + "/log", encoding: .utf8))")
+        throw TestServerError(
+            "PgBouncer does not start: \(try String(contentsOfFile: directory + "/log", encoding: .utf8))")
     }
 
     package func url(_ database: String, user: String = "postgres") -> String {
