@@ -27,9 +27,10 @@ package final class PgBouncer: Sendable {
         try settings.write(toFile: directory + "/pgbouncer.ini", atomically: false, encoding: .utf8)
         try "\"postgres\" \"\"\n\"mcp_service_role\" \"\"\n".write(
             toFile: directory + "/users", atomically: false, encoding: .utf8)
+        // INT waits until every client and server is done, for ever if a server is gone first; QUIT ends every release.
         process = try SupervisedProcess(
             ServerUser.command + ["/usr/sbin/pgbouncer", directory + "/pgbouncer.ini"], logPath: directory + "/log",
-            stopSignal: "INT")
+            stopSignal: "QUIT")
         for _ in 0..<400 {
             // The socket is there before anybody listens on it.
             if let connection = try? await Connection.open(
