@@ -86,18 +86,17 @@ package struct RunSeries: Sendable {
         connection = nil
     }
 
-    private func existingConnection() async -> Connection? {
-        guard let connection, await connection.isOpen else { return nil }
-        return connection
-    }
-
     private mutating func openConnection(_ clock: RunClock) async throws(RunFailure) -> Connection {
         if Task.isCancelled { throw .canceled }
         if let connectFailure { throw connectFailure }
+        if let connection, await connection.isOpen {
+            await connection.limitCancellation(to: clock.grace)
+            return connection
+        }
         do {
-            let opened = try await existingConnection() ?? access.connect(limit: clock.remaining)
-            connection = opened
+            let opened = try await access.connect(limit: clock.remaining)
             await opened.limitCancellation(to: clock.grace)
+            connection = opened
             return opened
         } catch {
             connectFailure = error
