@@ -219,7 +219,7 @@ final class RunningDaemon: Sendable {
         outputPath = try TemporaryDirectory.make()
         process.standardOutput = try Self.file("\(outputPath)/out")
         process.standardError = try Self.file("\(outputPath)/err")
-        try process.run()
+        try process.runWithSignals()
         self.process = Locked(process)
     }
 
