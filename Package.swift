@@ -18,23 +18,40 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.5.0"),
     ],
     targets: [
         .systemLibrary(name: "CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        .systemLibrary(name: "CTimerfd"),
         .target(name: "CleanupSchedule", swiftSettings: settings),
+        .target(
+            name: "TimerWheel",
+            dependencies: [.product(name: "BasicContainers", package: "swift-collections")],
+            swiftSettings: settings),
         .target(name: "Postgres", dependencies: ["CLibpq"], swiftSettings: settings),
         .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres"], swiftSettings: settings),
         .target(
-            name: "Configuration", dependencies: ["Postgres", "SessionCleanup"],
+            name: "Configuration", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup"],
+            swiftSettings: settings),
+        .target(
+            name: "CleanupDaemon",
+            dependencies: [
+                "CTimerfd", "CleanupSchedule", "Postgres", "SessionCleanup", "TimerWheel",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
             swiftSettings: settings),
         .executableTarget(
             name: "mcp-cleanupd",
             dependencies: [
-                "CleanupSchedule", "Configuration", "Postgres", "SessionCleanup",
+                "CleanupDaemon", "CleanupSchedule", "Configuration", "Postgres", "SessionCleanup",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             resources: [.embedInCode("Migrations")],
             swiftSettings: settings),
@@ -46,6 +63,18 @@ let package = Package(
                 .product(name: "SystemPackage", package: "swift-system"),
             ],
             path: "Tests/TestServers", swiftSettings: settings),
+        .testTarget(name: "ArchitectureTests", swiftSettings: settings),
+        .testTarget(name: "PostgresTests", dependencies: ["Postgres", "TestServers"], swiftSettings: settings),
+        .testTarget(
+            name: "ConfigurationTests",
+            dependencies: ["Configuration", "Postgres", "SessionCleanup", "TestServers"], swiftSettings: settings),
+        .testTarget(name: "CleanupScheduleTests", dependencies: ["CleanupSchedule"], swiftSettings: settings),
+        .testTarget(
+            name: "CleanupDaemonTests", dependencies: ["CleanupDaemon", "CleanupSchedule", "SessionCleanup"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "ProcessTests", dependencies: ["mcp-cleanupd", "TestServers"], exclude: ["clock-step.c"],
+            swiftSettings: settings),
         .testTarget(
             name: "SessionCleanupTests", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup"],
             swiftSettings: settings),

@@ -34,7 +34,10 @@ package struct CivilDate: Hashable, Comparable, Sendable, CustomStringConvertibl
     }
 
     /// Days from 1970-01-01 to this day; negative before it.
-    package var daysSinceEpoch: Int {
+    package var daysSinceEpoch: Int { Self.daysSinceEpoch(year: year, month: month, day: day) }
+
+    /// Days from 1970-01-01 to the day of that name. `month` is 1 to 12; a `day` beyond the month's end counts on.
+    static func daysSinceEpoch(year: Int, month: Int, day: Int) -> Int {
         // The inverse of the above (days_from_civil).
         let yearFromMarch = month <= 2 ? year - 1 : year
         let era = yearFromMarch.dividedRoundingDown(by: 400)

@@ -7,6 +7,7 @@ package struct Configuration: Hashable, Sendable {
     package var connectTimeout = Duration.seconds(15)
     package var maxClockSkew = Duration.seconds(5 * 60)
     package var batchMaxRows = 1000
+    package var shutdownTimeout = Duration.seconds(20)
     package var transient = Job.transientSessions
     package var dormant = Job.dormantSessions()
 

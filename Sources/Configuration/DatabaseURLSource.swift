@@ -26,10 +26,10 @@ package enum DatabaseURLSource: Hashable, Sendable {
                 // A unit may have other credentials than ours.
             }
         }
-        if let value = environment["NEON_DATABASE_URL"], !value.isEmpty {
+        if let value = environment["NEON_DATABASE_URL"].map(trimmed), !value.isEmpty {
             return .environment(variable: "NEON_DATABASE_URL", value: value)
         }
-        let general = environment["DATABASE_URL"] ?? ""
+        let general = trimmed(environment["DATABASE_URL"] ?? "")
         if !general.isEmpty, environment["MCP_TS_STORAGE_TYPE"]?.lowercased() == "neon" {
             return .environment(variable: "DATABASE_URL", value: general)
         }
@@ -49,7 +49,7 @@ package enum DatabaseURLSource: Hashable, Sendable {
             }
             guard !text.isEmpty else { throw .databaseURL("the file \(path) with the database URL is empty") }
         case .environment(_, let value):
-            text = Self.trimmed(value)
+            text = value
         }
         do {
             return try DatabaseURL(text)
@@ -60,9 +60,14 @@ package enum DatabaseURLSource: Hashable, Sendable {
 
     /// The file's text without white space around it; editors and `echo` end a file with a line break.
     private static func readFile(_ path: String) throws(DatabaseURLSourceError) -> String {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        // O_NONBLOCK: opening a pipe waits for its writer.
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else { throw .unreadable(path: path, errno) }
         defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw .unreadable(path: path, errno) }
+        // A pipe, such as a shell's `<(…)`, could be read once only, and waiting for its writer has no limit.
+        guard status.st_mode & S_IFMT != S_IFIFO else { throw .pipe(path: path) }
         var bytes = [UInt8](repeating: 0, count: sizeLimit + 1)
         var length = 0
         while length < bytes.count {
@@ -109,6 +114,7 @@ package enum DatabaseURLSourceError: Error, Hashable, Sendable, CustomStringConv
     /// With an `errno`.
     case unreadable(path: String, Int32)
     case tooLarge(path: String)
+    case pipe(path: String)
     case nowhere(isGeneralURLPresent: Bool)
 
     package var description: String {
@@ -117,6 +123,8 @@ package enum DatabaseURLSourceError: Error, Hashable, Sendable, CustomStringConv
             return "the file \(path) with the database URL cannot be read: \(String(cString: strerror(code)))"
         case .tooLarge(let path):
             return "the file \(path) is too large to hold a database URL"
+        case .pipe(let path):
+            return "\(path) is a pipe, and the database URL is read again before each connection; put it into a file"
         case .nowhere(let isGeneralURLPresent):
             let why =
                 isGeneralURLPresent

@@ -1,3 +1,4 @@
+import CleanupSchedule
 import SessionCleanup
 
 /// A key of the configuration: how a text becomes its value.
@@ -36,6 +37,10 @@ struct Setting: Sendable {
             Setting(key: "batch.max-rows") { text, configuration throws(Expectation) in
                 configuration.batchMaxRows = try Self.integer(text, in: 1...100_000)
             },
+            // Longer than any batch; systemd's own patience ends at 90 s.
+            Setting(key: "shutdown.timeout") { text, configuration throws(Expectation) in
+                configuration.shutdownTimeout = try Self.duration(text, in: .seconds(1)...(.seconds(600)))
+            },
             // A limit of less than an hour would remove sessions that are in use.
             Setting(key: "jobs.\(Job.dormantSessions().name).after") { text, configuration throws(Expectation) in
                 let after = try Self.duration(text, in: .seconds(3600)...(.seconds(3650 * 86_400)))
@@ -53,6 +58,23 @@ struct Setting: Sendable {
             Setting(key: "jobs.\(name).deadline") { text, configuration throws(Expectation) in
                 configuration[keyPath: job].deadline = try Self.duration(
                     text, in: RunClock.shortestDeadline...(.seconds(86_400)))
+            },
+            Setting(key: "jobs.\(name).schedule") { text, configuration throws(Expectation) in
+                do {
+                    configuration[keyPath: job].schedule = try Schedule(text)
+                } catch {
+                    throw Expectation("a schedule such as */5 * * * *: \(error)")
+                }
+            },
+            Setting(key: "jobs.\(name).time-zone") { text, configuration throws(Expectation) in
+                do {
+                    configuration[keyPath: job].timeZone = try NamedTimeZone(systemName: text)
+                } catch {
+                    throw Expectation("the name of a time zone, such as Europe/Berlin: \(error)")
+                }
+            },
+            Setting(key: "jobs.\(name).catch-up") { text, configuration throws(Expectation) in
+                configuration[keyPath: job].catchUp = try Self.choice(text)
             },
         ]
     }

@@ -5,8 +5,8 @@ import Synchronization
 ///
 /// Used for the two calls of the platform that have no non-blocking form: `getaddrinfo(3)` and libpq 15's `PQcancel`.
 enum BlockingCall {
-    /// Not the cooperative pool: Dispatch makes another thread when one of these blocks.
-    private static let queue = DispatchQueue(label: "mcp-cleanupd.postgres.blocking", attributes: .concurrent)
+    /// Where limits are noticed: never behind a call that blocks.
+    private static let timers = DispatchQueue(label: "mcp-cleanupd.postgres.limits")
 
     /// What `body` returned, or `nil` when it had not returned after `limit` or when the task was canceled first.
     ///
@@ -16,12 +16,15 @@ enum BlockingCall {
         limit: Duration, _ body: @escaping @Sendable () -> Value
     ) async -> Value? {
         let answer = FirstAnswer<Value?>()
-        let timer = DispatchSource.makeTimerSource(queue: queue)
+        let timer = DispatchSource.makeTimerSource(queue: timers)
         timer.setEventHandler { answer.give(nil) }
         timer.schedule(deadline: .now() + limit.dispatchInterval)
         timer.activate()
         defer { timer.cancel() }
-        queue.async { answer.give(body()) }
+        // A serial queue for each call: Dispatch gives each of those a thread, up to 255. A concurrent queue would take
+        // its threads from the ones that Swift's cooperative pool runs on, one per core, and a few silent name servers
+        // would stop the whole process.
+        DispatchQueue(label: "mcp-cleanupd.postgres.blocking").async { answer.give(body()) }
         return await withTaskCancellationHandler {
             await answer.value
         } onCancel: {

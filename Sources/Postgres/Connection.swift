@@ -27,15 +27,16 @@ package actor Connection {
     }
 
     isolated deinit {
-        close()
+        finish()
     }
 
     // MARK: Connecting
 
     /// Connects to the first of the URL's hosts that takes us.
     ///
-    /// Each address gets its share of the time, so that one that swallows packets does not use up the others'. An
-    /// answer by a server, except that it is starting, stopping or full, ends the search.
+    /// Each host gets its share of the time, and each of its addresses a share of that, so that a name server that is
+    /// silent, or a host that swallows packets, does not use up the others' time. An answer by a server, except that it
+    /// is starting, stopping or full, ends the search.
     /// - Parameters:
     ///   - deadline: when to give up, name resolution and TLS included.
     ///   - onNotice: called for each notice or warning of the server, on the connection's queue; must not block.
@@ -45,24 +46,34 @@ package actor Connection {
         environment: [String: String], onNotice: @escaping @Sendable (ServerMessage) -> Void
     ) async throws(PostgresError) -> Connection {
         let security = try TransportSecurity(url: url, environment: environment) { access($0, R_OK) == 0 }
-        let candidates = try await url.candidates(environment: environment, deadline: deadline)
+        return try await firstToAnswer(url.hosts(environment: environment), deadline: deadline) {
+            (host, share) async throws(PostgresError) in
+            try await firstToAnswer(host.resolved(deadline: share), deadline: share) {
+                (address, share) async throws(PostgresError) in
+                let connection = Connection(onNotice: onNotice)
+                try await connection.establish(
+                    ConnectionParameters(url: url, security: security, candidate: address, environment: environment),
+                    to: address, deadline: share)
+                return connection
+            }
+        }
+    }
+
+    private static func firstToAnswer(
+        _ candidates: [HostCandidate], deadline: ContinuousClock.Instant,
+        attempt: (HostCandidate, ContinuousClock.Instant) async throws(PostgresError) -> Connection
+    ) async throws(PostgresError) -> Connection {
         var failures: [PostgresError] = []
         for (index, candidate) in candidates.enumerated() {
             let left = ContinuousClock.now.duration(to: deadline)
-            let share = ContinuousClock.now + left / (candidates.count - index)
-            let connection = Connection(onNotice: onNotice)
             do {
-                try await connection.establish(
-                    ConnectionParameters(url: url, security: security, candidate: candidate, environment: environment),
-                    to: candidate, deadline: share)
-                return connection
-            } catch .unreachable(let cause, let message) {
-                failures.append(.unreachable(cause, message: message))
-            } catch .server(let message, let step) where message.sqlState.isTemporaryRefusal {
-                failures.append(.server(message, during: step))
+                return try await attempt(candidate, .now + left / (candidates.count - index))
+            } catch {
+                guard error.leavesOtherHostsToTry else { throw error }
+                failures.append(error)
             }
         }
-        throw failures.last ?? .unreachable(.unresolved, message: "the URL names no host")
+        throw PostgresError(ofAllHosts: failures)
     }
 
     private func establish(
@@ -75,7 +86,7 @@ package actor Connection {
         handle = connection
         if PQstatus(connection) == CONNECTION_BAD && PQsocket(connection) < 0 {
             let failure = ConnectFailure(message: String(cString: PQerrorMessage(connection)), candidate: candidate)
-            close()
+            finish()
             throw failure.beforeAnyPacket
         }
         PQsetErrorVerbosity(connection, PQERRORS_VERBOSE)
@@ -84,7 +95,7 @@ package actor Connection {
         while polled != PGRES_POLLING_OK {
             if polled == PGRES_POLLING_FAILED {
                 let failure = ConnectFailure(message: String(cString: PQerrorMessage(connection)), candidate: candidate)
-                close()
+                finish()
                 throw failure.error
             }
             let outcome = await SocketWait.wait(
@@ -94,24 +105,29 @@ package actor Connection {
             case .ready:
                 polled = PQconnectPoll(connection)
             case .deadlinePassed:
-                close()
+                finish()
                 let waited = started.duration(to: .now).inSeconds
                 throw .unreachable(.silent, message: "\(candidate.description) did not answer within \(waited)")
             case .canceled:
-                close()
+                finish()
                 throw .canceled(during: .connecting)
             }
         }
         PQsetErrorVerbosity(connection, PQERRORS_DEFAULT)
         // 0 is success: libpq manual, "Asynchronous Command Processing".
         guard PQsetnonblocking(connection, 1) == 0 else {
-            close()
+            finish()
             throw .unreachable(.broken, message: "the socket cannot be made non-blocking")
         }
     }
 
     /// Ends the connection. An open transaction is rolled back by the server.
     package func close() {
+        precondition(!isBusy, "a statement is under way: cancel its task instead")
+        finish()
+    }
+
+    private func finish() {
         guard let connection = handle else { return }
         handle = nil
         PQfinish(connection)
@@ -135,6 +151,8 @@ package actor Connection {
         _ sql: String, _ parameters: [Parameter] = [], during step: PostgresError.Step = .querying,
         deadline: ContinuousClock.Instant
     ) async throws(PostgresError) -> QueryResult {
+        for parameter in parameters { try refuseNUL(parameter.text ?? "", during: step) }
+        try refuseNUL(sql, during: step)
         let results = try await perform(during: step, deadline: deadline) { connection in
             Self.send(sql, parameters, over: connection)
         }
@@ -149,7 +167,16 @@ package actor Connection {
     package func script(
         _ sql: String, during step: PostgresError.Step = .querying, deadline: ContinuousClock.Instant
     ) async throws(PostgresError) -> [QueryResult] {
-        try await perform(during: step, deadline: deadline) { PQsendQuery($0, sql) == 1 }
+        try refuseNUL(sql, during: step)
+        return try await perform(during: step, deadline: deadline) { PQsendQuery($0, sql) == 1 }
+    }
+
+    /// C would end the text at a NUL, and the server would see another statement or another value than was meant. It
+    /// refuses such a text in its own words wherever one reaches it; these are the same.
+    private func refuseNUL(_ text: String, during step: PostgresError.Step) throws(PostgresError) {
+        guard text.utf8.contains(0) else { return }
+        let message = "invalid byte sequence for encoding \"UTF8\": 0x00"
+        throw .server(ServerMessage(sqlState: "22021", message: message), during: step)
     }
 
     private static func send(_ sql: String, _ parameters: [Parameter], over connection: OpaquePointer) -> Bool {
@@ -166,7 +193,7 @@ package actor Connection {
         precondition(!isBusy, "one statement at a time")
         guard let connection = handle else { throw .connectionLost(during: step, message: "it is closed") }
         if Task.isCancelled {
-            close()
+            finish()
             throw .canceled(during: step)
         }
         isBusy = true
@@ -178,12 +205,12 @@ package actor Connection {
             return try await results(of: connection, during: step, until: deadline)
         } catch let error as PostgresError {
             if case .server = error, PQstatus(connection) == CONNECTION_OK { throw error }
-            close()
+            finish()
             throw error
         } catch let interruption as Interruption {
             let message = withoutTrailingLines(String(cString: PQerrorMessage(connection)))
             if interruption != .lost { await cancelStatement(of: connection) }
-            close()
+            finish()
             switch interruption {
             case .lost: throw .connectionLost(during: step, message: message)
             case .deadlinePassed: throw .timedOut(during: step, limit: started.duration(to: deadline))
@@ -223,7 +250,8 @@ package actor Connection {
         while true {
             while PQisBusy(connection) == 1 {
                 try await wait(for: .read, of: connection, until: deadline)
-                guard PQconsumeInput(connection) == 1 else { throw Interruption.lost }
+                // A server that ends us says why first; that word explains more than the end of the connection.
+                guard PQconsumeInput(connection) == 1 else { throw (failure as (any Error)?) ?? Interruption.lost }
             }
             guard let raw = PQgetResult(connection) else { break }
             defer { PQclear(raw) }
@@ -232,13 +260,12 @@ package actor Connection {
                 results.append(QueryResult(raw))
             case PGRES_FATAL_ERROR:
                 // libpq makes an error without SQLSTATE itself, when the connection breaks.
-                guard let message = ServerMessage(raw) else { throw Interruption.lost }
+                guard let message = ServerMessage(raw) else { throw (failure as (any Error)?) ?? Interruption.lost }
                 failure = failure ?? .server(message, during: step)
             case let status:
                 throw PostgresError.unexpectedAnswer(String(cString: PQresStatus(status)))
             }
         }
-        // The connection may have ended after the server's last word: that word is the better explanation.
         if let failure { throw failure }
         guard PQstatus(connection) == CONNECTION_OK else { throw Interruption.lost }
         return results
@@ -269,15 +296,25 @@ package actor Connection {
         }.value
     }
 
+    /// Reads, and drops, what the server still says, until it is ready for another statement.
     private func awaitConfirmation() async {
         guard let connection = handle else { return }
         let deadline = ContinuousClock.now + Self.cancelLimit
-        while PQisBusy(connection) == 1 {
-            guard
-                await SocketWait.wait(for: .read, of: PQsocket(connection), until: deadline, on: executor.queue)
-                    == .ready,
-                PQconsumeInput(connection) == 1
-            else { return }
+        while true {
+            while PQisBusy(connection) == 1 {
+                guard
+                    await SocketWait.wait(for: .read, of: PQsocket(connection), until: deadline, on: executor.queue)
+                        == .ready,
+                    PQconsumeInput(connection) == 1
+                else { return }
+            }
+            guard let result = PQgetResult(connection) else { return }
+            defer { PQclear(result) }
+            switch PQresultStatus(result) {
+            case PGRES_TUPLES_OK, PGRES_COMMAND_OK, PGRES_FATAL_ERROR: break
+            // In COPY, libpq would hand out the same result for ever.
+            default: return
+            }
         }
     }
 }

@@ -11,23 +11,30 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugString
     ///
     /// - Throws: `DatabaseURLError`, which never repeats a part of the text: what cannot be parsed may be a password.
     package init(_ text: String) throws(DatabaseURLError) {
-        guard let scheme = ["postgresql://", "postgres://"].first(where: text.hasPrefix) else {
+        // All in bytes, as libpq has it: an `@` with a combining mark after it is another Character.
+        guard let scheme = ["postgresql://", "postgres://"].first(where: { text.utf8.starts(with: $0.utf8) }) else {
             throw .notAPostgresURL
         }
-        guard !text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7F }) else {
-            throw .controlCharacter
-        }
-        // libpq splits at the first `/` and the first `@`. With one of them in a password it would take the rest of
-        // the password for a host or a port, and say so in its messages.
-        let body = text.dropFirst(scheme.count)
-        let authority = body.prefix { $0 != "?" }
-        let ats = authority.indices.filter { authority[$0] == "@" }
-        guard ats.count <= 1 else { throw .unescaped("@", as: "%40") }
-        if let at = ats.first, authority[..<at].contains("/") { throw .unescaped("/", as: "%2F") }
+        guard !text.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else { throw .controlCharacter }
+        try Self.refuseUnescaped(text.utf8.dropFirst(scheme.utf8.count))
         parameters = try Self.parse(text)
-        for port in list("port") where !(Int(port).map { (1...65_535).contains($0) } ?? port.isEmpty) {
+        for port in Self.list(parameters["port"]) where !(Int(port).map { (1...65_535).contains($0) } ?? port.isEmpty) {
             throw .malformed("the port is not a number from 1 to 65535")
         }
+    }
+
+    /// libpq takes what stands before an `@` for the user's name and password, if no `/` comes first. With one of these
+    /// characters in a password it would take the rest of the password for a host, a port or a database, and say so
+    /// in its messages.
+    private static func refuseUnescaped(_ body: Substring.UTF8View) throws(DatabaseURLError) {
+        let (at, slash, question) = (UInt8(ascii: "@"), UInt8(ascii: "/"), UInt8(ascii: "?"))
+        let user = body.prefix { $0 != at && $0 != slash }
+        let hasUser = body[user.endIndex...].first == at
+        if hasUser && user.contains(question) { throw .unescaped("?", as: "%3F") }
+        let rest = hasUser ? body[user.endIndex...].dropFirst() : body
+        guard rest.prefix(while: { $0 != question }).contains(at) else { return }
+        if hasUser { throw .unescaped("@", as: "%40") }
+        throw .unescaped("/", as: "%2F")
     }
 
     private static func parse(_ text: String) throws(DatabaseURLError) -> [String: String] {
@@ -47,19 +54,14 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugString
         return parameters
     }
 
-    /// libpq's message without what stands between its first and its last quotation mark, which is a piece of the URL.
-    private static func withoutQuotations(_ message: String) -> String {
-        let line = message.prefix { $0 != "\n" }
-        guard let first = line.firstIndex(of: "\""), let last = line.lastIndex(of: "\""), first < last else {
-            return String(line)
-        }
-        return line[...first] + "…" + line[last...]
-    }
-
     /// The values of a keyword that takes a comma-separated list, one per host.
     func list(_ keyword: String) -> [String] {
-        guard let value = parameters[keyword], !value.isEmpty else { return [] }
-        return value.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+        Self.list(parameters[keyword])
+    }
+
+    static func list(_ value: String?) -> [String] {
+        guard let value, !value.isEmpty else { return [] }
+        return value.unicodeScalars.split(separator: ",", omittingEmptySubsequences: false).map { String($0) }
     }
 
     /// Host, database and role, never more: `db.example.org:5432/neondb as mcp_service_role`.
@@ -99,4 +101,14 @@ extension DatabaseURLError: CustomStringConvertible {
             return "\(message); expected \(form)"
         }
     }
+}
+
+/// libpq's message, its first line, without what stands between the first and the last quotation mark there: a piece of
+/// the URL.
+func withoutQuotations(_ message: String) -> String {
+    let line = message.unicodeScalars.prefix { $0 != "\n" }
+    guard let first = line.firstIndex(of: "\""), let last = line.lastIndex(of: "\""), first < last else {
+        return String(line)
+    }
+    return String(line[...first]) + "…" + String(line[last...])
 }

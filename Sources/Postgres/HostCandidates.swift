@@ -16,46 +16,22 @@ struct HostCandidate: Hashable, Sendable {
 }
 
 extension DatabaseURL {
-    /// Every address that the URL names, in its order, names resolved.
+    /// The URL's hosts in its order, with their ports, as libpq pairs them: one port for all, or one for each.
     ///
-    /// libpq would resolve names itself, blocking its caller without a limit; a URL with an address for each name
-    /// never does that.
-    /// - Throws: `unreachable(.unresolved)` when no name has an address by the deadline, `canceled`, or
-    ///   `invalidParameters` when the lists do not match.
-    func candidates(
-        environment: [String: String], deadline: ContinuousClock.Instant
-    ) async throws(PostgresError) -> [HostCandidate] {
-        var failures: [String] = []
-        var candidates: [HostCandidate] = []
-        for named in try namedHosts(environment: environment) {
-            guard named.address == nil, let host = named.host, Self.needsResolution(host) else {
-                candidates.append(named)
-                continue
-            }
-            let limit = ContinuousClock.now.duration(to: deadline)
-            let answer = await BlockingCall.run(limit: limit) { Self.resolve(host) }
-            if Task.isCancelled { throw .canceled(during: .connecting) }
-            switch answer {
-            case .addresses(let addresses):
-                candidates += addresses.map { HostCandidate(host: host, address: $0, port: named.port) }
-            case .failure(let message):
-                failures.append("the host name \(host) has no address: \(message)")
-            case nil:
-                failures.append("the name server did not answer for \(host) within \(limit.inSeconds)")
-            }
+    /// - Parameter environment: for libpq's own `PGHOST`, `PGHOSTADDR` and `PGPORT`, used where the URL says nothing.
+    /// - Throws: `invalidParameters` when the lists do not match, or when a service file would have to be read.
+    func hosts(environment: [String: String]) throws(PostgresError) -> [HostCandidate] {
+        var (hosts, addresses, ports) = (list("host"), list("hostaddr"), list("port"))
+        if hosts.isEmpty && addresses.isEmpty {
+            hosts = Self.list(environment["PGHOST"])
+            addresses = Self.list(environment["PGHOSTADDR"])
         }
-        guard !candidates.isEmpty else {
-            throw .unreachable(.unresolved, message: failures.joined(separator: "; "))
+        if ports.isEmpty { ports = Self.list(environment["PGPORT"]) }
+        // libpq would read the file, or ask an LDAP server, and resolve the names it finds there: all without a limit.
+        let isServiceNeeded = hosts.isEmpty && addresses.isEmpty && !Self.list(environment["PGSERVICE"]).isEmpty
+        guard parameters["service"] == nil, !isServiceNeeded else {
+            throw .invalidParameters("connection services are not supported; it has to name the host itself")
         }
-        return candidates
-    }
-
-    /// The URL's hosts with their ports, as libpq pairs them: one port for all, or one for each.
-    private func namedHosts(environment: [String: String]) throws(PostgresError) -> [HostCandidate] {
-        var hosts = list("host")
-        let addresses = list("hostaddr")
-        let ports = list("port")
-        if hosts.isEmpty, addresses.isEmpty, let host = environment["PGHOST"], !host.isEmpty { hosts = [host] }
         let count = max(hosts.count, addresses.count, 1)
         guard hosts.isEmpty || hosts.count == count, addresses.isEmpty || addresses.count == count,
             ports.count <= 1 || ports.count == count
@@ -66,6 +42,28 @@ extension DatabaseURL {
             HostCandidate(
                 host: hosts.isEmpty ? nil : hosts[index], address: addresses.isEmpty ? nil : addresses[index],
                 port: ports.count == 1 ? ports[0] : ports.isEmpty ? nil : ports[index])
+        }
+    }
+}
+
+extension HostCandidate {
+    /// This host at each of its addresses.
+    ///
+    /// libpq would resolve the name itself, blocking its caller without a limit; with an address it never does that.
+    /// - Throws: `unreachable(.unresolved)` when the name has no address by the deadline; `canceled`.
+    func resolved(deadline: ContinuousClock.Instant) async throws(PostgresError) -> [HostCandidate] {
+        guard address == nil, let host, Self.needsResolution(host) else { return [self] }
+        let limit = ContinuousClock.now.duration(to: deadline)
+        let answer = await BlockingCall.run(limit: limit) { Self.resolve(host) }
+        if Task.isCancelled { throw .canceled(during: .connecting) }
+        switch answer {
+        case .addresses(let addresses):
+            return addresses.map { HostCandidate(host: host, address: $0, port: port) }
+        case .failure(let message):
+            throw .unreachable(.unresolved, message: "the host name \(host) has no address: \(message)")
+        case nil:
+            let message = "the name server did not answer for \(host) within \(limit.inSeconds)"
+            throw .unreachable(.unresolved, message: message)
         }
     }
 

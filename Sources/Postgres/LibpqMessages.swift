@@ -60,7 +60,7 @@ struct ConnectFailure {
 
     /// For an attempt that libpq refused before it opened a socket, or whose socket could not be opened.
     var beforeAnyPacket: PostgresError {
-        message.contains("failed: ") ? error : .invalidParameters(message)
+        message.contains("failed: ") ? error : .invalidParameters(withoutQuotations(message))
     }
 
     var error: PostgresError {
@@ -72,17 +72,23 @@ struct ConnectFailure {
     /// then `LOCATION:` and sometimes `DETAIL:` and `HINT:` lines.
     private var refusal: ServerMessage? {
         let lines = message.split(separator: "\n").map(String.init)
-        for (index, line) in lines.enumerated().reversed() {
-            guard let state = Self.sqlState(in: line) else { continue }
-            let rest = lines[(index + 1)...]
-            func value(_ label: String) -> String? {
-                rest.first { $0.hasPrefix(label) }.map { String($0.dropFirst(label.count)).trimmed }
+        var refusals: [ServerMessage] = []
+        for line in lines {
+            // A label begins a line of its own; `failed: ` is in front of every refusal.
+            if let range = line.firstRange(of: "failed: "), let state = Self.sqlState(in: String(line[range.lowerBound...])) {
+                refusals.append(ServerMessage(severity: "FATAL", sqlState: state.code, message: state.message))
+            } else if let last = refusals.indices.last {
+                if let detail = Self.value("DETAIL:", in: line) { refusals[last].detail = detail }
+                if let hint = Self.value("HINT:", in: line) { refusals[last].hint = hint }
             }
-            return ServerMessage(
-                severity: "FATAL", sqlState: state.code, message: state.message, detail: value("DETAIL:"),
-                hint: value("HINT:"))
         }
-        return nil
+        // With sslmode=prefer or allow libpq tries with and without TLS, and a server that accepts one of them only
+        // refuses the other with 28000: the other refusal says what is wrong.
+        return refusals.last { $0.sqlState != "28000" } ?? refusals.last
+    }
+
+    private static func value(_ label: String, in line: String) -> String? {
+        line.hasPrefix(label) ? String(line.dropFirst(label.count)).trimmed : nil
     }
 
     /// The SQLSTATE and what follows it, found as `:  XXXXX: `.
@@ -108,7 +114,10 @@ struct ConnectFailure {
     }
 
     private var cause: PostgresError.Unreachability {
-        let words = message.lowercased()
+        // Not of the whole message: a host may be called `ssl.example.org`.
+        let words = reason.lowercased()
+        // TLS broke off, or something else than PostgreSQL answered the request for it.
+        if ["eof detected", "reset by peer", "invalid response"].contains(where: words.contains) { return .broken }
         if ["ssl", "tls", "certificate", "channel binding"].contains(where: words.contains) { return .tls }
         if ["refused", "no such file", "unreachable", "no route"].contains(where: words.contains) { return .refused }
         if words.contains("timeout") || words.contains("timed out") { return .silent }

@@ -38,6 +38,35 @@ package enum PostgresError: Error, Hashable, Sendable {
         case tls
         /// The connection ended during its set-up, or something else than PostgreSQL answered.
         case broken
+
+        static let gravestFirst: [Unreachability] = [.tls, .broken, .silent, .refused, .unresolved]
+    }
+
+    /// Whether it says something about one host only.
+    var leavesOtherHostsToTry: Bool {
+        switch self {
+        case .unreachable: true
+        case .server(let message, _): message.sqlState.isTemporaryRefusal
+        case .invalidParameters, .connectionLost, .timedOut, .canceled, .unexpectedAnswer: false
+        }
+    }
+
+    /// One error for all hosts, which failed one after the other: what a server said, else all that was tried, under
+    /// the cause that a person can do most about.
+    init(ofAllHosts failures: [PostgresError]) {
+        var messages: [String] = []
+        var causes: Set<Unreachability> = []
+        var refusal: PostgresError?
+        for failure in failures {
+            if case .unreachable(let cause, let message) = failure {
+                causes.insert(cause)
+                messages.append(message)
+            } else {
+                refusal = failure
+            }
+        }
+        let gravest = Unreachability.gravestFirst.first(where: causes.contains) ?? .unresolved
+        self = refusal ?? .unreachable(gravest, message: messages.joined(separator: "; "))
     }
 
     /// The server's SQLSTATE, where the server said one.
@@ -78,6 +107,6 @@ extension Duration {
         guard rest != 0 else { return "\(whole) s" }
         var digits = String(1000 + rest.magnitude).dropFirst()
         while digits.last == "0" { digits.removeLast() }
-        return "\(whole).\(digits) s"
+        return "\(milliseconds < 0 ? "-" : "")\(whole.magnitude).\(digits) s"
     }
 }

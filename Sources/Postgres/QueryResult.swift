@@ -79,8 +79,8 @@ package struct Parameter: Sendable {
 package enum SQL {
     /// A quoted identifier: a name with quotes or semicolons in it stays one name.
     package static func identifier(_ name: String) -> String {
-        // By scalars, as the server reads it: a quote with an accent behind it is one Character, and no quote.
         var quoted = "\""
+        // Scalars, as the server sees them: a quote with a combining mark after it is one Character, and no quote.
         for scalar in name.unicodeScalars {
             if scalar == "\"" { quoted.unicodeScalars.append(scalar) }
             quoted.unicodeScalars.append(scalar)
@@ -90,7 +90,7 @@ package enum SQL {
 
     /// A quoted literal, right under either setting of `standard_conforming_strings`.
     package static func literal(_ value: String) -> String {
-        var quoted = value.contains("\\") ? " E'" : "'"
+        var quoted = value.unicodeScalars.contains("\\") ? " E'" : "'"
         for character in value.unicodeScalars {
             if character == "'" || character == "\\" { quoted.unicodeScalars.append(character) }
             quoted.unicodeScalars.append(character)

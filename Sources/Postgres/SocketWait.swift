@@ -1,4 +1,5 @@
 import Dispatch
+import Glibc
 import Synchronization
 
 /// One wait for one socket: until it can be read or written, a deadline passes or the task is canceled.
@@ -51,18 +52,37 @@ final class SocketWait: Sendable {
         for source in self.sources { source.activate() }
     }
 
+    /// Most answers of a near server come within this, its start of a process included; sources, and the two changes of thread that they cost, are for
+    /// the others. The connection's own queue is blocked meanwhile, and a cancellation may come this much later.
+    private static let briefWaitMilliseconds: Int32 = 10
+
     /// Waits until the socket is ready, the deadline has passed or the task is canceled.
     ///
     /// Returns when no source holds the socket any more.
+    /// - Parameter queue: the caller's own, which may be blocked for an instant: never the cooperative pool.
     static func wait(
-        for directions: Directions, of socket: Int32, until deadline: ContinuousClock.Instant, on queue: DispatchQueue
+        for directions: Directions, of socket: Int32, until deadline: ContinuousClock.Instant, on queue: DispatchQueue,
+        isolation: isolated (any Actor)? = #isolation
     ) async -> Outcome {
+        // A socket that is always ready must not win the race against a deadline that has passed.
+        if Task.isCancelled { return .canceled }
+        if ContinuousClock.now >= deadline { return .deadlinePassed }
+        // libpq has dropped the connection and will say so when it is asked.
+        guard socket >= 0 else { return .ready }
+        dispatchPrecondition(condition: .onQueue(queue))
+        if isReadyAfterBriefWait(socket, directions) { return .ready }
         let wait = SocketWait(socket: socket, directions: directions, deadline: deadline, queue: queue)
         return await withTaskCancellationHandler {
             await wait.ended.value
         } onCancel: {
             wait.end(.canceled)
         }
+    }
+
+    private static func isReadyAfterBriefWait(_ socket: Int32, _ directions: Directions) -> Bool {
+        let events = (directions.contains(.read) ? POLLIN : 0) | (directions.contains(.write) ? POLLOUT : 0)
+        var descriptor = pollfd(fd: socket, events: Int16(events), revents: 0)
+        return poll(&descriptor, 1, briefWaitMilliseconds) > 0
     }
 
     private func end(_ outcome: Outcome) {

@@ -26,16 +26,16 @@ struct TransportSecurity {
             if mode == nil { overrides["sslmode"] = "verify-full" }
             mode = mode ?? "verify-full"
             guard mode == "verify-full" else {
-                throw .invalidParameters("sslrootcert=system needs sslmode=verify-full, not sslmode=\(mode ?? "")")
+                throw .invalidParameters("sslrootcert=system needs sslmode=verify-full and has a weaker one")
             }
         }
         let isVerified = mode == "verify-full" || mode == "verify-ca"
-        let usersOwn = environment["HOME"].map { $0 + "/.postgresql/root.crt" }
+        let usersOwn = Self.home(environment).map { $0 + "/.postgresql/root.crt" }
         let needsBundle =
             rootCertificates == "system"
             || isVerified && (rootCertificates ?? "").isEmpty && !(usersOwn.map(isReadable) ?? false)
         if needsBundle {
-            let candidates = [environment["SSL_CERT_FILE"]].compactMap(\.self) + Self.systemBundles
+            let candidates = [environment["SSL_CERT_FILE"] ?? ""].filter { !$0.isEmpty } + Self.systemBundles
             guard let bundle = candidates.first(where: isReadable) else {
                 throw .invalidParameters(
                     "sslmode=\(mode ?? "") needs certificate authorities, and none of "
@@ -45,6 +45,21 @@ struct TransportSecurity {
             overrides["sslrootcert"] = bundle
         }
         self.overrides = overrides
+    }
+
+    /// As libpq 15 finds it: `HOME`, else what the password database says.
+    private static func home(_ environment: [String: String]) -> String? {
+        if let home = environment["HOME"], !home.isEmpty { return home }
+        var record = passwd()
+        var found: UnsafeMutablePointer<passwd>?
+        // Above what sysconf(_SC_GETPW_R_SIZE_MAX) suggests anywhere; a longer record counts as none.
+        return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 16_384) { buffer in
+            guard let start = buffer.baseAddress,
+                getpwuid_r(geteuid(), &record, start, buffer.count, &found) == 0, found != nil,
+                let home = record.pw_dir
+            else { return nil }
+            return String(cString: home)
+        }
     }
 
     /// Where distributions keep all authorities in one file: Debian and Alpine, Fedora and RHEL, SUSE, Alpine's other.
@@ -57,21 +72,35 @@ struct TransportSecurity {
 extension DatabaseURL {
     /// What to tell the operator once about a connection that leaves this machine less protected than it could be;
     /// `nil` when there is nothing to say.
-    package var transportWarning: String? {
-        let remoteHosts = (list("host") + list("hostaddr")).filter { !Self.isLocal($0) }
-        guard let host = remoteHosts.first else { return nil }
-        var missing: [String] = []
-        if parameters["sslmode"] != "verify-full" && parameters["sslrootcert"] != "system" {
-            missing.append("sslmode=verify-full")
+    ///
+    /// - Parameter environment: for what libpq takes from its own variables where the URL says nothing.
+    package func transportWarning(environment: [String: String]) -> String? {
+        let hosts: [HostCandidate]
+        do {
+            hosts = try self.hosts(environment: environment)
+        } catch {
+            // Connecting ends with the same error, and says it.
+            return nil
         }
-        if parameters["channel_binding"] != "require" { missing.append("channel_binding=require") }
+        guard let remote = hosts.first(where: { !$0.isLocal }) else { return nil }
+        var missing: [String] = []
+        let mode = parameters["sslmode"] ?? environment["PGSSLMODE"]
+        let usesSystemBundle = (parameters["sslrootcert"] ?? environment["PGSSLROOTCERT"]) == "system"
+        if mode != "verify-full" && !(mode == nil && usesSystemBundle) { missing.append("sslmode=verify-full") }
+        if (parameters["channel_binding"] ?? environment["PGCHANNELBINDING"]) != "require" {
+            missing.append("channel_binding=require")
+        }
         guard !missing.isEmpty else { return nil }
-        return "the database URL for \(host) is without \(missing.joined(separator: " and ")); "
+        return "the database URL for \(remote.host ?? remote.address ?? "") is without \(missing.joined(separator: " and ")); "
             + "add it, so that nobody in between can read or change what goes to the database"
     }
+}
 
-    private static func isLocal(_ host: String) -> Bool {
-        host.isEmpty || host.hasPrefix("/") || host.hasPrefix("@") || host == "localhost" || host == "::1"
-            || host.hasPrefix("127.")
+extension HostCandidate {
+    /// Whether its packets stay on this machine.
+    fileprivate var isLocal: Bool {
+        guard let place = address ?? host, !place.isEmpty else { return true }
+        return place.hasPrefix("/") || place.hasPrefix("@") || place == "localhost" || place == "::1"
+            || place.hasPrefix("127.") && place.utf8.allSatisfy { $0 == UInt8(ascii: ".") || (48...57).contains($0) }
     }
 }

@@ -35,7 +35,7 @@ package struct CleanupRun: Sendable {
     }
 
     /// Finds out whether the run can do its work, and fixes its cutoff. Deletes nothing.
-    func target(over connection: Connection, clock: RunClock) async throws(RunFailure) -> Target {
+    func target(over connection: isolated Connection, clock: RunClock) async throws(RunFailure) -> Target {
         let sent = hostClock()
         let shape = try await table.inspect(for: .deleting, over: connection, clock: clock)
         let comparison = ClockComparison(database: shape.clock, sent: sent, received: hostClock())
@@ -52,7 +52,7 @@ package struct CleanupRun: Sendable {
     /// Walks through the table once, forward; if anything was left behind (held, or moved by an update), once more.
     /// - Parameter progress: what is done so far; right after an error too.
     package func delete(
-        _ target: Target, over connection: Connection, clock: RunClock, progress: inout RunProgress
+        _ target: Target, over connection: isolated Connection, clock: RunClock, progress: inout RunProgress
     ) async throws(RunFailure) {
         let isCleared = try await walk(target, over: connection, clock: clock, progress: &progress)
         progress.isSearchComplete = true
@@ -64,7 +64,7 @@ package struct CleanupRun: Sendable {
 
     /// - Returns: whether everything found was deleted.
     private func walk(
-        _ target: Target, over connection: Connection, clock: RunClock, progress: inout RunProgress
+        _ target: Target, over connection: isolated Connection, clock: RunClock, progress: inout RunProgress
     ) async throws(RunFailure) -> Bool {
         var isCleared = true
         var position: (partition: UInt32, address: String)?
@@ -95,7 +95,7 @@ package struct CleanupRun: Sendable {
     }
 
     private func search(
-        _ target: Target, after position: (partition: UInt32, address: String)?, over connection: Connection,
+        _ target: Target, after position: (partition: UInt32, address: String)?, over connection: isolated Connection,
         clock: RunClock
     ) async throws(RunFailure) -> [RowAddresses] {
         let sql = Statements.search(
@@ -109,7 +109,7 @@ package struct CleanupRun: Sendable {
 
     /// One batch: one transaction.
     private func delete(
-        _ batch: Range<Int>, of addresses: RowAddresses, _ target: Target, over connection: Connection,
+        _ batch: Range<Int>, of addresses: RowAddresses, _ target: Target, over connection: isolated Connection,
         clock: RunClock
     ) async throws(RunFailure) -> (deleted: Int, held: Int) {
         let parameters: [Parameter] = [

@@ -1,14 +1,34 @@
-/// A named cleanup: what it removes and how long a run of it may take.
+package import CleanupSchedule
+
+/// A named cleanup: when it runs, what it removes and how long a run of it may take.
 package struct Job: Hashable, Sendable {
     /// As in logs, metrics and history.
     package let name: String
     /// For `--job` only; `nil` for a job that has none.
     package let shortName: String?
     package var isEnabled = true
+    package var schedule: Schedule
+    /// Where the schedule's times are local; `nil` is UTC.
+    package var timeZone: NamedTimeZone?
+    package var catchUp = CatchUp.once
     /// How long a run may take, from before its connection is opened.
     package var deadline: Duration
     /// The rule for each shape of the sessions table.
     package var rules: SessionRules
+
+    package init(
+        name: String, shortName: String?, isEnabled: Bool = true, schedule: Schedule, timeZone: NamedTimeZone? = nil,
+        catchUp: CatchUp = .once, deadline: Duration, rules: SessionRules
+    ) {
+        self.name = name
+        self.shortName = shortName
+        self.isEnabled = isEnabled
+        self.schedule = schedule
+        self.timeZone = timeZone
+        self.catchUp = catchUp
+        self.deadline = deadline
+        self.rules = rules
+    }
 
     /// Rules that say the same of both shapes of the sessions table.
     package struct SessionRules: Hashable, Sendable {
@@ -25,7 +45,7 @@ package struct Job: Hashable, Sendable {
 
     /// Abandoned sign-ins: sessions that never became active and have expired.
     package static let transientSessions = Job(
-        name: "mcp-cleanup-transient-sessions", shortName: "transient", deadline: .seconds(4 * 60),
+        name: "mcp-cleanup-transient-sessions", shortName: "transient", schedule: .builtIn("*/5 * * * *"), deadline: .seconds(4 * 60),
         rules: SessionRules(
             active: Rule(candidates: "active IS NOT TRUE", column: "expires_at"),
             status: Rule(candidates: "expires_at IS NOT NULL AND status <> 'active'", column: "expires_at")))
@@ -33,13 +53,50 @@ package struct Job: Hashable, Sendable {
     /// Active sessions that nothing has touched for `after`.
     package static func dormantSessions(after: Duration = .seconds(30 * 86_400)) -> Job {
         Job(
-            name: "mcp-cleanup-dormant-sessions", shortName: "dormant", deadline: .seconds(3600),
+            name: "mcp-cleanup-dormant-sessions", shortName: "dormant", schedule: .builtIn("0 0 * * *"), deadline: .seconds(3600),
             rules: SessionRules(
                 active: Rule(candidates: "active = true", column: "updated_at", after: after),
                 status: Rule(candidates: "status = 'active'", column: "updated_at", after: after)))
     }
 
     package func isNamed(_ text: String) -> Bool { text == name || text == shortName }
+}
+
+/// What becomes of fire times that passed while the process was down or asleep, or that the clock jumped over.
+package enum CatchUp: String, Hashable, Sendable, CaseIterable {
+    /// One run, for the latest of them.
+    case once
+    /// None.
+    case skip
+}
+
+/// Why there is a run.
+package enum RunOrigin: String, Hashable, Sendable, CaseIterable {
+    case schedule
+    case catchUp = "catch-up"
+    case once
+}
+
+/// A time zone as it was asked for, with the rules that the system had for it.
+package struct NamedTimeZone: Hashable, Sendable {
+    package let name: String
+    package let rules: TimeZoneRules
+
+    package init(name: String, rules: TimeZoneRules) {
+        self.name = name
+        self.rules = rules
+    }
+}
+
+extension Schedule {
+    /// A schedule of our own, which is right.
+    fileprivate static func builtIn(_ expression: String) -> Schedule {
+        do {
+            return try Schedule(expression)
+        } catch {
+            preconditionFailure("\(error)")
+        }
+    }
 }
 
 /// What a run keeps to, whatever its job.

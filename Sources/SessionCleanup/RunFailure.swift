@@ -56,6 +56,17 @@ extension RunFailure {
         }
     }
 
+    /// Whether the same attempt, a little later, may succeed.
+    package var mayPass: Bool {
+        switch self {
+        // Nobody renews a certificate within an interval.
+        case .database(.unreachable(.tls, _)): false
+        // The time that the run had is used up; the next one goes on where it ended.
+        case .deadlinePassed: false
+        default: kind == .mayPass || kind == .unreachable
+        }
+    }
+
     /// The server's SQLSTATE, where the server said one.
     package var sqlState: SQLState? {
         if case .database(let error) = self { return error.sqlState }

@@ -17,7 +17,7 @@ package struct RunPreview: Sendable {
 extension CleanupRun {
     /// Counts what is due and asks for the plan. The same looking first as a run's, so that what would stop a run
     /// stops this too.
-    func preview(over connection: Connection, clock: RunClock) async throws(RunFailure) -> RunPreview {
+    func preview(over connection: isolated Connection, clock: RunClock) async throws(RunFailure) -> RunPreview {
         let target = try await target(over: connection, clock: clock)
         let cutoff: [Parameter] = [.timestamp("\(target.cutoff)")]
         let count = try await connection.transaction(

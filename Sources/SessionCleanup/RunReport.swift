@@ -22,6 +22,17 @@ package struct RunReport: Sendable {
     package var progress: RunProgress
     package var attempts: Int
     package var failure: RunFailure?
+
+    /// This attempt's report, with what the run's earlier attempts did.
+    package func following(_ earlier: RunReport) -> RunReport {
+        var report = self
+        report.startedAt = earlier.startedAt
+        report.attempts = earlier.attempts + attempts
+        report.progress.rowsDeleted += earlier.progress.rowsDeleted
+        report.progress.batches += earlier.progress.batches
+        report.cutoff = cutoff ?? earlier.cutoff
+        return report
+    }
 }
 
 /// How far a run has come.

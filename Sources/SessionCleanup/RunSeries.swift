@@ -2,12 +2,12 @@ package import CleanupSchedule
 package import Postgres
 
 /// How to reach the database: anew for each connection, so that a rotated password needs no restart.
-package struct DatabaseAccess: Sendable {
+package struct DatabaseAccess: Sendable, CustomReflectable {
     /// Reads the URL from wherever it is kept.
     package let url: @Sendable () throws(RunFailure) -> DatabaseURL
     /// How long a connection may take to come about, name resolution and TLS included.
     package let connectTimeout: Duration
-    /// For the variables that libpq itself knows.
+    /// The variables that libpq and its TLS library look at; never one that may hold the URL.
     package let environment: [String: String]
     package let onNotice: @Sendable (ServerMessage) -> Void
 
@@ -17,9 +17,12 @@ package struct DatabaseAccess: Sendable {
     ) {
         self.url = url
         self.connectTimeout = connectTimeout
-        self.environment = environment
+        self.environment = environment.filter { $0.key.hasPrefix("PG") || ["HOME", "SSL_CERT_FILE"].contains($0.key) }
         self.onNotice = onNotice
     }
+
+    /// Nothing that `dump` or a description could print: PGPASSWORD is among the variables.
+    package var customMirror: Mirror { Mirror(self, children: [:]) }
 
     /// - Parameter limit: the most that connecting may take, if less than the configured time.
     package func connect(limit: Duration? = nil) async throws(RunFailure) -> Connection {

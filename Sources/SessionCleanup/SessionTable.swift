@@ -44,7 +44,7 @@ package struct SessionTable: Hashable, Sendable {
     ///
     /// - Throws: the first obstacle, in the order in which one would look.
     func inspect(
-        for purpose: Purpose, over connection: Connection, clock: RunClock
+        for purpose: Purpose, over connection: isolated Connection, clock: RunClock
     ) async throws(RunFailure) -> Shape {
         let inspection = try await connection.transaction(clock, "\(Statements.inspect(name));").reading { result in
             try Inspection(result.onlyRow())

@@ -4,20 +4,21 @@ import Logging
 import Postgres
 import SessionCleanup
 
-/// What a command that works on the database starts from.
+/// What a command starts from: the configuration, and where its messages go.
 struct CommandSetup: Sendable {
     let configuration: Configuration
-    let access: DatabaseAccess
     let logger: Logger
+    private let options: CommonOptions
+    private let environment: [String: String]
 
-    /// Reads the configuration and finds the database URL; says what is worth a warning, once.
+    /// Reads the configuration, and warns of variables that it does not know.
     ///
     /// - Throws: `CommandFailure` with exit code 78.
     init(_ options: CommonOptions) throws(CommandFailure) {
-        let environment = Self.processEnvironment()
+        self.options = options
+        environment = Self.processEnvironment()
         let handler = LineLogHandler(format: options.logFormat ?? .auto, level: options.logLevel ?? .info)
-        let logger = Logger(label: "mcp-cleanupd") { _ in handler }
-        let source: DatabaseURLSource
+        logger = Logger(label: "mcp-cleanupd") { _ in handler }
         do {
             let (configuration, unknownVariables) = try Configuration.load(environment: environment)
             self.configuration = configuration
@@ -27,6 +28,13 @@ struct CommandSetup: Sendable {
         } catch {
             throw CommandFailure(.configuration, "\(error)")
         }
+    }
+
+    /// Finds the database URL, and warns if it leaves the connection less protected than it could be.
+    ///
+    /// - Throws: `CommandFailure` with exit code 78.
+    func databaseAccess() throws(CommandFailure) -> DatabaseAccess {
+        let source: DatabaseURLSource
         do {
             source = try DatabaseURLSource.find(option: options.databaseURLFile, environment: environment)
         } catch {
@@ -35,14 +43,13 @@ struct CommandSetup: Sendable {
         do {
             let url = try source.read()
             logger.debug("The database is \(url); its URL comes from \(source).")
-            if let warning = url.transportWarning { logger.warning("\(warning)") }
+            if let warning = url.transportWarning(environment: environment) { logger.warning("\(warning)") }
         } catch {
             throw CommandFailure(error)
         }
-        self.logger = logger
-        access = DatabaseAccess(
+        return DatabaseAccess(
             url: { () throws(RunFailure) in try source.read() }, connectTimeout: configuration.connectTimeout,
-            environment: environment, onNotice: { logger.debug("The server says: \($0)") })
+            environment: environment, onNotice: { [logger] in logger.debug("The server says: \($0)") })
     }
 
     var table: SessionTable { SessionTable(name: configuration.table, schema: configuration.sessionSchema) }
@@ -53,7 +60,7 @@ struct CommandSetup: Sendable {
             job: job, table: table,
             limits: RunLimits(maxClockSkew: configuration.maxClockSkew, batchRows: configuration.batchMaxRows),
             hostClock: { .now }, onProgress: onProgress,
-            onSlowDatabaseClock: { behind in
+            onSlowDatabaseClock: { [logger] behind in
                 logger.warning(
                     "The database's clock is \(behind.inSeconds) behind this host's: sessions are removed that much later.")
             })

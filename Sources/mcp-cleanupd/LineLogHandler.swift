@@ -1,4 +1,5 @@
 import CleanupSchedule
+import SessionCleanup
 import Glibc
 import Logging
 
@@ -43,21 +44,12 @@ struct LineLogHandler: LogHandler {
         } else {
             let time = hasTime ? "\(UTCInstant.now) " : ""
             let suffix = fields.map { " \($0.key)=\($0.value)" }.joined()
-            line = "\(time)\(event.level): \(event.message)\(suffix)"
+            line = "\(time)\(event.level): \(event.message)\(suffix)".printable
         }
         do {
             try StandardStream.error.write(line + "\n")
         } catch {
             // Nobody is left to tell.
         }
-    }
-}
-
-extension UTCInstant {
-    /// The host's wall clock.
-    static var now: UTCInstant {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return UTCInstant(microsecondsSinceEpoch: Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000)
     }
 }

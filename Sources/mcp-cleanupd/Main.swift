@@ -7,7 +7,7 @@ enum Main {
     static func main() async {
         // A reader that goes away is an error to report, not a reason to die in the middle of a run.
         signal(SIGPIPE, SIG_IGN)
-        exit(await status())
+        exit(await withTaskExecutorPreference(TaskQueue.shared) { await status() })
     }
 
     private static func status() async -> Int32 {

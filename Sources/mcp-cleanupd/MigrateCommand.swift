@@ -28,7 +28,7 @@ struct MigrateCommand: AsyncParsableCommand {
             return
         }
         let setup = try CommandSetup(common.merged(with: root.common))
-        let access = setup.access
+        let access = try setup.databaseAccess()
         try await SignalCancellation.run { try await Migration(sql: sql).apply(access) }
         setup.logger.info("The table public.mcp_sessions is there.")
     }

@@ -16,8 +16,9 @@ struct OnceCommand: Sendable {
         let asked = UTCInstant.now
         let setup = try CommandSetup(common)
         let jobs = try chosenJobs(of: setup.configuration)
+        let access = try setup.databaseAccess()
         let code = try await SignalCancellation.run {
-            isDryRun ? try await preview(jobs, setup) : try await execute(jobs, setup, askedAt: asked)
+            isDryRun ? try await preview(jobs, setup, access) : try await execute(jobs, setup, access, askedAt: asked)
         }
         // Each run has been reported already.
         if code != .success { throw ExitCode(code.rawValue) }
@@ -36,8 +37,8 @@ struct OnceCommand: Sendable {
         }
     }
 
-    private func execute(_ jobs: [Job], _ setup: CommandSetup, askedAt: UTCInstant) async throws -> Sysexit {
-        var series = RunSeries(setup.access)
+    private func execute(_ jobs: [Job], _ setup: CommandSetup, _ access: DatabaseAccess, askedAt: UTCInstant) async throws -> Sysexit {
+        var series = RunSeries(access)
         var codes: [Sysexit] = []
         for job in jobs where !Task.isCancelled {
             let display = StandardStream.error.isTerminal ? ProgressDisplay(job: job.name) : nil
@@ -54,8 +55,8 @@ struct OnceCommand: Sendable {
         return Sysexit.gravest(of: codes)
     }
 
-    private func preview(_ jobs: [Job], _ setup: CommandSetup) async throws -> Sysexit {
-        var series = RunSeries(setup.access)
+    private func preview(_ jobs: [Job], _ setup: CommandSetup, _ access: DatabaseAccess) async throws -> Sysexit {
+        var series = RunSeries(access)
         var codes: [Sysexit] = []
         for job in jobs where !Task.isCancelled {
             do {
@@ -121,7 +122,7 @@ extension RunPreview {
     }
 
     fileprivate var line: String {
-        let oldest = oldestDueAt.map { ", the oldest since \($0)" } ?? ""
+        let oldest = oldestDueAt.map { ", the oldest since \($0.toTheSecond)" } ?? ""
         return "\(job.padding(to: 32)) \(dueRows.grouped) due\(oldest); \(plan)\(index.map { " using \($0)" } ?? "")"
     }
 }

@@ -54,22 +54,3 @@ final class ProgressDisplay: Sendable {
         }
     }
 }
-
-extension Int {
-    /// For people: `1,234,567`.
-    var grouped: String {
-        var text = ""
-        for (index, digit) in String(magnitude).reversed().enumerated() {
-            if index > 0, index.isMultiple(of: 3) { text.append(",") }
-            text.append(digit)
-        }
-        return (self < 0 ? "-" : "") + text.reversed()
-    }
-}
-
-extension String {
-    /// With spaces at the end, so that columns line up.
-    func padding(to width: Int) -> String {
-        self + String(repeating: " ", count: Swift.max(0, width - count))
-    }
-}

@@ -13,9 +13,12 @@ struct RootCommand: AsyncParsableCommand {
               mcp-cleanupd --once --dry-run     what would be removed now
               mcp-cleanupd --once               remove it and exit
               mcp-cleanupd --once --job dormant --json
+              mcp-cleanupd                      run as a service
             """,
         version: version,
-        subcommands: [SessionsCommand.self, MigrateCommand.self])
+        subcommands: [
+            RunCommand.self, StatusCommand.self, SessionsCommand.self, ScheduleCommand.self, MigrateCommand.self,
+        ])
 
     static let version = "0.1.0"
 
@@ -38,7 +41,7 @@ struct RootCommand: AsyncParsableCommand {
     func run() async throws {
         guard once else {
             if let flag = onceOnlyFlags.first { throw ValidationError("\(flag) goes with --once.") }
-            throw CleanExit.helpRequest(self)
+            return try await RunCommand.serve(common)
         }
         try await OnceCommand(common: common, jobNames: jobs, isDryRun: dryRun, isJSON: json).run()
     }

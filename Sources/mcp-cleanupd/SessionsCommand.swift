@@ -22,7 +22,7 @@ struct SessionsCommand: AsyncParsableCommand {
         try root.refuseOnceFlags(with: "sessions", except: ["--json"])
         let isJSON = json || root.json
         let setup = try CommandSetup(common.merged(with: root.common))
-        let (table, configuration, access) = (setup.table, setup.configuration, setup.access)
+        let (table, configuration, access) = (setup.table, setup.configuration, try setup.databaseAccess())
         let sessions = try await SignalCancellation.run { [user] in
             try await table.sessions(
                 ofUser: user, transient: configuration.transient, dormant: configuration.dormant, access: access)
@@ -45,8 +45,8 @@ extension ListedSession {
     }
 
     fileprivate var line: String {
-        let until = keptUntil.map { "kept until \($0), then removed by \(job)" } ?? "kept for ever"
+        let until = keptUntil.map { "kept until \($0.toTheSecond), then removed by \(job)" } ?? "kept for ever"
         let server = serverName ?? serverID ?? "unnamed server"
-        return "\(sessionID)  \(server)  \(isActive ? "active" : "not active")  \(until)"
+        return "\(sessionID.printable)  \(server.printable)  \(isActive ? "active" : "not active")  \(until)"
     }
 }

@@ -16,7 +16,7 @@ final class SignalCancellation: Sendable {
     /// - Throws: what `body` throws; `EndedBySignal`, after `body` has ended, when a signal came.
     static func run<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value {
         let cancellation = SignalCancellation()
-        let task = Task { try await body() }
+        let task = Task(executorPreference: TaskQueue.shared) { try await body() }
         let queue = DispatchQueue(label: "mcp-cleanupd.signals")
         let sources = [SIGINT, SIGTERM, SIGHUP].map { number in
             // The source sees a signal only if its default action does not take place: signal(7).

@@ -47,19 +47,20 @@ package final class PostgresServer: Sendable {
     /// - Parameters:
     ///   - settings: more lines for `postgresql.conf`.
     ///   - wrapper: a command to start the server under, as the server's user.
-    package init(binaries: String, settings: [String] = [], wrapper: [String] = []) async throws {
+    ///   - address: where its socket is to be, when that is known before.
+    package init(
+        binaries: String, settings: [String] = [], wrapper: [String] = [], address: (directory: String, port: Int)? = nil
+    ) async throws {
         self.binaries = binaries
-        directory = try TemporaryDirectory.make(ownedByServerUser: true)
-        port = try Loopback.freePort()
+        directory = try address?.directory ?? TemporaryDirectory.make(ownedByServerUser: true)
+        port = try address?.port ?? Loopback.freePort()
         let version = try await Command.check(binaries + "/postgres", ["--version"]).output
         majorVersion = Int(version.split(separator: " ").last(where: { $0.first?.isNumber == true })?.prefix { $0.isNumber } ?? "") ?? 0
         let data = directory + "/data"
-        try await Command.check(
-            ServerUser.command[0],
-            ServerUser.command.dropFirst() + [
-                binaries + "/initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8",
-                "--no-sync",
-            ])
+        try await ServerUser.run([
+            binaries + "/initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8",
+            "--no-sync",
+        ])
         // A server from elsewhere may be built without TLS.
         let hasTLS = try await Command.run("/usr/bin/ldd", [binaries + "/postgres"]).output.contains("libssl")
         if hasTLS { try await Certificates.make(in: directory) }
@@ -91,12 +92,10 @@ package final class PostgresServer: Sendable {
         directory = try TemporaryDirectory.make(ownedByServerUser: true)
         port = try Loopback.freePort()
         let data = directory + "/data"
-        let copy = [
+        try await ServerUser.run([
             binaries + "/pg_basebackup", "--host=\(primary.directory)", "--port=\(primary.port)", "--username=postgres",
             "--pgdata=\(data)", "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
-        ]
-        let command = ServerUser.command + copy
-        try await Command.check(command[0], Array(command.dropFirst()))
+        ])
         try "port = \(port)\nunix_socket_directories = '\(directory)'\nssl = off".appendLine(to: data + "/postgresql.conf")
         process = try SupervisedProcess(
             ServerUser.command + [binaries + "/postgres", "-D", data], logPath: directory + "/log", stopSignal: "INT")
@@ -163,6 +162,12 @@ package final class PostgresServer: Sendable {
 package enum ServerUser {
     package static var command: [String] {
         geteuid() == 0 ? ["/usr/bin/setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] : []
+    }
+
+    /// Runs a program that has to succeed.
+    static func run(_ arguments: [String]) async throws {
+        let command = command + arguments
+        try await Command.check(command[0], Array(command.dropFirst()))
     }
 
     package static func giveFile(_ path: String) async throws {

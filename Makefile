@@ -1,0 +1,45 @@
+# Everything starts here: `make demo` to see it work, `make test` to prove it.
+# A shell that stops at the first failure, and no rule of make's own.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+
+SWIFT ?= swift
+RELEASE := -c release --static-swift-stdlib --product mcp-cleanupd -Xswiftc -gnone --disable-local-rpath
+# Real servers share two cores with the tests; more at once would only time out.
+export SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH ?= 4
+export MCP_CLEANUPD_TEST_NEWEST_POSTGRES ?= /var/tmp/mcp-cleanupd-test-tools-$(shell id -u)/newest-postgres/bin
+
+.PHONY: help demo test check build format lint bench
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Watch the daemon clean a throwaway database
+	@scripts/install-tools demo
+	@demo/demo.sh
+
+test: ## Run all tests, against real servers that they start themselves
+	@scripts/install-tools test
+	$(SWIFT) test
+
+check: ## What CI runs: format, warnings as errors, the release build, all tests
+	@scripts/install-tools test
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory build
+	CI=1 $(SWIFT) test
+
+build: ## Build the release binary, which needs only libpq and the C and C++ runtimes
+	@scripts/install-tools build
+	$(SWIFT) build $(RELEASE)
+	@strip -o .build/mcp-cleanupd "$$($(SWIFT) build $(RELEASE) --show-bin-path)/mcp-cleanupd"
+	@ls -l .build/mcp-cleanupd
+
+bench: ## Measure start-up and the schedulers, side by side with their peers
+	@Benchmarks/run
+
+format: ## Format all Swift
+	$(SWIFT) format --in-place --parallel --recursive Sources Tests Package.swift
+
+lint: ## Check the format
+	$(SWIFT) format lint --strict --parallel --recursive Sources Tests Package.swift

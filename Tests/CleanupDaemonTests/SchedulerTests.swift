@@ -1,0 +1,219 @@
+@testable import CleanupDaemon
+import CleanupSchedule
+import SessionCleanup
+import Testing
+
+@Suite struct SchedulerTests {
+    private let transient = Job.transientSessions.name
+    private let dormant = Job.dormantSessions().name
+    private let builtIn = [Job.transientSessions, Job.dormantSessions()]
+
+    private func instant(_ text: String) -> UTCInstant { UTCInstant(rfc3339: text)! }
+
+    @Test func answersEachFireTimeOfADayOnce() {
+        let simulation = Simulation(builtIn, at: "2026-05-13T00:02:00Z")
+        simulation.advance(by: .seconds(86_400))
+        let fireTimes = simulation.fireTimes(of: transient)
+        #expect(fireTimes.count == 288)
+        #expect(Set(fireTimes).count == 288)
+        #expect(fireTimes.first == instant("2026-05-13T00:05:00Z"))
+        #expect(fireTimes.last == instant("2026-05-14T00:00:00Z"))
+        #expect(simulation.fireTimes(of: dormant) == [instant("2026-05-14T00:00:00Z")])
+    }
+
+    @Test func wakesNoMoreOftenThanThereAreFireTimes() {
+        let simulation = Simulation(builtIn, at: "2026-05-13T00:02:00Z")
+        simulation.advance(by: .seconds(86_400))
+        // Midnight is one fire time of both jobs.
+        #expect(simulation.wakeUps == 288)
+    }
+
+    @Test func startsJobsThatAreDueTogetherOverOneConnectionInTheirOrder() {
+        var scheduler = Scheduler(jobs: builtIn, now: .init(wall: instant("2026-05-13T23:59:00Z"), elapsed: .zero), seed: 1)
+        let actions = scheduler.clockAdvanced(to: .init(wall: instant("2026-05-14T00:00:00Z"), elapsed: .seconds(60)), wasSet: false)
+        guard case .start(let attempts) = actions.first, actions.count == 1 else {
+            Issue.record("\(actions)")
+            return
+        }
+        #expect(attempts.map(\.job) == [0, 1])
+    }
+
+    @Test func isNeverEarly() {
+        var scheduler = Scheduler(jobs: builtIn, now: .init(wall: instant("2026-05-13T12:00:00Z"), elapsed: .zero), seed: 1)
+        let before = scheduler.clockAdvanced(
+            to: .init(wall: instant("2026-05-13T12:04:59.999999Z"), elapsed: .seconds(299)), wasSet: false)
+        #expect(before.isEmpty)
+        let at = scheduler.clockAdvanced(
+            to: .init(wall: instant("2026-05-13T12:05:00Z"), elapsed: .seconds(300)), wasSet: false)
+        #expect(at.count == 1)
+    }
+
+    @Test func answersAForwardStepOfADayWithOneRunPerJob() {
+        let simulation = Simulation(builtIn, at: "2026-05-13T12:02:00Z")
+        simulation.stepClock(by: .seconds(86_400))
+        simulation.advance(by: .seconds(10))
+        #expect(
+            simulation.happenings.filter { if case .started = $0 { true } else { false } } == [
+                .started(transient, instant("2026-05-14T12:00:00Z"), .catchUp, attempt: 1),
+                .started(dormant, instant("2026-05-14T00:00:00Z"), .catchUp, attempt: 1),
+            ])
+        #expect(simulation.happenings.contains(.missed(transient, 288)))
+        #expect(simulation.happenings.contains(.missed(dormant, 1)))
+    }
+
+    @Test func answersNoFireTimeTwiceAfterABackwardStep() {
+        let simulation = Simulation(builtIn, at: "2026-05-13T11:58:00Z")
+        simulation.advance(by: .seconds(3 * 3600))
+        simulation.stepClock(by: .seconds(-2 * 3600))
+        simulation.advance(by: .seconds(3 * 3600))
+        let fireTimes = simulation.fireTimes(of: transient)
+        #expect(Set(fireTimes).count == fireTimes.count)
+        // Two hours pass twice, and count once.
+        #expect(fireTimes.count == 36 + 12)
+    }
+
+    @Test func keepsTheNextFireTimeOfAClockThatRanAYearAhead() {
+        let simulation = Simulation(builtIn, at: "2027-05-13T12:01:00Z")
+        simulation.advance(by: .seconds(3600))
+        simulation.stepClock(by: .seconds(-365 * 86_400))
+        #expect(simulation.nextFireTime == instant("2026-05-13T13:05:00Z"))
+        simulation.advance(by: .seconds(3600))
+        #expect(simulation.fireTimes(of: transient).filter { $0 < instant("2027-01-01T00:00:00Z") }.count == 12)
+    }
+
+    @Test func isNotSilencedByAStepAYearAheadAndBack() {
+        let simulation = Simulation(builtIn, at: "2026-05-13T12:01:00Z")
+        simulation.advance(by: .seconds(600))
+        simulation.stepClock(by: .seconds(365 * 86_400))
+        simulation.advance(by: .seconds(600))
+        simulation.stepClock(by: .seconds(-365 * 86_400))
+        simulation.advance(by: .seconds(86_400))
+        let day = simulation.fireTimes(of: transient).filter { $0 < instant("2027-01-01T00:00:00Z") }
+        #expect(day.count == 2 + 288)
+        #expect(Set(day).count == day.count)
+    }
+
+    @Test func runsTheDormantJobAtWakeUpAfterASleepOverMidnight() {
+        let simulation = Simulation(builtIn, at: "2026-05-13T22:01:00Z")
+        simulation.suspend(for: .seconds(8 * 3600))
+        simulation.advance(by: .seconds(1))
+        #expect(simulation.fireTimes(of: dormant) == [instant("2026-05-14T00:00:00Z")])
+        // Transient's are answered by the latest, and midnight was midnight's.
+        #expect(simulation.fireTimes(of: transient) == [instant("2026-05-14T06:00:00Z")])
+    }
+
+    @Test func leavesMissedFireTimesUnansweredWhenToldTo() {
+        let simulation = Simulation([.named("job", "0 0 * * *", catchUp: .skip)], at: "2026-05-13T22:00:00Z")
+        simulation.suspend(for: .seconds(8 * 3600))
+        #expect(simulation.happenings == [.missed("job", 1)])
+        simulation.advance(by: .seconds(86_400))
+        #expect(simulation.fireTimes(of: "job") == [instant("2026-05-15T00:00:00Z")])
+    }
+
+    @Test func toleratesAWakeUpThatIsSecondsLate() {
+        var scheduler = Scheduler(jobs: builtIn, now: .init(wall: instant("2026-05-13T12:01:00Z"), elapsed: .zero), seed: 1)
+        let actions = scheduler.clockAdvanced(to: .init(wall: instant("2026-05-13T12:05:09Z"), elapsed: .seconds(249)), wasSet: false)
+        #expect(actions == [.start([.init(job: 0, scheduledAt: instant("2026-05-13T12:05:00Z"), origin: .schedule, number: 1)])])
+    }
+
+    @Test func coalescesFireTimesThatComeWhileTheJobRuns() {
+        let simulation = Simulation([.named("job", "10 seconds")], at: "2026-05-13T12:00:01Z")
+        simulation.attempt = { _ in (.seconds(25), false) }
+        simulation.advance(by: .seconds(60))
+        #expect(simulation.fireTimes(of: "job") == [instant("2026-05-13T12:00:10Z"), instant("2026-05-13T12:00:40Z")])
+        let coalesced = simulation.happenings.filter { if case .coalesced = $0 { true } else { false } }
+        #expect(coalesced.count == 4)
+    }
+
+    @Test func coalescesTheFireTimesOfAJobThatWaitsForItsTurnOnTheConnection() {
+        let simulation = Simulation([.named("slow", "0 * * * *"), .named("quick", "* * * * *")], at: "2026-05-13T11:59:30Z")
+        simulation.attempt = { (.seconds($0.job == 0 ? 300 : 1), false) }
+        simulation.advance(by: .seconds(600))
+        // 12:00 runs at 12:05, when the slow job has ended; the five minutes meanwhile are coalesced.
+        #expect(simulation.fireTimes(of: "quick").count == 5)
+        let coalesced = simulation.happenings.filter { if case .coalesced = $0 { true } else { false } }
+        #expect(coalesced.count == 5)
+        #expect(simulation.fireTimes(of: "slow").count == 1)
+    }
+
+    @Test func neverRunsADisabledJob() {
+        var job = Job.named("job", "* * * * *")
+        job.isEnabled = false
+        let simulation = Simulation([job], at: "2026-05-13T12:00:00Z")
+        simulation.advance(by: .seconds(3600))
+        #expect(simulation.happenings.isEmpty)
+        #expect(simulation.nextFireTime == nil)
+    }
+}
+
+@Suite struct RetryTests {
+    private func instant(_ text: String) -> UTCInstant { UTCInstant(rfc3339: text)! }
+
+    @Test func repeatsAFailedAttemptInsideItsInterval() {
+        let simulation = Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
+        simulation.attempt = { attempt in (.milliseconds(100), attempt.number < 4) }
+        simulation.advance(by: .seconds(120))
+        #expect(
+            simulation.happenings == [
+                .started("job", instant("2026-05-13T12:05:00Z"), .schedule, attempt: 1),
+                .started("job", instant("2026-05-13T12:05:00Z"), .schedule, attempt: 2),
+                .started("job", instant("2026-05-13T12:05:00Z"), .schedule, attempt: 3),
+                .started("job", instant("2026-05-13T12:05:00Z"), .schedule, attempt: 4),
+                .concluded("job", instant("2026-05-13T12:05:00Z"), attempts: 4),
+            ])
+    }
+
+    @Test func givesEachFireTimeItsOwnRunDuringAnOutageOfAnHour() {
+        let simulation = Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
+        let end = instant("2026-05-13T13:05:00Z")
+        simulation.attempt = { attempt in (.milliseconds(100), attempt.scheduledAt < end) }
+        simulation.advance(by: .seconds(3720))
+        #expect(simulation.fireTimes(of: "job").count == 13)
+        let concluded = simulation.happenings.compactMap { if case .concluded(_, _, let attempts) = $0 { attempts } else { nil } }
+        #expect(concluded.count == 13)
+        // 1, 2, 4, … seconds, halved at most, fit into five minutes 7 to 9 times.
+        #expect(concluded.dropLast().allSatisfy { (7...10).contains($0) })
+        #expect(concluded.last == 1)
+    }
+
+    @Test func triesAgainThroughANightForANightlyJob() {
+        let simulation = Simulation([.named("job", "0 0 * * *")], at: "2026-05-13T23:59:00Z")
+        var recovered = false
+        simulation.attempt = { _ in (.milliseconds(100), !recovered) }
+        simulation.advance(by: .seconds(3 * 3600))
+        recovered = true
+        simulation.advance(by: .seconds(600))
+        #expect(simulation.fireTimes(of: "job").count == 1)
+        guard case .concluded(_, instant("2026-05-14T00:00:00Z"), let attempts) = simulation.happenings.last else {
+            Issue.record("\(simulation.happenings.suffix(3))")
+            return
+        }
+        #expect(attempts < 100)
+    }
+
+    @Test func failsAtOnceForACauseThatWillNotPass() {
+        let simulation = Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
+        simulation.advance(by: .seconds(120))
+        #expect(simulation.happenings.last == .concluded("job", instant("2026-05-13T12:05:00Z"), attempts: 1))
+    }
+
+    @Test(arguments: 1...400)
+    func waitsBetweenHalfAndAllOfTheNominalTime(attempt: Int) {
+        var generator = SplitMix64(state: UInt64(attempt))
+        let delay = RetryPolicy.delay(after: attempt, using: &generator)
+        let nominal = min(Duration.seconds(attempt > 9 ? 300 : 1 << (attempt - 1)), .seconds(300))
+        #expect(delay >= nominal / 2 && delay <= nominal)
+    }
+
+    @Test func startsNothingAfterARequestToStop() {
+        let simulation = Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
+        simulation.attempt = { _ in (.milliseconds(100), true) }
+        simulation.advance(by: .seconds(65))
+        let actions = simulation.scheduler.shutDown()
+        #expect(actions.count == 1)
+        #expect(!simulation.isBusy)
+        let later = Scheduler.Now(wall: instant("2026-05-13T13:00:00Z"), elapsed: .seconds(7200))
+        let started = simulation.scheduler.clockAdvanced(to: later, wasSet: false)
+        #expect(started.isEmpty)
+    }
+}

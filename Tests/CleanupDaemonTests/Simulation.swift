@@ -1,0 +1,111 @@
+@testable import CleanupDaemon
+import CleanupSchedule
+import SessionCleanup
+
+/// A scheduler with a clock that moves only when told to: wakes exactly when it asked to, and lets attempts take as long
+/// as the test says.
+final class Simulation {
+    /// What happened, in the order in which it did.
+    enum Happening: Hashable {
+        case started(String, UTCInstant, RunOrigin, attempt: Int)
+        case concluded(String, UTCInstant, attempts: Int)
+        case coalesced(String, UTCInstant)
+        case missed(String, Int)
+    }
+
+    var scheduler: Scheduler
+    var now: Scheduler.Now
+    private(set) var happenings: [Happening] = []
+    private(set) var wakeUps = 0
+    /// How long an attempt takes, and whether it fails for a cause that may pass.
+    var attempt: (Scheduler.Attempt) -> (duration: Duration, fails: Bool) = { _ in (.milliseconds(10), false) }
+    private let jobs: [Job]
+    private var underWay: [(end: Duration, attempts: [Scheduler.Attempt])] = []
+
+    init(_ jobs: [Job], at start: String, seed: UInt64 = 1) {
+        self.jobs = jobs
+        now = Scheduler.Now(wall: UTCInstant(rfc3339: start)!, elapsed: .zero)
+        scheduler = Scheduler(jobs: jobs, now: now, seed: seed)
+    }
+
+    /// Lets time pass, waking when the scheduler asked to and when attempts end.
+    func advance(by duration: Duration) {
+        let end = now.elapsed + duration
+        while true {
+            var next = end
+            if let fireTime = scheduler.nextFireTime { next = min(next, now.elapsed + max(.zero, fireTime - now.wall)) }
+            if let retry = scheduler.nextRetry { next = min(next, max(retry, now.elapsed)) }
+            if let first = underWay.map(\.end).min() { next = min(next, max(first, now.elapsed)) }
+            move(to: next)
+            if let index = underWay.firstIndex(where: { $0.end <= now.elapsed }) {
+                endAttempt(underWay.remove(at: index))
+            } else if scheduler.nextFireTime.map({ $0 <= now.wall }) ?? false || scheduler.nextRetry.map({ $0 <= now.elapsed }) ?? false {
+                wakeUps += 1
+                carryOut(scheduler.clockAdvanced(to: now, wasSet: false))
+            } else if next == end {
+                return
+            }
+        }
+    }
+
+    /// Sets the wall clock, as an administrator does; the process is told at once.
+    func stepClock(by duration: Duration) {
+        now.wall += duration
+        carryOut(scheduler.clockAdvanced(to: now, wasSet: true))
+    }
+
+    /// The machine sleeps: both clocks go on, and nobody is awake to see it. At wake-up the clock counts as set.
+    func suspend(for duration: Duration) {
+        move(to: now.elapsed + duration)
+        carryOut(scheduler.clockAdvanced(to: now, wasSet: true))
+    }
+
+    private func move(to elapsed: Duration) {
+        now.wall += elapsed - now.elapsed
+        now.elapsed = elapsed
+    }
+
+    private func endAttempt(_ ended: (end: Duration, attempts: [Scheduler.Attempt])) {
+        let first = ended.attempts[0]
+        let rest = Array(ended.attempts.dropFirst())
+        carryOut(scheduler.attemptEnded(job: first.job, mayRetry: attempt(first).fails, now: now))
+        begin(rest)
+    }
+
+    private func begin(_ attempts: [Scheduler.Attempt]) {
+        guard let first = attempts.first else { return }
+        happenings.append(.started(jobs[first.job].name, first.scheduledAt, first.origin, attempt: first.number))
+        underWay.append((now.elapsed + attempt(first).duration, attempts))
+    }
+
+    private func carryOut(_ actions: [Scheduler.Action]) {
+        for action in actions {
+            switch action {
+            case .start(let attempts): begin(attempts)
+            case .announceRetry: break
+            case .concludeRun(let last):
+                happenings.append(.concluded(jobs[last.job].name, last.scheduledAt, attempts: last.number))
+            case .countCoalesced(let job, let fireTime): happenings.append(.coalesced(jobs[job].name, fireTime))
+            case .countMissed(let job, let count): happenings.append(.missed(jobs[job].name, count))
+            }
+        }
+    }
+
+    var nextFireTime: UTCInstant? { scheduler.nextFireTime }
+    var isBusy: Bool { scheduler.isBusy }
+
+    /// The fire times of the first attempts of a job's runs.
+    func fireTimes(of job: String) -> [UTCInstant] {
+        happenings.compactMap {
+            if case .started(job, let fireTime, _, 1) = $0 { fireTime } else { nil }
+        }
+    }
+}
+
+extension Job {
+    static func named(_ name: String, _ schedule: String, catchUp: CatchUp = .once) -> Job {
+        Job(
+            name: name, shortName: nil, schedule: try! Schedule(schedule), catchUp: catchUp, deadline: .seconds(60),
+            rules: Job.transientSessions.rules)
+    }
+}

@@ -1,0 +1,96 @@
+import SessionCleanup
+import Testing
+
+@testable import Configuration
+
+@Suite struct ConfigurationLoadTests {
+    private static let prefix = "MCP_CLEANUP_"
+    private static let transient = "JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS"
+    private static let dormant = "JOBS_MCP_CLEANUP_DORMANT_SESSIONS"
+
+    private func load(_ variable: String, _ value: String) throws -> Configuration {
+        try Configuration.load(environment: [Self.prefix + variable: value]).configuration
+    }
+
+    @Test func hasTheDefaultsOfTheContract() throws {
+        let (configuration, unknown) = try Configuration.load(environment: ["PATH": "/bin", "MCP_TS_STORAGE_TYPE": "neon"])
+        #expect(configuration == Configuration())
+        #expect(unknown == [])
+        #expect(configuration.table == .sessions && configuration.sessionSchema == .auto)
+        #expect(configuration.connectTimeout == .seconds(15) && configuration.maxClockSkew == .seconds(300))
+        #expect(configuration.jobs.map(\.name) == ["mcp-cleanup-transient-sessions", "mcp-cleanup-dormant-sessions"])
+        #expect(configuration.jobs.map(\.deadline) == [.seconds(240), .seconds(3600)])
+        #expect(configuration.jobs.map(\.isEnabled) == [true, true])
+    }
+
+    @Test func setsEachKey() throws {
+        #expect(try load("DATABASE_TABLE", "app.\"My Sessions\"").table == TableName(schema: "app", table: "My Sessions"))
+        #expect(try load("DATABASE_SESSION_SCHEMA", "status").sessionSchema == .status)
+        #expect(try load("DATABASE_CONNECT_TIMEOUT", "100ms").connectTimeout == .milliseconds(100))
+        #expect(try load("DATABASE_CONNECT_TIMEOUT", "10m").connectTimeout == .seconds(600))
+        #expect(try load("DATABASE_MAX_CLOCK_SKEW", "1d").maxClockSkew == .seconds(86_400))
+        #expect(try load("BATCH_MAX_ROWS", "100000").batchMaxRows == 100_000)
+        #expect(try load("\(Self.transient)_ENABLED", "false").transient.isEnabled == false)
+        #expect(try load("\(Self.transient)_DEADLINE", "1s").transient.deadline == .seconds(1))
+        #expect(try load("\(Self.dormant)_ENABLED", "false").dormant.isEnabled == false)
+        #expect(try load("\(Self.dormant)_DEADLINE", "2h").dormant.deadline == .seconds(7200))
+        let aged = try load("\(Self.dormant)_AFTER", "60d")
+        #expect(aged.dormant.rules.active.after == .seconds(60 * 86_400) && aged.dormant.rules.status.after == .seconds(60 * 86_400))
+        #expect(aged.transient == Configuration().transient)
+    }
+
+    @Test(arguments: [
+        ("DATABASE_TABLE", "mcp_sessions"), ("DATABASE_TABLE", "a.b.c"), ("DATABASE_TABLE", "public.x;drop"),
+        ("DATABASE_SESSION_SCHEMA", "Active"), ("DATABASE_SESSION_SCHEMA", "both"),
+        ("DATABASE_CONNECT_TIMEOUT", "15"), ("DATABASE_CONNECT_TIMEOUT", "99ms"), ("DATABASE_CONNECT_TIMEOUT", "601s"),
+        ("DATABASE_CONNECT_TIMEOUT", "1.5s"), ("DATABASE_CONNECT_TIMEOUT", " 15s"), ("DATABASE_CONNECT_TIMEOUT", "-15s"),
+        ("DATABASE_CONNECT_TIMEOUT", "15 s"), ("DATABASE_CONNECT_TIMEOUT", "15S"), ("DATABASE_CONNECT_TIMEOUT", "s"),
+        ("DATABASE_CONNECT_TIMEOUT", "1m30s"), ("DATABASE_CONNECT_TIMEOUT", "99999999999999999999s"),
+        ("DATABASE_CONNECT_TIMEOUT", "9223372036854775807d"), ("DATABASE_CONNECT_TIMEOUT", "١٥s"),
+        ("DATABASE_MAX_CLOCK_SKEW", "0s"), ("DATABASE_MAX_CLOCK_SKEW", "999ms"), ("DATABASE_MAX_CLOCK_SKEW", "25h"),
+        ("BATCH_MAX_ROWS", "0"), ("BATCH_MAX_ROWS", "100001"), ("BATCH_MAX_ROWS", "+5"), ("BATCH_MAX_ROWS", "1e3"),
+        ("BATCH_MAX_ROWS", "0x10"), ("BATCH_MAX_ROWS", "99999999999999999999"), ("BATCH_MAX_ROWS", "10 "),
+        ("\(transient)_ENABLED", "yes"), ("\(transient)_ENABLED", "TRUE"), ("\(transient)_DEADLINE", "0s"),
+        ("\(dormant)_ENABLED", "1"), ("\(dormant)_DEADLINE", "25h"), ("\(dormant)_AFTER", "59m"), ("\(dormant)_AFTER", "3651d"),
+    ])
+    func refusesMalformedValuesAndValuesOutOfRange(variable: String, value: String) throws {
+        let faults = try #require(throws: ConfigurationFaults.self) { try load(variable, value) }
+        let fault = try #require(faults.faults.first)
+        #expect(faults.faults.count == 1 && fault.variable == Self.prefix + variable && fault.value == value)
+        #expect(fault.description.contains(fault.variable) && fault.description.contains(fault.key) && fault.description.contains("“\(value)”"))
+        #expect(!fault.expected.isEmpty)
+    }
+
+    @Test func reportsAllFaultsTogether() {
+        let error = #expect(throws: ConfigurationFaults.self) {
+            try Configuration.load(environment: [
+                Self.prefix + "BATCH_MAX_ROWS": "many", Self.prefix + "DATABASE_TABLE": "x", Self.prefix + "NONSENSE": "x",
+                Self.prefix + "DATABASE_CONNECT_TIMEOUT": "soon", Self.prefix + "DATABASE_MAX_CLOCK_SKEW": "1m",
+            ])
+        }
+        #expect(error?.faults.map(\.key) == ["batch.max-rows", "database.connect-timeout", "database.table"])
+        #expect(error?.description.split(separator: "\n").count == 3)
+    }
+
+    /// Platforms inject variables of their own, such as a service's address under its name.
+    @Test func onlyReportsVariablesThatNameNoKey() throws {
+        let (configuration, unknown) = try Configuration.load(environment: [
+            Self.prefix + "SERVICE_HOST": "10.0.0.1", Self.prefix + "BATCH_MAX_ROW": "5", "MCP_CLEANUP": "x", Self.prefix: "x",
+        ])
+        #expect(configuration == Configuration())
+        #expect(unknown == [Self.prefix, Self.prefix + "BATCH_MAX_ROW", Self.prefix + "SERVICE_HOST"])
+    }
+
+    @Test func treatsAnEmptyVariableAsUnset() throws {
+        let (configuration, unknown) = try Configuration.load(environment: [Self.prefix + "BATCH_MAX_ROWS": "", Self.prefix + "NONSENSE": ""])
+        #expect(configuration == Configuration() && unknown == [])
+    }
+
+    @Test(arguments: [
+        ("50ms", .milliseconds(50)), ("15s", .seconds(15)), ("4m", .seconds(240)), ("1h", .seconds(3600)), ("30d", .seconds(2_592_000)), ("0s", .zero),
+    ] as [(String, Duration)])
+    func readsAndWritesDurations(text: String, duration: Duration) {
+        #expect(Duration(configured: text) == duration)
+        #expect(duration.configured == text)
+    }
+}

@@ -1,0 +1,178 @@
+import Foundation
+import Glibc
+import Postgres
+import SessionCleanup
+import TestServers
+import Testing
+
+@testable import Configuration
+
+@Suite struct DatabaseURLSourceTests {
+    private static let url = "postgresql://role:SECRET@host.example/db"
+
+    private func file(_ text: String, named name: String = "url") throws -> String {
+        let path = try TemporaryDirectory.make() + "/" + name
+        try text.write(toFile: path, atomically: false, encoding: .utf8)
+        return path
+    }
+
+    /// All four places, each of which may hold something, be empty, hold white space or be absent.
+    @Test func takesTheFirstPlaceThatHoldsSomething() throws {
+        let contents: [String?] = [Self.url, "", " \n", nil]
+        for option in contents {
+            for credential in contents {
+                let optionPath = try option.map { try file($0) }
+                let directory = try credential.map { try (file($0, named: "database-url") as NSString).deletingLastPathComponent }
+                for neon in contents {
+                    for general in contents {
+                        for type in ["neon", "NeOn", "redis", "", nil] {
+                            var environment: [String: String] = [:]
+                            environment["CREDENTIALS_DIRECTORY"] = directory
+                            environment["NEON_DATABASE_URL"] = neon
+                            environment["DATABASE_URL"] = general
+                            environment["MCP_TS_STORAGE_TYPE"] = type
+                            let source: DatabaseURLSource? =
+                                if option == Self.url, let optionPath {
+                                    .file(path: optionPath)
+                                } else if credential == Self.url, let directory {
+                                    .file(path: directory + "/database-url")
+                                } else if neon == Self.url {
+                                    .environment(variable: "NEON_DATABASE_URL", value: Self.url)
+                                } else if general == Self.url, type?.lowercased() == "neon" {
+                                    .environment(variable: "DATABASE_URL", value: Self.url)
+                                } else {
+                                    nil
+                                }
+                            if let source {
+                                #expect(try DatabaseURLSource.find(option: optionPath, environment: environment) == source)
+                                #expect(try source.read().description == "host.example/db as role")
+                            } else {
+                                #expect(throws: DatabaseURLSourceError.nowhere(isGeneralURLPresent: general == Self.url)) {
+                                    try DatabaseURLSource.find(option: optionPath, environment: environment)
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    @Test func namesAllPlacesAndWhyAGenericURLDoesNotCount() {
+        let places = ["--database-url-file", "$CREDENTIALS_DIRECTORY/database-url", "NEON_DATABASE_URL", "DATABASE_URL", "MCP_TS_STORAGE_TYPE=neon"]
+        for isPresent in [true, false] {
+            let text = "\(DatabaseURLSourceError.nowhere(isGeneralURLPresent: isPresent))"
+            for place in places { #expect(text.contains(place)) }
+            #expect(text.contains("DATABASE_URL is set, but counts only") == isPresent)
+        }
+    }
+
+    @Test func treatsAnEmptyPathAsUnset() throws {
+        let environment = ["CREDENTIALS_DIRECTORY": "", "NEON_DATABASE_URL": Self.url]
+        #expect(try DatabaseURLSource.find(option: "", environment: environment).description == "the environment variable NEON_DATABASE_URL")
+    }
+
+    @Test(arguments: ["", "\n", "\r\n", "\n\n", " ", "\t\n"])
+    func dropsWhiteSpaceAroundTheURL(end: String) throws {
+        let source = try DatabaseURLSource.find(option: file(end + Self.url + end), environment: [:])
+        #expect(try source.read().description == "host.example/db as role")
+        let variable = try DatabaseURLSource.find(option: nil, environment: ["NEON_DATABASE_URL": end + Self.url + end])
+        #expect(try variable.read().description == "host.example/db as role")
+    }
+
+    /// Silently going on to another place could mean another database.
+    @Test func refusesAFileThatWasAskedForAndIsMissing() throws {
+        let path = try TemporaryDirectory.make() + "/absent"
+        #expect(throws: DatabaseURLSourceError.unreadable(path: path, ENOENT)) {
+            try DatabaseURLSource.find(option: path, environment: ["NEON_DATABASE_URL": Self.url])
+        }
+    }
+
+    @Test func passesByACredentialsDirectoryWithoutOurs() throws {
+        let directory = try TemporaryDirectory.make()
+        let environment = ["CREDENTIALS_DIRECTORY": directory, "NEON_DATABASE_URL": Self.url]
+        #expect(try DatabaseURLSource.find(option: nil, environment: environment).description == "the environment variable NEON_DATABASE_URL")
+    }
+
+    @Test func refusesWhatCannotBeRead() throws {
+        let directory = try TemporaryDirectory.make()
+        #expect(throws: DatabaseURLSourceError.unreadable(path: directory, EISDIR)) {
+            try DatabaseURLSource.find(option: directory, environment: ["NEON_DATABASE_URL": Self.url])
+        }
+        // Permission bits do not stop the superuser; a loop of links stops everybody, with the same consequence.
+        let loop = directory + "/database-url"
+        try FileManager.default.createSymbolicLink(atPath: loop, withDestinationPath: loop)
+        for (option, environment) in [(loop, [:]), (nil, ["CREDENTIALS_DIRECTORY": directory, "NEON_DATABASE_URL": Self.url])] {
+            #expect(throws: DatabaseURLSourceError.unreadable(path: loop, ELOOP)) {
+                try DatabaseURLSource.find(option: option, environment: environment)
+            }
+        }
+        let below = try file(Self.url) + "/database-url"
+        #expect(throws: DatabaseURLSourceError.unreadable(path: below, ENOTDIR)) {
+            try DatabaseURLSource.find(option: below, environment: [:])
+        }
+    }
+
+    @Test(.enabled(if: geteuid() != 0, "the superuser reads every file"))
+    func refusesAFileWithoutPermission() throws {
+        let path = try file(Self.url)
+        chmod(path, 0)
+        #expect(throws: DatabaseURLSourceError.unreadable(path: path, EACCES)) {
+            try DatabaseURLSource.find(option: path, environment: [:])
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1))) func refusesAPipeInsteadOfWaitingForItsWriter() throws {
+        let path = try TemporaryDirectory.make() + "/pipe"
+        #expect(mkfifo(path, 0o600) == 0)
+        #expect(throws: DatabaseURLSourceError.pipe(path: path)) { try DatabaseURLSource.find(option: path, environment: [:]) }
+    }
+
+    @Test func refusesAFileThatIsTooLarge() throws {
+        let limit = 16_384
+        let fits = try file(Self.url + String(repeating: " ", count: limit - Self.url.utf8.count))
+        #expect(try DatabaseURLSource.find(option: fits, environment: [:]).read().description == "host.example/db as role")
+        let large = try file(Self.url + String(repeating: " ", count: limit + 1 - Self.url.utf8.count))
+        #expect(throws: DatabaseURLSourceError.tooLarge(path: large)) { try DatabaseURLSource.find(option: large, environment: [:]) }
+    }
+
+    @Test func readsAFileAgainEachTime() throws {
+        let path = try file(Self.url)
+        let source = try DatabaseURLSource.find(option: path, environment: [:])
+        // As Kubernetes and `mv` rotate it: another file under the same name.
+        try "postgresql://other:ROTATED@host.example/db\n".write(toFile: path, atomically: true, encoding: .utf8)
+        #expect(try source.read().description == "host.example/db as other")
+        try "".write(toFile: path, atomically: true, encoding: .utf8)
+        #expect(throws: RunFailure.databaseURL("the file \(path) with the database URL is empty")) { try source.read() }
+        try FileManager.default.removeItem(atPath: path)
+        #expect(throws: RunFailure.databaseURL("the file \(path) with the database URL cannot be read: No such file or directory")) {
+            try source.read()
+        }
+    }
+
+    @Test func tellsNothingOfWhatThePlaceHolds() throws {
+        for text in [Self.url, "SECRET", "postgresql://role:SEC@RET@host", "postgresql://role:SEC%RET@host", "postgresql://h:SECRET"] {
+            let sources = [
+                try DatabaseURLSource.find(option: file(text), environment: [:]),
+                try DatabaseURLSource.find(option: nil, environment: ["NEON_DATABASE_URL": text]),
+            ]
+            for source in sources {
+                var told: [Any] = [source]
+                do {
+                    told.append(try source.read())
+                } catch {
+                    told += [error, error.kind]
+                    #expect(error.kind == .misconfigured)
+                }
+                for value in told {
+                    var dumped = ""
+                    dump(value, to: &dumped)
+                    let optional: Any? = value
+                    for print in [dumped, "\(value)", String(reflecting: value), "\([value])", String(describing: optional)] {
+                        #expect(!print.contains("SEC") && !print.contains("RET"), "\(print)")
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+import Foundation
+import Glibc
+import TestServers
+import Testing
+
+@Suite struct ServiceTests {
+    private static let due = """
+        INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
+        SELECT gen_random_uuid()::text, 'u', 'x', 'sse', 'x', now() - interval '1 hour' FROM generate_series(1, 20);
+        """
+
+    @Test func removesWhatIsDueAtEachFireTimeAndEndsCleanly() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(Self.due)
+        let daemon = try RunningDaemon(url: database.url)
+        try await daemon.wait("the first removal") { try await database.count() == 0 }
+        try await database.run(Self.due)
+        try await daemon.wait("the second removal") { try await database.count() == 0 }
+        daemon.signal(SIGTERM)
+        #expect(try await daemon.exitStatus() == 0)
+        let fireTimes = try daemon.runs.compactMap { $0["fire_time"] }
+        #expect(Set(fireTimes).count == fireTimes.count)
+    }
+
+    @Test func startsOneRunForEachFireTimeOfBothJobs() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let daemon = try RunningDaemon(url: database.url, schedules: ("1 seconds", "2 seconds"))
+        try await daemon.wait("eight runs", limit: .seconds(60)) { try daemon.runs.count >= 8 }
+        daemon.signal(SIGINT)
+        #expect(try await daemon.exitStatus() == 0)
+        let runs = try daemon.runs.map { "\($0["job"] ?? "") \($0["fire_time"] ?? "")" }
+        #expect(Set(runs).count == runs.count)
+        #expect(try daemon.runs.allSatisfy { $0["outcome"] == "succeeded" })
+    }
+
+    @Test func holdsNoConnectionBetweenRuns() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let daemon = try RunningDaemon(url: database.url, schedules: ("2 seconds", "0 0 1 1 *"))
+        try await daemon.wait("a run") { try !daemon.runs.isEmpty }
+        try await daemon.wait("no connection") {
+            try await database.server.value(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mcp-cleanupd' AND datname = '\(database.name)'",
+                in: "postgres") == "0"
+        }
+    }
+
+    @Test func endsARunThatIsUnderWayWhenAskedToStop() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(Self.due + Self.slowDeletion)
+        let daemon = try RunningDaemon(url: database.url)
+        try await daemon.wait("a batch under way") { try await Self.isDeleting(in: database) }
+        let asked = ContinuousClock.now
+        daemon.signal(SIGTERM)
+        #expect(try await daemon.exitStatus() == 0)
+        #expect(asked.duration(to: .now) < .seconds(10))
+        #expect(try await database.count() == 20)
+        #expect(try await !Self.isDeleting(in: database))
+        #expect(try daemon.runs.last?["outcome"] == "canceled")
+    }
+
+    @Test func endsAtOnceAtASecondSignal() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(Self.due + Self.slowDeletion)
+        let daemon = try RunningDaemon(url: database.url)
+        try await daemon.wait("a batch under way") { try await Self.isDeleting(in: database) }
+        // A frozen backend keeps the first request from being met at once.
+        let backend = try #require(Int32(try await Self.deletingBackend(in: database)))
+        kill(backend, SIGSTOP)
+        defer { kill(backend, SIGCONT) }
+        daemon.signal(SIGTERM)
+        try await daemon.wait("the first signal") { try daemon.log.contains("Stopping.") }
+        daemon.signal(SIGTERM)
+        #expect(try await daemon.exitStatus(limit: .seconds(2)) == 128 + SIGTERM)
+    }
+
+    @Test(.enabled(if: geteuid() == 0, "needs root for a process namespace"))
+    func stopsAsTheFirstProcessOfAContainer() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let daemon = try RunningDaemon(url: database.url, wrapper: ["/usr/bin/unshare", "--pid", "--fork", "--kill-child"])
+        try await daemon.wait("a run") { try !daemon.runs.isEmpty }
+        // unshare passes nothing on: the daemon itself, number 1 inside, is signaled.
+        let children = try String(
+            contentsOfFile: "/proc/\(daemon.processIdentifier)/task/\(daemon.processIdentifier)/children", encoding: .utf8)
+        let inside = try #require(children.split(separator: " ").first.flatMap { Int32($0) })
+        kill(inside, SIGTERM)
+        #expect(try await daemon.exitStatus() == 0)
+    }
+
+    // MARK: Whatever the database does, it lives on
+
+    @Test func livesOnWithoutATableAndCleansOnceThereIsOne() async throws {
+        let database = try await SessionsDatabase(on: .packaged(), nil)
+        let daemon = try RunningDaemon(url: database.url)
+        try await daemon.wait("a failed run") { try daemon.runs.contains { $0["message"]?.contains("does not exist") ?? false } }
+        try await database.run(SessionsDatabase.migration("20260513010000_install_mcp_sessions") + Self.due)
+        try await daemon.wait("a removal") { try await database.count() == 0 }
+        daemon.signal(SIGTERM)
+        #expect(try await daemon.exitStatus() == 0)
+    }
+
+    @Test func livesOnWhenARightIsRevokedAndCleansWhenItIsBack() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let role = try await database.makeServiceRole()
+        try await database.run("REVOKE DELETE ON mcp_sessions FROM \(role); \(Self.due)")
+        let daemon = try RunningDaemon(url: database.server.url(database.name, user: role))
+        try await daemon.wait("a failed run") { try daemon.runs.contains { $0["hint"]?.contains("GRANT DELETE") ?? false } }
+        #expect(try daemon.runs.allSatisfy { $0["attempts"] == "1" }, "a missing privilege does not pass by itself")
+        try await database.run("GRANT DELETE ON mcp_sessions TO \(role)")
+        try await daemon.wait("a removal") { try await database.count() == 0 }
+    }
+
+    @Test func waitsForADatabaseThatIsNotThereYetAndOutlivesItsRestart() async throws {
+        let shared = try await PostgresServer.packaged()
+        let port = try Loopback.freePort()
+        let directory = try TemporaryDirectory.make(ownedByServerUser: true)
+        let daemon = try RunningDaemon(
+            url: "postgresql://postgres@/postgres?host=\(directory)&port=\(port)", schedules: ("4 seconds", "0 0 1 1 *"))
+        try await daemon.wait("a first attempt") { try daemon.log.contains("another attempt in") }
+        #expect(daemon.isRunning)
+        let server = try await PostgresServer(
+            binaries: shared.binaries, address: (directory, port))
+        try await server.query(SessionsDatabase.migration("20260513010000_install_mcp_sessions") + Self.due)
+        try await daemon.wait("a removal") { try await server.value("SELECT count(*) FROM mcp_sessions", in: "postgres") == "0" }
+        #expect(try daemon.runs.last?["outcome"] == "succeeded")
+    }
+
+    @Test func repeatsARunWhoseConnectionWasLostInTheMiddle() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(Self.due + Self.slowDeletion)
+        let daemon = try RunningDaemon(url: database.url, schedules: ("30 seconds", "0 0 1 1 *"))
+        try await daemon.wait("a batch under way", limit: .seconds(45)) { try await Self.isDeleting(in: database) }
+        let backend = try await Self.deletingBackend(in: database)
+        try await database.run("DROP TRIGGER slow ON mcp_sessions", whileTerminating: backend)
+        try await daemon.wait("a removal") { try await database.count() == 0 }
+        try await daemon.wait("the run's end") { try !daemon.runs.isEmpty }
+        let run = try #require(try daemon.runs.first)
+        #expect(run["outcome"] == "succeeded")
+        #expect(Int(run["attempts"] ?? "") ?? 0 > 1)
+        #expect(run["rows_deleted"] == "20")
+    }
+
+    @Test func countsFireTimesThatComeWhileARunIsUnderWay() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(Self.due + Self.slowDeletion)
+        let daemon = try RunningDaemon(url: database.url)
+        try await daemon.wait("a coalesced fire time") { try daemon.log.contains("came while the job was running") }
+        let running = try await database.server.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mcp-cleanupd' AND datname = '\(database.name)'",
+            in: "postgres")
+        #expect(running == "1")
+    }
+
+    // MARK: Deletions that take their time
+
+    /// Each row takes a second, under a trigger that tells where it is.
+    private static let slowDeletion = """
+        CREATE FUNCTION linger() RETURNS TRIGGER AS 'BEGIN PERFORM pg_sleep(1); RETURN OLD; END' LANGUAGE plpgsql;
+        CREATE TRIGGER slow BEFORE DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION linger();
+        """
+
+    private static func isDeleting(in database: SessionsDatabase) async throws -> Bool {
+        try await !deletingBackend(in: database).isEmpty
+    }
+
+    private static func deletingBackend(in database: SessionsDatabase) async throws -> String {
+        try await database.value(
+            """
+            SELECT coalesce(max(pid)::text, '') FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event = 'PgSleep' AND query LIKE '%DELETE FROM%'
+            """) ?? ""
+    }
+}
+
+extension SessionsDatabase {
+    /// Ends a backend and runs statements that it would have held up, before its client is back.
+    fileprivate func run(_ sql: String, whileTerminating backend: String) async throws {
+        try await run("SELECT pg_terminate_backend(\(backend)); BEGIN; \(sql); COMMIT")
+    }
+}

@@ -1,0 +1,73 @@
+import Foundation
+import Glibc
+
+/// The program under test as a service: started, watched by its JSON log lines, signaled, ended.
+package final class RunningDaemon: @unchecked Sendable {
+    // Sendable: Foundation's Process is set up once, here; afterwards only thread-safe members are used.
+    private let process = Process()
+    private let logPath: String
+
+    /// - Parameters:
+    ///   - wrapper: a command to start it under.
+    ///   - environment: all of its variables.
+    package init(
+        url: String, schedules: (transient: String, dormant: String) = ("1 seconds", "0 0 1 1 *"),
+        environment: [String: String] = [:], wrapper: [String] = [], arguments: [String] = []
+    ) throws {
+        logPath = try TemporaryDirectory.make() + "/log"
+        try Data().write(to: URL(fileURLWithPath: logPath))
+        let command = wrapper + [try Command.daemon, "--log-level", "debug", "--log-format", "json"] + arguments
+        process.executableURL = URL(fileURLWithPath: command[0])
+        process.arguments = Array(command.dropFirst())
+        process.environment = [
+            "NEON_DATABASE_URL": url, "PATH": "/usr/bin:/bin",
+            "MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_SCHEDULE": schedules.transient,
+            "MCP_CLEANUP_JOBS_MCP_CLEANUP_DORMANT_SESSIONS_SCHEDULE": schedules.dormant,
+        ].merging(environment) { $1 }
+        process.standardError = FileHandle(forWritingAtPath: logPath)
+        try process.run()
+    }
+
+    deinit {
+        if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+    }
+
+    package var processIdentifier: Int32 { process.processIdentifier }
+    package var isRunning: Bool { process.isRunning }
+
+    package func signal(_ number: Int32) { kill(process.processIdentifier, number) }
+
+    /// What it has logged so far, as dictionaries of its fields.
+    package var events: [[String: String]] {
+        get throws {
+            try String(contentsOfFile: logPath, encoding: .utf8).split(separator: "\n").compactMap { line in
+                try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: String]
+            }
+        }
+    }
+
+    package var log: String {
+        get throws { try String(contentsOfFile: logPath, encoding: .utf8) }
+    }
+
+    /// The runs that were concluded so far.
+    package var runs: [[String: String]] { get throws { try events.filter { $0["outcome"] != nil } } }
+
+    /// Waits until the condition holds.
+    /// - Throws: with the log, when it does not within the limit.
+    package func wait(
+        _ what: String, limit: Duration = .seconds(30), until condition: () async throws -> Bool
+    ) async throws {
+        let deadline = ContinuousClock.now + limit
+        while try await !condition() {
+            guard ContinuousClock.now < deadline else { throw TestServerError("\(what) did not happen; the log: \(try log)") }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+    }
+
+    /// Waits for its end, and returns its exit code, or 128 + the signal that ended it.
+    package func exitStatus(limit: Duration = .seconds(30)) async throws -> Int32 {
+        try await wait("its end", limit: limit) { !process.isRunning }
+        return process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
+    }
+}

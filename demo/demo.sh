@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# A throwaway PostgreSQL, some thousand MCP sessions, and mcp-cleanupd removing exactly the right ones.
+# Leaves nothing behind, on Ctrl-C either.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if [ -t 1 ]; then bold=$'\e[1m' dim=$'\e[2m' green=$'\e[32m' blue=$'\e[34m' reset=$'\e[0m'; else bold='' dim='' green='' blue='' reset=''; fi
+say() { printf '\n%s%s%s\n' "$bold" "$*" "$reset"; }
+# Time to read, for those who watch.
+pause() { if [ -t 1 ]; then sleep "${1:-1.5}"; fi; }
+show() { printf '%s$ %s%s\n' "$blue" "$*" "$reset"; }
+
+say "Building mcp-cleanupd"
+swift build --product mcp-cleanupd
+daemon=$(swift build --product mcp-cleanupd --show-bin-path)/mcp-cleanupd
+
+# --- A server of our own ---------------------------------------------------------------------------------------------
+binaries=$(find /usr/lib/postgresql -maxdepth 2 -name bin | sort -V | tail -1)
+directory=$(mktemp -d /tmp/mcp-cleanupd-demo-XXXXXX)
+as_server=()
+if [ "$(id -u)" -eq 0 ]; then
+    # PostgreSQL refuses to run as root.
+    chown postgres "$directory"
+    as_server=(setpriv --reuid=postgres --regid=postgres --clear-groups)
+fi
+cleanup() {
+    trap - EXIT INT TERM
+    "${as_server[@]}" "$binaries/pg_ctl" -D "$directory/data" -m immediate stop >/dev/null 2>&1 || true
+    rm -rf "$directory"
+    printf '\n%sThe throwaway server and its directory are gone.%s\n' "$dim" "$reset"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+say "Starting a throwaway PostgreSQL in $directory"
+"${as_server[@]}" "$binaries/initdb" -D "$directory/data" -U postgres -A trust --no-sync >/dev/null
+"${as_server[@]}" "$binaries/pg_ctl" -D "$directory/data" -l "$directory/log" -w \
+    -o "-c listen_addresses='' -c unix_socket_directories='$directory' -c fsync=off" start >/dev/null
+sql() { "$binaries/psql" -X -q -v ON_ERROR_STOP=1 -h "$directory" -U postgres "$@" postgres; }
+export NEON_DATABASE_URL="postgresql://postgres@/postgres?host=$directory"
+
+# --- The application's table, and its sessions -----------------------------------------------------------------------
+say "Installing the sessions table of @mcp-ts/sdk"
+show "mcp-cleanupd migrate --sessions"
+"$daemon" migrate --sessions --log-level error
+sql -f demo/sessions.sql
+
+say "Five thousand users later, the table holds"
+sql -f demo/kinds.sql
+sql -c "CREATE TABLE before_cleanup AS SELECT * FROM public.mcp_sessions" >/dev/null
+pause 3
+
+# --- The cleanup -----------------------------------------------------------------------------------------------------
+say "What would go now?"
+show "mcp-cleanupd --once --dry-run"
+"$daemon" --once --dry-run
+pause 3
+
+say "Let it go."
+show "mcp-cleanupd --once"
+"$daemon" --once
+pause 2
+
+say "Who is left"
+sql -f demo/kinds.sql
+pause 2
+
+say "When will the next ones go?"
+show "mcp-cleanupd sessions --user user-7"
+"$daemon" sessions --user user-7
+pause 2
+
+# The same question to pg_cron's two statements, on a copy: are the survivors the same?
+wrong=$(sql -At -f demo/compare.sql)
+if [ "$wrong" != 0 ]; then
+    echo "$wrong sessions differ from what the two plain DELETE statements would have left." >&2
+    exit 1
+fi
+say "${green}Exactly the right ones went:${reset} the survivors are those of the two plain DELETE statements."
