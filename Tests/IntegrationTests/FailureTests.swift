@@ -4,7 +4,7 @@ import TestServers
 import Testing
 
 /// Things break in the middle of a deletion: every run ends in time, with the right code, and nothing half deleted.
-@Suite struct FailureTests {
+@Suite(.inTurn) struct FailureTests {
     private static let deadline = ["MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_DEADLINE": "6s"]
     /// A deadline, and what a loaded machine needs to start a process and to see its end.
     private static let patience = Duration.seconds(8)
