@@ -4,7 +4,7 @@ import TestServers
 import Testing
 
 /// Each ends with its exit code and says what is wrong, where, and what to do. Nothing is deleted.
-@Suite struct BadInputTests {
+@Suite(.inTurn) struct BadInputTests {
     struct Case: Sendable, CustomTestStringConvertible {
         let testDescription: String
         var generation: SchemaGeneration? = .active

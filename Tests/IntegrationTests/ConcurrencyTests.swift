@@ -6,7 +6,7 @@ import TestServers
 import Testing
 
 /// Others work on the same rows: nothing that became live is deleted, and what is held is left and counted.
-@Suite struct ConcurrencyTests {
+@Suite(.inTurn) struct ConcurrencyTests {
     private static let due = """
         INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at, active)
         SELECT 'due-' || n, 'u', 'x', 'sse', 'x', now() - interval '1 hour', false FROM generate_series(1, %) AS n;

@@ -4,7 +4,7 @@ import TestServers
 import Testing
 
 /// Things break in the middle of a deletion: every run ends in time, with the right code, and nothing half deleted.
-@Suite struct FailureTests {
+@Suite(.inTurn) struct FailureTests {
     private static let deadline = ["MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_DEADLINE": "6s"]
     /// A deadline, and what a loaded machine needs to start a process and to see its end.
     private static let patience = Duration.seconds(8)
@@ -46,7 +46,10 @@ import Testing
     private static func expectNobodyLeft(_ database: SessionsDatabase) async throws {
         try await eventually("the daemon's backend is gone") {
             try await database.value(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'mcp-cleanupd'") == "0"
+                """
+                SELECT count(*) FROM pg_stat_activity
+                 WHERE datname = current_database() AND application_name = 'mcp-cleanupd' AND pid <> pg_backend_pid()
+                """) == "0"
         }
     }
 
@@ -126,7 +129,7 @@ import Testing
     @Test(arguments: [SIGTERM, SIGINT, SIGHUP])
     func aSignalCancelsTheStatementAndEndsTheProcess(signal: Int32) async throws {
         let database = try await Self.slowDatabase(on: .packaged())
-        let daemon = try RunningDaemon(["--once", "--json"], url: database.url)
+        let daemon = try RunningCommand(["--once", "--json"], url: database.url)
         _ = try await Self.backend(of: database)
         let signaled = ContinuousClock.now
         daemon.send(signal)
@@ -143,7 +146,7 @@ import Testing
 
     @Test func aSecondSignalEndsTheProcessAtOnce() async throws {
         let database = try await Self.slowDatabase(on: .packaged())
-        let daemon = try RunningDaemon(Self.run, url: database.url)
+        let daemon = try RunningCommand(Self.run, url: database.url)
         let backend = try await Self.backend(of: database)
         // Frozen, the backend confirms no cancellation, and the first signal's end takes a while.
         kill(backend, SIGSTOP)
@@ -164,7 +167,7 @@ import Testing
     /// Called off, a COMMIT leaves nobody knowing whether its rows are gone.
     @Test func aSignalDuringCommitLetsItEndAndCountsIt() async throws {
         let database = try await Self.slowDatabase(on: .packaged(), at: "AFTER")
-        let daemon = try RunningDaemon(Self.run, url: database.url, environment: ["MCP_CLEANUP_BATCH_MAX_ROWS": "4"])
+        let daemon = try RunningCommand(Self.run, url: database.url, environment: ["MCP_CLEANUP_BATCH_MAX_ROWS": "4"])
         _ = try await Self.backend(of: database)
         daemon.send(SIGTERM)
         let result = await daemon.end()
@@ -176,7 +179,7 @@ import Testing
 
     @Test func aSignalWhileConnectingEndsTheProcess() async throws {
         let silence = try SilentListener()
-        let daemon = try RunningDaemon(Self.run, url: "postgresql://u:canary@127.0.0.1:\(silence.port)/d?sslmode=disable")
+        let daemon = try RunningCommand(Self.run, url: "postgresql://u:canary@127.0.0.1:\(silence.port)/d?sslmode=disable")
         try await eventually("the daemon has connected") { silence.hasVisitor }
         daemon.send(SIGTERM)
         let result = await daemon.end()
@@ -204,72 +207,4 @@ import Testing
         #expect(result.status == 74, "\(result)")
         #expect(result.error.contains("standard output cannot be written"))
     }
-}
-
-/// The program under test while it runs.
-final class RunningDaemon: Sendable {
-    private let process: Locked<Process>
-    private let outputPath: String
-
-    init(_ arguments: [String], url: String, environment: [String: String] = [:]) throws {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: try Command.daemon)
-        process.arguments = arguments
-        process.environment = ["NEON_DATABASE_URL": url].merging(environment) { $1 }
-        outputPath = try TemporaryDirectory.make()
-        process.standardOutput = try Self.file("\(outputPath)/out")
-        process.standardError = try Self.file("\(outputPath)/err")
-        try process.run()
-        self.process = Locked(process)
-    }
-
-    private static func file(_ path: String) throws -> FileHandle {
-        try Data().write(to: URL(fileURLWithPath: path))
-        return try FileHandle(forWritingTo: URL(fileURLWithPath: path))
-    }
-
-    func send(_ signal: Int32) {
-        kill(process.withLock { $0.processIdentifier }, signal)
-    }
-
-    /// Waits for its end, for at most 30 s.
-    func end() async -> CommandResult {
-        for _ in 0..<3000 where process.withLock({ $0.isRunning }) {
-            // Fails only when the test itself is canceled.
-            try? await Task.sleep(for: .milliseconds(10))
-        }
-        let (isRunning, status, isSignal) = process.withLock { process in
-            process.isRunning ? (true, 0, false) : (false, process.terminationStatus, process.terminationReason == .uncaughtSignal)
-        }
-        func text(_ name: String) -> String { (try? String(contentsOfFile: "\(outputPath)/\(name)", encoding: .utf8)) ?? "" }
-        return CommandResult(
-            status: isRunning ? -1 : isSignal ? 128 + status : status, output: text("out"), error: text("err"))
-    }
-}
-
-/// A port where connections are accepted by the kernel, and nobody ever says anything.
-final class SilentListener: Sendable {
-    let port: Int
-    private let descriptor: Int32
-
-    init() throws {
-        port = try Loopback.freePort()
-        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        address.sin_port = UInt16(port).bigEndian
-        let status = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
-        }
-        guard status == 0, listen(descriptor, 8) == 0 else { throw TestServerError("cannot listen on port \(port)") }
-    }
-
-    /// Whether somebody waits to be accepted.
-    var hasVisitor: Bool {
-        var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-        return poll(&entry, 1, 0) == 1
-    }
-
-    deinit { close(descriptor) }
 }

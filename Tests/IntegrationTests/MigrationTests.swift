@@ -5,7 +5,7 @@ import TestServers
 import Testing
 
 /// The SQL that the project ships, by our own command and by psql.
-@Suite struct MigrationTests {
+@Suite(.inTurn) struct MigrationTests {
     @Test func migratingTwiceChangesNothingTheSecondTime() async throws {
         let database = try await SessionsDatabase(on: .packaged(), nil)
         for _ in 0..<2 {

@@ -5,7 +5,7 @@ import TestServers
 import Testing
 
 /// Our runs beside the two statements that they replace, on random tables. The seed is the test's argument.
-@Suite struct ModelTests {
+@Suite(.inTurn) struct ModelTests {
     @Test(arguments: TestSeed.some(32))
     func keepsExactlyTheRowsThatTheStatementsKeep(seed: UInt64) async throws {
         var world = RandomTable(seed: seed)

@@ -2,7 +2,7 @@ import SessionCleanup
 import TestServers
 import Testing
 
-@Suite struct OnceTests {
+@Suite(.inTurn) struct OnceTests {
     @Test func removesWhatIsDueAndNothingElse() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(

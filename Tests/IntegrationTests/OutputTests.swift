@@ -4,7 +4,7 @@ import TestServers
 import Testing
 
 /// What scripts read, and what nobody may read.
-@Suite struct OutputTests {
+@Suite(.inTurn) struct OutputTests {
     private static let time = #""[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{3}|\.[0-9]{6})?Z""#
 
     private static func runLine(_ job: String, _ outcome: String, cutoff: String, counts: String, error: String) throws -> Regex<AnyRegexOutput> {

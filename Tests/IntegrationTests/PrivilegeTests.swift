@@ -4,7 +4,7 @@ import TestServers
 import Testing
 
 /// Which rights suffice: each combination deletes exactly what is due or ends with 77. Never a silent zero.
-@Suite struct PrivilegeTests {
+@Suite(.inTurn) struct PrivilegeTests {
     struct Case: Sendable, CustomTestStringConvertible {
         let testDescription: String
         /// `@role` stands for the role that deletes.

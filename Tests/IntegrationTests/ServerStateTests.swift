@@ -5,7 +5,7 @@ import TestServers
 import Testing
 
 /// Servers that cannot be written to, or whose clock is wrong.
-@Suite struct ServerStateTests {
+@Suite(.inTurn) struct ServerStateTests {
     @Test func aStandbyDeletesNothingAndMayPass() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(PrivilegeTests.population)

@@ -5,7 +5,7 @@ import TestServers
 import Testing
 
 /// The ways to the database: a pooler with one connection, TLS with channel binding, the newest server.
-@Suite struct TransportTests {
+@Suite(.inTurn) struct TransportTests {
     @Test func worksThroughAPoolerWithOneConnectionAndLeavesNoSettingBehind() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(PrivilegeTests.population)

@@ -25,7 +25,7 @@ package final class RunningDaemon: @unchecked Sendable {
             "MCP_CLEANUP_JOBS_MCP_CLEANUP_DORMANT_SESSIONS_SCHEDULE": schedules.dormant,
         ].merging(environment) { $1 }
         process.standardError = FileHandle(forWritingAtPath: logPath)
-        try process.run()
+        try process.runWithSignals()
     }
 
     deinit {

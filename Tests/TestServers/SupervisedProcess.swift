@@ -25,7 +25,7 @@ package final class SupervisedProcess: @unchecked Sendable {
             server=$!
             cat >/dev/null
             kill -CONT $server; kill -\(stopSignal) $server
-            (sleep 10; kill -KILL $server) &
+            (sleep 10; kill -KILL $server) >/dev/null 2>&1 &
             last=$!
             wait $server
             kill $last
@@ -34,9 +34,9 @@ package final class SupervisedProcess: @unchecked Sendable {
         process.arguments = ["-c", script, "supervisor"] + command
         process.environment = ProcessInfo.processInfo.environment.merging(["LOG": logPath, "LC_ALL": "C.UTF-8"]) { $1 }
         process.standardInput = pipe
-        try process.run()
-        // Otherwise a child started later holds the pipe open.
+        // Otherwise a child started meanwhile holds the pipe open.
         _ = fcntl(pipe.fileHandleForWriting.fileDescriptor, F_SETFD, FD_CLOEXEC)
+        try process.runWithSignals()
     }
 
     /// Ends the server and waits for its end.
@@ -51,6 +51,19 @@ package final class SupervisedProcess: @unchecked Sendable {
 
     deinit {
         stop()
+    }
+}
+
+extension Process {
+    /// Starts the program with no signal blocked. A child inherits the mask of the thread that starts it, and Swift's
+    /// and Dispatch's threads block nearly all of them: a server would never hear that it should end.
+    package func runWithSignals() throws {
+        var none = sigset_t()
+        sigemptyset(&none)
+        var before = sigset_t()
+        pthread_sigmask(SIG_SETMASK, &none, &before)
+        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+        try run()
     }
 }
 
