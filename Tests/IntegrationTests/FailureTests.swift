@@ -1,3 +1,4 @@
+import CleanupSchedule
 import Foundation
 import Glibc
 import TestServers
@@ -7,7 +8,7 @@ import Testing
 @Suite(.inTurn) struct FailureTests {
     private static let deadline = ["MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_DEADLINE": "6s"]
     /// A deadline, and what a loaded machine needs to start a process and to see its end.
-    private static let patience = Duration.seconds(8)
+    private static let patience = Duration.seconds(16)
     private static let run = ["--once", "--job", "transient", "--json"]
 
     /// Five sessions that are due; deleting the fourth takes a minute.
@@ -69,6 +70,21 @@ import Testing
         kill(backend, SIGCONT)
         try await Self.expectNobodyLeft(database)
         #expect(try await database.count() == 5)
+    }
+
+    /// By the daemon's own clock: what it keeps back for the end shrinks with the deadline.
+    @Test func aDeadlineOfASecondIsKeptAgainstASilentServer() async throws {
+        let listener = try Listener.silent()
+        let database = try await SessionsDatabase(on: .packaged())
+        let result = try await database.daemon(
+            Self.run, url: "postgresql://u@127.0.0.1:\(listener.port)/d?sslmode=disable",
+            environment: ["MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_DEADLINE": "1s"])
+        #expect(result.status == 69, "\(result)")
+        let times = try ["started_at", "finished_at"].map { key in
+            let start = try #require(result.output.firstRange(of: "\"\(key)\":\"")).upperBound
+            return try #require(UTCInstant(rfc3339: String(result.output[start...].prefix { $0 != "\"" })))
+        }
+        #expect(times[1] - times[0] < .milliseconds(1500))
     }
 
     @Test func aSlowServerEndsTheStatementAtTheDeadline() async throws {
@@ -178,7 +194,7 @@ import Testing
     }
 
     @Test func aSignalWhileConnectingEndsTheProcess() async throws {
-        let silence = try SilentListener()
+        let silence = try Listener.silent()
         let daemon = try RunningCommand(Self.run, url: "postgresql://u:canary@127.0.0.1:\(silence.port)/d?sslmode=disable")
         try await eventually("the daemon has connected") { silence.hasVisitor }
         daemon.send(SIGTERM)
@@ -188,7 +204,7 @@ import Testing
     }
 
     @Test func aServerThatSaysNothingIsUnreachableInTime() async throws {
-        let silence = try SilentListener()
+        let silence = try Listener.silent()
         let database = try await SessionsDatabase(on: .packaged(), nil)
         let started = ContinuousClock.now
         let result = try await database.daemon(

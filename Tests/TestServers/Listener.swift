@@ -1,16 +1,15 @@
 import Dispatch
 import Glibc
-import TestServers
 
 /// A TCP port of 127.0.0.1 that does to its visitors whatever a test wants.
-final class Listener: Sendable {
-    let port: Int
+package final class Listener: Sendable {
+    package let port: Int
     private let descriptor: Int32
     /// Visitors, and the sockets that keep a full queue full.
     private let kept = Locked<[Int32]>([])
 
     /// - Parameter serve: called on a thread of its own for each visitor; its socket is closed with the listener.
-    init(serve: @escaping @Sendable (Int32) -> Void) throws {
+    package init(serve: @escaping @Sendable (Int32) -> Void) throws {
         (descriptor, port) = try Self.bound(backlog: 100)
         let (descriptor, kept) = (descriptor, kept)
         DispatchQueue(label: "listener").async {
@@ -24,7 +23,7 @@ final class Listener: Sendable {
     }
 
     /// Swallows packets: with its queue full, Linux drops a SYN without an answer, as a network that lost its way does.
-    init(swallowing: Void) throws {
+    package init(swallowing: Void) throws {
         (descriptor, port) = try Self.bound(backlog: 0)
         for _ in 0..<3 {
             let visitor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
@@ -33,9 +32,12 @@ final class Listener: Sendable {
         }
     }
 
-    static func silent() throws -> Listener { try Listener { _ in } }
+    /// Whether anybody came yet.
+    package var hasVisitor: Bool { kept.withLock { !$0.isEmpty } }
 
-    static func saying(_ bytes: [UInt8], forever: [UInt8] = []) throws -> Listener {
+    package static func silent() throws -> Listener { try Listener { _ in } }
+
+    package static func saying(_ bytes: [UInt8], forever: [UInt8] = []) throws -> Listener {
         try Listener { visitor in
             var request = [UInt8](repeating: 0, count: 1024)
             _ = read(visitor, &request, request.count)
