@@ -59,7 +59,9 @@ final class SocketWait: Sendable {
     /// Waits until the socket is ready, the deadline has passed or the task is canceled.
     ///
     /// Returns when no source holds the socket any more.
-    /// - Parameter queue: the caller's own, which may be blocked for an instant: never the cooperative pool.
+    /// - Parameters:
+    ///   - queue: where the sources' handlers run.
+    ///   - isolation: the calling actor, whose queue may be blocked for an instant.
     static func wait(
         for directions: Directions, of socket: Int32, until deadline: ContinuousClock.Instant, on queue: DispatchQueue,
         isolation: isolated (any Actor)? = #isolation
@@ -69,8 +71,8 @@ final class SocketWait: Sendable {
         if ContinuousClock.now >= deadline { return .deadlinePassed }
         // libpq has dropped the connection and will say so when it is asked.
         guard socket >= 0 else { return .ready }
-        dispatchPrecondition(condition: .onQueue(queue))
-        if isReadyAfterBriefWait(socket, directions) { return .ready }
+        // Without an actor's queue under it this runs on the cooperative pool, which must not be blocked.
+        if isolation != nil, isReadyAfterBriefWait(socket, directions) { return .ready }
         let wait = SocketWait(socket: socket, directions: directions, deadline: deadline, queue: queue)
         return await withTaskCancellationHandler {
             await wait.ended.value

@@ -227,7 +227,7 @@ import Testing
             try await ip("-n \(name) link set lo up")
             let server = try await PostgresServer(
                 binaries: PostgresServer.packaged().binaries, settings: ["listen_addresses = '*'", "ssl = off"],
-                wrapper: ["/usr/sbin/ip", "netns", "exec", name])
+                privilegedWrapper: ["/usr/sbin/ip", "netns", "exec", name])
             try "local all all trust\nhost all all \(net).0/24 trust\n".write(
                 toFile: server.directory + "/data/pg_hba.conf", atomically: false, encoding: .utf8)
             try await server.query("SELECT pg_reload_conf()")

@@ -47,9 +47,11 @@ package final class PostgresServer: Sendable {
     /// - Parameters:
     ///   - settings: more lines for `postgresql.conf`.
     ///   - wrapper: a command to start the server under, as the server's user.
+    ///   - privilegedWrapper: another one around that, as ourselves.
     ///   - address: where its socket is to be, when that is known before.
     package init(
-        binaries: String, settings: [String] = [], wrapper: [String] = [], address: (directory: String, port: Int)? = nil
+        binaries: String, settings: [String] = [], wrapper: [String] = [], privilegedWrapper: [String] = [],
+        address: (directory: String, port: Int)? = nil
     ) async throws {
         self.binaries = binaries
         directory = try address?.directory ?? TemporaryDirectory.make(ownedByServerUser: true)
@@ -80,7 +82,7 @@ package final class PostgresServer: Sendable {
 
             """.write(toFile: data + "/pg_hba.conf", atomically: false, encoding: .utf8)
         process = try SupervisedProcess(
-            ServerUser.command + wrapper + [binaries + "/postgres", "-D", data], logPath: directory + "/log",
+            privilegedWrapper + ServerUser.command + wrapper + [binaries + "/postgres", "-D", data], logPath: directory + "/log",
             stopSignal: "INT")
         try await waitUntilReady()
     }
