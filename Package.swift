@@ -68,6 +68,7 @@ let package = Package(
         .testTarget(
             name: "ConfigurationTests",
             dependencies: ["Configuration", "Postgres", "SessionCleanup", "TestServers"], swiftSettings: settings),
+        .testTarget(name: "TimerWheelTests", dependencies: ["TimerWheel"], swiftSettings: settings),
         .testTarget(name: "CleanupScheduleTests", dependencies: ["CleanupSchedule"], swiftSettings: settings),
         .testTarget(
             name: "CleanupDaemonTests", dependencies: ["CleanupDaemon", "CleanupSchedule", "SessionCleanup"],

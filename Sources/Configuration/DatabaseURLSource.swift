@@ -71,7 +71,9 @@ package enum DatabaseURLSource: Hashable, Sendable {
         var bytes = [UInt8](repeating: 0, count: sizeLimit + 1)
         var length = 0
         while length < bytes.count {
-            let count = bytes.withUnsafeMutableBytes { Glibc.read(descriptor, $0.baseAddress! + length, $0.count - length) }
+            let count = bytes.withUnsafeMutableBytes {
+                Glibc.read(descriptor, $0.baseAddress! + length, $0.count - length)
+            }
             if count < 0 {
                 if errno == EINTR { continue }
                 throw .unreadable(path: path, errno)

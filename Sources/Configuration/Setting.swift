@@ -56,8 +56,7 @@ struct Setting: Sendable {
                 configuration[keyPath: job].isEnabled = try Self.boolean(text)
             },
             Setting(key: "jobs.\(name).deadline") { text, configuration throws(Expectation) in
-                configuration[keyPath: job].deadline = try Self.duration(
-                    text, in: RunClock.shortestDeadline...(.seconds(86_400)))
+                configuration[keyPath: job].deadline = try Self.duration(text, in: .seconds(1)...(.seconds(86_400)))
             },
             Setting(key: "jobs.\(name).schedule") { text, configuration throws(Expectation) in
                 do {

@@ -17,9 +17,12 @@ package actor Connection {
     private var isBusy = false
     private let notices: NoticeReceiver
 
-    /// How long to wait for the server to confirm that it canceled a statement, and for the request to get there:
-    /// a round trip and a process start on a loaded server, and short against any deadline worth setting.
-    static let cancelLimit = Duration.seconds(1)
+    /// How long a request to cancel a statement may take to get there: a round trip and a process start on a loaded
+    /// server, and short against any deadline worth setting. The request and the server's confirmation together have
+    /// twice that.
+    private var cancelLimit = Duration.seconds(1)
+    /// How long to wait for the confirmation before asking again, doubled each time: a round trip, mostly.
+    private static let firstConfirmationWait = Duration.milliseconds(100)
 
     private init(onNotice: @escaping @Sendable (ServerMessage) -> Void) {
         executor = QueueExecutor(label: "mcp-cleanupd.postgres.connection")
@@ -133,10 +136,19 @@ package actor Connection {
         PQfinish(connection)
     }
 
+    /// Sets how long a request to cancel a statement may take, and again how long its confirmation may.
+    package func limitCancellation(to limit: Duration) { cancelLimit = limit }
+
     // MARK: What is known of the connection
 
     /// False once it is closed or an error has left it unusable.
     package var isOpen: Bool { handle != nil }
+
+    /// Whether a transaction is open, be it a failed one.
+    package var hasOpenTransaction: Bool {
+        guard let handle else { return false }
+        return [PQTRANS_INTRANS, PQTRANS_INERROR].contains(PQtransactionStatus(handle))
+    }
 
     // MARK: Statements
 
@@ -286,49 +298,57 @@ package actor Connection {
     /// Asks the server to cancel the running statement and waits, briefly, for its confirmation, so that when the
     /// caller hears of the end, the statement has ended on a reachable server too.
     private func cancelStatement(of connection: OpaquePointer) async {
-        guard let pointer = PQgetCancel(connection) else { return }
-        let request = CancelRequest(pointer)
+        guard let request = CancelRequest(connection) else { return }
         // A task of its own: this one may be canceled already, and its waits would end at once.
         await Task {
-            if await BlockingCall.run(limit: Self.cancelLimit, { request.send() }) == true {
-                await awaitConfirmation()
+            let deadline = ContinuousClock.now + cancelLimit * 2
+            var patience = Self.firstConfirmationWait
+            // A request that overtakes its statement finds an idle backend, which forgets it: ask again.
+            while ContinuousClock.now < deadline {
+                let limit = min(cancelLimit, ContinuousClock.now.duration(to: deadline))
+                guard await BlockingCall.run(limit: limit, { request.send() }) == true else { return }
+                if await isConfirmed(by: min(.now + patience, deadline)) { return }
+                patience = patience * 2
             }
         }.value
     }
 
-    /// Reads, and drops, what the server still says, until it is ready for another statement.
-    private func awaitConfirmation() async {
-        guard let connection = handle else { return }
-        let deadline = ContinuousClock.now + Self.cancelLimit
+    /// Reads, and drops, what the server still says, until it is ready for another statement or the connection ends.
+    /// - Returns: false when that did not happen in time.
+    private func isConfirmed(by deadline: ContinuousClock.Instant) async -> Bool {
+        guard let connection = handle else { return true }
         while true {
             while PQisBusy(connection) == 1 {
-                guard
-                    await SocketWait.wait(for: .read, of: PQsocket(connection), until: deadline, on: executor.queue)
-                        == .ready,
-                    PQconsumeInput(connection) == 1
-                else { return }
+                let outcome = await SocketWait.wait(
+                    for: .read, of: PQsocket(connection), until: deadline, on: executor.queue)
+                guard outcome == .ready else { return false }
+                guard PQconsumeInput(connection) == 1 else { return true }
             }
-            guard let result = PQgetResult(connection) else { return }
+            guard let result = PQgetResult(connection) else { return true }
             defer { PQclear(result) }
             switch PQresultStatus(result) {
             case PGRES_TUPLES_OK, PGRES_COMMAND_OK, PGRES_FATAL_ERROR: break
             // In COPY, libpq would hand out the same result for ever.
-            default: return
+            default: return true
             }
         }
     }
 }
 
 /// A request to cancel whatever statement a connection runs; usable from any thread: libpq manual, PQcancel.
-private struct CancelRequest: @unchecked Sendable {
-    // Sendable: PGcancel is a copy of the connection's address and key, and is touched by one thread only.
-    private let pointer: OpaquePointer
+private final class CancelRequest: Sendable {
+    // PGcancel is a copy of the connection's address and key, which PQcancel only reads.
+    private nonisolated(unsafe) let pointer: OpaquePointer
 
-    init(_ pointer: OpaquePointer) { self.pointer = pointer }
+    init?(_ connection: OpaquePointer) {
+        guard let pointer = PQgetCancel(connection) else { return nil }
+        self.pointer = pointer
+    }
 
-    /// Connects, asks, waits for the server to hang up, and frees the request. Blocks.
+    deinit { PQfreeCancel(pointer) }
+
+    /// Connects, asks, and waits for the server to hang up. Blocks.
     func send() -> Bool {
-        defer { PQfreeCancel(pointer) }
         var message = [CChar](repeating: 0, count: 256)
         return PQcancel(pointer, &message, Int32(message.count)) == 1
     }

@@ -75,7 +75,9 @@ struct ConnectFailure {
         var refusals: [ServerMessage] = []
         for line in lines {
             // A label begins a line of its own; `failed: ` is in front of every refusal.
-            if let range = line.firstRange(of: "failed: "), let state = Self.sqlState(in: String(line[range.lowerBound...])) {
+            if let range = line.firstRange(of: "failed: "),
+                let state = Self.sqlState(in: String(line[range.lowerBound...]))
+            {
                 refusals.append(ServerMessage(severity: "FATAL", sqlState: state.code, message: state.message))
             } else if let last = refusals.indices.last {
                 if let detail = Self.value("DETAIL:", in: line) { refusals[last].detail = detail }

@@ -91,7 +91,8 @@ extension DatabaseURL {
             missing.append("channel_binding=require")
         }
         guard !missing.isEmpty else { return nil }
-        return "the database URL for \(remote.host ?? remote.address ?? "") is without \(missing.joined(separator: " and ")); "
+        return
+            "the database URL for \(remote.host ?? remote.address ?? "") is without \(missing.joined(separator: " and ")); "
             + "add it, so that nobody in between can read or change what goes to the database"
     }
 }

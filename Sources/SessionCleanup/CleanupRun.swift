@@ -102,8 +102,7 @@ package struct CleanupRun: Sendable {
             table.name, rule: target.rule, hasChildren: target.hasChildren, isFirst: position == nil)
         var parameters: [Parameter] = [.timestamp("\(target.cutoff)"), .integer(limits.searchRows)]
         if let position { parameters += [.objectIdentifier(position.partition), .rowAddress(position.address)] }
-        // The search may take what is left of the run's time: it holds no row's lock.
-        return try await connection.transaction(clock, limit: clock.remaining, sql, parameters)
+        return try await connection.finishTransaction(clock, sql, parameters)
             .reading { try $0.rows.map(RowAddresses.init) }
     }
 

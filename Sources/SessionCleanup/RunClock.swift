@@ -5,23 +5,17 @@ package struct RunClock: Sendable {
     private let end: ContinuousClock.Instant
     private let deadline: Duration
 
+    /// How much later than the server's own timeout we give up on it: a round trip on a bad day. As long again is kept for
+    /// a request to cancel, and again for the server's confirmation: see `Connection.limitCancellation`.
+    let grace: Duration
+
     /// - Parameter deadline: how long the run may take from now on, its last words to the server included.
     package init(deadline: Duration) {
         self.deadline = deadline
-        end = .now + deadline - Self.reserve(of: deadline)
+        // A short deadline is kept too: half of it is for work then.
+        grace = min(.seconds(1), deadline / 6)
+        end = .now + deadline - grace * 3
     }
-
-    /// Time kept back at the end of a run to cancel a statement and to close: what `Connection` needs for it at most
-    /// (2 s), and our wait for a server that is a little late with its own timeout. Half of a shorter deadline.
-    private static func reserve(of deadline: Duration) -> Duration {
-        min(grace + .seconds(2), deadline / 2)
-    }
-
-    /// How much later than the server's own timeout we give up on it: a round trip on a bad day.
-    private static let grace = Duration.seconds(1)
-
-    /// The shortest deadline that can be kept: what is held back for the end is half of it then.
-    package static let shortestDeadline = (grace + .seconds(2)) * 2
 
     /// What one transaction may take at most: a third of the 60 s after which an owner that is silent counts as dead.
     static let transactionLimit = Duration.seconds(20)
@@ -30,7 +24,7 @@ package struct RunClock: Sendable {
     package var remaining: Duration { ContinuousClock.now.duration(to: end) }
 
     /// When to give up on a transaction that the server was told to end after `limit`.
-    func giveUp(after limit: Duration) -> ContinuousClock.Instant { min(.now + limit, end) + Self.grace }
+    func giveUp(after limit: Duration) -> ContinuousClock.Instant { min(.now + limit, end) + grace }
 
     /// What an error in one of the run's transactions means for the run.
     ///
@@ -38,7 +32,7 @@ package struct RunClock: Sendable {
     /// grace of that moment it was.
     func failure(_ error: any Error) -> RunFailure {
         let failure = RunFailure(error)
-        return failure.sqlState == "57014" && remaining < Self.grace ? .deadlinePassed(deadline) : failure
+        return failure.sqlState == "57014" && remaining < grace ? .deadlinePassed(deadline) : failure
     }
 
     /// The limit for a transaction that starts now.

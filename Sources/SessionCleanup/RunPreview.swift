@@ -20,14 +20,11 @@ extension CleanupRun {
     func preview(over connection: isolated Connection, clock: RunClock) async throws(RunFailure) -> RunPreview {
         let target = try await target(over: connection, clock: clock)
         let cutoff: [Parameter] = [.timestamp("\(target.cutoff)")]
-        let count = try await connection.transaction(
-            clock, limit: clock.remaining, Statements.countDue(in: table.name, rule: target.rule), cutoff)
-        let explanation = try await connection.transaction(
-            clock, limit: RunClock.transactionLimit, Statements.explainSearch(of: table.name, rule: target.rule), cutoff)
+        let count = try await connection.finishTransaction(clock, Statements.countDue(in: table.name, rule: target.rule), cutoff)
+        let explanation = try await connection.finishTransaction(clock, Statements.explainSearch(of: table.name, rule: target.rule), cutoff)
         do {
             let document = try explanation.onlyRow().text("QUERY PLAN")
-            let plan = try await connection.transaction(
-                clock, limit: RunClock.transactionLimit, Statements.readPlan, [.text(document)]
+            let plan = try await connection.finishTransaction(clock, Statements.readPlan, [.text(document)]
             ).onlyRow()
             let row = try count.onlyRow()
             return RunPreview(

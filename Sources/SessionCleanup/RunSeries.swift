@@ -60,6 +60,7 @@ package struct RunSeries: Sendable {
             try await run.delete(target, over: connection, clock: clock, progress: &progress)
         } catch {
             failure = error
+            await connection?.rollBack(clock)
         }
         return RunReport(
             job: run.job.name, outcome: failure.map(Outcome.init) ?? .succeeded, scheduledAt: scheduledAt,
@@ -71,7 +72,12 @@ package struct RunSeries: Sendable {
     package mutating func preview(_ run: CleanupRun) async throws(RunFailure) -> RunPreview {
         let clock = RunClock(deadline: run.job.deadline)
         let connection = try await openConnection(clock)
-        return try await run.preview(over: connection, clock: clock)
+        do {
+            return try await run.preview(over: connection, clock: clock)
+        } catch {
+            await connection.rollBack(clock)
+            throw error
+        }
     }
 
     /// Closes the connection, if there is one.
@@ -83,9 +89,13 @@ package struct RunSeries: Sendable {
     private mutating func openConnection(_ clock: RunClock) async throws(RunFailure) -> Connection {
         if Task.isCancelled { throw .canceled }
         if let connectFailure { throw connectFailure }
-        if let connection, await connection.isOpen { return connection }
+        if let connection, await connection.isOpen {
+            await connection.limitCancellation(to: clock.grace)
+            return connection
+        }
         do {
             let opened = try await access.connect(limit: clock.remaining)
+            await opened.limitCancellation(to: clock.grace)
             connection = opened
             return opened
         } catch {

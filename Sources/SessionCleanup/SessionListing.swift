@@ -27,7 +27,7 @@ extension SessionTable {
         let statement = Statements.sessions(
             of: name, transient: transient.rules.rule(for: generation),
             dormant: dormant.rules.rule(for: generation))
-        let result = try await connection.transaction(clock, limit: clock.remaining, statement, [.text(user)])
+        let result = try await connection.finishTransaction(clock, statement, [.text(user)])
         await connection.close()
         return try result.reading { result in
             try result.rows.map { try ListedSession($0, transient: transient, dormant: dormant) }

@@ -42,23 +42,30 @@ package struct SessionTable: Hashable, Sendable {
 
     /// Finds out whether all rows can be reached for the purpose, and which shape they have. Changes nothing.
     ///
+    /// Leaves its transaction open, for the search that follows; the caller ends it if none does.
     /// - Throws: the first obstacle, in the order in which one would look.
     func inspect(
         for purpose: Purpose, over connection: isolated Connection, clock: RunClock
     ) async throws(RunFailure) -> Shape {
-        let inspection = try await connection.transaction(clock, "\(Statements.inspect(name));").reading { result in
+        let inspection = try await connection.openTransaction(clock, Statements.inspect(name)).reading { result in
             try Inspection(result.onlyRow())
         }
         let generation = try inspection.generation(of: self, for: purpose)
         if inspection.isRowSecurityActive {
-            let policies = try await connection.transaction(clock, "\(Statements.policies(of: name));").reading { result in
-                try result.rows.map(RowSecurity.Policy.init)
-            }
-            if let obstacle = RowSecurity.obstacle(among: policies, to: purpose.commands) {
-                throw .rowSecurity(name, role: inspection.role, obstacle)
-            }
+            try await judgeRowSecurity(for: purpose, role: inspection.role, over: connection, clock: clock)
         }
         return Shape(generation: generation, hasChildren: inspection.hasChildren, clock: inspection.clock)
+    }
+
+    private func judgeRowSecurity(
+        for purpose: Purpose, role: String, over connection: isolated Connection, clock: RunClock
+    ) async throws(RunFailure) {
+        let policies = try await connection.finishTransaction(clock, Statements.policies(of: name), []).reading { result in
+            try result.rows.map(RowSecurity.Policy.init)
+        }
+        if let obstacle = RowSecurity.obstacle(among: policies, to: purpose.commands) {
+            throw .rowSecurity(name, role: role, obstacle)
+        }
     }
 }
 

@@ -2,34 +2,41 @@ import Postgres
 
 /// A run's transactions: each with limits that the server keeps, and with an end to our patience.
 extension Connection {
-    /// A read-only transaction of one statement without parameters, in one round trip.
-    func transaction(_ clock: RunClock, _ sql: String) async throws(RunFailure) -> QueryResult {
-        let limit = try clock.limit()
-        do {
-            let results = try await script(
-                "\(Statements.begin(isReadOnly: true, limit: limit)) \(sql) COMMIT;",
-                deadline: clock.giveUp(after: limit))
-            // BEGIN, three settings, the statement, COMMIT.
-            guard results.count == 6 else { throw PostgresError.unexpectedAnswer("\(results.count) results") }
+    /// Opens a read-only transaction with one statement without parameters, in one round trip, and leaves it open for
+    /// the one that follows.
+    func openTransaction(_ clock: RunClock, _ sql: String) async throws(RunFailure) -> QueryResult {
+        let limit = try clock.limit(clock.remaining)
+        let begin = Statements.begin(isReadOnly: true, limit: limit, lockLimit: min(limit, RunClock.transactionLimit))
+        return try await failing(clock) { connection in
+            let results = try await connection.script("\(begin) \(sql)", deadline: clock.giveUp(after: limit))
+            // BEGIN, three settings, the statement.
+            guard results.count == 5 else { throw PostgresError.unexpectedAnswer("\(results.count) results") }
             return results[4]
-        } catch {
-            let failure = clock.failure(error)
-            await rollBack(clock)
-            throw failure
         }
     }
 
-    /// A read-only transaction of one statement with parameters.
-    func transaction(
-        _ clock: RunClock, limit wanted: Duration, _ sql: String, _ parameters: [Parameter]
+    /// A statement in the read-only transaction that is open, or else in one of its own, and the transaction's end.
+    func finishTransaction(
+        _ clock: RunClock, _ sql: String, _ parameters: [Parameter]
     ) async throws(RunFailure) -> QueryResult {
-        let limit = try clock.limit(wanted)
-        let deadline = clock.giveUp(after: limit)
-        do {
-            _ = try await script(Statements.begin(isReadOnly: true, limit: limit), deadline: deadline)
-            let result = try await query(sql, parameters, deadline: deadline)
-            _ = try await script("COMMIT", deadline: deadline)
+        // It may take what is left of the run's time: it holds no row's lock.
+        let limit = try clock.limit(clock.remaining)
+        let begin = Statements.begin(isReadOnly: true, limit: limit, lockLimit: min(limit, RunClock.transactionLimit))
+        return try await failing(clock) { connection in
+            let deadline = clock.giveUp(after: limit)
+            if !connection.hasOpenTransaction { _ = try await connection.script(begin, deadline: deadline) }
+            let result = try await connection.query(sql, parameters, deadline: deadline)
+            _ = try await connection.script("COMMIT", deadline: deadline)
             return result
+        }
+    }
+
+    /// Leaves the transaction when a part of it fails, and says what that means for the run.
+    private func failing<Value>(
+        _ clock: RunClock, _ body: (isolated Connection) async throws -> Value
+    ) async throws(RunFailure) -> Value {
+        do {
+            return try await body(self)
         } catch {
             let failure = clock.failure(error)
             await rollBack(clock)
@@ -78,7 +85,7 @@ extension Connection {
 
     /// Leaves a failed transaction, so that the connection can be used again; if it cannot, it is closed.
     func rollBack(_ clock: RunClock) async {
-        guard isOpen else { return }
+        guard hasOpenTransaction else { return }
         do {
             _ = try await script("ROLLBACK", deadline: clock.giveUp(after: RunClock.transactionLimit))
         } catch {

@@ -19,6 +19,7 @@ struct OccupiedSlots: ~Copyable {
         return level &* SlotIndex.slotsPerLevel &+ words[level].trailingZeroBitCount
     }
 
+    /// Whether `slot` is marked as holding timers.
     func contains(_ slot: Int) -> Bool { words[SlotIndex.level(of: slot)] & bit(of: slot) != 0 }
 
     /// Whether the summary says of each level what the level's word says; for the check of invariants.
@@ -28,6 +29,7 @@ struct OccupiedSlots: ~Copyable {
         }
     }
 
+    /// Marks `slot` as holding timers.
     @inline(__always)
     mutating func insert(_ slot: Int) {
         let level = SlotIndex.level(of: slot)
@@ -35,6 +37,7 @@ struct OccupiedSlots: ~Copyable {
         summary |= bit(of: level)
     }
 
+    /// Marks `slot` as empty, and its level too if no other slot of it holds timers.
     @inline(__always)
     mutating func remove(_ slot: Int) {
         let level = SlotIndex.level(of: slot)

@@ -30,6 +30,7 @@ enum SlotIndex {
         return (((cursor &>> shift) & ~63) | UInt64(truncatingIfNeeded: slot & 63)) &<< shift
     }
 
+    /// The level that `slot` is on, 0 for the finest.
     @inline(__always)
     static func level(of slot: Int) -> Int { slot &>> bitsPerLevel }
 

@@ -2,8 +2,8 @@ import BasicContainers
 
 /// One entry of the slab: a pending timer, a free entry, or the head of a slot's list.
 ///
-/// 32 bytes: two to a cache line, none across two. The first `SlotIndex.count` entries of a slab are heads for ever; of
-/// the others those with a serial of zero are free.
+/// 32 bytes: two to a cache line, none across two. The first `SlotIndex.count` entries of a slab are heads for ever;
+/// of the others those with a serial of zero are free.
 struct TimerNode: BitwiseCopyable {
     /// The instant of a pending timer, in the wheel's unit; zero in a head.
     var deadline: UInt64

@@ -13,7 +13,9 @@ import Testing
     }
 
     @Test func hasTheDefaultsOfTheContract() throws {
-        let (configuration, unknown) = try Configuration.load(environment: ["PATH": "/bin", "MCP_TS_STORAGE_TYPE": "neon"])
+        let (configuration, unknown) = try Configuration.load(environment: [
+            "PATH": "/bin", "MCP_TS_STORAGE_TYPE": "neon",
+        ])
         #expect(configuration == Configuration())
         #expect(unknown == [])
         #expect(configuration.table == .sessions && configuration.sessionSchema == .auto)
@@ -24,7 +26,8 @@ import Testing
     }
 
     @Test func setsEachKey() throws {
-        #expect(try load("DATABASE_TABLE", "app.\"My Sessions\"").table == TableName(schema: "app", table: "My Sessions"))
+        #expect(
+            try load("DATABASE_TABLE", "app.\"My Sessions\"").table == TableName(schema: "app", table: "My Sessions"))
         #expect(try load("DATABASE_SESSION_SCHEMA", "status").sessionSchema == .status)
         #expect(try load("DATABASE_CONNECT_TIMEOUT", "100ms").connectTimeout == .milliseconds(100))
         #expect(try load("DATABASE_CONNECT_TIMEOUT", "10m").connectTimeout == .seconds(600))
@@ -35,7 +38,9 @@ import Testing
         #expect(try load("\(Self.dormant)_ENABLED", "false").dormant.isEnabled == false)
         #expect(try load("\(Self.dormant)_DEADLINE", "2h").dormant.deadline == .seconds(7200))
         let aged = try load("\(Self.dormant)_AFTER", "60d")
-        #expect(aged.dormant.rules.active.after == .seconds(60 * 86_400) && aged.dormant.rules.status.after == .seconds(60 * 86_400))
+        #expect(
+            aged.dormant.rules.active.after == .seconds(60 * 86_400)
+                && aged.dormant.rules.status.after == .seconds(60 * 86_400))
         #expect(aged.transient == Configuration().transient)
     }
 
@@ -43,7 +48,8 @@ import Testing
         ("DATABASE_TABLE", "mcp_sessions"), ("DATABASE_TABLE", "a.b.c"), ("DATABASE_TABLE", "public.x;drop"),
         ("DATABASE_SESSION_SCHEMA", "Active"), ("DATABASE_SESSION_SCHEMA", "both"),
         ("DATABASE_CONNECT_TIMEOUT", "15"), ("DATABASE_CONNECT_TIMEOUT", "99ms"), ("DATABASE_CONNECT_TIMEOUT", "601s"),
-        ("DATABASE_CONNECT_TIMEOUT", "1.5s"), ("DATABASE_CONNECT_TIMEOUT", " 15s"), ("DATABASE_CONNECT_TIMEOUT", "-15s"),
+        ("DATABASE_CONNECT_TIMEOUT", "1.5s"), ("DATABASE_CONNECT_TIMEOUT", " 15s"),
+        ("DATABASE_CONNECT_TIMEOUT", "-15s"),
         ("DATABASE_CONNECT_TIMEOUT", "15 s"), ("DATABASE_CONNECT_TIMEOUT", "15S"), ("DATABASE_CONNECT_TIMEOUT", "s"),
         ("DATABASE_CONNECT_TIMEOUT", "1m30s"), ("DATABASE_CONNECT_TIMEOUT", "99999999999999999999s"),
         ("DATABASE_CONNECT_TIMEOUT", "9223372036854775807d"), ("DATABASE_CONNECT_TIMEOUT", "١٥s"),
@@ -51,20 +57,24 @@ import Testing
         ("BATCH_MAX_ROWS", "0"), ("BATCH_MAX_ROWS", "100001"), ("BATCH_MAX_ROWS", "+5"), ("BATCH_MAX_ROWS", "1e3"),
         ("BATCH_MAX_ROWS", "0x10"), ("BATCH_MAX_ROWS", "99999999999999999999"), ("BATCH_MAX_ROWS", "10 "),
         ("\(transient)_ENABLED", "yes"), ("\(transient)_ENABLED", "TRUE"), ("\(transient)_DEADLINE", "0s"),
-        ("\(dormant)_ENABLED", "1"), ("\(dormant)_DEADLINE", "25h"), ("\(dormant)_AFTER", "59m"), ("\(dormant)_AFTER", "3651d"),
+        ("\(dormant)_ENABLED", "1"), ("\(dormant)_DEADLINE", "25h"), ("\(dormant)_AFTER", "59m"),
+        ("\(dormant)_AFTER", "3651d"),
     ])
     func refusesMalformedValuesAndValuesOutOfRange(variable: String, value: String) throws {
         let faults = try #require(throws: ConfigurationFaults.self) { try load(variable, value) }
         let fault = try #require(faults.faults.first)
         #expect(faults.faults.count == 1 && fault.variable == Self.prefix + variable && fault.value == value)
-        #expect(fault.description.contains(fault.variable) && fault.description.contains(fault.key) && fault.description.contains("“\(value)”"))
+        #expect(
+            fault.description.contains(fault.variable) && fault.description.contains(fault.key)
+                && fault.description.contains("“\(value)”"))
         #expect(!fault.expected.isEmpty)
     }
 
     @Test func reportsAllFaultsTogether() {
         let error = #expect(throws: ConfigurationFaults.self) {
             try Configuration.load(environment: [
-                Self.prefix + "BATCH_MAX_ROWS": "many", Self.prefix + "DATABASE_TABLE": "x", Self.prefix + "NONSENSE": "x",
+                Self.prefix + "BATCH_MAX_ROWS": "many", Self.prefix + "DATABASE_TABLE": "x",
+                Self.prefix + "NONSENSE": "x",
                 Self.prefix + "DATABASE_CONNECT_TIMEOUT": "soon", Self.prefix + "DATABASE_MAX_CLOCK_SKEW": "1m",
             ])
         }
@@ -75,20 +85,25 @@ import Testing
     /// Platforms inject variables of their own, such as a service's address under its name.
     @Test func onlyReportsVariablesThatNameNoKey() throws {
         let (configuration, unknown) = try Configuration.load(environment: [
-            Self.prefix + "SERVICE_HOST": "10.0.0.1", Self.prefix + "BATCH_MAX_ROW": "5", "MCP_CLEANUP": "x", Self.prefix: "x",
+            Self.prefix + "SERVICE_HOST": "10.0.0.1", Self.prefix + "BATCH_MAX_ROW": "5", "MCP_CLEANUP": "x",
+            Self.prefix: "x",
         ])
         #expect(configuration == Configuration())
         #expect(unknown == [Self.prefix, Self.prefix + "BATCH_MAX_ROW", Self.prefix + "SERVICE_HOST"])
     }
 
     @Test func treatsAnEmptyVariableAsUnset() throws {
-        let (configuration, unknown) = try Configuration.load(environment: [Self.prefix + "BATCH_MAX_ROWS": "", Self.prefix + "NONSENSE": ""])
+        let (configuration, unknown) = try Configuration.load(environment: [
+            Self.prefix + "BATCH_MAX_ROWS": "", Self.prefix + "NONSENSE": "",
+        ])
         #expect(configuration == Configuration() && unknown == [])
     }
 
-    @Test(arguments: [
-        ("50ms", .milliseconds(50)), ("15s", .seconds(15)), ("4m", .seconds(240)), ("1h", .seconds(3600)), ("30d", .seconds(2_592_000)), ("0s", .zero),
-    ] as [(String, Duration)])
+    @Test(
+        arguments: [
+            ("50ms", .milliseconds(50)), ("15s", .seconds(15)), ("4m", .seconds(240)), ("1h", .seconds(3600)),
+            ("30d", .seconds(2_592_000)), ("0s", .zero),
+        ] as [(String, Duration)])
     func readsAndWritesDurations(text: String, duration: Duration) {
         #expect(Duration(configured: text) == duration)
         #expect(duration.configured == text)

@@ -22,7 +22,9 @@ import Testing
         for option in contents {
             for credential in contents {
                 let optionPath = try option.map { try file($0) }
-                let directory = try credential.map { try (file($0, named: "database-url") as NSString).deletingLastPathComponent }
+                let directory = try credential.map {
+                    try (file($0, named: "database-url") as NSString).deletingLastPathComponent
+                }
                 for neon in contents {
                     for general in contents {
                         for type in ["neon", "NeOn", "redis", "", nil] {
@@ -44,10 +46,13 @@ import Testing
                                     nil
                                 }
                             if let source {
-                                #expect(try DatabaseURLSource.find(option: optionPath, environment: environment) == source)
+                                #expect(
+                                    try DatabaseURLSource.find(option: optionPath, environment: environment) == source)
                                 #expect(try source.read().description == "host.example/db as role")
                             } else {
-                                #expect(throws: DatabaseURLSourceError.nowhere(isGeneralURLPresent: general == Self.url)) {
+                                #expect(
+                                    throws: DatabaseURLSourceError.nowhere(isGeneralURLPresent: general == Self.url)
+                                ) {
                                     try DatabaseURLSource.find(option: optionPath, environment: environment)
                                 }
                             }
@@ -59,7 +64,10 @@ import Testing
     }
 
     @Test func namesAllPlacesAndWhyAGenericURLDoesNotCount() {
-        let places = ["--database-url-file", "$CREDENTIALS_DIRECTORY/database-url", "NEON_DATABASE_URL", "DATABASE_URL", "MCP_TS_STORAGE_TYPE=neon"]
+        let places = [
+            "--database-url-file", "$CREDENTIALS_DIRECTORY/database-url", "NEON_DATABASE_URL", "DATABASE_URL",
+            "MCP_TS_STORAGE_TYPE=neon",
+        ]
         for isPresent in [true, false] {
             let text = "\(DatabaseURLSourceError.nowhere(isGeneralURLPresent: isPresent))"
             for place in places { #expect(text.contains(place)) }
@@ -69,7 +77,9 @@ import Testing
 
     @Test func treatsAnEmptyPathAsUnset() throws {
         let environment = ["CREDENTIALS_DIRECTORY": "", "NEON_DATABASE_URL": Self.url]
-        #expect(try DatabaseURLSource.find(option: "", environment: environment).description == "the environment variable NEON_DATABASE_URL")
+        #expect(
+            try DatabaseURLSource.find(option: "", environment: environment).description
+                == "the environment variable NEON_DATABASE_URL")
     }
 
     @Test(arguments: ["", "\n", "\r\n", "\n\n", " ", "\t\n"])
@@ -91,7 +101,9 @@ import Testing
     @Test func passesByACredentialsDirectoryWithoutOurs() throws {
         let directory = try TemporaryDirectory.make()
         let environment = ["CREDENTIALS_DIRECTORY": directory, "NEON_DATABASE_URL": Self.url]
-        #expect(try DatabaseURLSource.find(option: nil, environment: environment).description == "the environment variable NEON_DATABASE_URL")
+        #expect(
+            try DatabaseURLSource.find(option: nil, environment: environment).description
+                == "the environment variable NEON_DATABASE_URL")
     }
 
     @Test func refusesWhatCannotBeRead() throws {
@@ -102,7 +114,9 @@ import Testing
         // Permission bits do not stop the superuser; a loop of links stops everybody, with the same consequence.
         let loop = directory + "/database-url"
         try FileManager.default.createSymbolicLink(atPath: loop, withDestinationPath: loop)
-        for (option, environment) in [(loop, [:]), (nil, ["CREDENTIALS_DIRECTORY": directory, "NEON_DATABASE_URL": Self.url])] {
+        for (option, environment) in [
+            (loop, [:]), (nil, ["CREDENTIALS_DIRECTORY": directory, "NEON_DATABASE_URL": Self.url]),
+        ] {
             #expect(throws: DatabaseURLSourceError.unreadable(path: loop, ELOOP)) {
                 try DatabaseURLSource.find(option: option, environment: environment)
             }
@@ -125,15 +139,20 @@ import Testing
     @Test(.timeLimit(.minutes(1))) func refusesAPipeInsteadOfWaitingForItsWriter() throws {
         let path = try TemporaryDirectory.make() + "/pipe"
         #expect(mkfifo(path, 0o600) == 0)
-        #expect(throws: DatabaseURLSourceError.pipe(path: path)) { try DatabaseURLSource.find(option: path, environment: [:]) }
+        #expect(throws: DatabaseURLSourceError.pipe(path: path)) {
+            try DatabaseURLSource.find(option: path, environment: [:])
+        }
     }
 
     @Test func refusesAFileThatIsTooLarge() throws {
         let limit = 16_384
         let fits = try file(Self.url + String(repeating: " ", count: limit - Self.url.utf8.count))
-        #expect(try DatabaseURLSource.find(option: fits, environment: [:]).read().description == "host.example/db as role")
+        #expect(
+            try DatabaseURLSource.find(option: fits, environment: [:]).read().description == "host.example/db as role")
         let large = try file(Self.url + String(repeating: " ", count: limit + 1 - Self.url.utf8.count))
-        #expect(throws: DatabaseURLSourceError.tooLarge(path: large)) { try DatabaseURLSource.find(option: large, environment: [:]) }
+        #expect(throws: DatabaseURLSourceError.tooLarge(path: large)) {
+            try DatabaseURLSource.find(option: large, environment: [:])
+        }
     }
 
     @Test func readsAFileAgainEachTime() throws {
@@ -145,13 +164,19 @@ import Testing
         try "".write(toFile: path, atomically: true, encoding: .utf8)
         #expect(throws: RunFailure.databaseURL("the file \(path) with the database URL is empty")) { try source.read() }
         try FileManager.default.removeItem(atPath: path)
-        #expect(throws: RunFailure.databaseURL("the file \(path) with the database URL cannot be read: No such file or directory")) {
+        #expect(
+            throws: RunFailure.databaseURL(
+                "the file \(path) with the database URL cannot be read: No such file or directory")
+        ) {
             try source.read()
         }
     }
 
     @Test func tellsNothingOfWhatThePlaceHolds() throws {
-        for text in [Self.url, "SECRET", "postgresql://role:SEC@RET@host", "postgresql://role:SEC%RET@host", "postgresql://h:SECRET"] {
+        for text in [
+            Self.url, "SECRET", "postgresql://role:SEC@RET@host", "postgresql://role:SEC%RET@host",
+            "postgresql://h:SECRET",
+        ] {
             let sources = [
                 try DatabaseURLSource.find(option: file(text), environment: [:]),
                 try DatabaseURLSource.find(option: nil, environment: ["NEON_DATABASE_URL": text]),
@@ -168,7 +193,9 @@ import Testing
                     var dumped = ""
                     dump(value, to: &dumped)
                     let optional: Any? = value
-                    for print in [dumped, "\(value)", String(reflecting: value), "\([value])", String(describing: optional)] {
+                    for print in [
+                        dumped, "\(value)", String(reflecting: value), "\([value])", String(describing: optional),
+                    ] {
                         #expect(!print.contains("SEC") && !print.contains("RET"), "\(print)")
                     }
                 }

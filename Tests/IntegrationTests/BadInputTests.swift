@@ -118,7 +118,7 @@ import Testing
         Case("a bare number", environment: ["MCP_CLEANUP_DATABASE_CONNECT_TIMEOUT": "15"], status: 78, "database.connect-timeout", "15s"),
         Case(
             "a deadline that cannot be kept",
-            environment: ["MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_DEADLINE": "5s"], status: 78, "from 6s"),
+            environment: ["MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_DEADLINE": "500ms"], status: 78, "from 1s"),
     ]
 
     static let usage: [Case] = [

@@ -3,56 +3,70 @@ import Testing
 @testable import Postgres
 
 @Suite struct DatabaseURLTests {
-    @Test(arguments: [
-        ("postgresql://u:p@h:5433/d?sslmode=require", ["user": "u", "password": "p", "host": "h", "port": "5433", "dbname": "d", "sslmode": "require"]),
-        ("postgres://h", ["host": "h"]),
-        ("postgresql://", [:]),
-        ("postgresql://u@[2001:db8::1]:5432/d", ["user": "u", "host": "2001:db8::1", "port": "5432", "dbname": "d"]),
-        ("postgresql://u@%2Fvar%2Frun%2Fpostgresql/d", ["user": "u", "host": "/var/run/postgresql", "dbname": "d"]),
-        ("postgresql://a:1,b,c:3/d", ["host": "a,b,c", "port": "1,,3", "dbname": "d"]),
-        ("postgresql://u@/d?host=@abstract", ["user": "u", "dbname": "d", "host": "@abstract"]),
-        ("postgresql://u:@h", ["user": "u", "host": "h"]),
-        ("postgresql://h/d?options=-c%20geqo%3Doff&target_session_attrs=read-write", ["host": "h", "dbname": "d", "options": "-c geqo=off", "target_session_attrs": "read-write"]),
-        ("postgresql://u:p%40%2F%3A%3F%23%25@h", ["user": "u", "password": "p@/:?#%", "host": "h"]),
-        ("postgresql://u:a:b#c'd\"e,f@h", ["user": "u", "password": "a:b#c'd\"e,f", "host": "h"]),
-        ("postgresql://u:pä\u{301}🔑@h", ["user": "u", "password": "pä\u{301}🔑", "host": "h"]),
-    ] as [(String, [String: String])])
+    @Test(
+        arguments: [
+            (
+                "postgresql://u:p@h:5433/d?sslmode=require",
+                ["user": "u", "password": "p", "host": "h", "port": "5433", "dbname": "d", "sslmode": "require"]
+            ),
+            ("postgres://h", ["host": "h"]),
+            ("postgresql://", [:]),
+            (
+                "postgresql://u@[2001:db8::1]:5432/d",
+                ["user": "u", "host": "2001:db8::1", "port": "5432", "dbname": "d"]
+            ),
+            (
+                "postgresql://u@%2Fvar%2Frun%2Fpostgresql/d",
+                ["user": "u", "host": "/var/run/postgresql", "dbname": "d"]
+            ),
+            ("postgresql://a:1,b,c:3/d", ["host": "a,b,c", "port": "1,,3", "dbname": "d"]),
+            ("postgresql://u@/d?host=@abstract", ["user": "u", "dbname": "d", "host": "@abstract"]),
+            ("postgresql://u:@h", ["user": "u", "host": "h"]),
+            (
+                "postgresql://h/d?options=-c%20geqo%3Doff&target_session_attrs=read-write",
+                ["host": "h", "dbname": "d", "options": "-c geqo=off", "target_session_attrs": "read-write"]
+            ),
+            ("postgresql://u:p%40%2F%3A%3F%23%25@h", ["user": "u", "password": "p@/:?#%", "host": "h"]),
+            ("postgresql://u:a:b#c'd\"e,f@h", ["user": "u", "password": "a:b#c'd\"e,f", "host": "h"]),
+            ("postgresql://u:pä\u{301}🔑@h", ["user": "u", "password": "pä\u{301}🔑", "host": "h"]),
+        ] as [(String, [String: String])])
     func readsWhatLibpqReads(text: String, parameters: [String: String]) throws {
         #expect(try DatabaseURL(text).parameters.filter { !$0.value.isEmpty } == parameters)
     }
 
-    @Test(arguments: [
-        ("", .notAPostgresURL),
-        ("host=h dbname=d", .notAPostgresURL),
-        ("https://h", .notAPostgresURL),
-        ("POSTGRESQL://h", .notAPostgresURL),
-        ("postgresql:/\u{301}/h", .notAPostgresURL),
-        (" postgresql://h", .notAPostgresURL),
-        ("postgresql://h\n", .controlCharacter),
-        ("postgresql://h\u{0}x", .controlCharacter),
-        ("postgresql://h\u{7f}", .controlCharacter),
-        ("postgresql://h\r\n", .controlCharacter),
-        ("postgresql://u:a@b@h", .unescaped("@", as: "%40")),
-        ("postgresql://u:a@\u{301}b@h", .unescaped("@", as: "%40")),
-        ("postgresql://u:p@h/d@e", .unescaped("@", as: "%40")),
-        ("postgresql://u:a/b@h", .unescaped("/", as: "%2F")),
-        ("postgresql://u:a/\u{301}b@h", .unescaped("/", as: "%2F")),
-        ("postgresql://u:a?b@h", .unescaped("?", as: "%3F")),
-        ("postgresql://u:a?b@c@h", .unescaped("?", as: "%3F")),
-        ("postgresql://h?password=a@b", .unescaped("?", as: "%3F")),
-        ("postgresql://h:port", .malformed("the port is not a number from 1 to 65535")),
-        ("postgresql://h:0", .malformed("the port is not a number from 1 to 65535")),
-        ("postgresql://h:65536", .malformed("the port is not a number from 1 to 65535")),
-        ("postgresql://h:1,i:x", .malformed("the port is not a number from 1 to 65535")),
-        ("postgresql://h/d?nonsense=1", .malformed("invalid URI query parameter: \"…\"")),
-        ("postgresql://h/d?sslmode", .malformed("missing key/value separator \"…\"")),
-        ("postgresql://h/d?sslmode=a=b", .malformed("extra key/value separator \"…\"")),
-        ("postgresql://u:%zz@h", .malformed("invalid percent-encoded token: \"…\"")),
-        ("postgresql://u:%00@h", .malformed("forbidden value %00 in percent-encoded value: \"…\"")),
-        ("postgresql://[::1/d", .malformed("end of string reached when looking for matching \"…\"")),
-        ("postgresql://[]/d", .malformed("IPv6 host address may not be empty in URI: \"…\"")),
-        ("postgresql://[::1]x/d", .malformed("unexpected character \"…\"")),
-    ] as [(String, DatabaseURLError)])
+    @Test(
+        arguments: [
+            ("", .notAPostgresURL),
+            ("host=h dbname=d", .notAPostgresURL),
+            ("https://h", .notAPostgresURL),
+            ("POSTGRESQL://h", .notAPostgresURL),
+            ("postgresql:/\u{301}/h", .notAPostgresURL),
+            (" postgresql://h", .notAPostgresURL),
+            ("postgresql://h\n", .controlCharacter),
+            ("postgresql://h\u{0}x", .controlCharacter),
+            ("postgresql://h\u{7f}", .controlCharacter),
+            ("postgresql://h\r\n", .controlCharacter),
+            ("postgresql://u:a@b@h", .unescaped("@", as: "%40")),
+            ("postgresql://u:a@\u{301}b@h", .unescaped("@", as: "%40")),
+            ("postgresql://u:p@h/d@e", .unescaped("@", as: "%40")),
+            ("postgresql://u:a/b@h", .unescaped("/", as: "%2F")),
+            ("postgresql://u:a/\u{301}b@h", .unescaped("/", as: "%2F")),
+            ("postgresql://u:a?b@h", .unescaped("?", as: "%3F")),
+            ("postgresql://u:a?b@c@h", .unescaped("?", as: "%3F")),
+            ("postgresql://h?password=a@b", .unescaped("?", as: "%3F")),
+            ("postgresql://h:port", .malformed("the port is not a number from 1 to 65535")),
+            ("postgresql://h:0", .malformed("the port is not a number from 1 to 65535")),
+            ("postgresql://h:65536", .malformed("the port is not a number from 1 to 65535")),
+            ("postgresql://h:1,i:x", .malformed("the port is not a number from 1 to 65535")),
+            ("postgresql://h/d?nonsense=1", .malformed("invalid URI query parameter: \"…\"")),
+            ("postgresql://h/d?sslmode", .malformed("missing key/value separator \"…\"")),
+            ("postgresql://h/d?sslmode=a=b", .malformed("extra key/value separator \"…\"")),
+            ("postgresql://u:%zz@h", .malformed("invalid percent-encoded token: \"…\"")),
+            ("postgresql://u:%00@h", .malformed("forbidden value %00 in percent-encoded value: \"…\"")),
+            ("postgresql://[::1/d", .malformed("end of string reached when looking for matching \"…\"")),
+            ("postgresql://[]/d", .malformed("IPv6 host address may not be empty in URI: \"…\"")),
+            ("postgresql://[::1]x/d", .malformed("unexpected character \"…\"")),
+        ] as [(String, DatabaseURLError)])
     func refusesWhatIsNoURL(text: String, error: DatabaseURLError) {
         #expect(throws: error) { try DatabaseURL(text) }
     }
@@ -63,7 +77,8 @@ import Testing
         "SEC\"RET", "\"SECRET", "SECRET\"", "SEC'RET", "SEC&RET", "SEC=RET", "SEC?x=RET", "SEC?x@RET", "SEC@/RET",
         "SEC@?RET", "SEC/@RET", "SEC/?RET", "SEC?/RET", "SEC:1/RET", "1/SEC?RET", "SEC[RET", "[SECRET", "SEC]RET",
         "SEC@[RET", "SEC,RET", "SEC RET", "SEC\\RET", "SEC@\u{301}RET", "SEC/\u{301}RET", "SEC?\u{301}@RET",
-        "\u{301}SEC%RET", "SEC%\u{301}RET", "\u{301}\"SEC%RET\"\u{301}", "SEC\u{1F511}@RET", "SEC\nRET", "SEC\rRET", "SEC@RET:5432", "SEC@RET@@",
+        "\u{301}SEC%RET", "SEC%\u{301}RET", "\u{301}\"SEC%RET\"\u{301}", "SEC\u{1F511}@RET", "SEC\nRET", "SEC\rRET",
+        "SEC@RET:5432", "SEC@RET@@",
     ]
 
     @Test(arguments: passwords)
@@ -84,7 +99,10 @@ import Testing
 
     @Test(arguments: ["SECRETSECRET", "SEC%40RET", "SEC%0ARET", "SEC%22RET"])
     func tellsNothingOfAPasswordWhenConnectingFails(password: String) async throws {
-        for query in ["sslmode=disable", "sslmode=nonsense", "channel_binding=nonsense", "sslrootcert=system&sslmode=prefer", "service=nonsense"] {
+        for query in [
+            "sslmode=disable", "sslmode=nonsense", "channel_binding=nonsense", "sslrootcert=system&sslmode=prefer",
+            "service=nonsense",
+        ] {
             let url = try DatabaseURL("postgresql://role:\(password)@127.0.0.1:1/db?\(query)")
             let error = await #expect(throws: PostgresError.self) {
                 try await Connection.open(url, deadline: .now + .seconds(5), environment: [:], onNotice: { _ in })
@@ -105,7 +123,10 @@ import Testing
         func hosts(_ text: String, _ environment: [String: String] = [:]) throws -> [HostCandidate] {
             try DatabaseURL(text).hosts(environment: environment)
         }
-        #expect(try hosts("postgresql://a,b:2/d") == [HostCandidate(host: "a", port: ""), HostCandidate(host: "b", port: "2")])
+        #expect(
+            try hosts("postgresql://a,b:2/d") == [
+                HostCandidate(host: "a", port: ""), HostCandidate(host: "b", port: "2"),
+            ])
         #expect(try hosts("postgresql://a,b/d?port=7").map(\.port) == ["7", "7"])
         #expect(try hosts("postgresql://a/d?hostaddr=1.2.3.4") == [HostCandidate(host: "a", address: "1.2.3.4")])
         #expect(try hosts("postgresql:///d") == [HostCandidate()])
@@ -120,7 +141,10 @@ import Testing
         #expect(
             try hosts("postgresql:///d", ["PGHOST": "a,b", "PGPORT": "1,2"])
                 == [HostCandidate(host: "a", port: "1"), HostCandidate(host: "b", port: "2")])
-        #expect(try hosts("postgresql:///d", ["PGHOST": "a", "PGHOSTADDR": "1.2.3.4"]) == [HostCandidate(host: "a", address: "1.2.3.4")])
+        #expect(
+            try hosts("postgresql:///d", ["PGHOST": "a", "PGHOSTADDR": "1.2.3.4"]) == [
+                HostCandidate(host: "a", address: "1.2.3.4")
+            ])
         #expect(try hosts("postgresql://h/d", ["PGHOST": "a", "PGHOSTADDR": "1.2.3.4"]) == [HostCandidate(host: "h")])
         #expect(try hosts("postgresql://h:1/d", ["PGPORT": "2"]) == [HostCandidate(host: "h", port: "1")])
     }
@@ -128,7 +152,9 @@ import Testing
     /// libpq would resolve the names in a service file with a blocking call.
     @Test func refusesConnectionServices() throws {
         #expect(throws: PostgresError.self) { try DatabaseURL("postgresql:///d?service=x").hosts(environment: [:]) }
-        #expect(throws: PostgresError.self) { try DatabaseURL("postgresql:///d").hosts(environment: ["PGSERVICE": "x"]) }
+        #expect(throws: PostgresError.self) {
+            try DatabaseURL("postgresql:///d").hosts(environment: ["PGSERVICE": "x"])
+        }
         #expect(try DatabaseURL("postgresql://h/d").hosts(environment: ["PGSERVICE": "x"]).count == 1)
     }
 }

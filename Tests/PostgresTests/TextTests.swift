@@ -23,25 +23,29 @@ import Testing
         #expect(Array(SQL.literal(value).unicodeScalars) == Array(quoted.unicodeScalars))
     }
 
-    @Test(arguments: [
-        (.zero, "0 s"), (.seconds(15), "15 s"), (.milliseconds(250), "0.25 s"), (.milliseconds(1), "0.001 s"),
-        (.milliseconds(61_005), "61.005 s"), (.microseconds(999), "0 s"), (.milliseconds(-500), "-0.5 s"),
-        (.milliseconds(-1500), "-1.5 s"), (.seconds(-2), "-2 s"),
-    ] as [(Duration, String)])
+    @Test(
+        arguments: [
+            (.zero, "0 s"), (.seconds(15), "15 s"), (.milliseconds(250), "0.25 s"), (.milliseconds(1), "0.001 s"),
+            (.milliseconds(61_005), "61.005 s"), (.microseconds(999), "0 s"), (.milliseconds(-500), "-0.5 s"),
+            (.milliseconds(-1500), "-1.5 s"), (.seconds(-2), "-2 s"),
+        ] as [(Duration, String)])
     func writesDurationsForPeople(duration: Duration, text: String) {
         #expect(duration.inSeconds == text)
     }
 
-    @Test(arguments: [
-        (.seconds(1), 1_000_000_000), (.nanoseconds(1), 1), (Duration(secondsComponent: 0, attosecondsComponent: 1), 1),
-        (.seconds(-1), 0), (.seconds(Int64.max), 100 * 366 * 86_400 * 1_000_000_000),
-    ] as [(Duration, Int)])
+    @Test(
+        arguments: [
+            (.seconds(1), 1_000_000_000), (.nanoseconds(1), 1),
+            (Duration(secondsComponent: 0, attosecondsComponent: 1), 1),
+            (.seconds(-1), 0), (.seconds(Int64.max), 100 * 366 * 86_400 * 1_000_000_000),
+        ] as [(Duration, Int)])
     func neverSetsATimerThatIsEarly(duration: Duration, nanoseconds: Int) {
         #expect(duration.dispatchInterval == .nanoseconds(nanoseconds))
     }
 
     @Test func readsRowsByType() throws {
-        let row = QueryResult.Row(columns: ["t", "f", "n", "i", "x"], values: ["t", "f", nil, "-9223372036854775808", "1.5"])
+        let row = QueryResult.Row(
+            columns: ["t", "f", "n", "i", "x"], values: ["t", "f", nil, "-9223372036854775808", "1.5"])
         #expect(try row.bool("t") && !row.bool("f") && row.boolIfPresent("n") == nil)
         #expect(try row.integer("i") == Int.min)
         #expect(try row.textIfPresent("n") == nil)
@@ -59,24 +63,42 @@ import Testing
     private static let to = "connection to server at \"ssl.timeout.example\" (192.0.2.1), port 5432 failed: "
 
     /// libpq 15's own words, collected from failures of every kind.
-    @Test(arguments: [
-        (to + "Connection refused\n\tIs the server running on that host and accepting TCP/IP connections?\n", .refused),
-        (to + "No route to host\n\tIs the server running on that host and accepting TCP/IP connections?\n", .refused),
-        (to + "Network is unreachable\n", .refused),
-        ("connection to server on socket \"/run/ssl/.s.PGSQL.1\" failed: No such file or directory\n\tIs the server running locally and accepting connections on that socket?\n", .refused),
-        (to + "Connection timed out\n", .silent),
-        (to + "server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally\n\tbefore or while processing the request.\n", .broken),
-        (to + "expected authentication request from server, but received H\n", .broken),
-        (to + "received invalid response to SSL negotiation: H\n", .broken),
-        (to + "SSL SYSCALL error: EOF detected\n", .broken),
-        (to + "SSL SYSCALL error: Connection reset by peer\n", .broken),
-        (to + "SSL error: certificate verify failed\n", .tls),
-        (to + "server certificate for \"a\" does not match host name \"b\"\n", .tls),
-        (to + "server does not support SSL, but SSL was required\n", .tls),
-        (to + "channel binding required, but SSL not in use\n", .tls),
-        (to + "root certificate file \"/x\" does not exist\nEither provide the file or change sslmode to disable server certificate verification.\n", .tls),
-        (to + "session is read-only\n", .broken),
-    ] as [(String, PostgresError.Unreachability)])
+    @Test(
+        arguments: [
+            (
+                to + "Connection refused\n\tIs the server running on that host and accepting TCP/IP connections?\n",
+                .refused
+            ),
+            (
+                to + "No route to host\n\tIs the server running on that host and accepting TCP/IP connections?\n",
+                .refused
+            ),
+            (to + "Network is unreachable\n", .refused),
+            (
+                "connection to server on socket \"/run/ssl/.s.PGSQL.1\" failed: No such file or directory\n\tIs the server running locally and accepting connections on that socket?\n",
+                .refused
+            ),
+            (to + "Connection timed out\n", .silent),
+            (
+                to
+                    + "server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally\n\tbefore or while processing the request.\n",
+                .broken
+            ),
+            (to + "expected authentication request from server, but received H\n", .broken),
+            (to + "received invalid response to SSL negotiation: H\n", .broken),
+            (to + "SSL SYSCALL error: EOF detected\n", .broken),
+            (to + "SSL SYSCALL error: Connection reset by peer\n", .broken),
+            (to + "SSL error: certificate verify failed\n", .tls),
+            (to + "server certificate for \"a\" does not match host name \"b\"\n", .tls),
+            (to + "server does not support SSL, but SSL was required\n", .tls),
+            (to + "channel binding required, but SSL not in use\n", .tls),
+            (
+                to
+                    + "root certificate file \"/x\" does not exist\nEither provide the file or change sslmode to disable server certificate verification.\n",
+                .tls
+            ),
+            (to + "session is read-only\n", .broken),
+        ] as [(String, PostgresError.Unreachability)])
     func tellsCausesApart(message: String, cause: PostgresError.Unreachability) {
         let error = ConnectFailure(message: message, candidate: Self.candidate).error
         guard case .unreachable(cause, let text) = error else {
@@ -101,21 +123,27 @@ import Testing
 
     @Test(arguments: [true, false])
     func prefersTheRefusalThatSaysWhatIsWrong(isTLSFirst: Bool) {
-        let wrong = Self.to + "FATAL:  28P01: password authentication failed for user \"u\"\nLOCATION:  auth_failed, auth.c:335\n"
-        let noEntry = Self.to + "FATAL:  28000: no pg_hba.conf entry for host \"192.0.2.1\", user \"u\", database \"d\", no encryption\nLOCATION:  ClientAuthentication, auth.c:543\n"
+        let wrong =
+            Self.to
+            + "FATAL:  28P01: password authentication failed for user \"u\"\nLOCATION:  auth_failed, auth.c:335\n"
+        let noEntry =
+            Self.to
+            + "FATAL:  28000: no pg_hba.conf entry for host \"192.0.2.1\", user \"u\", database \"d\", no encryption\nLOCATION:  ClientAuthentication, auth.c:543\n"
         let failure = ConnectFailure(message: isTLSFirst ? wrong + noEntry : noEntry + wrong, candidate: Self.candidate)
         #expect(failure.error.sqlState == "28P01")
         #expect(ConnectFailure(message: noEntry, candidate: Self.candidate).error.sqlState == "28000")
     }
 
     @Test func namesTheParameterThatLibpqRefusesWithoutItsValue() {
-        let failure = ConnectFailure(message: "invalid sslmode value: \"a piece of a password\"\n", candidate: Self.candidate)
+        let failure = ConnectFailure(
+            message: "invalid sslmode value: \"a piece of a password\"\n", candidate: Self.candidate)
         #expect(failure.beforeAnyPacket == .invalidParameters("invalid sslmode value: \"…\""))
     }
 
     @Test func reportsAllHostsUnderTheGravestCause() {
         let error = PostgresError(ofAllHosts: [
-            .unreachable(.refused, message: "a"), .unreachable(.tls, message: "b"), .unreachable(.unresolved, message: "c"),
+            .unreachable(.refused, message: "a"), .unreachable(.tls, message: "b"),
+            .unreachable(.unresolved, message: "c"),
         ])
         #expect(error == .unreachable(.tls, message: "a; b; c"))
         #expect(Set(PostgresError.Unreachability.gravestFirst) == Set(PostgresError.Unreachability.allCases))

@@ -28,12 +28,21 @@ import Testing
         Case(query: "", environment: ["PGSSLMODE": "verify-full"], overrides: ["sslrootcert": debian]),
         Case(query: "sslmode=require", environment: ["PGSSLMODE": "verify-full"]),
         Case(query: "sslrootcert=system", overrides: ["sslmode": "verify-full", "sslrootcert": debian]),
-        Case(query: "sslrootcert=system&sslmode=verify-full", readable: [debian, own], overrides: ["sslrootcert": debian]),
-        Case(query: "", environment: ["PGSSLROOTCERT": "system"], overrides: ["sslmode": "verify-full", "sslrootcert": debian]),
-        Case(query: "sslmode=verify-full", environment: ["SSL_CERT_FILE": "/b.pem"], readable: [debian, "/b.pem"], overrides: ["sslrootcert": "/b.pem"]),
-        Case(query: "sslmode=verify-full", environment: ["SSL_CERT_FILE": "/b.pem"], overrides: ["sslrootcert": debian]),
+        Case(
+            query: "sslrootcert=system&sslmode=verify-full", readable: [debian, own], overrides: ["sslrootcert": debian]
+        ),
+        Case(
+            query: "", environment: ["PGSSLROOTCERT": "system"],
+            overrides: ["sslmode": "verify-full", "sslrootcert": debian]),
+        Case(
+            query: "sslmode=verify-full", environment: ["SSL_CERT_FILE": "/b.pem"], readable: [debian, "/b.pem"],
+            overrides: ["sslrootcert": "/b.pem"]),
+        Case(
+            query: "sslmode=verify-full", environment: ["SSL_CERT_FILE": "/b.pem"], overrides: ["sslrootcert": debian]),
         Case(query: "sslmode=verify-full", environment: ["SSL_CERT_FILE": ""], overrides: ["sslrootcert": debian]),
-        Case(query: "sslmode=verify-full", readable: ["/etc/pki/tls/certs/ca-bundle.crt"], overrides: ["sslrootcert": "/etc/pki/tls/certs/ca-bundle.crt"]),
+        Case(
+            query: "sslmode=verify-full", readable: ["/etc/pki/tls/certs/ca-bundle.crt"],
+            overrides: ["sslrootcert": "/etc/pki/tls/certs/ca-bundle.crt"]),
     ])
     func completesWhatTheURLLeavesOut(_ expected: Case) throws {
         let security = try TransportSecurity(
@@ -60,21 +69,25 @@ import Testing
         }
     }
 
-    @Test(arguments: [
-        ("postgresql://h/d", "sslmode=verify-full and channel_binding=require"),
-        ("postgresql://h/d?sslmode=verify-full", "channel_binding=require"),
-        ("postgresql://h/d?sslmode=verify-ca&channel_binding=require", "sslmode=verify-full"),
-        ("postgresql://h/d?sslmode=require&channel_binding=prefer", "sslmode=verify-full and channel_binding=require"),
-        ("postgresql://h/d?sslmode=verify-full&channel_binding=require", nil),
-        ("postgresql://h/d?sslrootcert=system&channel_binding=require", nil),
-        ("postgresql://h/d?sslrootcert=system&sslmode=require&channel_binding=require", "sslmode=verify-full"),
-        ("postgresql:///d", nil), ("postgresql:///d?host=/run/p", nil), ("postgresql:///d?host=@p", nil),
-        ("postgresql://localhost/d", nil), ("postgresql://127.0.0.2/d", nil), ("postgresql://[::1]/d", nil),
-        ("postgresql://127.example.org/d", "sslmode=verify-full and channel_binding=require"),
-        ("postgresql://localhost,h/d", "sslmode=verify-full and channel_binding=require"),
-        ("postgresql://localhost/d?hostaddr=192.0.2.1", "sslmode=verify-full and channel_binding=require"),
-        ("postgresql://h/d?hostaddr=127.0.0.1", nil),
-    ] as [(String, String?)])
+    @Test(
+        arguments: [
+            ("postgresql://h/d", "sslmode=verify-full and channel_binding=require"),
+            ("postgresql://h/d?sslmode=verify-full", "channel_binding=require"),
+            ("postgresql://h/d?sslmode=verify-ca&channel_binding=require", "sslmode=verify-full"),
+            (
+                "postgresql://h/d?sslmode=require&channel_binding=prefer",
+                "sslmode=verify-full and channel_binding=require"
+            ),
+            ("postgresql://h/d?sslmode=verify-full&channel_binding=require", nil),
+            ("postgresql://h/d?sslrootcert=system&channel_binding=require", nil),
+            ("postgresql://h/d?sslrootcert=system&sslmode=require&channel_binding=require", "sslmode=verify-full"),
+            ("postgresql:///d", nil), ("postgresql:///d?host=/run/p", nil), ("postgresql:///d?host=@p", nil),
+            ("postgresql://localhost/d", nil), ("postgresql://127.0.0.2/d", nil), ("postgresql://[::1]/d", nil),
+            ("postgresql://127.example.org/d", "sslmode=verify-full and channel_binding=require"),
+            ("postgresql://localhost,h/d", "sslmode=verify-full and channel_binding=require"),
+            ("postgresql://localhost/d?hostaddr=192.0.2.1", "sslmode=verify-full and channel_binding=require"),
+            ("postgresql://h/d?hostaddr=127.0.0.1", nil),
+        ] as [(String, String?)])
     func warnsOfEveryWeakWayToAnotherHost(url: String, missing: String?) throws {
         let warning = try DatabaseURL(url).transportWarning(environment: [:])
         #expect((warning == nil) == (missing == nil), "\(warning ?? "")")

@@ -1,4 +1,5 @@
 import Foundation
+import Postgres
 
 /// PgBouncer in transaction mode in front of a server, with so many server connections for each database and role.
 package final class PgBouncer: Sendable {
@@ -24,14 +25,24 @@ package final class PgBouncer: Sendable {
 
             """
         try settings.write(toFile: directory + "/pgbouncer.ini", atomically: false, encoding: .utf8)
-        try "\"postgres\" \"\"\n\"mcp_service_role\" \"\"\n".write(toFile: directory + "/users", atomically: false, encoding: .utf8)
+        try "\"postgres\" \"\"\n\"mcp_service_role\" \"\"\n".write(
+            toFile: directory + "/users", atomically: false, encoding: .utf8)
+        // INT waits until every client and server is done, for ever if a server is gone first; QUIT ends every release.
         process = try SupervisedProcess(
-            ServerUser.command + ["/usr/sbin/pgbouncer", directory + "/pgbouncer.ini"], logPath: directory + "/log", stopSignal: "INT")
+            ServerUser.command + ["/usr/sbin/pgbouncer", directory + "/pgbouncer.ini"], logPath: directory + "/log",
+            stopSignal: "QUIT")
         for _ in 0..<400 {
-            if FileManager.default.fileExists(atPath: "\(directory)/.s.PGSQL.\(port)") { return }
+            // The socket is there before anybody listens on it.
+            if let connection = try? await Connection.open(
+                DatabaseURL(url("postgres")), deadline: .now + .seconds(5), environment: [:], onNotice: { _ in })
+            {
+                await connection.close()
+                return
+            }
             try await Task.sleep(for: .milliseconds(25))
         }
-        throw TestServerError("PgBouncer does not start: \(try String(contentsOfFile: directory + "/log", encoding: .utf8))")
+        throw TestServerError(
+            "PgBouncer does not start: \(try String(contentsOfFile: directory + "/log", encoding: .utf8))")
     }
 
     package func url(_ database: String, user: String = "postgres") -> String {

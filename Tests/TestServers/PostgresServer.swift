@@ -66,7 +66,7 @@ package final class PostgresServer: Sendable {
         if hasTLS { try await Certificates.make(in: directory) }
         var lines = [
             "listen_addresses = '127.0.0.1'", "port = \(port)", "unix_socket_directories = '\(directory)'",
-            "fsync = off", "max_connections = 200", "log_statement = 'none'", "timezone = 'Asia/Kolkata'",
+            "fsync = off", "max_connections = 1000", "shared_buffers = 64MB", "log_statement = 'none'", "timezone = 'Asia/Kolkata'",
         ]
         if hasTLS {
             lines += ["ssl = on", "ssl_cert_file = '\(directory)/server.crt'", "ssl_key_file = '\(directory)/server.key'"]

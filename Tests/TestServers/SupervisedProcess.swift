@@ -17,15 +17,18 @@ package final class SupervisedProcess: @unchecked Sendable {
     ///   - stopSignal: what ends it in an orderly way.
     package init(_ command: [String], logPath: String, stopSignal: String = "TERM") throws {
         self.logPath = logPath
-        // `kill 0` would reach us: the server's number is all that is signaled.
+        // `kill 0` would reach us: the server's number is all that is signaled. Our own output is let go, since who runs
+        // the tests waits until nobody holds it any more.
         let script = """
-            "$@" >>"$LOG" 2>&1 </dev/null &
+            exec >>"$LOG" 2>&1
+            "$@" </dev/null &
             server=$!
             cat >/dev/null
             kill -CONT $server; kill -\(stopSignal) $server
-            (sleep 10; kill -KILL $server) >/dev/null 2>&1 &
+            (sleep 10; kill -KILL $server) &
+            last=$!
             wait $server
-            kill $!
+            kill $last
             """
         process.executableURL = URL(fileURLWithPath: "/bin/sh")
         process.arguments = ["-c", script, "supervisor"] + command

@@ -1,0 +1,40 @@
+/// Deadlines uniform in an hour of milliseconds, and a random order to cancel them in.
+struct Workload {
+    static let hour: UInt64 = 3_600_000
+    static let seed: UInt64 = 0x5EED
+    /// Small workloads come in such numbers that this many timers are in all of them; a large one comes alone.
+    static let timersOfARound = 200_000
+
+    let deadlines: [UInt64]
+    let deadlinesOfReadded: [UInt64]
+    let cancelOrder: [Int]
+
+    private init(count: Int, using random: inout SplitMix64) {
+        deadlines = (0..<count).map { _ in random.next() % Self.hour }
+        deadlinesOfReadded = (0..<count).map { _ in random.next() % Self.hour }
+        cancelOrder = Array(0..<count).shuffled(using: &random)
+    }
+
+    /// The same workloads in every process, and different ones in a round: the processor would learn by heart the
+    /// branches of a thousand timers that it sees again and again.
+    static func ofARound(count: Int) -> [Workload] {
+        var random = SplitMix64(state: seed)
+        return (0..<max(1, timersOfARound / count)).map { _ in Workload(count: count, using: &random) }
+    }
+
+    /// No owner can wake less often than once for each instant that has a timer.
+    var distinctDeadlines: Int { Set(deadlines).count }
+}
+
+/// splitmix64, as Steele, Lea and Flood published it.
+struct SplitMix64: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ (mixed &>> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed &>> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed &>> 31)
+    }
+}

@@ -1,0 +1,253 @@
+import Foundation
+import Glibc
+import Postgres
+import TestServers
+import Testing
+
+/// Whatever the server or the network does, a call ends by its deadline, plus at most 2 s to cancel on the server.
+@Suite struct DeadlineTests {
+    private static let limit = Duration.milliseconds(700)
+    /// For a loaded machine; a hang takes for ever.
+    private static let slack = Duration.seconds(4)
+
+    private func url(_ listener: Listener, mode: String = "disable") -> String {
+        "postgresql://postgres:SECRET@127.0.0.1:\(listener.port)/postgres?sslmode=\(mode)"
+    }
+
+    @Test(arguments: ["disable", "prefer", "require"]) func endsConnectingToAListenerThatSaysNothing(
+        mode: String
+    ) async throws {
+        let listener = try Listener.silent()
+        let (error, time) = await failure { try await open(url(listener, mode: mode), limit: Self.limit) }
+        #expect(error?.cause == .silent, "\(String(describing: error))")
+        #expect(time >= Self.limit && time < Self.limit + Self.slack)
+    }
+
+    @Test func endsConnectingToAPlaceThatSwallowsPackets() async throws {
+        let listener = try Listener(swallowing: ())
+        let (error, time) = await failure { try await open(url(listener), limit: Self.limit) }
+        #expect(error?.cause == .silent, "\(String(describing: error))")
+        #expect(time >= Self.limit && time < Self.limit + Self.slack)
+    }
+
+    @Test(arguments: ["disable", "prefer", "require"]) func reportsAListenerThatIsNoPostgreSQL(
+        mode: String
+    ) async throws {
+        for bytes in [
+            Array("HTTP/1.1 400 Bad Request\r\n\r\n".utf8), [0, 1, 2, 3], [UInt8(ascii: "R"), 0xFF, 0xFF, 0xFF, 0xFF],
+            [],
+        ] {
+            let listener = try Listener.saying(bytes)
+            let (error, time) = await failure { try await open(url(listener, mode: mode)) }
+            #expect(error?.cause == .broken, "\(bytes): \(String(describing: error))")
+            #expect(time < Self.slack)
+        }
+    }
+
+    /// A socket that is always ready must not outrun the deadline.
+    @Test func endsConnectingToAListenerThatNeverStops() async throws {
+        // Authentication passed, then notices: the type, the length, and fields that end at once.
+        let welcome: [UInt8] = [UInt8(ascii: "R"), 0, 0, 0, 8, 0, 0, 0, 0]
+        let notice: [UInt8] = [UInt8(ascii: "N"), 0, 0, 0, 5, 0]
+        let listener = try Listener.saying(welcome, forever: Array(repeatElement(notice, count: 1000).joined()))
+        let (error, time) = await failure { try await open(url(listener), limit: Self.limit) }
+        #expect(error?.cause == .silent, "\(String(describing: error))")
+        #expect(time < Self.limit + Self.slack)
+    }
+
+    @Test func reportsAPortWhereNobodyListens() async throws {
+        let port = try Loopback.freePort()
+        let (error, time) = await failure { try await open("postgresql://postgres@127.0.0.1:\(port)/postgres") }
+        #expect(error?.cause == .refused && time < Self.slack)
+    }
+
+    /// By a name server's answer, or by its silence, as this machine has it.
+    @Test func reportsANameThatHasNoAddress() async throws {
+        let (error, time) = await failure {
+            try await open("postgresql://postgres@absent.invalid/postgres", limit: Self.limit)
+        }
+        #expect(
+            error?.cause == .unresolved && error?.description.contains("absent.invalid") == true,
+            "\(String(describing: error))")
+        #expect(time < Self.limit + Self.slack)
+    }
+
+    @Test func leavesTimeForTheHostsAfterASilentOne() async throws {
+        let server = try await PostgresServer.packaged()
+        let (silent, swallowing) = (try Listener.silent(), try Listener(swallowing: ()))
+        let start = ContinuousClock.now
+        let connection = try await open(
+            "postgresql://postgres@/postgres?host=127.0.0.1,127.0.0.1,absent.invalid,\(server.directory)&port=\(silent.port),\(swallowing.port),1,\(server.port)",
+            limit: .seconds(4))
+        #expect(start.duration(to: .now) < .seconds(4) + Self.slack)
+        #expect(try await connection.value("1") == "1")
+        await connection.close()
+    }
+
+    @Test func cancelsAStatementOnTheServerAtItsDeadline() async throws {
+        let server = try await PostgresServer.packaged()
+        let connection = try await open(server.url("postgres"))
+        let backend = try await connection.processIdentifier
+        let (error, time) = await failure { try await connection.run("SELECT pg_sleep(120)", limit: Self.limit) }
+        guard case .timedOut(.querying, let limit) = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        #expect(limit <= Self.limit && time >= Self.limit - .milliseconds(1) && time < Self.limit + Self.slack)
+        // A backend that lost its client sleeps on: only the cancellation ends it before 120 s are over.
+        #expect(try await eventually { try await !server.isAlive(backend) })
+        #expect(await connection.isOpen == false)
+    }
+
+    @Test func endsAResultThatNeverEnds() async throws {
+        let server = try await PostgresServer.packaged()
+        let connection = try await open(server.url("postgres"))
+        let backend = try await connection.processIdentifier
+        let (error, time) = await failure {
+            try await connection.script(
+                "SELECT repeat('x', 1000) FROM generate_series(1, 1000000000)", deadline: .now + .milliseconds(300))
+        }
+        guard case .timedOut = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        #expect(time < .seconds(2) + Self.slack)
+        #expect(try await eventually { try await !server.isAlive(backend) })
+    }
+
+    @Test func endsWhenTheBackendIsFrozen() async throws {
+        let server = try await PostgresServer.packaged()
+        let connection = try await open(server.url("postgres"))
+        let backend = try await connection.processIdentifier
+        async let outcome = failure { try await connection.run("SELECT pg_sleep(120)", limit: .seconds(2)) }
+        #expect(try await eventually { try await server.isRunning(backend) })
+        kill(backend, SIGSTOP)
+        let (error, time) = await outcome
+        kill(backend, SIGCONT)
+        guard case .timedOut = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        #expect(time < .seconds(4) + Self.slack)
+        #expect(try await eventually { try await !server.isAlive(backend) })
+    }
+
+    @Test func reportsTheServersWordsWhenItEndsTheConnection() async throws {
+        let server = try await PostgresServer.packaged()
+        for _ in 0..<5 {
+            let connection = try await open(server.url("postgres"))
+            let backend = try await connection.processIdentifier
+            async let outcome = failure { try await connection.run("SELECT pg_sleep(120)") }
+            #expect(try await eventually { try await server.isRunning(backend) })
+            try await server.query("SELECT pg_terminate_backend(\(backend))")
+            let (error, time) = await outcome
+            #expect(error?.sqlState == "57P01", "\(String(describing: error))")
+            #expect(time < patience)
+            #expect(await connection.isOpen == false)
+        }
+    }
+
+    @Test func reportsABackendThatIsKilledOrWasTerminatedBetweenStatements() async throws {
+        let server = try await PostgresServer.packaged()
+        let connection = try await open(server.url("postgres"))
+        let backend = try await connection.processIdentifier
+        try await server.query("SELECT pg_terminate_backend(\(backend), 10000)")
+        let (error, _) = await failure { try await connection.run("SELECT 1") }
+        switch error {
+        case .server(let message, _): #expect(message.sqlState == "57P01")
+        case .connectionLost: break
+        default: Issue.record("\(String(describing: error))")
+        }
+        #expect(await connection.isOpen == false)
+    }
+}
+
+/// A server of its own for what would hurt the other tests.
+@Suite(.serialized) struct ServerLossTests {
+    private func server() async throws -> PostgresServer {
+        try await PostgresServer(binaries: PostgresServer.packaged().binaries)
+    }
+
+    private func postmaster(of server: PostgresServer) throws -> Int32 {
+        let file = try String(contentsOfFile: server.directory + "/data/postmaster.pid", encoding: .utf8)
+        return try #require(file.split(separator: "\n").first.flatMap { Int32($0) })
+    }
+
+    @Test func endsWhenTheWholeServerIsFrozenAndWhenItShutsDown() async throws {
+        let server = try await server()
+        let postmaster = try postmaster(of: server)
+        let connection = try await open(server.url("postgres"))
+        let backend = try await connection.processIdentifier
+        async let frozen = failure { try await connection.run("SELECT pg_sleep(120)", limit: .seconds(2)) }
+        #expect(try await eventually { try await server.isRunning(backend) })
+        kill(postmaster, SIGSTOP)
+        kill(backend, SIGSTOP)
+        let (lost, time) = await frozen
+        let (silent, connectTime) = await failure { try await open(server.url("postgres"), limit: .milliseconds(500)) }
+        kill(backend, SIGCONT)
+        kill(postmaster, SIGCONT)
+        guard case .timedOut = lost else {
+            Issue.record("\(String(describing: lost))")
+            return
+        }
+        #expect(time < .seconds(8))
+        #expect(silent?.cause == .silent && connectTime < .seconds(5), "\(String(describing: silent))")
+
+        let other = try await open(server.url("postgres"))
+        let pid = try await other.processIdentifier
+        async let shutDown = failure { try await other.run("SELECT pg_sleep(120)") }
+        #expect(try await eventually { try await server.isRunning(pid) })
+        // A fast shutdown.
+        kill(postmaster, SIGINT)
+        let (error, _) = await shutDown
+        #expect(error?.sqlState == "57P01", "\(String(describing: error))")
+        #expect(
+            try await eventually { await failure { try await open(server.url("postgres")) }.error?.cause == .refused })
+    }
+
+    private static let canCutNetworks =
+        geteuid() == 0 && FileManager.default.isExecutableFile(atPath: "/usr/sbin/ip")
+
+    /// A network that swallows packets from one moment to the next, under an open connection.
+    @Test(.enabled(if: canCutNetworks, "needs root and iproute2: no network is cut under an open connection"))
+    func endsWhenTheNetworkGoesSilent() async throws {
+        let name = "mcpt" + String(UInt32.random(in: 0...UInt32.max), radix: 36).suffix(6)
+        func ip(_ arguments: String) async throws {
+            try await Command.check("/usr/sbin/ip", arguments.split(separator: " ").map(String.init))
+        }
+        let net = "10.77.\(Int.random(in: 1...254))"
+        try await ip("netns add \(name)")
+        do {
+            try await ip("link add \(name)a type veth peer name \(name)b")
+            try await ip("link set \(name)b netns \(name)")
+            try await ip("addr add \(net).1/24 dev \(name)a")
+            try await ip("link set \(name)a up")
+            try await ip("-n \(name) addr add \(net).2/24 dev \(name)b")
+            try await ip("-n \(name) link set \(name)b up")
+            try await ip("-n \(name) link set lo up")
+            let server = try await PostgresServer(
+                binaries: PostgresServer.packaged().binaries, settings: ["listen_addresses = '*'", "ssl = off"],
+                wrapper: ["/usr/sbin/ip", "netns", "exec", name])
+            try "local all all trust\nhost all all \(net).0/24 trust\n".write(
+                toFile: server.directory + "/data/pg_hba.conf", atomically: false, encoding: .utf8)
+            try await server.query("SELECT pg_reload_conf()")
+            let url = "postgresql://postgres@\(net).2:\(server.port)/postgres"
+            #expect(try await eventually { await failure { try await open(url).close() }.error == nil })
+            let connection = try await open(url)
+            let backend = try await connection.processIdentifier
+            async let outcome = failure { try await connection.run("SELECT pg_sleep(120)", limit: .seconds(2)) }
+            #expect(try await eventually { try await server.isRunning(backend) })
+            // Nothing comes through any more, and nobody is told.
+            try await ip("-n \(name) link set \(name)b down")
+            let (error, time) = await outcome
+            let (unreachable, connectTime) = await failure { try await open(url, limit: .seconds(1)) }
+            kill(backend, SIGTERM)
+            guard case .timedOut = error else { throw TestServerError("\(String(describing: error))") }
+            #expect(time >= .milliseconds(1900) && time < .seconds(8))
+            #expect(unreachable?.cause != nil && connectTime < .seconds(5), "\(String(describing: unreachable))")
+        } catch {
+            Issue.record(error)
+        }
+        try await ip("netns delete \(name)")
+    }
+}

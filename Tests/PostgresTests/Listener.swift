@@ -1,0 +1,76 @@
+import Dispatch
+import Glibc
+import TestServers
+
+/// A TCP port of 127.0.0.1 that does to its visitors whatever a test wants.
+final class Listener: Sendable {
+    let port: Int
+    private let descriptor: Int32
+    /// Visitors, and the sockets that keep a full queue full.
+    private let kept = Locked<[Int32]>([])
+
+    /// - Parameter serve: called on a thread of its own for each visitor; its socket is closed with the listener.
+    init(serve: @escaping @Sendable (Int32) -> Void) throws {
+        (descriptor, port) = try Self.bound(backlog: 100)
+        let (descriptor, kept) = (descriptor, kept)
+        DispatchQueue(label: "listener").async {
+            while true {
+                let visitor = accept(descriptor, nil, nil)
+                guard visitor >= 0 else { return }
+                kept.withLock { $0.append(visitor) }
+                DispatchQueue(label: "visitor").async { serve(visitor) }
+            }
+        }
+    }
+
+    /// Swallows packets: with its queue full, Linux drops a SYN without an answer, as a network that lost its way does.
+    init(swallowing: Void) throws {
+        (descriptor, port) = try Self.bound(backlog: 0)
+        for _ in 0..<3 {
+            let visitor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+            kept.withLock { $0.append(visitor) }
+            _ = Self.withAddress(port: port) { connect(visitor, $0, $1) }
+        }
+    }
+
+    static func silent() throws -> Listener { try Listener { _ in } }
+
+    static func saying(_ bytes: [UInt8], forever: [UInt8] = []) throws -> Listener {
+        try Listener { visitor in
+            var request = [UInt8](repeating: 0, count: 1024)
+            _ = read(visitor, &request, request.count)
+            _ = send(visitor, bytes, bytes.count, Int32(MSG_NOSIGNAL))
+            while !forever.isEmpty, send(visitor, forever, forever.count, Int32(MSG_NOSIGNAL)) > 0 {}
+            shutdown(visitor, Int32(SHUT_RDWR))
+        }
+    }
+
+    deinit {
+        // Wakes accept(2), which close(2) does not.
+        shutdown(descriptor, Int32(SHUT_RDWR))
+        close(descriptor)
+        for visitor in kept.withLock({ $0 }) {
+            shutdown(visitor, Int32(SHUT_RDWR))
+            close(visitor)
+        }
+    }
+
+    private static func bound(backlog: Int32) throws -> (Int32, Int) {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        let port = try Loopback.freePort()
+        guard withAddress(port: port, { bind(descriptor, $0, $1) }) == 0, listen(descriptor, backlog) == 0 else {
+            throw TestServerError("cannot listen: \(String(cString: strerror(errno)))")
+        }
+        return (descriptor, port)
+    }
+
+    private static func withAddress(port: Int, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        address.sin_port = UInt16(port).bigEndian
+        return withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+        }
+    }
+}
