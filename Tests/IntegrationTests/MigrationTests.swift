@@ -50,7 +50,7 @@ import Testing
             .contains { FileManager.default.fileExists(atPath: "\(root)/\($0)/lib/pg_cron.so") }
     }
 
-    @Test(.enabled(if: hasCron, "pg_cron is not installed; scripts/install-test-tools installs it"))
+    @Test(.enabled(if: hasCron, "pg_cron is not installed; scripts/install-tools test installs it"))
     func bothFilesRunTwiceUnderPsqlAndTheirJobsDeleteTheSame() async throws {
         let packaged = try await PostgresServer.packaged()
         let server = try await PostgresServer(

@@ -49,7 +49,7 @@ import Testing
             wrapper: ["/usr/bin/env", "LD_PRELOAD=\(library)", "FAKETIME=\(by)", "FAKETIME_DONT_FAKE_MONOTONIC=1"])
     }
 
-    @Test(.enabled(if: timeLibrary != nil, "faketime is not installed; scripts/install-test-tools installs it"))
+    @Test(.enabled(if: timeLibrary != nil, "faketime is not installed; scripts/install-tools test installs it"))
     func aDatabaseClockFarAheadDeletesNothing() async throws {
         let database = try await SessionsDatabase(on: Self.server(clockOff: "+3600"))
         // Due by the database's clock, and not by ours.
@@ -66,7 +66,7 @@ import Testing
         #expect(try await database.count() == 2)
     }
 
-    @Test(.enabled(if: timeLibrary != nil, "faketime is not installed; scripts/install-test-tools installs it"))
+    @Test(.enabled(if: timeLibrary != nil, "faketime is not installed; scripts/install-tools test installs it"))
     func aDatabaseClockFarBehindIsWorthAWarning() async throws {
         let database = try await SessionsDatabase(on: Self.server(clockOff: "-3600"))
         try await database.run(PrivilegeTests.population)

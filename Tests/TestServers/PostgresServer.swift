@@ -25,7 +25,7 @@ package final class PostgresServer: Sendable {
         let root = "/usr/lib/postgresql"
         let versions = try FileManager.default.contentsOfDirectory(atPath: root).compactMap { Int($0) }.sorted()
         guard let path = versions.map({ "\(root)/\($0)/bin" }).last(where: { FileManager.default.isExecutableFile(atPath: $0 + "/postgres") })
-        else { throw TestServerError("no PostgreSQL server under \(root); scripts/install-test-tools installs it") }
+        else { throw TestServerError("no PostgreSQL server under \(root); scripts/install-tools test installs it") }
         return path
     }
 
