@@ -81,7 +81,7 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "IntegrationTests",
-            dependencies: ["CleanupSchedule", "mcp-cleanupd", "Postgres", "SessionCleanup", "TestServers"], swiftSettings: settings),
+            dependencies: ["mcp-cleanupd", "CleanupSchedule", "Postgres", "SessionCleanup", "TestServers"], swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -41,16 +41,21 @@ package final class SupervisedProcess: @unchecked Sendable {
 
     /// Ends the server and waits for its end.
     package func stop() {
+        letGo()
+        process.waitUntilExit()
+    }
+
+    /// The shell ends the server; nobody waits for it on a thread that other tests need.
+    deinit {
+        letGo()
+    }
+
+    private func letGo() {
         do {
             try pipe.fileHandleForWriting.close()
         } catch {
             // Closed before.
         }
-        process.waitUntilExit()
-    }
-
-    deinit {
-        stop()
     }
 }
 
