@@ -1,5 +1,5 @@
 import CLibpq
-import Dispatch
+package import Dispatch
 import Glibc
 
 /// One connection to a PostgreSQL server: libpq without its blocking calls.
@@ -24,8 +24,8 @@ package actor Connection {
     /// How long to wait for the confirmation before asking again, doubled each time: a round trip, mostly.
     private static let firstConfirmationWait = Duration.milliseconds(100)
 
-    private init(onNotice: @escaping @Sendable (ServerMessage) -> Void) {
-        executor = QueueExecutor(label: "mcp-cleanupd.postgres.connection")
+    private init(queue: DispatchQueue?, onNotice: @escaping @Sendable (ServerMessage) -> Void) {
+        executor = QueueExecutor(label: "mcp-cleanupd.postgres.connection", target: queue)
         notices = NoticeReceiver(onNotice)
     }
 
@@ -42,18 +42,21 @@ package actor Connection {
     /// is starting, stopping or full, ends the search.
     /// - Parameters:
     ///   - deadline: when to give up, name resolution and TLS included.
+    ///   - queue: a serial queue whose thread the connection may use, and block for milliseconds at a time; without it,
+    ///     the connection has a thread of its own.
     ///   - onNotice: called for each notice or warning of the server, on the connection's queue; must not block.
     /// - Throws: `invalidParameters`, `unreachable`, `server`, `canceled`.
     package static func open(
         _ url: DatabaseURL, deadline: ContinuousClock.Instant,
-        environment: [String: String], onNotice: @escaping @Sendable (ServerMessage) -> Void
+        environment: [String: String], queue: DispatchQueue? = nil,
+        onNotice: @escaping @Sendable (ServerMessage) -> Void
     ) async throws(PostgresError) -> Connection {
         let security = try TransportSecurity(url: url, environment: environment) { access($0, R_OK) == 0 }
         return try await firstToAnswer(url.hosts(environment: environment), deadline: deadline) {
             (host, share) async throws(PostgresError) in
             try await firstToAnswer(host.resolved(deadline: share), deadline: share) {
                 (address, share) async throws(PostgresError) in
-                let connection = Connection(onNotice: onNotice)
+                let connection = Connection(queue: queue, onNotice: onNotice)
                 try await connection.establish(
                     ConnectionParameters(url: url, security: security, candidate: address, environment: environment),
                     to: address, deadline: share)

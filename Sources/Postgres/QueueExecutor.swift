@@ -8,8 +8,9 @@ import Dispatch
 final class QueueExecutor: SerialExecutor {
     let queue: DispatchQueue
 
-    init(label: String) {
-        queue = DispatchQueue(label: label)
+    /// - Parameter target: a serial queue whose thread the jobs use, or `nil` for a thread of their own.
+    init(label: String, target: DispatchQueue?) {
+        queue = DispatchQueue(label: label, target: target)
     }
 
     func enqueue(_ job: consuming ExecutorJob) {

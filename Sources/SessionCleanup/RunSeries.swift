@@ -1,4 +1,5 @@
 package import CleanupSchedule
+package import Dispatch
 package import Postgres
 
 /// How to reach the database: anew for each connection, so that a rotated password needs no restart.
@@ -9,15 +10,19 @@ package struct DatabaseAccess: Sendable, CustomReflectable {
     package let connectTimeout: Duration
     /// The variables that libpq and its TLS library look at; never one that may hold the URL.
     package let environment: [String: String]
+    /// A serial queue whose thread connections may use; see `Connection.open`.
+    package let queue: DispatchQueue?
     package let onNotice: @Sendable (ServerMessage) -> Void
 
     package init(
         url: @escaping @Sendable () throws(RunFailure) -> DatabaseURL, connectTimeout: Duration,
-        environment: [String: String], onNotice: @escaping @Sendable (ServerMessage) -> Void
+        environment: [String: String], queue: DispatchQueue? = nil,
+        onNotice: @escaping @Sendable (ServerMessage) -> Void
     ) {
         self.url = url
         self.connectTimeout = connectTimeout
         self.environment = environment.filter { $0.key.hasPrefix("PG") || ["HOME", "SSL_CERT_FILE"].contains($0.key) }
+        self.queue = queue
         self.onNotice = onNotice
     }
 
@@ -30,7 +35,7 @@ package struct DatabaseAccess: Sendable, CustomReflectable {
         let timeout = min(connectTimeout, limit ?? connectTimeout)
         do {
             return try await Connection.open(
-                url, deadline: .now + timeout, environment: environment, onNotice: onNotice)
+                url, deadline: .now + timeout, environment: environment, queue: queue, onNotice: onNotice)
         } catch {
             throw RunFailure(error)
         }

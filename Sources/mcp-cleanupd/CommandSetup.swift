@@ -1,4 +1,5 @@
 import Configuration
+import Dispatch
 import Glibc
 import Logging
 import Postgres
@@ -33,7 +34,9 @@ struct CommandSetup: Sendable {
     /// Finds the database URL, and warns if it leaves the connection less protected than it could be.
     ///
     /// - Throws: `CommandFailure` with exit code 78.
-    func databaseAccess() throws(CommandFailure) -> DatabaseAccess {
+    /// - Parameter queue: where a command that does one thing after the other lets its connections run too: each change of
+    ///   thread would wait for its turn behind the server.
+    func databaseAccess(sharing queue: DispatchQueue? = TaskQueue.shared.queue) throws(CommandFailure) -> DatabaseAccess {
         let source: DatabaseURLSource
         do {
             source = try DatabaseURLSource.find(option: options.databaseURLFile, environment: environment)
@@ -49,7 +52,7 @@ struct CommandSetup: Sendable {
         }
         return DatabaseAccess(
             url: { () throws(RunFailure) in try source.read() }, connectTimeout: configuration.connectTimeout,
-            environment: environment, onNotice: { [logger] in logger.debug("The server says: \($0)") })
+            environment: environment, queue: queue, onNotice: { [logger] in logger.debug("The server says: \($0)") })
     }
 
     var table: SessionTable { SessionTable(name: configuration.table, schema: configuration.sessionSchema) }

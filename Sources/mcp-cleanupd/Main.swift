@@ -7,7 +7,13 @@ enum Main {
     static func main() async {
         // A reader that goes away is an error to report, not a reason to die in the middle of a run.
         signal(SIGPIPE, SIG_IGN)
-        exit(await withTaskExecutorPreference(TaskQueue.shared) { await status() })
+        await withTaskExecutorPreference(TaskQueue.shared) {
+            let code = await status()
+            // Here, on the queue's own thread: the main actor's would have to be made first. And at once: nothing is
+            // left to tidy up, and what libraries registered for an orderly exit would only take time.
+            fflush(nil as UnsafeMutablePointer<FILE>?)
+            _exit(code)
+        }
     }
 
     private static func status() async -> Int32 {

@@ -8,7 +8,7 @@ import Dispatch
 final class TaskQueue: TaskExecutor {
     static let shared = TaskQueue()
 
-    private let queue = DispatchQueue(label: "mcp-cleanupd.tasks")
+    let queue = DispatchQueue(label: "mcp-cleanupd.tasks")
 
     func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)
