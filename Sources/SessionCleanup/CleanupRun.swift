@@ -35,14 +35,25 @@ package struct CleanupRun: Sendable {
     }
 
     /// Finds out whether the run can do its work, and fixes its cutoff. Deletes nothing.
-    func target(over connection: isolated Connection, clock: RunClock) async throws(RunFailure) -> Target {
+    ///
+    /// - Parameter shape: what an inspection over this connection found a moment ago; becomes what this one found.
+    func target(
+        over connection: isolated Connection, clock: RunClock, shape: inout SessionTable.Shape?
+    ) async throws(RunFailure) -> Target {
         let sent = hostClock()
-        let shape = try await table.inspect(for: .deleting, over: connection, clock: clock)
-        let comparison = ClockComparison(database: shape.clock, sent: sent, received: hostClock())
+        let known = shape.flatMap { $0.isFresh ? $0 : nil }
+        let found =
+            if let known {
+                try await table.clock(for: known, over: connection, clock: clock)
+            } else {
+                try await table.inspect(for: .deleting, over: connection, clock: clock)
+            }
+        shape = found
+        let comparison = ClockComparison(database: found.clock, sent: sent, received: hostClock())
         try comparison.refuseAhead(by: limits.maxClockSkew)
         if comparison.skew < .zero - limits.maxClockSkew { onSlowDatabaseClock(.zero - comparison.skew) }
         return Target(
-            cutoff: shape.clock, rule: job.rules.rule(for: shape.generation), hasChildren: shape.hasChildren)
+            cutoff: found.clock, rule: job.rules.rule(for: found.generation), hasChildren: found.hasChildren)
     }
 
     // MARK: Deleting

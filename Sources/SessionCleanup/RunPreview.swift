@@ -18,7 +18,8 @@ extension CleanupRun {
     /// Counts what is due and asks for the plan. The same looking first as a run's, so that what would stop a run
     /// stops this too.
     func preview(over connection: isolated Connection, clock: RunClock) async throws(RunFailure) -> RunPreview {
-        let target = try await target(over: connection, clock: clock)
+        var shape: SessionTable.Shape?
+        let target = try await target(over: connection, clock: clock, shape: &shape)
         let cutoff: [Parameter] = [.timestamp("\(target.cutoff)")]
         let count = try await connection.finishTransaction(clock, Statements.countDue(in: table.name, rule: target.rule), cutoff)
         let explanation = try await connection.finishTransaction(clock, Statements.explainSearch(of: table.name, rule: target.rule), cutoff)

@@ -46,6 +46,8 @@ package struct DatabaseAccess: Sendable, CustomReflectable {
 package struct RunSeries: Sendable {
     private let access: DatabaseAccess
     private var connection: Connection?
+    /// What the last run over the connection found; all runs of a series are over one table.
+    private var shape: SessionTable.Shape?
     /// Set when no connection came about: the other jobs would wait for the same refusal.
     private var connectFailure: RunFailure?
 
@@ -60,7 +62,7 @@ package struct RunSeries: Sendable {
         var failure: RunFailure?
         do {
             let connection = try await openConnection(clock)
-            let target = try await run.target(over: connection, clock: clock)
+            let target = try await run.target(over: connection, clock: clock, shape: &shape)
             cutoff = target.cutoff
             try await run.delete(target, over: connection, clock: clock, progress: &progress)
         } catch {
@@ -102,6 +104,7 @@ package struct RunSeries: Sendable {
             let opened = try await access.connect(limit: clock.remaining)
             await opened.limitCancellation(to: clock.grace)
             connection = opened
+            shape = nil
             return opened
         } catch {
             connectFailure = error

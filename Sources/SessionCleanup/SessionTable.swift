@@ -36,8 +36,27 @@ package struct SessionTable: Hashable, Sendable {
         package let generation: SchemaGeneration
         /// Partitions, or tables that inherit: then a row's address needs its table's.
         package let hasChildren: Bool
-        /// The database's clock at the inspection.
-        package let clock: UTCInstant
+        /// The database's clock at the start of the transaction.
+        package var clock: UTCInstant
+        /// When it was found.
+        let inspected: ContinuousClock.Instant
+
+        /// How long another run over the same connection may rely on it: no longer than a search may take after an
+        /// inspection of its own.
+        private static let lifetime = Duration.seconds(1)
+
+        var isFresh: Bool { inspected.duration(to: .now) < Self.lifetime }
+    }
+
+    /// The shape as it was found a moment ago, with the clock as it is now. Leaves its transaction open.
+    func clock(
+        for shape: Shape, over connection: isolated Connection, clock: RunClock
+    ) async throws(RunFailure) -> Shape {
+        var shape = shape
+        shape.clock = try await connection.openTransaction(clock, Statements.clock).reading { result in
+            try result.onlyRow().instant("clock")
+        }
+        return shape
     }
 
     /// Finds out whether all rows can be reached for the purpose, and which shape they have. Changes nothing.
@@ -47,6 +66,7 @@ package struct SessionTable: Hashable, Sendable {
     func inspect(
         for purpose: Purpose, over connection: isolated Connection, clock: RunClock
     ) async throws(RunFailure) -> Shape {
+        let inspected = ContinuousClock.now
         let inspection = try await connection.openTransaction(clock, Statements.inspect(name)).reading { result in
             try Inspection(result.onlyRow())
         }
@@ -54,7 +74,8 @@ package struct SessionTable: Hashable, Sendable {
         if inspection.isRowSecurityActive {
             try await judgeRowSecurity(for: purpose, role: inspection.role, over: connection, clock: clock)
         }
-        return Shape(generation: generation, hasChildren: inspection.hasChildren, clock: inspection.clock)
+        return Shape(
+            generation: generation, hasChildren: inspection.hasChildren, clock: inspection.clock, inspected: inspected)
     }
 
     private func judgeRowSecurity(

@@ -61,6 +61,9 @@ enum Statements {
             """
     }
 
+    /// The server's clock, for a table that was inspected a moment ago.
+    static let clock = "SELECT \(utc("now()")) AS clock"
+
     /// The policies of a table that apply to our role: see `RowSecurity`.
     static func policies(of table: TableName) -> String {
         """

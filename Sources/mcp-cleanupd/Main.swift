@@ -1,19 +1,21 @@
 import ArgumentParser
+import Dispatch
 import Glibc
 import SessionCleanup
 
 @main
 enum Main {
-    static func main() async {
+    static func main() {
         // A reader that goes away is an error to report, not a reason to die in the middle of a run.
         signal(SIGPIPE, SIG_IGN)
-        await withTaskExecutorPreference(TaskQueue.shared) {
+        // Not `async`, which would make the main thread an executor that is never used.
+        Task(executorPreference: TaskQueue.shared) {
             let code = await status()
-            // Here, on the queue's own thread: the main actor's would have to be made first. And at once: nothing is
-            // left to tidy up, and what libraries registered for an orderly exit would only take time.
+            // At once: nothing is left to tidy up, and what libraries registered for an orderly exit only takes time.
             fflush(nil as UnsafeMutablePointer<FILE>?)
             _exit(code)
         }
+        dispatchMain()
     }
 
     private static func status() async -> Int32 {

@@ -29,7 +29,8 @@ extension SessionsDatabase {
         let run = CleanupRun(
             job: job, table: SessionTable(name: table, schema: .auto), limits: limits, hostClock: { .hostNow })
         let clock = RunClock(deadline: deadline)
-        let found = try await run.target(over: connection, clock: clock)
+        var shape: SessionTable.Shape?
+        let found = try await run.target(over: connection, clock: clock, shape: &shape)
         let target = CleanupRun.Target(cutoff: cutoff, rule: found.rule, hasChildren: found.hasChildren)
         var progress = RunProgress()
         try await run.delete(target, over: connection, clock: clock, progress: &progress)
