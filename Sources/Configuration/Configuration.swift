@@ -26,9 +26,10 @@ package struct Configuration: Hashable, Sendable {
         var configuration = Configuration()
         var faults: [ConfigurationFault] = []
         var unknown: [String] = []
-        let settings = Dictionary(uniqueKeysWithValues: Setting.all.map { ($0.variable, $0) })
-        for (variable, value) in environment.sorted(by: { $0.key < $1.key })
-        where variable.hasPrefix(Setting.prefix) && !value.isEmpty {
+        let given = environment.filter { $0.key.hasPrefix(Setting.prefix) && !$0.value.isEmpty }
+        let settings =
+            given.isEmpty ? [:] : Dictionary(uniqueKeysWithValues: Setting.all.map { ($0.variable, $0) })
+        for (variable, value) in given.sorted(by: { $0.key < $1.key }) {
             guard let setting = settings[variable] else {
                 unknown.append(variable)
                 continue

@@ -9,13 +9,13 @@ import SessionCleanup
 struct CommandSetup: Sendable {
     let configuration: Configuration
     let logger: Logger
-    private let options: CommonOptions
+    private let options: CommonOptions.Values
     private let environment: [String: String]
 
     /// Reads the configuration, and warns of variables that it does not know.
     ///
     /// - Throws: `CommandFailure` with exit code 78.
-    init(_ options: CommonOptions) throws(CommandFailure) {
+    init(_ options: CommonOptions.Values) throws(CommandFailure) {
         self.options = options
         environment = Self.processEnvironment()
         let handler = LineLogHandler(format: options.logFormat ?? .auto, level: options.logLevel ?? .info)

@@ -24,13 +24,20 @@ struct CommonOptions: ParsableArguments {
         return level
     }
 
+    /// What was given; what is `nil` is left to the defaults.
+    struct Values {
+        var databaseURLFile: String?
+        var logLevel: Logger.Level?
+        var logFormat: LogFormat?
+    }
+
+    var values: Values { Values(databaseURLFile: databaseURLFile, logLevel: logLevel, logFormat: logFormat) }
+
     /// These options, completed by those given before the command's name.
-    func merged(with earlier: CommonOptions) -> CommonOptions {
-        var merged = self
-        merged.databaseURLFile = databaseURLFile ?? earlier.databaseURLFile
-        merged.logLevel = logLevel ?? earlier.logLevel
-        merged.logFormat = logFormat ?? earlier.logFormat
-        return merged
+    func merged(with earlier: CommonOptions) -> Values {
+        Values(
+            databaseURLFile: databaseURLFile ?? earlier.databaseURLFile, logLevel: logLevel ?? earlier.logLevel,
+            logFormat: logFormat ?? earlier.logFormat)
     }
 }
 

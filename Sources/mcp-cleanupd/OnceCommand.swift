@@ -7,10 +7,10 @@ import SessionCleanup
 
 /// `--once`: every enabled job now, one after the other.
 struct OnceCommand: Sendable {
-    let common: CommonOptions
-    let jobNames: [String]
-    let isDryRun: Bool
-    let isJSON: Bool
+    var common = CommonOptions.Values()
+    var jobNames: [String] = []
+    var isDryRun = false
+    var isJSON = false
 
     func run() async throws {
         let asked = UTCInstant.now

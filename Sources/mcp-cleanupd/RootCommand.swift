@@ -41,9 +41,9 @@ struct RootCommand: AsyncParsableCommand {
     func run() async throws {
         guard once else {
             if let flag = onceOnlyFlags.first { throw ValidationError("\(flag) goes with --once.") }
-            return try await RunCommand.serve(common)
+            return try await RunCommand.serve(common.values)
         }
-        try await OnceCommand(common: common, jobNames: jobs, isDryRun: dryRun, isJSON: json).run()
+        try await OnceCommand(common: common.values, jobNames: jobs, isDryRun: dryRun, isJSON: json).run()
     }
 
     /// For subcommands: refuses what goes with `--once` only.

@@ -23,7 +23,7 @@ struct RunCommand: AsyncParsableCommand {
     private static let silent = Logger(label: "mcp-cleanupd.lifecycle") { _ in SwiftLogNoOpLogHandler() }
 
     /// Serves until SIGTERM or SIGINT.
-    static func serve(_ options: CommonOptions) async throws {
+    static func serve(_ options: CommonOptions.Values) async throws {
         let setup = try CommandSetup(options)
         let scheduler = SchedulerService(
             jobs: setup.configuration.jobs, access: try setup.databaseAccess(sharing: nil), shutdownTimeout: setup.configuration.shutdownTimeout,
