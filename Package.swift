@@ -81,7 +81,8 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "IntegrationTests",
-            dependencies: ["mcp-cleanupd", "CleanupSchedule", "Postgres", "SessionCleanup", "TestServers"], swiftSettings: settings),
+            dependencies: ["mcp-cleanupd", "CleanupSchedule", "Postgres", "SessionCleanup", "TestServers"],
+            swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -114,7 +114,9 @@ package struct Scheduler: ~Copyable {
         if wasSet || now.wall < lastWall { forgetFutureFireTimes(now.wall) }
         lastWall = now.wall
         while let timer = fireTimes.pop(now: Self.ticks(now.wall)) {
-            answer(UTCInstant(microsecondsSinceEpoch: Int64(timer.deadline)), of: Int(timer.payload), now.wall, &attempts, &actions)
+            answer(
+                UTCInstant(microsecondsSinceEpoch: Int64(timer.deadline)), of: Int(timer.payload), now.wall, &attempts,
+                &actions)
         }
         while let timer = retries.pop(now: Self.ticks(now.elapsed)) {
             let job = Int(timer.payload)
@@ -164,7 +166,8 @@ package struct Scheduler: ~Copyable {
         arm(job, after: now)
         guard !states[job].answered.contains(latest) else { return }
         let isPunctual = now - latest <= Self.punctuality
-        let missed = schedule.count(from: fireTime, before: latest, in: zone, limit: Self.countLimit) + (isPunctual ? 0 : 1)
+        let missed =
+            schedule.count(from: fireTime, before: latest, in: zone, limit: Self.countLimit) + (isPunctual ? 0 : 1)
         if missed > 0 { actions.append(.countMissed(job: job, missed)) }
         let isOnTime = isPunctual && latest == fireTime
         if case .running = states[job].phase {
@@ -187,7 +190,8 @@ package struct Scheduler: ~Copyable {
         actions.append(
             .concludeRun(
                 Attempt(
-                    job: job, scheduledAt: following.scheduledAt, origin: following.origin, number: following.number - 1)))
+                    job: job, scheduledAt: following.scheduledAt, origin: following.origin, number: following.number - 1
+                )))
     }
 
     /// After the clock was set. Fire times that have come meanwhile stay due; those ahead are named anew, since a clock

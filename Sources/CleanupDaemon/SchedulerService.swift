@@ -125,7 +125,8 @@ package struct SchedulerService: Service, CustomStringConvertible {
                 metadata: ["job": "\(jobs[job].name)"])
         case .countMissed(let job, let count):
             logger.notice(
-                "\(count) fire \(count == 1 ? "time was" : "times were") missed.", metadata: ["job": "\(jobs[job].name)"])
+                "\(count) fire \(count == 1 ? "time was" : "times were") missed.",
+                metadata: ["job": "\(jobs[job].name)"])
         }
     }
 
@@ -151,7 +152,8 @@ package struct SchedulerService: Service, CustomStringConvertible {
         } else {
             let level: Logger.Level = report.progress.rowsDeleted + report.progress.rowsSkipped > 0 ? .info : .debug
             let duration = (report.finishedAt - report.startedAt).inSeconds
-            logger.log(level: level, "Removed \(report.progress.rowsDeleted) sessions in \(duration).", metadata: metadata)
+            logger.log(
+                level: level, "Removed \(report.progress.rowsDeleted) sessions in \(duration).", metadata: metadata)
         }
     }
 
@@ -161,7 +163,9 @@ package struct SchedulerService: Service, CustomStringConvertible {
     /// when we are gone, and a supervisor waits for us.
     private func endProcessAtTimeout() {
         let seconds = shutdownTimeout
-        DispatchQueue(label: "mcp-cleanupd.shutdown").asyncAfter(deadline: .now() + .milliseconds(Int(seconds / .milliseconds(1)))) { [logger] in
+        DispatchQueue(label: "mcp-cleanupd.shutdown").asyncAfter(
+            deadline: .now() + .milliseconds(Int(seconds / .milliseconds(1)))
+        ) { [logger] in
             logger.critical("A run did not end within \(seconds.inSeconds) of the request to stop; ending without it.")
             _exit(0)
         }

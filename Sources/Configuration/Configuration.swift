@@ -37,7 +37,8 @@ package struct Configuration: Hashable, Sendable {
             do {
                 try setting.apply(value, &configuration)
             } catch {
-                faults.append(ConfigurationFault(variable: variable, key: setting.key, value: value, expected: error.expected))
+                faults.append(
+                    ConfigurationFault(variable: variable, key: setting.key, value: value, expected: error.expected))
             }
         }
         guard faults.isEmpty else { throw ConfigurationFaults(faults: faults) }

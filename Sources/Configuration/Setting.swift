@@ -130,7 +130,8 @@ extension Duration {
     /// Reads a whole number and a unit: `50ms`, `15s`, `4m`, `1h`, `30d`.
     package init?(configured text: String) {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
-        guard let number = Int64(digits), let unit = Self.units.first(where: { $0.name == text.dropFirst(digits.count) })
+        guard let number = Int64(digits),
+            let unit = Self.units.first(where: { $0.name == text.dropFirst(digits.count) })
         else { return nil }
         let (milliseconds, overflows) = number.multipliedReportingOverflow(by: unit.milliseconds)
         // 10,000 years: everything that is computed with it stays exact.

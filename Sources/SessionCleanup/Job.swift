@@ -45,7 +45,8 @@ package struct Job: Hashable, Sendable {
 
     /// Abandoned sign-ins: sessions that never became active and have expired.
     package static let transientSessions = Job(
-        name: "mcp-cleanup-transient-sessions", shortName: "transient", schedule: .builtIn("*/5 * * * *"), deadline: .seconds(4 * 60),
+        name: "mcp-cleanup-transient-sessions", shortName: "transient", schedule: .builtIn("*/5 * * * *"),
+        deadline: .seconds(4 * 60),
         rules: SessionRules(
             active: Rule(candidates: "active IS NOT TRUE", column: "expires_at"),
             status: Rule(candidates: "expires_at IS NOT NULL AND status <> 'active'", column: "expires_at")))
@@ -53,7 +54,8 @@ package struct Job: Hashable, Sendable {
     /// Active sessions that nothing has touched for `after`.
     package static func dormantSessions(after: Duration = .seconds(30 * 86_400)) -> Job {
         Job(
-            name: "mcp-cleanup-dormant-sessions", shortName: "dormant", schedule: .builtIn("0 0 * * *"), deadline: .seconds(3600),
+            name: "mcp-cleanup-dormant-sessions", shortName: "dormant", schedule: .builtIn("0 0 * * *"),
+            deadline: .seconds(3600),
             rules: SessionRules(
                 active: Rule(candidates: "active = true", column: "updated_at", after: after),
                 status: Rule(candidates: "status = 'active'", column: "updated_at", after: after)))

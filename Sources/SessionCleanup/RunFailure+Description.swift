@@ -64,7 +64,8 @@ extension RunFailure: CustomStringConvertible {
         case .deletionVetoed(let table, _):
             "SELECT tgname FROM pg_trigger WHERE tgrelid = \(SQL.literal(table.quoted))::regclass; shows the triggers."
         case .databaseClockAhead: "Set both clocks right; database.max-clock-skew is the limit."
-        case .deadlinePassed: "What was deleted stays deleted; the next run goes on. Raise the job's deadline if it recurs."
+        case .deadlinePassed:
+            "What was deleted stays deleted; the next run goes on. Raise the job's deadline if it recurs."
         case .canceled: nil
         }
     }
@@ -77,7 +78,8 @@ extension PostgresError {
         case .invalidParameters: "Correct the database URL."
         case .unreachable(.unresolved, _): "Check the host in the database URL, and this host's name service."
         case .unreachable(.refused, _): "Check that the server runs and listens at that address and port."
-        case .unreachable(.silent, _): "Check the network and firewalls in between; database.connect-timeout is the limit."
+        case .unreachable(.silent, _):
+            "Check the network and firewalls in between; database.connect-timeout is the limit."
         case .unreachable(.tls, _):
             "Check sslmode, sslrootcert and channel_binding in the database URL against the server's certificate."
         case .unreachable(.broken, _): "Check that a PostgreSQL server is what listens there."
@@ -87,7 +89,8 @@ extension PostgresError {
             "The last batch may or may not have been deleted; nothing is half deleted, and the next run goes on."
         case .connectionLost, .timedOut: "Nothing is half deleted; the next run goes on."
         case .canceled: nil
-        case .unexpectedAnswer: "This is a bug in mcp-cleanupd or in something between it and the server; please report it."
+        case .unexpectedAnswer:
+            "This is a bug in mcp-cleanupd or in something between it and the server; please report it."
         }
     }
 }

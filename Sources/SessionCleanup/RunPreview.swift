@@ -21,11 +21,14 @@ extension CleanupRun {
         var shape: SessionTable.Shape?
         let target = try await target(over: connection, clock: clock, shape: &shape)
         let cutoff: [Parameter] = [.timestamp("\(target.cutoff)")]
-        let count = try await connection.finishTransaction(clock, Statements.countDue(in: table.name, rule: target.rule), cutoff)
-        let explanation = try await connection.finishTransaction(clock, Statements.explainSearch(of: table.name, rule: target.rule), cutoff)
+        let count = try await connection.finishTransaction(
+            clock, Statements.countDue(in: table.name, rule: target.rule), cutoff)
+        let explanation = try await connection.finishTransaction(
+            clock, Statements.explainSearch(of: table.name, rule: target.rule), cutoff)
         do {
             let document = try explanation.onlyRow().text("QUERY PLAN")
-            let plan = try await connection.finishTransaction(clock, Statements.readPlan, [.text(document)]
+            let plan = try await connection.finishTransaction(
+                clock, Statements.readPlan, [.text(document)]
             ).onlyRow()
             let row = try count.onlyRow()
             return RunPreview(

@@ -81,7 +81,8 @@ package struct SessionTable: Hashable, Sendable {
     private func judgeRowSecurity(
         for purpose: Purpose, role: String, over connection: isolated Connection, clock: RunClock
     ) async throws(RunFailure) {
-        let policies = try await connection.finishTransaction(clock, Statements.policies(of: name), []).reading { result in
+        let policies = try await connection.finishTransaction(clock, Statements.policies(of: name), []).reading {
+            result in
             try result.rows.map(RowSecurity.Policy.init)
         }
         if let obstacle = RowSecurity.obstacle(among: policies, to: purpose.commands) {

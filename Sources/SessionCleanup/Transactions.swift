@@ -6,7 +6,8 @@ extension Connection {
     /// the one that follows.
     func openTransaction(_ clock: RunClock, _ sql: String) async throws(RunFailure) -> QueryResult {
         let limit = try clock.limit(clock.remaining)
-        let begin = Statements.begin(isReadOnly: true, limit: limit, lockLimit: min(limit / 2, RunClock.transactionLimit))
+        let begin = Statements.begin(
+            isReadOnly: true, limit: limit, lockLimit: min(limit / 2, RunClock.transactionLimit))
         return try await failing(clock) { connection in
             let results = try await connection.script("\(begin) \(sql)", deadline: clock.giveUp(after: limit))
             // BEGIN, three settings, the statement.
@@ -21,7 +22,8 @@ extension Connection {
     ) async throws(RunFailure) -> QueryResult {
         // It may take what is left of the run's time: it holds no row's lock.
         let limit = try clock.limit(clock.remaining)
-        let begin = Statements.begin(isReadOnly: true, limit: limit, lockLimit: min(limit / 2, RunClock.transactionLimit))
+        let begin = Statements.begin(
+            isReadOnly: true, limit: limit, lockLimit: min(limit / 2, RunClock.transactionLimit))
         return try await failing(clock) { connection in
             let deadline = clock.giveUp(after: limit)
             if !connection.hasOpenTransaction { _ = try await connection.script(begin, deadline: deadline) }

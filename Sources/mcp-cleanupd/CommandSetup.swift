@@ -36,7 +36,8 @@ struct CommandSetup: Sendable {
     /// - Throws: `CommandFailure` with exit code 78.
     /// - Parameter queue: where a command that does one thing after the other lets its connections run too: each change of
     ///   thread would wait for its turn behind the server.
-    func databaseAccess(sharing queue: DispatchQueue? = TaskQueue.shared.queue) throws(CommandFailure) -> DatabaseAccess {
+    func databaseAccess(sharing queue: DispatchQueue? = TaskQueue.shared.queue) throws(CommandFailure) -> DatabaseAccess
+    {
         let source: DatabaseURLSource
         do {
             source = try DatabaseURLSource.find(option: options.databaseURLFile, environment: environment)
@@ -65,7 +66,8 @@ struct CommandSetup: Sendable {
             hostClock: { .now }, onProgress: onProgress,
             onSlowDatabaseClock: { [logger] behind in
                 logger.warning(
-                    "The database's clock is \(behind.inSeconds) behind this host's: sessions are removed that much later.")
+                    "The database's clock is \(behind.inSeconds) behind this host's: sessions are removed that much later."
+                )
             })
     }
 

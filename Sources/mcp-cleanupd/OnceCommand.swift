@@ -27,7 +27,9 @@ struct OnceCommand: Sendable {
     private func chosenJobs(of configuration: Configuration) throws -> [Job] {
         for name in jobNames {
             guard let job = configuration.jobs.first(where: { $0.isNamed(name) }) else {
-                let known = configuration.jobs.map { [$0.name, $0.shortName].compactMap(\.self).joined(separator: " or ") }
+                let known = configuration.jobs.map {
+                    [$0.name, $0.shortName].compactMap(\.self).joined(separator: " or ")
+                }
                 throw ValidationError("There is no job “\(name)”; there are \(known.joined(separator: ", ")).")
             }
             guard job.isEnabled else { throw ValidationError("The job \(job.name) is disabled by the configuration.") }
@@ -37,7 +39,9 @@ struct OnceCommand: Sendable {
         }
     }
 
-    private func execute(_ jobs: [Job], _ setup: CommandSetup, _ access: DatabaseAccess, askedAt: UTCInstant) async throws -> Sysexit {
+    private func execute(
+        _ jobs: [Job], _ setup: CommandSetup, _ access: DatabaseAccess, askedAt: UTCInstant
+    ) async throws -> Sysexit {
         var series = RunSeries(access)
         var codes: [Sysexit] = []
         for job in jobs where !Task.isCancelled {
@@ -100,7 +104,8 @@ extension RunReport {
             "\(progress.batches.grouped) \(progress.batches == 1 ? "batch" : "batches")",
         ]
         let name = job.padding(to: 32)
-        return "\(name) \(outcome.rawValue.padding(to: 10)) \(counts.joined(separator: ", ")), \((finishedAt - startedAt).inSeconds)"
+        return
+            "\(name) \(outcome.rawValue.padding(to: 10)) \(counts.joined(separator: ", ")), \((finishedAt - startedAt).inSeconds)"
     }
 }
 

@@ -37,7 +37,9 @@ final class ProgressDisplay: Sendable {
         let seconds = max(Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18, 0.001)
         let rate = Double(progress.rowsDeleted) / seconds
         let left = max(progress.rowsFound - progress.rowsDeleted - progress.rowsSkipped, 0)
-        var parts = ["\(progress.rowsDeleted.grouped) of \(progress.isSearchComplete ? "" : "at least ")\(progress.rowsFound.grouped) deleted"]
+        var parts = [
+            "\(progress.rowsDeleted.grouped) of \(progress.isSearchComplete ? "" : "at least ")\(progress.rowsFound.grouped) deleted"
+        ]
         if progress.rowsFound > 0 { parts.append("\(progress.rowsDeleted * 100 / progress.rowsFound) %") }
         if rate >= 1 {
             parts.append("\(Int(rate).grouped) rows/s")

@@ -29,7 +29,8 @@ struct RootCommand: AsyncParsableCommand {
 
     @Option(
         name: .customLong("job"),
-        help: ArgumentHelp("With --once: only this job, by its name, or by transient or dormant. Repeatable.", valueName: "name"))
+        help: ArgumentHelp(
+            "With --once: only this job, by its name, or by transient or dormant. Repeatable.", valueName: "name"))
     var jobs: [String] = []
 
     @Flag(help: "With --once: say what would be removed, and remove nothing.")

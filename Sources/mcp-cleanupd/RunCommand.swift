@@ -26,7 +26,8 @@ struct RunCommand: AsyncParsableCommand {
     static func serve(_ options: CommonOptions.Values) async throws {
         let setup = try CommandSetup(options)
         let scheduler = SchedulerService(
-            jobs: setup.configuration.jobs, access: try setup.databaseAccess(sharing: nil), shutdownTimeout: setup.configuration.shutdownTimeout,
+            jobs: setup.configuration.jobs, access: try setup.databaseAccess(sharing: nil),
+            shutdownTimeout: setup.configuration.shutdownTimeout,
             logger: setup.logger, makeRun: { setup.run($0) })
         let secondSignal = SecondSignal()
         let group = ServiceGroup(

@@ -18,18 +18,21 @@ import Testing
             "SessionCleanup", "TimerWheel",
         ],
         "mcp-cleanupd": [
-            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Configuration", "Dispatch", "Glibc", "Logging", "Postgres",
+            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Configuration", "Dispatch", "Glibc", "Logging",
+            "Postgres",
             "ServiceLifecycle", "SessionCleanup", "Synchronization", "UnixSignals",
         ],
     ]
 
     private static func swiftFiles(in folder: String) throws -> [URL] {
-        let files = FileManager.default.enumerator(at: root.appendingPathComponent(folder), includingPropertiesForKeys: nil)
+        let files = FileManager.default.enumerator(
+            at: root.appendingPathComponent(folder), includingPropertiesForKeys: nil)
         return (files?.allObjects as? [URL] ?? []).filter { $0.pathExtension == "swift" }
     }
 
     private static func lines(of file: URL) throws -> [String] {
-        try String(contentsOf: file, encoding: .utf8).split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        try String(contentsOf: file, encoding: .utf8).split(separator: "\n", omittingEmptySubsequences: false).map(
+            String.init)
     }
 
     @Test(arguments: imports.keys.sorted())
@@ -40,13 +43,15 @@ import Testing
             for line in try Self.lines(of: file) {
                 let words = line.split(separator: " ").filter { !$0.hasPrefix("@") && $0 != "package" }
                 guard words.first == "import", words.count > 1 else { continue }
-                #expect(Self.imports[target]?.contains(String(words[1])) ?? false, "\(target) must not import \(words[1])")
+                #expect(
+                    Self.imports[target]?.contains(String(words[1])) ?? false, "\(target) must not import \(words[1])")
             }
         }
     }
 
     @Test func everyTargetHasItsImportsNamed() throws {
-        let folders = try FileManager.default.contentsOfDirectory(atPath: Self.root.appendingPathComponent("Sources").path)
+        let folders = try FileManager.default.contentsOfDirectory(
+            atPath: Self.root.appendingPathComponent("Sources").path)
         let targets = try folders.filter { try !Self.swiftFiles(in: "Sources/\($0)").isEmpty }
         #expect(Set(targets) == Set(Self.imports.keys))
     }

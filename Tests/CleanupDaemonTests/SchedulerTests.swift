@@ -29,8 +29,10 @@ import Testing
     }
 
     @Test func startsJobsThatAreDueTogetherOverOneConnectionInTheirOrder() {
-        var scheduler = Scheduler(jobs: builtIn, now: .init(wall: instant("2026-05-13T23:59:00Z"), elapsed: .zero), seed: 1)
-        let actions = scheduler.clockAdvanced(to: .init(wall: instant("2026-05-14T00:00:00Z"), elapsed: .seconds(60)), wasSet: false)
+        var scheduler = Scheduler(
+            jobs: builtIn, now: .init(wall: instant("2026-05-13T23:59:00Z"), elapsed: .zero), seed: 1)
+        let actions = scheduler.clockAdvanced(
+            to: .init(wall: instant("2026-05-14T00:00:00Z"), elapsed: .seconds(60)), wasSet: false)
         guard case .start(let attempts) = actions.first, actions.count == 1 else {
             Issue.record("\(actions)")
             return
@@ -39,7 +41,8 @@ import Testing
     }
 
     @Test func isNeverEarly() {
-        var scheduler = Scheduler(jobs: builtIn, now: .init(wall: instant("2026-05-13T12:00:00Z"), elapsed: .zero), seed: 1)
+        var scheduler = Scheduler(
+            jobs: builtIn, now: .init(wall: instant("2026-05-13T12:00:00Z"), elapsed: .zero), seed: 1)
         let before = scheduler.clockAdvanced(
             to: .init(wall: instant("2026-05-13T12:04:59.999999Z"), elapsed: .seconds(299)), wasSet: false)
         #expect(before.isEmpty)
@@ -102,8 +105,8 @@ import Testing
         #expect(simulation.fireTimes(of: transient) == [instant("2026-05-14T06:00:00Z")])
     }
 
-    @Test func leavesMissedFireTimesUnansweredWhenToldTo() {
-        let simulation = Simulation([.named("job", "0 0 * * *", catchUp: .skip)], at: "2026-05-13T22:00:00Z")
+    @Test func leavesMissedFireTimesUnansweredWhenToldTo() throws {
+        let simulation = try Simulation([.named("job", "0 0 * * *", catchUp: .skip)], at: "2026-05-13T22:00:00Z")
         simulation.suspend(for: .seconds(8 * 3600))
         #expect(simulation.happenings == [.missed("job", 1)])
         simulation.advance(by: .seconds(86_400))
@@ -111,13 +114,18 @@ import Testing
     }
 
     @Test func toleratesAWakeUpThatIsSecondsLate() {
-        var scheduler = Scheduler(jobs: builtIn, now: .init(wall: instant("2026-05-13T12:01:00Z"), elapsed: .zero), seed: 1)
-        let actions = scheduler.clockAdvanced(to: .init(wall: instant("2026-05-13T12:05:09Z"), elapsed: .seconds(249)), wasSet: false)
-        #expect(actions == [.start([.init(job: 0, scheduledAt: instant("2026-05-13T12:05:00Z"), origin: .schedule, number: 1)])])
+        var scheduler = Scheduler(
+            jobs: builtIn, now: .init(wall: instant("2026-05-13T12:01:00Z"), elapsed: .zero), seed: 1)
+        let actions = scheduler.clockAdvanced(
+            to: .init(wall: instant("2026-05-13T12:05:09Z"), elapsed: .seconds(249)), wasSet: false)
+        #expect(
+            actions == [
+                .start([.init(job: 0, scheduledAt: instant("2026-05-13T12:05:00Z"), origin: .schedule, number: 1)])
+            ])
     }
 
-    @Test func coalescesFireTimesThatComeWhileTheJobRuns() {
-        let simulation = Simulation([.named("job", "10 seconds")], at: "2026-05-13T12:00:01Z")
+    @Test func coalescesFireTimesThatComeWhileTheJobRuns() throws {
+        let simulation = try Simulation([.named("job", "10 seconds")], at: "2026-05-13T12:00:01Z")
         simulation.attempt = { _ in (.seconds(25), false) }
         simulation.advance(by: .seconds(60))
         #expect(simulation.fireTimes(of: "job") == [instant("2026-05-13T12:00:10Z"), instant("2026-05-13T12:00:40Z")])
@@ -125,8 +133,9 @@ import Testing
         #expect(coalesced.count == 4)
     }
 
-    @Test func coalescesTheFireTimesOfAJobThatWaitsForItsTurnOnTheConnection() {
-        let simulation = Simulation([.named("slow", "0 * * * *"), .named("quick", "* * * * *")], at: "2026-05-13T11:59:30Z")
+    @Test func coalescesTheFireTimesOfAJobThatWaitsForItsTurnOnTheConnection() throws {
+        let simulation = Simulation(
+            [.named("slow", "0 * * * *"), .named("quick", "* * * * *")], at: "2026-05-13T11:59:30Z")
         simulation.attempt = { (.seconds($0.job == 0 ? 300 : 1), false) }
         simulation.advance(by: .seconds(600))
         // 12:00 runs at 12:05, when the slow job has ended; the five minutes meanwhile are coalesced.
@@ -136,10 +145,10 @@ import Testing
         #expect(simulation.fireTimes(of: "slow").count == 1)
     }
 
-    @Test func neverRunsADisabledJob() {
-        var job = Job.named("job", "* * * * *")
+    @Test func neverRunsADisabledJob() throws {
+        var job = try Job.named("job", "* * * * *")
         job.isEnabled = false
-        let simulation = Simulation([job], at: "2026-05-13T12:00:00Z")
+        let simulation = try Simulation([job], at: "2026-05-13T12:00:00Z")
         simulation.advance(by: .seconds(3600))
         #expect(simulation.happenings.isEmpty)
         #expect(simulation.nextFireTime == nil)
@@ -149,8 +158,8 @@ import Testing
 @Suite struct RetryTests {
     private func instant(_ text: String) -> UTCInstant { UTCInstant(rfc3339: text)! }
 
-    @Test func repeatsAFailedAttemptInsideItsInterval() {
-        let simulation = Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
+    @Test func repeatsAFailedAttemptInsideItsInterval() throws {
+        let simulation = try Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
         simulation.attempt = { attempt in (.milliseconds(100), attempt.number < 4) }
         simulation.advance(by: .seconds(120))
         #expect(
@@ -163,21 +172,23 @@ import Testing
             ])
     }
 
-    @Test func givesEachFireTimeItsOwnRunDuringAnOutageOfAnHour() {
-        let simulation = Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
+    @Test func givesEachFireTimeItsOwnRunDuringAnOutageOfAnHour() throws {
+        let simulation = try Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
         let end = instant("2026-05-13T13:05:00Z")
         simulation.attempt = { attempt in (.milliseconds(100), attempt.scheduledAt < end) }
         simulation.advance(by: .seconds(3720))
         #expect(simulation.fireTimes(of: "job").count == 13)
-        let concluded = simulation.happenings.compactMap { if case .concluded(_, _, let attempts) = $0 { attempts } else { nil } }
+        let concluded = simulation.happenings.compactMap {
+            if case .concluded(_, _, let attempts) = $0 { attempts } else { nil }
+        }
         #expect(concluded.count == 13)
         // 1, 2, 4, … seconds, halved at most, fit into five minutes 7 to 9 times.
         #expect(concluded.dropLast().allSatisfy { (7...10).contains($0) })
         #expect(concluded.last == 1)
     }
 
-    @Test func triesAgainThroughANightForANightlyJob() {
-        let simulation = Simulation([.named("job", "0 0 * * *")], at: "2026-05-13T23:59:00Z")
+    @Test func triesAgainThroughANightForANightlyJob() throws {
+        let simulation = try Simulation([.named("job", "0 0 * * *")], at: "2026-05-13T23:59:00Z")
         var recovered = false
         simulation.attempt = { _ in (.milliseconds(100), !recovered) }
         simulation.advance(by: .seconds(3 * 3600))
@@ -191,8 +202,8 @@ import Testing
         #expect(attempts < 100)
     }
 
-    @Test func failsAtOnceForACauseThatWillNotPass() {
-        let simulation = Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
+    @Test func failsAtOnceForACauseThatWillNotPass() throws {
+        let simulation = try Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
         simulation.advance(by: .seconds(120))
         #expect(simulation.happenings.last == .concluded("job", instant("2026-05-13T12:05:00Z"), attempts: 1))
     }
@@ -205,8 +216,8 @@ import Testing
         #expect(delay >= nominal / 2 && delay <= nominal)
     }
 
-    @Test func startsNothingAfterARequestToStop() {
-        let simulation = Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
+    @Test func startsNothingAfterARequestToStop() throws {
+        let simulation = try Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
         simulation.attempt = { _ in (.milliseconds(100), true) }
         simulation.advance(by: .seconds(65))
         let actions = simulation.scheduler.shutDown()

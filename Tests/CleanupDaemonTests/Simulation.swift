@@ -39,7 +39,9 @@ final class Simulation {
             move(to: next)
             if let index = underWay.firstIndex(where: { $0.end <= now.elapsed }) {
                 endAttempt(underWay.remove(at: index))
-            } else if scheduler.nextFireTime.map({ $0 <= now.wall }) ?? false || scheduler.nextRetry.map({ $0 <= now.elapsed }) ?? false {
+            } else if scheduler.nextFireTime.map({ $0 <= now.wall }) ?? false
+                || scheduler.nextRetry.map({ $0 <= now.elapsed }) ?? false
+            {
                 wakeUps += 1
                 carryOut(scheduler.clockAdvanced(to: now, wasSet: false))
             } else if next == end {
@@ -103,9 +105,9 @@ final class Simulation {
 }
 
 extension Job {
-    static func named(_ name: String, _ schedule: String, catchUp: CatchUp = .once) -> Job {
+    static func named(_ name: String, _ schedule: String, catchUp: CatchUp = .once) throws -> Job {
         Job(
-            name: name, shortName: nil, schedule: try! Schedule(schedule), catchUp: catchUp, deadline: .seconds(60),
+            name: name, shortName: nil, schedule: try Schedule(schedule), catchUp: catchUp, deadline: .seconds(60),
             rules: Job.transientSessions.rules)
     }
 }

@@ -36,19 +36,27 @@ import Testing
             "no URL", environment: url(""), status: 78, "--database-url-file", "database-url", "NEON_DATABASE_URL",
             "MCP_TS_STORAGE_TYPE=neon", "None of them is set"),
         Case(
-            "a generic URL alone", environment: ["NEON_DATABASE_URL": "", "DATABASE_URL": "postgresql://u@h/d"], status: 78,
+            "a generic URL alone", environment: ["NEON_DATABASE_URL": "", "DATABASE_URL": "postgresql://u@h/d"],
+            status: 78,
             "DATABASE_URL is set", "another application's"),
-        Case("another database's URL", environment: url("mysql://u:canary@h/d"), status: 78, "NEON_DATABASE_URL", "postgresql://"),
-        Case("a malformed URL", environment: url("postgresql://u:canary@[::1/d"), status: 78, "NEON_DATABASE_URL", "malformed"),
+        Case(
+            "another database's URL", environment: url("mysql://u:canary@h/d"), status: 78, "NEON_DATABASE_URL",
+            "postgresql://"),
+        Case(
+            "a malformed URL", environment: url("postgresql://u:canary@[::1/d"), status: 78, "NEON_DATABASE_URL",
+            "malformed"),
         Case("a bad port", environment: url("postgresql://u:canary@h:70000/d"), status: 78, "port", "65535"),
-        Case("an unknown parameter", environment: url("postgresql://u:canary@h/d?sslmod=require"), status: 78, "malformed"),
+        Case(
+            "an unknown parameter", environment: url("postgresql://u:canary@h/d?sslmod=require"), status: 78,
+            "malformed"),
         Case("a line break", environment: url("postgresql://u:canary@h\n/d"), status: 78, "line break"),
         Case("an @ in the password", environment: url("postgresql://u:can@ary@h/d"), status: 78, "%40"),
         Case(
             "an unknown host", environment: url("postgresql://u:canary@no-such-host.invalid/d"), status: 69,
             "no-such-host.invalid", "Check the host"),
         Case(
-            "nobody listens", environment: url("postgresql://u:canary@127.0.0.1:1/d"), status: 69, "127.0.0.1", "port 1",
+            "nobody listens", environment: url("postgresql://u:canary@127.0.0.1:1/d"), status: 69, "127.0.0.1",
+            "port 1",
             "Check that the server runs"),
         Case(
             "no socket", environment: url("postgresql://u:canary@/d?host=/nowhere"), status: 69, "/nowhere"),
@@ -68,25 +76,30 @@ import Testing
             "no such table", environment: ["MCP_CLEANUP_DATABASE_TABLE": "app.Sessions"], status: 78,
             "app.sessions does not exist", "database.table"),
         Case(
-            "neither active nor status", .active, insert + "ALTER TABLE mcp_sessions RENAME active TO enabled;", status: 78,
+            "neither active nor status", .active, insert + "ALTER TABLE mcp_sessions RENAME active TO enabled;",
+            status: 78,
             "neither of the columns active and status", "database.session-schema"),
         Case(
             "both active and status", .active, insert + "ALTER TABLE mcp_sessions ADD status TEXT;", status: 78,
             "both of the columns active and status", "database.session-schema"),
         Case(
-            "the other generation asked for", .active, insert, environment: ["MCP_CLEANUP_DATABASE_SESSION_SCHEMA": "status"],
+            "the other generation asked for", .active, insert,
+            environment: ["MCP_CLEANUP_DATABASE_SESSION_SCHEMA": "status"],
             status: 78, "has no column status"),
         Case(
             "no such generation", environment: ["MCP_CLEANUP_DATABASE_SESSION_SCHEMA": "both"], status: 78,
             "MCP_CLEANUP_DATABASE_SESSION_SCHEMA", "database.session-schema", "auto, active, status"),
         Case(
-            "times without a zone", .active, insert + "ALTER TABLE mcp_sessions ALTER expires_at TYPE timestamp;", status: 78,
+            "times without a zone", .active, insert + "ALTER TABLE mcp_sessions ALTER expires_at TYPE timestamp;",
+            status: 78,
             "expires_at", "timestamp without time zone", "AT TIME ZONE"),
         Case(
-            "a day instead of a time", .active, insert + "ALTER TABLE mcp_sessions ALTER updated_at TYPE date;", status: 78,
+            "a day instead of a time", .active, insert + "ALTER TABLE mcp_sessions ALTER updated_at TYPE date;",
+            status: 78,
             "updated_at", "date"),
         Case(
-            "active is text", .active, insert + "ALTER TABLE mcp_sessions ALTER active DROP DEFAULT, ALTER active TYPE text;",
+            "active is text", .active,
+            insert + "ALTER TABLE mcp_sessions ALTER active DROP DEFAULT, ALTER active TYPE text;",
             status: 78, "active", "boolean"),
         Case(
             "no expires_at", .active, insert + "ALTER TABLE mcp_sessions RENAME expires_at TO until;", status: 78,
@@ -105,8 +118,11 @@ import Testing
                 """, environment: ["MCP_CLEANUP_DATABASE_TABLE": "public.f"], status: 78, "public.f is not a table"),
         Case(
             "a rule instead of the deletion", .active,
-            insert + "CREATE RULE keep AS ON DELETE TO mcp_sessions DO INSTEAD NOTHING;", status: 78, "mcp_sessions", "rule"),
-        Case("a name without schema", environment: ["MCP_CLEANUP_DATABASE_TABLE": "mcp_sessions"], status: 78, "database.table", "schema"),
+            insert + "CREATE RULE keep AS ON DELETE TO mcp_sessions DO INSTEAD NOTHING;", status: 78, "mcp_sessions",
+            "rule"),
+        Case(
+            "a name without schema", environment: ["MCP_CLEANUP_DATABASE_TABLE": "mcp_sessions"], status: 78,
+            "database.table", "schema"),
         Case(
             "a name that is more", .active, insert,
             environment: ["MCP_CLEANUP_DATABASE_TABLE": "public.mcp_sessions; DROP TABLE mcp_sessions"], status: 78,
@@ -114,19 +130,25 @@ import Testing
     ]
 
     static let settings: [Case] = [
-        Case("no batch", environment: ["MCP_CLEANUP_BATCH_MAX_ROWS": "0"], status: 78, "MCP_CLEANUP_BATCH_MAX_ROWS", "“0”", "1"),
-        Case("a bare number", environment: ["MCP_CLEANUP_DATABASE_CONNECT_TIMEOUT": "15"], status: 78, "database.connect-timeout", "15s"),
+        Case(
+            "no batch", environment: ["MCP_CLEANUP_BATCH_MAX_ROWS": "0"], status: 78, "MCP_CLEANUP_BATCH_MAX_ROWS",
+            "“0”", "1"),
+        Case(
+            "a bare number", environment: ["MCP_CLEANUP_DATABASE_CONNECT_TIMEOUT": "15"], status: 78,
+            "database.connect-timeout", "15s"),
         Case(
             "a deadline that cannot be kept",
             environment: ["MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_DEADLINE": "500ms"], status: 78, "from 1s"),
     ]
 
     static let usage: [Case] = [
-        ["--once", "--job", "nonsense"], ["--once", "check"], ["--once", "sessions", "--user", "u"], ["--once", "migrate", "--sessions"],
+        ["--once", "--job", "nonsense"], ["--once", "check"], ["--once", "sessions", "--user", "u"],
+        ["--once", "migrate", "--sessions"],
         ["--dry-run"], ["--job", "dormant"], ["--json"], ["--once", "--frobnicate"], ["frobnicate"],
         ["--once", "--log-level", "loud"], ["--once", "--log-format", "xml"], ["sessions"],
         ["sessions", "--user", "u", "--job", "dormant"], ["sessions", "--user", "u", "--dry-run"], ["migrate"],
-        ["migrate", "--sessions", "--json"], ["--once", "--database-url", "postgresql://u:canary@h/d"], ["--once", "--job"],
+        ["migrate", "--sessions", "--json"], ["--once", "--database-url", "postgresql://u:canary@h/d"],
+        ["--once", "--job"],
     ].map { Case($0.joined(separator: " "), .active, insert, arguments: $0, status: 64, "Error:") }
 
     @Test(arguments: urls + tables + settings + usage)
@@ -145,7 +167,8 @@ import Testing
         let role = try await database.makeServiceRole()
         let url = database.server.secureURL(database.name, user: role, password: "canary")
         let result = try await database.daemon(
-            ["--once", "--json", "--log-level", "trace"], url: url, environment: ["SSL_CERT_FILE": database.server.authority])
+            ["--once", "--json", "--log-level", "trace"], url: url,
+            environment: ["SSL_CERT_FILE": database.server.authority])
         #expect(result.status == 77, "\(result)")
         #expect(result.error.contains("password authentication failed"))
         #expect(result.error.contains("Check the role and the password"))
@@ -153,7 +176,9 @@ import Testing
         #expect(!(result.output + result.error).contains("canary"))
     }
 
-    @Test(arguments: [("no_such_database", "postgres", Int32(78), "database's name"), (nil, "no_such_role", 77, "role")])
+    @Test(arguments: [
+        ("no_such_database", "postgres", Int32(78), "database's name"), (nil, "no_such_role", 77, "role"),
+    ])
     func aNameThatTheServerDoesNotKnowIsRefused(name: String?, role: String, status: Int32, word: String) async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let result = try await database.daemon(["--once"], url: database.server.url(name ?? database.name, user: role))
@@ -167,7 +192,8 @@ import Testing
         let kept = try await database.daemon(["--once"], environment: ["MCP_CLEANUP_DATABASE_SESSION_SCHEMA": "status"])
         #expect(kept.status == 0)
         #expect(try await database.count() == 1)
-        let deleted = try await database.daemon(["--once"], environment: ["MCP_CLEANUP_DATABASE_SESSION_SCHEMA": "active"])
+        let deleted = try await database.daemon(
+            ["--once"], environment: ["MCP_CLEANUP_DATABASE_SESSION_SCHEMA": "active"])
         #expect(deleted.status == 0)
         #expect(try await database.count() == 0)
     }
@@ -175,7 +201,8 @@ import Testing
     /// Nothing that a database or a role may have set changes what is deleted.
     @Test(arguments: [
         "default_transaction_read_only = on", "default_transaction_isolation = 'repeatable read'",
-        "default_transaction_isolation = 'serializable'", "default_transaction_deferrable = on", "DateStyle = 'SQL, DMY'",
+        "default_transaction_isolation = 'serializable'", "default_transaction_deferrable = on",
+        "DateStyle = 'SQL, DMY'",
         "DateStyle = 'German'", "TimeZone = 'America/New_York'", "IntervalStyle = 'sql_standard'",
         "standard_conforming_strings = off", "search_path = ''", "enable_tidscan = off", "statement_timeout = '1h'",
         "plan_cache_mode = force_generic_plan", "bytea_output = escape", "client_encoding = LATIN1", "lock_timeout = 1",
@@ -190,7 +217,9 @@ import Testing
         let url = database.server.url(database.name, user: role)
         let preview = try await database.daemon(["--once", "--dry-run", "--json"], url: url)
         #expect(preview.status == 0, "\(preview.error)")
-        #expect(preview.output.matches(of: /"due_rows":2,"oldest_due_at":"\d{4}-\d\d-\d\dT[0-9:.]+Z"/).count == 2, "\(preview.output)")
+        #expect(
+            preview.output.matches(of: /"due_rows":2,"oldest_due_at":"\d{4}-\d\d-\d\dT[0-9:.]+Z"/).count == 2,
+            "\(preview.output)")
         let result = try await database.daemon(["--once"], url: url)
         #expect(result.status == 0, "\(result.error)")
         #expect(try await database.sessions() == ["live-1", "live-2"])
@@ -199,7 +228,8 @@ import Testing
     }
 
     @Test(arguments: [
-        #"app."select""#, #""My; Schema"."x""y'; DROP TABLE public.mcp_sessions; --""#, #""App"."Sessions""#, #""\a"."%s $1""#,
+        #"app."select""#, #""My; Schema"."x""y'; DROP TABLE public.mcp_sessions; --""#, #""App"."Sessions""#,
+        #""\a"."%s $1""#,
         "app.SESSIONS", #"app."Sitzungen µ""#,
     ])
     func aTableOfAnyNameIsItself(text: String) async throws {
@@ -207,7 +237,9 @@ import Testing
         let name = try TableName(parsing: text)
         try await database.run(PrivilegeTests.population)
         let schema = name.quoted.components(separatedBy: "\".\"")[0] + "\""
-        try await database.run("CREATE SCHEMA \(schema); CREATE TABLE \(name.quoted) (LIKE mcp_sessions INCLUDING ALL); INSERT INTO \(name.quoted) TABLE mcp_sessions;")
+        try await database.run(
+            "CREATE SCHEMA \(schema); CREATE TABLE \(name.quoted) (LIKE mcp_sessions INCLUDING ALL); INSERT INTO \(name.quoted) TABLE mcp_sessions;"
+        )
         let environment = ["MCP_CLEANUP_DATABASE_TABLE": text]
         let preview = try await database.daemon(["--once", "--dry-run"], environment: environment)
         #expect(preview.status == 0, "\(preview.error)")

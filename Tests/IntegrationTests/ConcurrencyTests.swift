@@ -72,8 +72,10 @@ import Testing
         let database = try await Self.database(due: 3)
         try await database.run(Self.gates)
         let gates = try await OtherTransaction(in: database, "SELECT pg_advisory_lock(1), pg_advisory_lock(2)")
-        let first = try await OtherTransaction(in: database, "SELECT FROM mcp_sessions WHERE session_id = 'due-1' FOR UPDATE")
-        let third = try await OtherTransaction(in: database, "UPDATE mcp_sessions SET client_id = 'a' WHERE session_id = 'due-3'")
+        let first = try await OtherTransaction(
+            in: database, "SELECT FROM mcp_sessions WHERE session_id = 'due-1' FOR UPDATE")
+        let third = try await OtherTransaction(
+            in: database, "UPDATE mcp_sessions SET client_id = 'a' WHERE session_id = 'due-3'")
         async let deleted = database.delete(Self.gatedJob, at: .hostNow)
         try await eventually("the first statement waits") { try await Self.isWaiting(database, at: 1) }
         try await database.run("UPDATE mcp_sessions SET client_id = 'a' WHERE session_id = 'due-2'")
@@ -90,7 +92,8 @@ import Testing
 
     @Test func aRowHeldToTheEndIsSkippedAndCountedOnce() async throws {
         let database = try await Self.database(due: 5)
-        let holder = try await OtherTransaction(in: database, "SELECT FROM mcp_sessions WHERE session_id IN ('due-2', 'due-4') FOR SHARE")
+        let holder = try await OtherTransaction(
+            in: database, "SELECT FROM mcp_sessions WHERE session_id IN ('due-2', 'due-4') FOR SHARE")
         let result = try await database.daemon(["--once", "--job", "transient", "--json"])
         #expect(result.status == 0, "\(result.error)")
         #expect(result.output.contains(#""rows_deleted":3,"rows_skipped":2,"#), "\(result.output)")
@@ -146,7 +149,8 @@ import Testing
                     var deleted = 0
                     for _ in 0..<12 {
                         let limits = RunLimits(maxClockSkew: .seconds(300), batchRows: 7, searchRows: 50)
-                        deleted += try await database.delete(.transientSessions, at: .hostNow, limits: limits).rowsDeleted
+                        deleted += try await database.delete(.transientSessions, at: .hostNow, limits: limits)
+                            .rowsDeleted
                     }
                     return deleted
                 }
@@ -185,7 +189,10 @@ import Testing
         ("RETURN NULL;", "5 due rows of public.mcp_sessions"),
         ("IF OLD.session_id = 'due-3' THEN RETURN NULL; END IF; RETURN OLD;", "1 due row of public.mcp_sessions"),
         ("IF OLD.session_id = 'due-3' THEN RAISE EXCEPTION 'keep it'; END IF; RETURN OLD;", "keep it (SQLSTATE P0001)"),
-        ("IF OLD.session_id = 'due-3' THEN RAISE unique_violation USING MESSAGE = 'keep it'; END IF; RETURN OLD;", "keep it (SQLSTATE 23505)"),
+        (
+            "IF OLD.session_id = 'due-3' THEN RAISE unique_violation USING MESSAGE = 'keep it'; END IF; RETURN OLD;",
+            "keep it (SQLSTATE 23505)"
+        ),
     ])
     func aTriggerThatKeepsARowFailsTheRun(body: String, message: String) async throws {
         let database = try await Self.database(due: 5)
@@ -200,7 +207,8 @@ import Testing
 
     @Test func batchesBeforeTheOneThatFailsStayDeleted() async throws {
         let database = try await Self.database(due: 5)
-        try await database.run(Self.trigger("BEFORE", "IF OLD.session_id = 'due-5' THEN RETURN NULL; END IF; RETURN OLD;"))
+        try await database.run(
+            Self.trigger("BEFORE", "IF OLD.session_id = 'due-5' THEN RETURN NULL; END IF; RETURN OLD;"))
         let result = try await database.daemon(
             ["--once", "--job", "transient", "--json"], environment: ["MCP_CLEANUP_BATCH_MAX_ROWS": "2"])
         #expect(result.status == 77)
@@ -211,7 +219,8 @@ import Testing
     @Test func anAfterTriggerSeesEveryRow() async throws {
         let database = try await Self.database(due: 5)
         try await database.run(
-            "CREATE TABLE audit (session_id TEXT);" + Self.trigger("AFTER", "INSERT INTO audit VALUES (OLD.session_id); RETURN NULL;"))
+            "CREATE TABLE audit (session_id TEXT);"
+                + Self.trigger("AFTER", "INSERT INTO audit VALUES (OLD.session_id); RETURN NULL;"))
         let result = try await database.daemon(["--once"], environment: ["MCP_CLEANUP_BATCH_MAX_ROWS": "2"])
         #expect(result.status == 0, "\(result.error)")
         #expect(try await database.sessions(in: "audit").count == 5)
@@ -219,7 +228,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ("", 77, 5), ("ON DELETE CASCADE", 0, 0), ("ON DELETE SET NULL", 0, 0), ("DEFERRABLE INITIALLY DEFERRED", 77, 5),
+        ("", 77, 5), ("ON DELETE CASCADE", 0, 0), ("ON DELETE SET NULL", 0, 0),
+        ("DEFERRABLE INITIALLY DEFERRED", 77, 5),
     ])
     func aForeignKeyDecidesAsDeclared(action: String, status: Int32, left: Int) async throws {
         let database = try await Self.database(due: 5)

@@ -105,7 +105,9 @@ struct SeededGenerator: RandomNumberGenerator {
 enum TestSeed {
     /// The seed in MCP_CLEANUPD_TEST_SEED alone, to replay a failure, or as many new ones as asked for.
     static func some(_ count: Int) -> [UInt64] {
-        if let text = ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_SEED"], let seed = UInt64(text) { return [seed] }
+        if let text = ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_SEED"], let seed = UInt64(text) {
+            return [seed]
+        }
         return (0..<count).map { _ in UInt64.random(in: 0..<1 << 32) }
     }
 }

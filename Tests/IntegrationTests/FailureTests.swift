@@ -19,7 +19,9 @@ import Testing
     private static let run = ["--once", "--job", "transient", "--json"]
 
     /// Five sessions that are due; deleting the fourth takes a minute.
-    private static func slowDatabase(on server: PostgresServer, at timing: String = "BEFORE") async throws -> SessionsDatabase {
+    private static func slowDatabase(
+        on server: PostgresServer, at timing: String = "BEFORE"
+    ) async throws -> SessionsDatabase {
         let database = try await SessionsDatabase(on: server)
         try await database.run(
             """
@@ -196,7 +198,8 @@ import Testing
 
     @Test func aSignalWhileConnectingEndsTheProcess() async throws {
         let silence = try Listener.silent()
-        let daemon = try RunningCommand(Self.run, url: "postgresql://u:canary@127.0.0.1:\(silence.port)/d?sslmode=disable")
+        let daemon = try RunningCommand(
+            Self.run, url: "postgresql://u:canary@127.0.0.1:\(silence.port)/d?sslmode=disable")
         try await eventually("the daemon has connected") { silence.hasVisitor }
         daemon.send(SIGTERM)
         let result = await daemon.end()
@@ -220,7 +223,8 @@ import Testing
     @Test func aReaderThatGoesAwayIsAnErrorToReport() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let result = try await Command.run(
-            "/bin/sh", ["-c", "\"$0\" --once >/dev/full", Command.daemon], environment: ["NEON_DATABASE_URL": database.url])
+            "/bin/sh", ["-c", "\"$0\" --once >/dev/full", Command.daemon],
+            environment: ["NEON_DATABASE_URL": database.url])
         #expect(result.status == 74, "\(result)")
         #expect(result.error.contains("standard output cannot be written"))
     }

@@ -38,7 +38,8 @@ import Testing
         let database = try await SessionsDatabase(on: .packaged(), nil)
         let role = "role_" + String(UInt64.random(in: 0...UInt64.max), radix: 36)
         try await database.run("CREATE ROLE \(role) LOGIN")
-        let result = try await database.daemon(["migrate", "--sessions"], url: database.server.url(database.name, user: role))
+        let result = try await database.daemon(
+            ["migrate", "--sessions"], url: database.server.url(database.name, user: role))
         #expect(result.status == 77, "\(result)")
         #expect(result.error.contains("permission denied for schema public"), "\(result.error)")
     }
@@ -54,22 +55,29 @@ import Testing
     func bothFilesRunTwiceUnderPsqlAndTheirJobsDeleteTheSame() async throws {
         let packaged = try await PostgresServer.packaged()
         let server = try await PostgresServer(
-            binaries: packaged.binaries, settings: ["shared_preload_libraries = 'pg_cron'", "cron.database_name = 'postgres'"])
+            binaries: packaged.binaries,
+            settings: ["shared_preload_libraries = 'pg_cron'", "cron.database_name = 'postgres'"])
         for _ in 0..<2 {
             for name in ["20260513010000_install_mcp_sessions", "20260513020000_add_session_cleanup_cron"] {
                 let file = try TemporaryDirectory.make() + "/migration.sql"
                 try SessionsDatabase.migration(name).write(toFile: file, atomically: false, encoding: .utf8)
                 try await Command.check(
-                    server.binaries + "/psql", ["--no-psqlrc", "--set=ON_ERROR_STOP=1", "--file=\(file)", server.url("postgres")])
+                    server.binaries + "/psql",
+                    ["--no-psqlrc", "--set=ON_ERROR_STOP=1", "--file=\(file)", server.url("postgres")])
             }
         }
         let jobs = try await server.query("SELECT jobname, schedule, command, active FROM cron.job ORDER BY jobid").rows
-        #expect(try jobs.map { try $0.text("jobname") } == ["mcp-cleanup-transient-sessions", "mcp-cleanup-dormant-sessions"])
+        #expect(
+            try jobs.map { try $0.text("jobname") } == [
+                "mcp-cleanup-transient-sessions", "mcp-cleanup-dormant-sessions",
+            ])
         #expect(try jobs.map { try $0.text("schedule") } == ["*/5 * * * *", "0 0 * * *"])
         #expect(try jobs.allSatisfy { try $0.bool("active") })
         try await server.query(PrivilegeTests.population)
         for job in jobs { try await server.query(job.text("command")) }
-        let left = try await server.query("SELECT session_id FROM mcp_sessions ORDER BY 1").rows.map { try $0.text("session_id") }
+        let left = try await server.query("SELECT session_id FROM mcp_sessions ORDER BY 1").rows.map {
+            try $0.text("session_id")
+        }
         #expect(left == ["live-1", "live-2"])
     }
 }

@@ -80,7 +80,8 @@ struct RandomTable {
         cutoff = UTCInstant(
             microsecondsSinceEpoch: Int64.random(in: 1_600_000_000_000_000...1_790_000_000_000_000, using: &generator))
         limits = RunLimits(
-            maxClockSkew: .seconds(300), batchRows: [1, 2, 3, 7, 20, 1000].randomElement(using: &generator)!,  // Not empty.
+            // The list is not empty.
+            maxClockSkew: .seconds(300), batchRows: [1, 2, 3, 7, 20, 1000].randomElement(using: &generator)!,
             searchRows: [1, 5, 16, 40, 100_000].randomElement(using: &generator)!)  // Not empty.
     }
 
@@ -125,7 +126,8 @@ struct RandomTable {
                 """
             }
         let nullable = hasNulls ? "ALTER TABLE \(table) ALTER COLUMN expires_at DROP NOT NULL;" : ""
-        let stateless = hasNulls && generation == .status ? "ALTER TABLE \(table) ALTER COLUMN status DROP NOT NULL;" : ""
+        let stateless =
+            hasNulls && generation == .status ? "ALTER TABLE \(table) ALTER COLUMN status DROP NOT NULL;" : ""
         return "CREATE SCHEMA \(schema); \(parts) \(nullable) \(stateless)"
     }
 
@@ -133,8 +135,10 @@ struct RandomTable {
     mutating func rows() -> String {
         let tables =
             shape == .inheritance
-            ? [name.quoted, "\(SQL.identifier(name.schema)).child", "\(SQL.identifier(name.schema)).grandchild"] : [name.quoted]
-        var sql = "INSERT INTO \(tables[0]) (session_id, \(columns)) SELECT 'gap-' || n, \(filler) FROM generate_series(1, 40) AS n;"
+            ? [name.quoted, "\(SQL.identifier(name.schema)).child", "\(SQL.identifier(name.schema)).grandchild"]
+            : [name.quoted]
+        var sql =
+            "INSERT INTO \(tables[0]) (session_id, \(columns)) SELECT 'gap-' || n, \(filler) FROM generate_series(1, 40) AS n;"
         for number in 0..<count {
             let table = tables.randomElement(using: &generator)!  // Not empty.
             let user = ["a", "b"].randomElement(using: &generator)!  // Not empty.
@@ -161,13 +165,17 @@ struct RandomTable {
     private mutating func stateValue() -> String {
         switch generation {
         case .active: ["'sse', true", "'sse', false", "'sse', NULL"].randomElement(using: &generator)!  // Not empty.
-        case .status: ["'active'", "'pending'", hasNulls ? "NULL" : "'pending'"].randomElement(using: &generator)!  // Not empty.
+        case .status:
+            // The list is not empty.
+            ["'active'", "'pending'", hasNulls ? "NULL" : "'pending'"].randomElement(using: &generator)!
         }
     }
 
     /// An instant that means something for one of the rules, often to the microsecond.
     private mutating func time(notNull: Bool = false) -> String {
-        var times = ["'infinity'", "'-infinity'", "now() + interval '1 hour'", "now() - interval '1 hour'", "'0044-03-15 BC'"]
+        var times = [
+            "'infinity'", "'-infinity'", "now() + interval '1 hour'", "now() - interval '1 hour'", "'0044-03-15 BC'",
+        ]
         for hours in [0, 0, 720] {
             for microseconds in [-3_600_000_000, -1, 0, 0, 1, 3_600_000_000] {
                 times.append("'\(cutoff - .seconds(hours * 3600) + .microseconds(microseconds))'")
@@ -192,12 +200,14 @@ struct RandomTable {
     /// - Returns: a condition for the rows that are held, never NULL.
     mutating func hold(in database: SessionsDatabase) async throws -> (condition: String, [OtherTransaction]) {
         let table = name.quoted
-        let ways = [
-            { "SELECT FROM \(table) WHERE \($0) FOR UPDATE" }, { "SELECT FROM \(table) WHERE \($0) FOR NO KEY UPDATE" },
-            { "SELECT FROM \(table) WHERE \($0) FOR SHARE" }, { "SELECT FROM \(table) WHERE \($0) FOR KEY SHARE" },
-            { "UPDATE \(table) SET client_id = 'seen' WHERE \($0)" }, { "DELETE FROM \(table) WHERE \($0)" },
-            { "UPDATE \(table) SET expires_at = now() + interval '1 day', updated_at = now() WHERE \($0)" },
-        ] as [@Sendable (String) -> String]
+        let ways =
+            [
+                { "SELECT FROM \(table) WHERE \($0) FOR UPDATE" },
+                { "SELECT FROM \(table) WHERE \($0) FOR NO KEY UPDATE" },
+                { "SELECT FROM \(table) WHERE \($0) FOR SHARE" }, { "SELECT FROM \(table) WHERE \($0) FOR KEY SHARE" },
+                { "UPDATE \(table) SET client_id = 'seen' WHERE \($0)" }, { "DELETE FROM \(table) WHERE \($0)" },
+                { "UPDATE \(table) SET expires_at = now() + interval '1 day', updated_at = now() WHERE \($0)" },
+            ] as [@Sendable (String) -> String]
         var holders: [OtherTransaction] = []
         var all: [String] = []
         for way in ways.shuffled(using: &generator).prefix(Int.random(in: 0...4, using: &generator)) {
@@ -205,7 +215,8 @@ struct RandomTable {
                 .map { "'\($0)'" }.filter { !all.contains($0) }
             guard !numbers.isEmpty else { continue }
             all += numbers
-            holders.append(try await OtherTransaction(in: database, way("session_id IN (\(numbers.joined(separator: ", ")))")))
+            holders.append(
+                try await OtherTransaction(in: database, way("session_id IN (\(numbers.joined(separator: ", ")))")))
         }
         return (all.isEmpty ? "false" : "session_id IN (\(all.joined(separator: ", ")))", holders)
     }

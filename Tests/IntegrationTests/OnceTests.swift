@@ -16,6 +16,8 @@ import Testing
             """)
         let result = try await database.daemon(["--once"])
         #expect(result.status == 0, "\(result.error)")
-        #expect(try await database.value("SELECT string_agg(session_id, ' ' ORDER BY session_id) FROM mcp_sessions") == "active signing-in")
+        #expect(
+            try await database.value("SELECT string_agg(session_id, ' ' ORDER BY session_id) FROM mcp_sessions")
+                == "active signing-in")
     }
 }

@@ -7,7 +7,9 @@ import Testing
 @Suite(.inTurn) struct OutputTests {
     private static let time = #""[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{3}|\.[0-9]{6})?Z""#
 
-    private static func runLine(_ job: String, _ outcome: String, cutoff: String, counts: String, error: String) throws -> Regex<AnyRegexOutput> {
+    private static func runLine(
+        _ job: String, _ outcome: String, cutoff: String, counts: String, error: String
+    ) throws -> Regex<AnyRegexOutput> {
         try Regex(
             #"^\{"job":"\#(job)","outcome":"\#(outcome)","scheduled_at":\#(time),"started_at":\#(time),"finished_at":\#(time),"cutoff":\#(cutoff),"#
                 + #"\#(counts),"attempts":1,"run_id":null,"error":\#(error)\}$"#)
@@ -132,7 +134,8 @@ import Testing
         let later = #""2027-05-06T07:08:09.500Z""#
         var expected = [
             line(
-                "active", active: true, expires: generation == .active ? #""2020-01-01T00:00:00Z""# : "null", job: dormant,
+                "active", active: true, expires: generation == .active ? #""2020-01-01T00:00:00Z""# : "null",
+                job: dormant,
                 until: #""2026-03-31T12:00:00Z""#),
             // A time before the first that has a name.
             line("gone", expires: "null", job: transient, until: #""0001-01-01T00:00:00Z""#),
@@ -173,7 +176,9 @@ import Testing
         let role = try await database.makeServiceRole()
         let url = database.server.secureURL(database.name, user: role, password: "correct-horse-battery")
         let environment = ["SSL_CERT_FILE": database.server.authority]
-        for arguments in [["--once"], ["--once", "--dry-run"], ["sessions", "--user", "x"], ["migrate", "--sessions"]] {
+        for arguments in [
+            ["--once"], ["--once", "--dry-run"], ["sessions", "--user", "x"], ["migrate", "--sessions"],
+        ] {
             for format in ["text", "json"] {
                 let result = try await database.daemon(
                     arguments + ["--log-level", "trace", "--log-format", format], url: url, environment: environment)

@@ -71,7 +71,9 @@ import Testing
         .deletes("USING (true) for all", secured + policy("USING (true)")),
         .deletes("USING (true) to PUBLIC", secured + policy("USING (true)", to: "PUBLIC")),
         .deletes("USING (true) among several roles", secured + policy("USING (true)", to: "postgres, @role")),
-        .refuses("USING (true) to somebody else", secured + policy("USING (true)", to: "postgres"), naming: "no policy for SELECT"),
+        .refuses(
+            "USING (true) to somebody else", secured + policy("USING (true)", to: "postgres"),
+            naming: "no policy for SELECT"),
         .refuses("USING (1 = 1)", secured + policy("USING (1 = 1)"), naming: "no policy for SELECT"),
         .refuses("USING (false)", secured + policy("USING (false)"), naming: "no policy for SELECT"),
         .refuses("some rows", secured + policy("USING (user_id = 'x')"), naming: "no policy for SELECT"),
@@ -109,8 +111,10 @@ import Testing
             secured + policy("USING (true)")
                 + policy("USING (user_id = 'x')", for: "DELETE", to: "PUBLIC", restrictive: true),
             naming: "the restrictive policy"),
-        .refuses("restrictive alone", secured + policy("USING (true)", restrictive: true), naming: "no policy for SELECT"),
-        .deletes("restricted to all rows", secured + policy("USING (true)") + policy("USING (true)", restrictive: true)),
+        .refuses(
+            "restrictive alone", secured + policy("USING (true)", restrictive: true), naming: "no policy for SELECT"),
+        .deletes(
+            "restricted to all rows", secured + policy("USING (true)") + policy("USING (true)", restrictive: true)),
         .deletes(
             "restricted for INSERT",
             secured + policy("USING (true)") + policy("WITH CHECK (false)", for: "INSERT", restrictive: true)),
@@ -139,12 +143,16 @@ import Testing
             secured + "ALTER TABLE mcp_sessions OWNER TO @role; ALTER TABLE mcp_sessions FORCE ROW LEVEL SECURITY;"
                 + policy("USING (true)")),
         .deletes("BYPASSRLS", secured + "ALTER ROLE @role BYPASSRLS;"),
-        .deletes("a superuser, forced", secured + "ALTER ROLE @role SUPERUSER; ALTER TABLE mcp_sessions FORCE ROW LEVEL SECURITY;"),
+        .deletes(
+            "a superuser, forced",
+            secured + "ALTER ROLE @role SUPERUSER; ALTER TABLE mcp_sessions FORCE ROW LEVEL SECURITY;"),
         .refuses(
             "row_security = off", secured + policy("USING (true)") + "ALTER ROLE @role SET row_security = off;",
             naming: "row-level security"),
         .deletes("row_security = off, without row security", all + "ALTER ROLE @role SET row_security = off;"),
-        .deletes("row_security = off and BYPASSRLS", secured + "ALTER ROLE @role BYPASSRLS; ALTER ROLE @role SET row_security = off;"),
+        .deletes(
+            "row_security = off and BYPASSRLS",
+            secured + "ALTER ROLE @role BYPASSRLS; ALTER ROLE @role SET row_security = off;"),
     ]
 
     @Test(arguments: privileges + rowSecurity)
@@ -198,7 +206,9 @@ import Testing
         #expect(blocks.count == 2)
         try await database.run(blocks[0])
         if hasRowSecurity { try await database.run(blocks[1]) }
-        #expect(try await database.value("SELECT relrowsecurity FROM pg_class WHERE oid = 'mcp_sessions'::regclass") == "\(hasRowSecurity)")
+        #expect(
+            try await database.value("SELECT relrowsecurity FROM pg_class WHERE oid = 'mcp_sessions'::regclass")
+                == "\(hasRowSecurity)")
         let result = try await database.daemon(["--once"], url: database.server.url(database.name, user: role))
         #expect(result.status == 0, "\(result.error)")
         #expect(try await database.sessions() == ["live-1", "live-2"])

@@ -35,9 +35,12 @@ final class RunningCommand: Sendable {
             try? await Task.sleep(for: .milliseconds(10))
         }
         let (isRunning, status, isSignal) = process.withLock { process in
-            process.isRunning ? (true, 0, false) : (false, process.terminationStatus, process.terminationReason == .uncaughtSignal)
+            process.isRunning
+                ? (true, 0, false) : (false, process.terminationStatus, process.terminationReason == .uncaughtSignal)
         }
-        func text(_ name: String) -> String { (try? String(contentsOfFile: "\(outputPath)/\(name)", encoding: .utf8)) ?? "" }
+        func text(_ name: String) -> String {
+            (try? String(contentsOfFile: "\(outputPath)/\(name)", encoding: .utf8)) ?? ""
+        }
         return CommandResult(
             status: isRunning ? -1 : isSignal ? 128 + status : status, output: text("out"), error: text("err"))
     }

@@ -23,7 +23,8 @@ import Testing
         // A server that became a standby since it was inspected, as behind a pooler.
         let connection = try await standby.connect(database.name)
         let run = CleanupRun(
-            job: .transientSessions, table: SessionTable(name: .sessions, schema: .auto), limits: .test, hostClock: { .hostNow })
+            job: .transientSessions, table: SessionTable(name: .sessions, schema: .auto), limits: .test,
+            hostClock: { .hostNow })
         let target = CleanupRun.Target(cutoff: .hostNow, rule: run.job.rules.active, hasChildren: false)
         var progress = RunProgress()
         await #expect(throws: RunFailure.serverReadOnly) {
@@ -61,7 +62,8 @@ import Testing
             #expect(result.error.contains("database.max-clock-skew"), "\(result.error)")
         }
         #expect(try await database.count() == 6)
-        let tolerant = try await database.daemon(["--once"], environment: ["MCP_CLEANUP_DATABASE_MAX_CLOCK_SKEW": "61m"])
+        let tolerant = try await database.daemon(
+            ["--once"], environment: ["MCP_CLEANUP_DATABASE_MAX_CLOCK_SKEW": "61m"])
         #expect(tolerant.status == 0, "\(tolerant.error)")
         #expect(try await database.count() == 2)
     }

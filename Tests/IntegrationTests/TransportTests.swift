@@ -49,15 +49,20 @@ import Testing
         #expect(stranger.status == 69, "\(stranger)")
         #expect(stranger.error.contains("certificate"), "\(stranger.error)")
         #expect(stranger.error.contains("sslrootcert"), "\(stranger.error)")
-        let result = try await database.daemon(["--once"], url: url, environment: ["SSL_CERT_FILE": database.server.authority])
+        let result = try await database.daemon(
+            ["--once"], url: url, environment: ["SSL_CERT_FILE": database.server.authority])
         #expect(result.status == 0, "\(result.error)")
         #expect(result.error.isEmpty, "\(result.error)")
         #expect(try await database.sessions() == ["live-1", "live-2"])
     }
 
-    private static var hasNewest: Bool { ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_NEWEST_POSTGRES"] != nil }
+    private static var hasNewest: Bool {
+        ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_NEWEST_POSTGRES"] != nil
+    }
 
-    @Test(.enabled(if: hasNewest, "MCP_CLEANUPD_TEST_NEWEST_POSTGRES names no directory with the newest server"), arguments: [false, true])
+    @Test(
+        .enabled(if: hasNewest, "MCP_CLEANUPD_TEST_NEWEST_POSTGRES names no directory with the newest server"),
+        arguments: [false, true])
     func worksOnTheNewestServer(isPartitioned: Bool) async throws {
         let server = try #require(try await PostgresServer.newest())
         let database = try await SessionsDatabase(on: server)
@@ -76,7 +81,8 @@ import Testing
         let url = server.url(database.name, user: role)
         #expect(try await database.daemon(["--once"], url: url).status == 77)
         try await database.run("CREATE POLICY p ON mcp_sessions USING (true)")
-        let holder = try await OtherTransaction(in: database, "SELECT FROM mcp_sessions WHERE session_id = 'dormant-2' FOR KEY SHARE")
+        let holder = try await OtherTransaction(
+            in: database, "SELECT FROM mcp_sessions WHERE session_id = 'dormant-2' FOR KEY SHARE")
         let preview = try await database.daemon(["--once", "--dry-run", "--json"], url: url)
         #expect(preview.output.matches(of: /"due_rows":2,/).count == 2, "\(preview)")
         let result = try await database.daemon(["--once", "--json"], url: url)

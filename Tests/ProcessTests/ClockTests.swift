@@ -67,8 +67,10 @@ private struct SteppedClock {
 
     init(offset: Int = 0) async throws {
         directory = try TemporaryDirectory.make()
-        let source = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("clock-step.c").path
-        try await Command.check("clang", ["-shared", "-fPIC", "-O1", "-o", directory + "/clock-step.so", source, "-ldl", "-lpthread"])
+        let source = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("clock-step.c")
+            .path
+        try await Command.check(
+            "clang", ["-shared", "-fPIC", "-O1", "-o", directory + "/clock-step.so", source, "-ldl", "-lpthread"])
         try step(to: offset)
     }
 

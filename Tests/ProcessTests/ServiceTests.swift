@@ -76,11 +76,13 @@ import Testing
     @Test(.enabled(if: geteuid() == 0, "needs root for a process namespace"))
     func stopsAsTheFirstProcessOfAContainer() async throws {
         let database = try await SessionsDatabase(on: .packaged())
-        let daemon = try RunningDaemon(url: database.url, wrapper: ["/usr/bin/unshare", "--pid", "--fork", "--kill-child"])
+        let daemon = try RunningDaemon(
+            url: database.url, wrapper: ["/usr/bin/unshare", "--pid", "--fork", "--kill-child"])
         try await daemon.wait("a run") { try !daemon.runs.isEmpty }
         // unshare passes nothing on: the daemon itself, number 1 inside, is signaled.
         let children = try String(
-            contentsOfFile: "/proc/\(daemon.processIdentifier)/task/\(daemon.processIdentifier)/children", encoding: .utf8)
+            contentsOfFile: "/proc/\(daemon.processIdentifier)/task/\(daemon.processIdentifier)/children",
+            encoding: .utf8)
         let inside = try #require(children.split(separator: " ").first.flatMap { Int32($0) })
         kill(inside, SIGTERM)
         #expect(try await daemon.exitStatus() == 0)
@@ -91,7 +93,9 @@ import Testing
     @Test func livesOnWithoutATableAndCleansOnceThereIsOne() async throws {
         let database = try await SessionsDatabase(on: .packaged(), nil)
         let daemon = try RunningDaemon(url: database.url)
-        try await daemon.wait("a failed run") { try daemon.runs.contains { $0["message"]?.contains("does not exist") ?? false } }
+        try await daemon.wait("a failed run") {
+            try daemon.runs.contains { $0["message"]?.contains("does not exist") ?? false }
+        }
         try await database.run(SessionsDatabase.migration("20260513010000_install_mcp_sessions") + Self.due)
         try await daemon.wait("a removal") { try await database.count() == 0 }
         daemon.signal(SIGTERM)
@@ -103,7 +107,9 @@ import Testing
         let role = try await database.makeServiceRole()
         try await database.run("REVOKE DELETE ON mcp_sessions FROM \(role); \(Self.due)")
         let daemon = try RunningDaemon(url: database.server.url(database.name, user: role))
-        try await daemon.wait("a failed run") { try daemon.runs.contains { $0["hint"]?.contains("GRANT DELETE") ?? false } }
+        try await daemon.wait("a failed run") {
+            try daemon.runs.contains { $0["hint"]?.contains("GRANT DELETE") ?? false }
+        }
         #expect(try daemon.runs.allSatisfy { $0["attempts"] == "1" }, "a missing privilege does not pass by itself")
         try await database.run("GRANT DELETE ON mcp_sessions TO \(role)")
         try await daemon.wait("a removal") { try await database.count() == 0 }
@@ -114,13 +120,16 @@ import Testing
         let port = try Loopback.freePort()
         let directory = try TemporaryDirectory.make(ownedByServerUser: true)
         let daemon = try RunningDaemon(
-            url: "postgresql://postgres@/postgres?host=\(directory)&port=\(port)", schedules: ("4 seconds", "0 0 1 1 *"))
+            url: "postgresql://postgres@/postgres?host=\(directory)&port=\(port)", schedules: ("4 seconds", "0 0 1 1 *")
+        )
         try await daemon.wait("a first attempt") { try daemon.log.contains("another attempt in") }
         #expect(daemon.isRunning)
         let server = try await PostgresServer(
             binaries: shared.binaries, address: (directory, port))
         try await server.query(SessionsDatabase.migration("20260513010000_install_mcp_sessions") + Self.due)
-        try await daemon.wait("a removal") { try await server.value("SELECT count(*) FROM mcp_sessions", in: "postgres") == "0" }
+        try await daemon.wait("a removal") {
+            try await server.value("SELECT count(*) FROM mcp_sessions", in: "postgres") == "0"
+        }
         #expect(try daemon.runs.last?["outcome"] == "succeeded")
     }
 

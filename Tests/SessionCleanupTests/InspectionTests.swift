@@ -18,7 +18,8 @@ import Testing
     }
 
     private static let missing: [String: String?] = [
-        "kind": nil, "has_children": nil, "can_use_schema": nil, "can_select": nil, "can_update": nil, "can_delete": nil,
+        "kind": nil, "has_children": nil, "can_use_schema": nil, "can_select": nil, "can_update": nil,
+        "can_delete": nil,
         "is_row_security_active": nil, "type_of_active": nil, "type_of_expires_at": nil, "type_of_updated_at": nil,
     ]
 
@@ -29,9 +30,10 @@ import Testing
         #expect(inspection.hasChildren)
         #expect(inspection.isRowSecurityActive)
         #expect(inspection.missingPrivileges == ["DELETE"])
-        #expect(inspection.columnTypes == [
-            "active": "boolean", "expires_at": "timestamp with time zone", "updated_at": "timestamp with time zone",
-        ])
+        #expect(
+            inspection.columnTypes == [
+                "active": "boolean", "expires_at": "timestamp with time zone", "updated_at": "timestamp with time zone",
+            ])
     }
 
     @Test func theClockMustBeATime() {
@@ -64,7 +66,10 @@ import Testing
             (["is_in_recovery": "t"], .serverReadOnly),
             (["kind": nil], .tableMissing(.sessions)),
             (["kind": "v"], .notATable(.sessions)),
-            (["can_use_schema": "f"], .privilegesMissing(.sessions, role: "me", isOnSchema: true, ["SELECT", "DELETE"])),
+            (
+                ["can_use_schema": "f"],
+                .privilegesMissing(.sessions, role: "me", isOnSchema: true, ["SELECT", "DELETE"])
+            ),
             (
                 ["can_select": "f", "can_delete": "f"],
                 .privilegesMissing(.sessions, role: "me", isOnSchema: false, ["SELECT", "DELETE"])

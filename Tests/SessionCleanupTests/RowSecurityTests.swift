@@ -34,7 +34,8 @@ import Testing
         ([policy(nil, "TRUE")], .select),
         ([policy(nil, "true", restrictive: true)], .select),
     ])
-    func aCommandWithoutAnUnconditionalPolicyIsAnObstacle(policies: [RowSecurity.Policy], command: RowSecurity.Command) {
+    func aCommandWithoutAnUnconditionalPolicyIsAnObstacle(policies: [RowSecurity.Policy], command: RowSecurity.Command)
+    {
         #expect(RowSecurity.obstacle(among: policies, to: Self.all) == .noUnconditionalPolicy(command))
     }
 

@@ -46,14 +46,23 @@ import Testing
 
     /// Every failure that is no server's error: its kind, its outcome, and words in what it tells the operator.
     @Test(arguments: [
-        (RunFailure.database(.invalidParameters("bad port")), FailureKind.misconfigured, Outcome.failed, ["bad port"], ["URL"]),
+        (
+            RunFailure.database(.invalidParameters("bad port")), FailureKind.misconfigured, Outcome.failed,
+            ["bad port"], ["URL"]
+        ),
         (.database(.unreachable(.unresolved, message: "no host x")), .unreachable, .failed, ["no host x"], ["host"]),
         (.database(.unreachable(.refused, message: "x")), .unreachable, .failed, ["cannot connect"], ["listens"]),
-        (.database(.unreachable(.silent, message: "x")), .unreachable, .failed, ["cannot connect"], ["database.connect-timeout"]),
+        (
+            .database(.unreachable(.silent, message: "x")), .unreachable, .failed, ["cannot connect"],
+            ["database.connect-timeout"]
+        ),
         (.database(.unreachable(.tls, message: "x")), .unreachable, .failed, ["cannot connect"], ["sslmode"]),
         (.database(.unreachable(.broken, message: "x")), .unreachable, .failed, ["cannot connect"], ["PostgreSQL"]),
         (.database(.connectionLost(during: .querying, message: "gone")), .mayPass, .failed, ["gone"], ["half deleted"]),
-        (.database(.connectionLost(during: .committing, message: "gone")), .mayPass, .failed, ["gone"], ["may or may not"]),
+        (
+            .database(.connectionLost(during: .committing, message: "gone")), .mayPass, .failed, ["gone"],
+            ["may or may not"]
+        ),
         (.database(.timedOut(during: .querying, limit: .seconds(3))), .mayPass, .timedOut, ["3 s"], ["half deleted"]),
         (.database(.canceled(during: .querying)), .canceled, .canceled, ["canceled"], []),
         (.database(.unexpectedAnswer("two rows")), .unexpected, .failed, ["two rows"], ["bug"]),
@@ -63,21 +72,35 @@ import Testing
         (.tableMissing(.sessions), .misconfigured, .failed, ["public.mcp_sessions"], ["migrate --sessions"]),
         (.tableMissing(TableName(schema: "A", table: "b")), .misconfigured, .failed, [#""A".b"#], ["database.table"]),
         (.notATable(.sessions), .misconfigured, .failed, ["public.mcp_sessions"], ["database.table"]),
-        (.columnMissing(.sessions, column: "active"), .misconfigured, .failed, ["active", "public.mcp_sessions"], ["database.table"]),
         (
-            .columnType(.sessions, column: "expires_at", found: "timestamp without time zone", expected: "timestamp with time zone"),
+            .columnMissing(.sessions, column: "active"), .misconfigured, .failed, ["active", "public.mcp_sessions"],
+            ["database.table"]
+        ),
+        (
+            .columnType(
+                .sessions, column: "expires_at", found: "timestamp without time zone",
+                expected: "timestamp with time zone"),
             .misconfigured, .failed, ["expires_at", "timestamp without time zone"],
-            [#"ALTER TABLE "public"."mcp_sessions" ALTER COLUMN expires_at TYPE timestamp with time zone USING expires_at AT TIME ZONE 'UTC';"#]
+            [
+                #"ALTER TABLE "public"."mcp_sessions" ALTER COLUMN expires_at TYPE timestamp with time zone USING expires_at AT TIME ZONE 'UTC';"#
+            ]
         ),
         (
             .columnType(.sessions, column: "active", found: "integer", expected: "boolean"), .misconfigured, .failed,
             ["active", "integer", "boolean"], ["ALTER COLUMN active TYPE boolean"]
         ),
-        (.generationUndecided(.sessions, hasBoth: true), .misconfigured, .failed, ["both"], ["database.session-schema"]),
-        (.generationUndecided(.sessions, hasBoth: false), .misconfigured, .failed, ["neither"], ["database.session-schema"]),
+        (
+            .generationUndecided(.sessions, hasBoth: true), .misconfigured, .failed, ["both"],
+            ["database.session-schema"]
+        ),
+        (
+            .generationUndecided(.sessions, hasBoth: false), .misconfigured, .failed, ["neither"],
+            ["database.session-schema"]
+        ),
         (
             .privilegesMissing(.sessions, role: "R", isOnSchema: false, ["SELECT", "DELETE"]), .refused, .failed,
-            ["R", "no SELECT, no DELETE", "public.mcp_sessions"], [#"GRANT SELECT, DELETE ON "public"."mcp_sessions" TO "R";"#]
+            ["R", "no SELECT, no DELETE", "public.mcp_sessions"],
+            [#"GRANT SELECT, DELETE ON "public"."mcp_sessions" TO "R";"#]
         ),
         (
             .privilegesMissing(.sessions, role: "R", isOnSchema: true, []), .refused, .failed, ["USAGE"],
@@ -85,13 +108,18 @@ import Testing
         ),
         (
             .rowSecurity(.sessions, role: "R", .noUnconditionalPolicy(.update)), .refused, .failed,
-            ["R", "UPDATE", "USING (true)"], [#"CREATE POLICY mcp_cleanupd ON "public"."mcp_sessions" FOR ALL TO "R" USING (true);"#]
+            ["R", "UPDATE", "USING (true)"],
+            [#"CREATE POLICY mcp_cleanupd ON "public"."mcp_sessions" FOR ALL TO "R" USING (true);"#]
         ),
         (.rowSecurity(.sessions, role: "R", .restrictivePolicy("p")), .refused, .failed, ["policy p"], ["restrictive"]),
-        (.deletionVetoed(.sessions, rows: 1), .refused, .failed, ["1 due row of public.mcp_sessions", "trigger"], ["pg_trigger"]),
+        (
+            .deletionVetoed(.sessions, rows: 1), .refused, .failed, ["1 due row of public.mcp_sessions", "trigger"],
+            ["pg_trigger"]
+        ),
         (.deletionVetoed(.sessions, rows: 2), .refused, .failed, ["2 due rows"], ["pg_trigger"]),
         (
-            .databaseClockAhead(database: instant + .seconds(3600), host: instant, limit: .seconds(300)), .mayPass, .failed,
+            .databaseClockAhead(database: instant + .seconds(3600), host: instant, limit: .seconds(300)), .mayPass,
+            .failed,
             ["1970-01-01T01:00:00Z", "1970-01-01T00:00:00Z", "300 s"], ["database.max-clock-skew"]
         ),
         (.deadlinePassed(.seconds(240)), .mayPass, .timedOut, ["240 s"], ["deadline"]),

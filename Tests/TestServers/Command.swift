@@ -30,7 +30,8 @@ package enum Command {
             path.contains("/") ? .path(FilePath(path)) : .name(path), arguments: .init(arguments),
             environment: environment.map { variables in
                 .custom(
-                    Dictionary(uniqueKeysWithValues: variables.map { (Subprocess.Environment.Key(stringLiteral: $0), $1) }))
+                    Dictionary(
+                        uniqueKeysWithValues: variables.map { (Subprocess.Environment.Key(stringLiteral: $0), $1) }))
             } ?? .inherit,
             input: .string(input), output: .string(limit: 8 << 20), error: .string(limit: 8 << 20))
         let status =
@@ -49,7 +50,8 @@ package enum Command {
     ) async throws -> CommandResult {
         let result = try await run(path, arguments, environment: environment, input: input)
         guard result.status == 0 else {
-            throw TestServerError("\(path) \(arguments.joined(separator: " ")) ended with \(result.status): \(result.error)")
+            throw TestServerError(
+                "\(path) \(arguments.joined(separator: " ")) ended with \(result.status): \(result.error)")
         }
         return result
     }
@@ -59,7 +61,9 @@ package enum Command {
         get throws {
             let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
             let path = (tests as NSString).deletingLastPathComponent + "/mcp-cleanupd"
-            guard FileManager.default.isExecutableFile(atPath: path) else { throw TestServerError("\(path) is not built") }
+            guard FileManager.default.isExecutableFile(atPath: path) else {
+                throw TestServerError("\(path) is not built")
+            }
             return path
         }
     }

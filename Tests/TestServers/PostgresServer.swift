@@ -11,7 +11,9 @@ package final class PostgresServer: Sendable {
     private let process: SupervisedProcess
 
     /// Debian's server: TLS, PgBouncer beside it.
-    package static func packaged() async throws -> PostgresServer { try await shared.server("packaged", binaries: packagedBinaries()) }
+    package static func packaged() async throws -> PostgresServer {
+        try await shared.server("packaged", binaries: packagedBinaries())
+    }
 
     /// The newest release that can be had; `nil`, said loudly, where it is not installed.
     package static func newest() async throws -> PostgresServer? {
@@ -24,7 +26,10 @@ package final class PostgresServer: Sendable {
     private static func packagedBinaries() throws -> String {
         let root = "/usr/lib/postgresql"
         let versions = try FileManager.default.contentsOfDirectory(atPath: root).compactMap { Int($0) }.sorted()
-        guard let path = versions.map({ "\(root)/\($0)/bin" }).last(where: { FileManager.default.isExecutableFile(atPath: $0 + "/postgres") })
+        guard
+            let path = versions.map({ "\(root)/\($0)/bin" }).last(where: {
+                FileManager.default.isExecutableFile(atPath: $0 + "/postgres")
+            })
         else { throw TestServerError("no PostgreSQL server under \(root); scripts/install-tools test installs it") }
         return path
     }
@@ -57,7 +62,9 @@ package final class PostgresServer: Sendable {
         directory = try address?.directory ?? TemporaryDirectory.make(ownedByServerUser: true)
         port = try address?.port ?? Loopback.freePort()
         let version = try await Command.check(binaries + "/postgres", ["--version"]).output
-        majorVersion = Int(version.split(separator: " ").last(where: { $0.first?.isNumber == true })?.prefix { $0.isNumber } ?? "") ?? 0
+        majorVersion =
+            Int(version.split(separator: " ").last(where: { $0.first?.isNumber == true })?.prefix { $0.isNumber } ?? "")
+            ?? 0
         let data = directory + "/data"
         try await ServerUser.run([
             binaries + "/initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8",
@@ -68,21 +75,25 @@ package final class PostgresServer: Sendable {
         if hasTLS { try await Certificates.make(in: directory) }
         var lines = [
             "listen_addresses = '127.0.0.1'", "port = \(port)", "unix_socket_directories = '\(directory)'",
-            "fsync = off", "max_connections = 1000", "shared_buffers = 64MB", "log_statement = 'none'", "timezone = 'Asia/Kolkata'",
+            "fsync = off", "max_connections = 1000", "shared_buffers = 64MB", "log_statement = 'none'",
+            "timezone = 'Asia/Kolkata'",
         ]
         if hasTLS {
-            lines += ["ssl = on", "ssl_cert_file = '\(directory)/server.crt'", "ssl_key_file = '\(directory)/server.key'"]
+            lines += [
+                "ssl = on", "ssl_cert_file = '\(directory)/server.crt'", "ssl_key_file = '\(directory)/server.key'",
+            ]
         }
         try (lines + settings).joined(separator: "\n").appendLine(to: data + "/postgresql.conf")
         // Trust on the socket; over TCP a password, and only under TLS.
         try """
-            local all all trust
-            local replication all trust
-            \(hasTLS ? "hostssl" : "host") all all 127.0.0.1/32 scram-sha-256
+        local all all trust
+        local replication all trust
+        \(hasTLS ? "hostssl" : "host") all all 127.0.0.1/32 scram-sha-256
 
-            """.write(toFile: data + "/pg_hba.conf", atomically: false, encoding: .utf8)
+        """.write(toFile: data + "/pg_hba.conf", atomically: false, encoding: .utf8)
         process = try SupervisedProcess(
-            privilegedWrapper + ServerUser.command + wrapper + [binaries + "/postgres", "-D", data], logPath: directory + "/log",
+            privilegedWrapper + ServerUser.command + wrapper + [binaries + "/postgres", "-D", data],
+            logPath: directory + "/log",
             stopSignal: "INT")
         try await waitUntilReady()
     }
@@ -98,7 +109,8 @@ package final class PostgresServer: Sendable {
             binaries + "/pg_basebackup", "--host=\(primary.directory)", "--port=\(primary.port)", "--username=postgres",
             "--pgdata=\(data)", "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
         ])
-        try "port = \(port)\nunix_socket_directories = '\(directory)'\nssl = off".appendLine(to: data + "/postgresql.conf")
+        try "port = \(port)\nunix_socket_directories = '\(directory)'\nssl = off".appendLine(
+            to: data + "/postgresql.conf")
         process = try SupervisedProcess(
             ServerUser.command + [binaries + "/postgres", "-D", data], logPath: directory + "/log", stopSignal: "INT")
         try await waitUntilReady()
@@ -116,7 +128,8 @@ package final class PostgresServer: Sendable {
             }
             try await Task.sleep(for: .milliseconds(50))
         }
-        throw TestServerError("the server does not start: \(try String(contentsOfFile: directory + "/log", encoding: .utf8))")
+        throw TestServerError(
+            "the server does not start: \(try String(contentsOfFile: directory + "/log", encoding: .utf8))")
     }
 
     /// A URL over the Unix socket, which asks for no password.
@@ -139,7 +152,9 @@ package final class PostgresServer: Sendable {
 
     /// Runs statements in a database, as superuser unless said otherwise, and returns the last one's rows.
     @discardableResult
-    package func query(_ sql: String, in database: String = "postgres", as user: String = "postgres") async throws -> QueryResult {
+    package func query(
+        _ sql: String, in database: String = "postgres", as user: String = "postgres"
+    ) async throws -> QueryResult {
         let connection = try await connect(database, user: user)
         let results = try await connection.script(sql, deadline: .now + .seconds(120))
         await connection.close()

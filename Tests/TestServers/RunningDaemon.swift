@@ -60,7 +60,9 @@ package final class RunningDaemon: @unchecked Sendable {
     ) async throws {
         let deadline = ContinuousClock.now + limit
         while try await !condition() {
-            guard ContinuousClock.now < deadline else { throw TestServerError("\(what) did not happen; the log: \(try log)") }
+            guard ContinuousClock.now < deadline else {
+                throw TestServerError("\(what) did not happen; the log: \(try log)")
+            }
             try await Task.sleep(for: .milliseconds(20))
         }
     }

@@ -59,7 +59,8 @@ package struct SessionsDatabase: Sendable {
 
     /// A migration of the project, as a user would run it.
     package static func migration(_ name: String) throws -> String {
-        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
         return try String(contentsOf: root.appendingPathComponent("migrations/neon/\(name).sql"), encoding: .utf8)
     }
 
