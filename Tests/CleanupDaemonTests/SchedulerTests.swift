@@ -134,7 +134,7 @@ import Testing
     }
 
     @Test func coalescesTheFireTimesOfAJobThatWaitsForItsTurnOnTheConnection() throws {
-        let simulation = Simulation(
+        let simulation = try Simulation(
             [.named("slow", "0 * * * *"), .named("quick", "* * * * *")], at: "2026-05-13T11:59:30Z")
         simulation.attempt = { (.seconds($0.job == 0 ? 300 : 1), false) }
         simulation.advance(by: .seconds(600))
@@ -148,7 +148,7 @@ import Testing
     @Test func neverRunsADisabledJob() throws {
         var job = try Job.named("job", "* * * * *")
         job.isEnabled = false
-        let simulation = try Simulation([job], at: "2026-05-13T12:00:00Z")
+        let simulation = Simulation([job], at: "2026-05-13T12:00:00Z")
         simulation.advance(by: .seconds(3600))
         #expect(simulation.happenings.isEmpty)
         #expect(simulation.nextFireTime == nil)
