@@ -5,8 +5,12 @@ import PackageDescription
 let strictness: [SwiftSetting] =
     Context.environment["CI"] == nil ? [] : [.treatAllWarnings(as: .error)]
 
+/// `make sanitize`: our own code only, since the compiler fails on a part of swift-collections with the sanitizer on.
+let sanitizer: [String] = Context.environment["THREAD_SANITIZER"] == nil ? [] : ["-sanitize=thread"]
+let linking: [LinkerSetting] = sanitizer.isEmpty ? [] : [.unsafeFlags(sanitizer)]
+
 let settings: [SwiftSetting] =
-    strictness + [
+    strictness + (sanitizer.isEmpty ? [] : [.unsafeFlags(sanitizer)]) + [
         .enableUpcomingFeature("ExistentialAny"),
         .enableUpcomingFeature("InternalImportsByDefault"),
         .enableUpcomingFeature("MemberImportVisibility"),
@@ -54,7 +58,7 @@ let package = Package(
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             resources: [.embedInCode("Migrations")],
-            swiftSettings: settings),
+            swiftSettings: settings, linkerSettings: linking),
         .target(
             name: "TestServers",
             dependencies: [
@@ -63,26 +67,32 @@ let package = Package(
                 .product(name: "SystemPackage", package: "swift-system"),
             ],
             path: "Tests/TestServers", swiftSettings: settings),
-        .testTarget(name: "ArchitectureTests", swiftSettings: settings),
-        .testTarget(name: "PostgresTests", dependencies: ["Postgres", "TestServers"], swiftSettings: settings),
+        .testTarget(name: "ArchitectureTests", swiftSettings: settings, linkerSettings: linking),
+        .testTarget(
+            name: "PostgresTests", dependencies: ["Postgres", "TestServers"], swiftSettings: settings,
+            linkerSettings: linking),
         .testTarget(
             name: "ConfigurationTests",
-            dependencies: ["Configuration", "Postgres", "SessionCleanup", "TestServers"], swiftSettings: settings),
-        .testTarget(name: "TimerWheelTests", dependencies: ["TimerWheel"], swiftSettings: settings),
-        .testTarget(name: "CleanupScheduleTests", dependencies: ["CleanupSchedule"], swiftSettings: settings),
+            dependencies: ["Configuration", "Postgres", "SessionCleanup", "TestServers"], swiftSettings: settings,
+            linkerSettings: linking),
+        .testTarget(
+            name: "TimerWheelTests", dependencies: ["TimerWheel"], swiftSettings: settings, linkerSettings: linking),
+        .testTarget(
+            name: "CleanupScheduleTests", dependencies: ["CleanupSchedule"], swiftSettings: settings,
+            linkerSettings: linking),
         .testTarget(
             name: "CleanupDaemonTests", dependencies: ["CleanupDaemon", "CleanupSchedule", "SessionCleanup"],
-            swiftSettings: settings),
+            swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "ProcessTests", dependencies: ["mcp-cleanupd", "TestServers"], exclude: ["clock-step.c"],
-            swiftSettings: settings),
+            swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "SessionCleanupTests", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup"],
-            swiftSettings: settings),
+            swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "IntegrationTests",
             dependencies: ["mcp-cleanupd", "CleanupSchedule", "Postgres", "SessionCleanup", "TestServers"],
-            swiftSettings: settings),
+            swiftSettings: settings, linkerSettings: linking),
     ],
     swiftLanguageModes: [.v6]
 )
