@@ -16,6 +16,9 @@ let settings: [SwiftSetting] =
         .enableUpcomingFeature("MemberImportVisibility"),
     ]
 
+/// For the program itself. What is bound to no actor runs where its caller does, never on Swift's own pool: `TaskQueue`.
+let sources: [SwiftSetting] = settings + [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]
+
 let package = Package(
     name: "mcp-cleanupd",
     products: [.executable(name: "mcp-cleanupd", targets: ["mcp-cleanupd"])],
@@ -30,16 +33,16 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CTimerfd"),
-        .target(name: "CleanupSchedule", swiftSettings: settings),
+        .target(name: "CleanupSchedule", swiftSettings: sources),
         .target(
             name: "TimerWheel",
             dependencies: [.product(name: "BasicContainers", package: "swift-collections")],
-            swiftSettings: settings),
-        .target(name: "Postgres", dependencies: ["CLibpq"], swiftSettings: settings),
-        .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres"], swiftSettings: settings),
+            swiftSettings: sources),
+        .target(name: "Postgres", dependencies: ["CLibpq"], swiftSettings: sources),
+        .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres"], swiftSettings: sources),
         .target(
             name: "Configuration", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup"],
-            swiftSettings: settings),
+            swiftSettings: sources),
         .target(
             name: "CleanupDaemon",
             dependencies: [
@@ -47,7 +50,7 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
-            swiftSettings: settings),
+            swiftSettings: sources),
         .executableTarget(
             name: "mcp-cleanupd",
             dependencies: [
@@ -55,10 +58,9 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             resources: [.embedInCode("Migrations")],
-            swiftSettings: settings, linkerSettings: linking),
+            swiftSettings: sources, linkerSettings: linking),
         .target(
             name: "TestServers",
             dependencies: [

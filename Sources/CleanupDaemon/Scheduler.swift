@@ -175,7 +175,7 @@ package struct Scheduler: ~Copyable {
             actions.append(.countCoalesced(job: job, latest))
             return
         }
-        guard isOnTime || states[job].job.catchUp == .once else { return }
+        guard isPunctual || states[job].job.catchUp == .once else { return }
         abandonRetry(of: job, &actions)
         states[job].answered.insert(latest, after: schedule.previous(before: latest, in: zone))
         let attempt = Attempt(job: job, scheduledAt: latest, origin: isOnTime ? .schedule : .catchUp, number: 1)

@@ -1,6 +1,4 @@
 import CleanupSchedule
-import Dispatch
-import Glibc
 package import Logging
 import Postgres
 import ServiceLifecycle
@@ -14,25 +12,29 @@ package struct SchedulerService: Service, CustomStringConvertible {
     private let jobs: [Job]
     private let access: DatabaseAccess
     private let makeRun: @Sendable (Job) -> CleanupRun
-    private let shutdownTimeout: Duration
     private let logger: Logger
     private let started = ContinuousClock.now
+    /// At most one attempt per job, one wake-up of each timer and a few requests to stop are under way at a time.
+    private let events: AsyncStream<Event>
+    private let sender: AsyncStream<Event>.Continuation
 
     /// - Parameters:
     ///   - jobs: in the order in which they run when they are due together.
     ///   - access: for the connections of runs.
-    ///   - shutdownTimeout: how long runs may take to end after a request to stop; they are canceled at once.
     ///   - makeRun: a run of the job, with the limits in force.
     package init(
-        jobs: [Job], access: DatabaseAccess, shutdownTimeout: Duration, logger: Logger,
+        jobs: [Job], access: DatabaseAccess, logger: Logger,
         makeRun: @escaping @Sendable (Job) -> CleanupRun
     ) {
         self.jobs = jobs
         self.access = access
-        self.shutdownTimeout = shutdownTimeout
         self.logger = logger
         self.makeRun = makeRun
+        (events, sender) = AsyncStream<Event>.makeStream(bufferingPolicy: .unbounded)
     }
+
+    /// Asks for the end: no new runs, and those under way are canceled. From any thread, before `run` too.
+    package func requestStop() { sender.yield(.shutdownRequested) }
 
     /// Short: the service group puts it into its messages.
     package var description: String { "scheduler" }
@@ -46,8 +48,6 @@ package struct SchedulerService: Service, CustomStringConvertible {
     /// Returns after a graceful shutdown, when the last run has ended.
     /// - Throws: `TimerUnavailable`.
     package func run() async throws {
-        // At most one attempt per job, one wake-up of each timer and one request to stop are under way at a time.
-        let (events, sender) = AsyncStream<Event>.makeStream(bufferingPolicy: .unbounded)
         let wallTimer = try WallClockTimer { sender.yield(.timeCame(wasClockSet: $0 == .clockWasSet)) }
         let waitTimer = MonotonicTimer { sender.yield(.timeCame(wasClockSet: false)) }
         var scheduler = Scheduler(jobs: jobs, now: now, seed: UInt64.random(in: 0...UInt64.max))
@@ -59,10 +59,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
                 for await event in events {
                     let actions = respond(to: event, &scheduler, &reports)
                     for action in actions { carryOut(action, &reports, in: &group, sender) }
-                    if case .shutdownRequested = event {
-                        group.cancelAll()
-                        endProcessAtTimeout()
-                    }
+                    if case .shutdownRequested = event { group.cancelAll() }
                     if scheduler.isShuttingDown && !scheduler.isBusy { break }
                     wallTimer.arm(at: scheduler.nextFireTime)
                     waitTimer.arm(after: scheduler.nextRetry.map { $0 - now.elapsed })
@@ -154,20 +151,6 @@ package struct SchedulerService: Service, CustomStringConvertible {
             let duration = (report.finishedAt - report.startedAt).inSeconds
             logger.log(
                 level: level, "Removed \(report.progress.rowsDeleted) sessions in \(duration).", metadata: metadata)
-        }
-    }
-
-    // MARK: Stopping
-
-    /// A canceled run ends within seconds, whatever the server does. Should one not: the server rolls its batch back
-    /// when we are gone, and a supervisor waits for us.
-    private func endProcessAtTimeout() {
-        let seconds = shutdownTimeout
-        DispatchQueue(label: "mcp-cleanupd.shutdown").asyncAfter(
-            deadline: .now() + .milliseconds(Int(seconds / .milliseconds(1)))
-        ) { [logger] in
-            logger.critical("A run did not end within \(seconds.inSeconds) of the request to stop; ending without it.")
-            _exit(0)
         }
     }
 }

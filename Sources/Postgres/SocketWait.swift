@@ -43,11 +43,17 @@ final class SocketWait: Sendable {
             sources.append(DispatchSource.makeWriteSource(fileDescriptor: socket, queue: queue) as! DispatchSource)
         }
         let timer = DispatchSource.makeTimerSource(queue: queue) as! DispatchSource
-        timer.schedule(deadline: .now() + ContinuousClock.now.duration(to: deadline).dispatchInterval)
+        timer.schedule(deadline: .now() + Self.interval(until: deadline))
         self.sources = sources + [timer]
         state = Mutex(State(sourcesLeft: sources.count + 1))
         for source in sources { source.setEventHandler { self.end(.ready) } }
-        timer.setEventHandler { self.end(.deadlinePassed) }
+        timer.setEventHandler { [unowned timer] in
+            if ContinuousClock.now >= deadline {
+                self.end(.deadlinePassed)
+            } else {
+                timer.schedule(deadline: .now() + Self.interval(until: deadline))
+            }
+        }
         for source in self.sources { source.setCancelHandler { self.sourceEnded() } }
         for source in self.sources { source.activate() }
     }
@@ -79,6 +85,13 @@ final class SocketWait: Sendable {
         } onCancel: {
             wait.end(.canceled)
         }
+    }
+
+    /// Dispatch's timers stand still while the machine sleeps, and the deadline does not: look at it this often.
+    private static let longestInterval = Duration.seconds(30)
+
+    private static func interval(until deadline: ContinuousClock.Instant) -> DispatchTimeInterval {
+        min(ContinuousClock.now.duration(to: deadline), longestInterval).dispatchInterval
     }
 
     private static func isReadyAfterBriefWait(_ socket: Int32, _ directions: Directions) -> Bool {

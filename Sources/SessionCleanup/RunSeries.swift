@@ -100,6 +100,7 @@ package struct RunSeries: Sendable {
             await connection.limitCancellation(to: clock.grace)
             return connection
         }
+        let hadFullTime = clock.remaining >= access.connectTimeout
         do {
             let opened = try await access.connect(limit: clock.remaining)
             await opened.limitCancellation(to: clock.grace)
@@ -107,7 +108,8 @@ package struct RunSeries: Sendable {
             shape = nil
             return opened
         } catch {
-            connectFailure = error
+            // A failure for want of this job's own time says nothing about the next job.
+            if hadFullTime { connectFailure = error }
             throw error
         }
     }

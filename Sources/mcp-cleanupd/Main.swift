@@ -45,6 +45,10 @@ enum Main {
         } catch let ended as EndedBySignal {
             return 128 + ended.signal
         } catch {
+            if RootCommand.exitCode(for: error) == .failure {
+                report(CommandFailure(.software, "\(error)", hint: "This is a bug in mcp-cleanupd; please report it."))
+                return Sysexit.software.rawValue
+            }
             // Help, version and usage errors: printed where they belong, with exit code 0 or 64.
             RootCommand.exit(withError: error)
         }

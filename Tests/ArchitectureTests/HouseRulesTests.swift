@@ -20,7 +20,7 @@ import Testing
         "mcp-cleanupd": [
             "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Configuration", "Dispatch", "Glibc", "Logging",
             "Postgres",
-            "ServiceLifecycle", "SessionCleanup", "Synchronization", "UnixSignals",
+            "ServiceLifecycle", "SessionCleanup", "Synchronization",
         ],
     ]
 
