@@ -1,0 +1,80 @@
+import Foundation
+import TestServers
+import Testing
+
+/// Commands that need no database.
+@Suite struct CommandTests {
+    private func run(_ arguments: [String], environment: [String: String] = [:]) async throws -> CommandResult {
+        try await Command.run(Command.daemon, arguments, environment: environment)
+    }
+
+    /// The release binary, where it was built: it has no time zones of its own.
+    private static let programs: [String] = {
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        let release = root.appendingPathComponent(".build/mcp-cleanupd").path
+        return FileManager.default.isExecutableFile(atPath: release) ? ["debug", release] : ["debug"]
+    }()
+
+    @Test(arguments: programs)
+    func showsFireTimesInAZoneThatHasClockChanges(program: String) async throws {
+        let result = try await Command.run(
+            program == "debug" ? Command.daemon : program,
+            [
+                "schedule", "30 2 * * *", "--time-zone", "Europe/Berlin", "--from", "2026-03-27T12:00:00Z", "--count",
+                "3",
+            ], environment: [:])
+        #expect(result.status == 0)
+        #expect(result.lines == ["2026-03-28T01:30:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"])
+    }
+
+    @Test func showsFiveFireTimesUnlessToldOtherwise() async throws {
+        let result = try await run(["schedule", "*/5 * * * *", "--from", "2026-05-13T12:00:00Z", "--json"])
+        #expect(
+            result.lines
+                == (1...5).map { #"{"fire_time":"2026-05-13T12:\#($0 * 5 < 10 ? "0" : "")\#($0 * 5):00Z"}"# })
+    }
+
+    @Test(arguments: [
+        (["schedule", "0 60 * * *"], "  ^ found"), (["schedule", "0 0 30 2 *"], "would never fire"),
+        (["schedule", "* * *"], "expected"), (["schedule", "@reboot"], "@reboot"),
+        (["schedule", "* * * * *", "--time-zone", "Mars/Olympus"], "Mars/Olympus"),
+        (["schedule", "* * * * *", "--time-zone", "../../etc/passwd"], "etc/passwd"),
+        (["schedule", "* * * * *", "--from", "yesterday"], "yesterday"),
+        (["schedule", "* * * * *", "--count", "0"], "--count"),
+        (["schedule", "* * * * *", "--once"], "--once"), (["status", "--dry-run"], "--dry-run"),
+        (["run", "--json"], "--json"), (["--job", "transient"], "--job"), (["nonsense"], "nonsense"),
+    ])
+    func refusesWhatMakesNoSense(arguments: [String], words: String) async throws {
+        let result = try await run(arguments)
+        #expect(result.status == 64, "\(result)")
+        #expect(result.error.contains(words), "\(result.error)")
+        #expect(result.output.isEmpty)
+    }
+
+    @Test(arguments: [
+        ("SCHEDULE", "0 0 30 2 *"), ("SCHEDULE", "* * * *"), ("TIME_ZONE", "Mars/Olympus"), ("CATCH_UP", "twice"),
+    ])
+    func doesNotStartWithAWrongSetting(key: String, value: String) async throws {
+        let variable = "MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_\(key)"
+        let result = try await run(["run"], environment: [variable: value, "NEON_DATABASE_URL": "postgresql://h/d"])
+        #expect(result.status == 78, "\(result)")
+        #expect(result.error.contains(variable) && result.error.contains(value), "\(result.error)")
+    }
+
+    @Test func statusShowsEachJobsNextFireTime() async throws {
+        let result = try await run(
+            ["status", "--json"],
+            environment: [
+                "MCP_CLEANUP_JOBS_MCP_CLEANUP_DORMANT_SESSIONS_ENABLED": "false",
+                "MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_SCHEDULE": "0 0 1 1 *",
+                "MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_TIME_ZONE": "Asia/Kolkata",
+            ])
+        #expect(result.status == 0)
+        try #require(result.lines.count == 2)
+        #expect(result.lines[0].hasPrefix(#"{"job":"mcp-cleanup-transient-sessions","enabled":true,"schedule":"0 0 1 1 *","#))
+        #expect(result.lines[0].contains(#""time_zone":"Asia/Kolkata","next_fire_at":"20"#))
+        #expect(result.lines[0].contains("-12-31T18:30:00Z"))
+        #expect(result.lines[1].contains(#""enabled":false"#) && result.lines[1].contains(#""next_fire_at":null"#))
+    }
+}

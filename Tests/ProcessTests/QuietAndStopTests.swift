@@ -1,0 +1,83 @@
+import Foundation
+import Glibc
+import TestServers
+import Testing
+
+@Suite struct QuietAndStopTests {
+    /// A wait that is longer than a moment must not start anything that ticks for ever.
+    @Test func sleepsAfterARunWithASlowCommit() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            """
+            CREATE FUNCTION linger() RETURNS TRIGGER AS 'BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END' LANGUAGE plpgsql;
+            CREATE CONSTRAINT TRIGGER slow AFTER DELETE ON mcp_sessions DEFERRABLE INITIALLY DEFERRED
+                FOR EACH ROW EXECUTE FUNCTION linger();
+            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
+            VALUES ('s', 'u', 'x', 'sse', 'x', now() - interval '1 hour');
+            """)
+        // One run a minute, so that there is a quiet half of a minute after it.
+        let daemon = try RunningDaemon(url: database.url, schedules: ("* * * * *", "0 0 1 1 *"))
+        try await daemon.wait("a removal", limit: .seconds(90)) { try !daemon.runs.isEmpty }
+        #expect(try daemon.runs.first?["rows_deleted"] == "1")
+        // Dispatch lets idle threads go after 5 s.
+        try await Task.sleep(for: .seconds(12))
+        let before = try Self.contextSwitches(of: daemon.processIdentifier)
+        try await Task.sleep(for: .seconds(10))
+        #expect(try Self.contextSwitches(of: daemon.processIdentifier) - before <= 2)
+    }
+
+    private static func contextSwitches(of process: Int32) throws -> Int {
+        try FileManager.default.contentsOfDirectory(atPath: "/proc/\(process)/task").reduce(0) { sum, thread in
+            let status = try String(contentsOfFile: "/proc/\(process)/task/\(thread)/status", encoding: .utf8)
+            return sum
+                + status.split(separator: "\n").filter { $0.contains("ctxt_switches") }
+                .compactMap { Int($0.split(separator: "\t").last ?? "") }.reduce(0, +)
+        }
+    }
+
+    @Test func endsInTimeWhenNobodyReadsItsLog() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let pipe = Pipe()
+        let writing = pipe.fileHandleForWriting.fileDescriptor
+        // A full pipe: the next line blocks.
+        #expect(fcntl(writing, F_SETFL, O_NONBLOCK) == 0)
+        let filler = [UInt8](repeating: 46, count: 4096)
+        while write(writing, filler, filler.count) > 0 {}
+        #expect(fcntl(writing, F_SETFL, 0) == 0)
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: try Command.daemon)
+        process.environment = ["NEON_DATABASE_URL": database.url, "MCP_CLEANUP_SHUTDOWN_TIMEOUT": "1s"]
+        process.standardError = pipe
+        try process.run()
+        defer { kill(process.processIdentifier, SIGKILL) }
+        // Long enough to reach the line that blocks; the signal is heard before that as well.
+        try await Task.sleep(for: .seconds(1))
+        kill(process.processIdentifier, SIGTERM)
+        let deadline = ContinuousClock.now + .seconds(10)
+        while process.isRunning, ContinuousClock.now < deadline { try await Task.sleep(for: .milliseconds(20)) }
+        #expect(!process.isRunning)
+        #expect(process.terminationReason == .exit && process.terminationStatus == 0)
+    }
+
+    @Test func hearsASignalHoweverEarlyItComes() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        for milliseconds in stride(from: 0, to: 60, by: 3) {
+            let daemon = try RunningDaemon(url: database.url, schedules: ("0 0 1 1 *", "0 0 1 1 *"))
+            try await Task.sleep(for: .milliseconds(milliseconds))
+            daemon.signal(SIGTERM)
+            // 143 where the program had not begun yet.
+            #expect([0, 128 + SIGTERM].contains(try await daemon.exitStatus()), "after \(milliseconds) ms")
+        }
+    }
+
+    @Test func livesOnWhenItsTerminalGoesAway() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let daemon = try RunningDaemon(url: database.url)
+        try await daemon.wait("a run") { try !daemon.runs.isEmpty }
+        let before = try daemon.runs.count
+        daemon.signal(SIGHUP)
+        try await daemon.wait("another run") { try daemon.runs.count > before }
+        daemon.signal(SIGTERM)
+        #expect(try await daemon.exitStatus() == 0)
+    }
+}
