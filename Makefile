@@ -28,13 +28,15 @@ test: ## Run all tests, against real servers that they start themselves
 check: ## What CI runs: format, warnings as errors, the release build, all tests
 	@scripts/install-tools test
 	$(MAKE) --no-print-directory lint
-	$(MAKE) --no-print-directory build
+	CI=1 $(MAKE) --no-print-directory build
 	CI=1 $(SWIFT) test
 
-build: ## Build the release binary, which needs only libpq and the C and C++ runtimes
+build: ## Build the release binary, which needs only libpq and the C library
 	@scripts/install-tools build
 	@mkdir -p .build/static-runtime
-	@ln -sf "$$(clang -print-file-name=libstdc++.a)" .build/static-runtime/libstdc++.a
+	@archive=$$(clang -print-file-name=libstdc++.a); \
+		[ -e "$$archive" ] || { echo "libstdc++.a is missing; install libstdc++-12-dev" >&2; exit 1; }; \
+		ln -sf "$$archive" .build/static-runtime/libstdc++.a
 	$(SWIFT) build $(RELEASE)
 	@strip -o .build/mcp-cleanupd "$$($(SWIFT) build $(RELEASE) --show-bin-path)/mcp-cleanupd"
 	@ls -l .build/mcp-cleanupd

@@ -11,8 +11,8 @@ pause() { if [ -t 1 ]; then sleep "${1:-1.5}"; fi; }
 show() { printf '%s$ %s%s\n' "$blue" "$*" "$reset"; }
 
 say "Building mcp-cleanupd"
-swift build --product mcp-cleanupd
-daemon=$(swift build --product mcp-cleanupd --show-bin-path)/mcp-cleanupd
+"${SWIFT:-swift}" build --product mcp-cleanupd
+daemon=$("${SWIFT:-swift}" build --product mcp-cleanupd --show-bin-path)/mcp-cleanupd
 
 # --- A server of our own ---------------------------------------------------------------------------------------------
 binaries=$(find /usr/lib/postgresql -maxdepth 2 -name bin | sort -V | tail -1)
@@ -24,7 +24,8 @@ if [ "$(id -u)" -eq 0 ]; then
     as_server=(setpriv --reuid=postgres --regid=postgres --clear-groups)
 fi
 cleanup() {
-    trap - EXIT INT TERM
+    trap '' INT TERM
+    trap - EXIT
     "${as_server[@]}" "$binaries/pg_ctl" -D "$directory/data" -m immediate stop >/dev/null 2>&1 || true
     rm -rf "$directory"
     printf '\n%sThe throwaway server and its directory are gone.%s\n' "$dim" "$reset"
@@ -34,10 +35,12 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 say "Starting a throwaway PostgreSQL in $directory"
-"${as_server[@]}" "$binaries/initdb" -D "$directory/data" -U postgres -A trust --no-sync >/dev/null
+"${as_server[@]}" "$binaries/initdb" -D "$directory/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 --no-sync >/dev/null
 "${as_server[@]}" "$binaries/pg_ctl" -D "$directory/data" -l "$directory/log" -w \
     -o "-c listen_addresses='' -c unix_socket_directories='$directory' -c fsync=off" start >/dev/null
-sql() { "$binaries/psql" -X -q -v ON_ERROR_STOP=1 -h "$directory" -U postgres "$@" postgres; }
+# The demo's own server, whatever else is configured.
+unset CREDENTIALS_DIRECTORY ${!MCP_CLEANUP_@}
+sql() { PAGER=cat PSQL_PAGER=cat "$binaries/psql" -X -q -v ON_ERROR_STOP=1 -h "$directory" -U postgres "$@" postgres; }
 export NEON_DATABASE_URL="postgresql://postgres@/postgres?host=$directory"
 
 # --- The application's table, and its sessions -----------------------------------------------------------------------
@@ -46,7 +49,7 @@ show "mcp-cleanupd migrate --sessions"
 "$daemon" migrate --sessions --log-level error
 sql -f demo/sessions.sql
 
-say "Five thousand users later, the table holds"
+say "Some days of use later, the table holds"
 sql -f demo/kinds.sql
 sql -c "CREATE TABLE before_cleanup AS SELECT * FROM public.mcp_sessions" >/dev/null
 pause 3

@@ -13,7 +13,7 @@ enum BlockingCall {
     /// The call is not interrupted: it goes on in its thread, nobody waits for it, and its result is dropped. It ends
     /// by the resolver's or the kernel's own timeouts.
     static func run<Value: Sendable>(
-        limit: Duration, _ body: @escaping @Sendable () -> Value
+        limit: Duration, heedsCancellation: Bool = true, _ body: @escaping @Sendable () -> Value
     ) async -> Value? {
         let answer = FirstAnswer<Value?>()
         let timer = DispatchSource.makeTimerSource(queue: timers)
@@ -25,6 +25,7 @@ enum BlockingCall {
         // its threads from the ones that Swift's cooperative pool runs on, one per core, and a few silent name servers
         // would stop the whole process.
         DispatchQueue(label: "mcp-cleanupd.postgres.blocking").async { answer.give(body()) }
+        guard heedsCancellation else { return await answer.value }
         return await withTaskCancellationHandler {
             await answer.value
         } onCancel: {

@@ -15,6 +15,8 @@ package actor Connection {
     /// `nil` once closed.
     private var handle: OpaquePointer?
     private var isBusy = false
+    /// Whether waits end when the task is canceled.
+    private var heedsCancellation = true
     private let notices: NoticeReceiver
 
     /// How long a request to cancel a statement may take to get there: a round trip and a process start on a loaded
@@ -178,12 +180,16 @@ package actor Connection {
     /// Runs several statements, separated by semicolons, in one round trip; one result each.
     ///
     /// The simple query protocol: no parameters, and an error skips the statements after it.
+    /// - Parameter heedsCancellation: false for what must not be called off half way.
     /// - Throws: as `query`.
     package func script(
-        _ sql: String, during step: PostgresError.Step = .querying, deadline: ContinuousClock.Instant
+        _ sql: String, during step: PostgresError.Step = .querying, deadline: ContinuousClock.Instant,
+        heedsCancellation: Bool = true
     ) async throws(PostgresError) -> [QueryResult] {
         try refuseNUL(sql, during: step)
-        return try await perform(during: step, deadline: deadline) { PQsendQuery($0, sql) == 1 }
+        return try await perform(during: step, deadline: deadline, heedsCancellation: heedsCancellation) {
+            PQsendQuery($0, sql) == 1
+        }
     }
 
     /// C would end the text at a NUL, and the server would see another statement or another value than was meant. It
@@ -203,11 +209,14 @@ package actor Connection {
     }
 
     private func perform(
-        during step: PostgresError.Step, deadline: ContinuousClock.Instant, send: (OpaquePointer) -> Bool
+        during step: PostgresError.Step, deadline: ContinuousClock.Instant, heedsCancellation: Bool = true,
+        send: (OpaquePointer) -> Bool
     ) async throws(PostgresError) -> [QueryResult] {
         precondition(!isBusy, "one statement at a time")
         guard let connection = handle else { throw .connectionLost(during: step, message: "it is closed") }
-        if Task.isCancelled {
+        self.heedsCancellation = heedsCancellation
+        defer { self.heedsCancellation = true }
+        if heedsCancellation, Task.isCancelled {
             finish()
             throw .canceled(during: step)
         }
@@ -290,7 +299,8 @@ package actor Connection {
         for directions: SocketWait.Directions, of connection: OpaquePointer, until deadline: ContinuousClock.Instant
     ) async throws(Interruption) {
         switch await SocketWait.wait(
-            for: directions, of: PQsocket(connection), until: deadline, on: executor.queue)
+            for: directions, of: PQsocket(connection), until: deadline, on: executor.queue,
+            heedsCancellation: heedsCancellation)
         {
         case .ready: return
         case .deadlinePassed: throw .deadlinePassed
@@ -302,18 +312,18 @@ package actor Connection {
     /// caller hears of the end, the statement has ended on a reachable server too.
     private func cancelStatement(of connection: OpaquePointer) async {
         guard let request = CancelRequest(connection) else { return }
-        // A task of its own: this one may be canceled already, and its waits would end at once.
-        await Task {
-            let deadline = ContinuousClock.now + cancelLimit * 2
-            var patience = Self.firstConfirmationWait
-            // A request that overtakes its statement finds an idle backend, which forgets it: ask again.
-            while ContinuousClock.now < deadline {
-                let limit = min(cancelLimit, ContinuousClock.now.duration(to: deadline))
-                guard await BlockingCall.run(limit: limit, { request.send() }) == true else { return }
-                if await isConfirmed(by: min(.now + patience, deadline)) { return }
-                patience = patience * 2
+        let deadline = ContinuousClock.now + cancelLimit * 2
+        var patience = Self.firstConfirmationWait
+        // A request that overtakes its statement finds an idle backend, which forgets it: ask again. The task may be
+        // canceled already: the waits here go on all the same.
+        while ContinuousClock.now < deadline {
+            let limit = min(cancelLimit, ContinuousClock.now.duration(to: deadline))
+            guard await BlockingCall.run(limit: limit, heedsCancellation: false, { request.send() }) == true else {
+                return
             }
-        }.value
+            if await isConfirmed(by: min(.now + patience, deadline)) { return }
+            patience = patience * 2
+        }
     }
 
     /// Reads, and drops, what the server still says, until it is ready for another statement or the connection ends.
@@ -323,7 +333,7 @@ package actor Connection {
         while true {
             while PQisBusy(connection) == 1 {
                 let outcome = await SocketWait.wait(
-                    for: .read, of: PQsocket(connection), until: deadline, on: executor.queue)
+                    for: .read, of: PQsocket(connection), until: deadline, on: executor.queue, heedsCancellation: false)
                 guard outcome == .ready else { return false }
                 guard PQconsumeInput(connection) == 1 else { return true }
             }

@@ -67,19 +67,21 @@ final class SocketWait: Sendable {
     /// Returns when no source holds the socket any more.
     /// - Parameters:
     ///   - queue: where the sources' handlers run.
+    ///   - heedsCancellation: whether the wait ends when the task is canceled.
     ///   - isolation: the calling actor, whose queue may be blocked for an instant.
     static func wait(
         for directions: Directions, of socket: Int32, until deadline: ContinuousClock.Instant, on queue: DispatchQueue,
-        isolation: isolated (any Actor)? = #isolation
+        heedsCancellation: Bool = true, isolation: isolated (any Actor)? = #isolation
     ) async -> Outcome {
         // A socket that is always ready must not win the race against a deadline that has passed.
-        if Task.isCancelled { return .canceled }
+        if heedsCancellation, Task.isCancelled { return .canceled }
         if ContinuousClock.now >= deadline { return .deadlinePassed }
         // libpq has dropped the connection and will say so when it is asked.
         guard socket >= 0 else { return .ready }
         // Without an actor's queue under it this runs on the cooperative pool, which must not be blocked.
         if isolation != nil, isReadyAfterBriefWait(socket, directions) { return .ready }
         let wait = SocketWait(socket: socket, directions: directions, deadline: deadline, queue: queue)
+        guard heedsCancellation else { return await wait.ended.value }
         return await withTaskCancellationHandler {
             await wait.ended.value
         } onCancel: {

@@ -46,13 +46,19 @@ extension RunFailure: CustomStringConvertible {
             table == .sessions
                 ? "Run mcp-cleanupd migrate --sessions with an owner's URL, or set database.table to the table's name."
                 : "Set database.table to the table's name."
-        case .notATable, .columnMissing: "Set database.table to the table that holds the sessions."
+        case .notATable: "Set database.table to the table that holds the sessions."
+        case .columnMissing:
+            "Set database.table to the table that holds the sessions, and database.session-schema to auto or to its "
+                + "generation."
         case .columnType(let table, let column, found: "timestamp without time zone", let expected):
             "ALTER TABLE \(table.quoted) ALTER COLUMN \(column) TYPE \(expected) USING \(column) AT TIME ZONE 'UTC'; if "
                 + "the times in it are UTC. Without a zone they cannot be compared with a clock."
         case .columnType(let table, let column, _, let expected):
             "ALTER TABLE \(table.quoted) ALTER COLUMN \(column) TYPE \(expected);"
-        case .generationUndecided:
+        case .generationUndecided(_, hasBoth: false):
+            "Check that database.table names the sessions table; where it cannot be told, database.session-schema says "
+                + "which it is: active or status."
+        case .generationUndecided(_, hasBoth: true):
             "Set database.session-schema to active or status, whichever the application writes."
         case .privilegesMissing(let table, let role, isOnSchema: true, _):
             "GRANT USAGE ON SCHEMA \(SQL.identifier(table.schema)) TO \(SQL.identifier(role));"
@@ -108,7 +114,7 @@ extension SQLState {
 
     fileprivate var hint: String? {
         switch (rawValue, conditionClass) {
-        case ("42501", _): "Grant the role what it lacks; the README's section on security has the exact grants."
+        case ("42501", _): "Grant the role what it lacks; the README's section on the role has the exact grants."
         case ("55P03", _): "Something holds a lock on the whole table, such as ALTER TABLE; the next run tries again."
         case ("23503", _):
             "A foreign key of another table still points at a due session; declare it ON DELETE CASCADE or SET NULL."

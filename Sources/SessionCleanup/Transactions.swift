@@ -73,16 +73,7 @@ extension Connection {
     /// nobody knowing whether the rows are gone.
     func commit(_ clock: RunClock) async throws(PostgresError) {
         let deadline = clock.giveUp(after: RunClock.transactionLimit)
-        // A task of its own is not canceled with ours; its end is waited for.
-        let commit = Task { () async -> PostgresError? in
-            do throws(PostgresError) {
-                _ = try await script("COMMIT", during: .committing, deadline: deadline)
-                return nil
-            } catch {
-                return error
-            }
-        }
-        if let error = await commit.value { throw error }
+        _ = try await script("COMMIT", during: .committing, deadline: deadline, heedsCancellation: false)
     }
 
     /// Leaves a failed transaction, so that the connection can be used again; if it cannot, it is closed.

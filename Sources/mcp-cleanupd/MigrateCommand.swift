@@ -5,7 +5,7 @@ import SessionCleanup
 struct MigrateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "migrate",
-        abstract: "Create the database's objects, as the owner; what exists is left as it is.")
+        abstract: "Create the database's objects, as the owner. Can be repeated: tables and indexes that exist stay.")
 
     @ParentCommand var root: RootCommand
     @OptionGroup var common: CommonOptions

@@ -9,6 +9,9 @@ struct RootCommand: AsyncParsableCommand {
             NEON_DATABASE_URL; DATABASE_URL when MCP_TS_STORAGE_TYPE=neon. Never from the command line, which every \
             user of the machine can read.
 
+            Settings are environment variables: MCP_CLEANUP_ and the key, with underscores for dots and dashes, such as \
+            MCP_CLEANUP_DATABASE_TABLE for database.table. The README has all of them.
+
             EXAMPLES
               mcp-cleanupd --once --dry-run     what would be removed now
               mcp-cleanupd --once               remove it and exit

@@ -18,7 +18,8 @@ final class SignalCancellation: Sendable {
         let cancellation = SignalCancellation()
         let task = Task(executorPreference: TaskQueue.shared) { try await body() }
         let queue = DispatchQueue(label: "mcp-cleanupd.signals")
-        let sources = [SIGINT, SIGTERM, SIGHUP].map { number in
+        // What nohup(1), or a shell in the background, has told us to ignore stays ignored.
+        let sources = [SIGINT, SIGTERM, SIGHUP].filter { !isIgnored($0) }.map { number in
             // The source sees a signal only if its default action does not take place: signal(7).
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
@@ -32,6 +33,13 @@ final class SignalCancellation: Sendable {
         for source in sources { source.cancel() }
         if let signal = cancellation.received.withLock(\.self) { throw EndedBySignal(signal: signal) }
         return try result.get()
+    }
+
+    private static func isIgnored(_ number: Int32) -> Bool {
+        var action = sigaction()
+        guard sigaction(number, nil, &action) == 0 else { return false }
+        // SIG_IGN is the number 1 in a pointer's place: signal(2).
+        return unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self) == 1
     }
 
     private func isFirst(_ signal: Int32) -> Bool {

@@ -44,7 +44,8 @@ final class StopSignals: @unchecked Sendable {
     private static func giveUp(_ timeout: Duration, _ logger: Logger) {
         // On another queue: the log may be what blocks.
         DispatchQueue(label: "mcp-cleanupd.last-words").async {
-            logger.critical("Something did not end within \(timeout.inSeconds) of the request to stop; ending without it.")
+            logger.critical(
+                "Something did not end within \(timeout.inSeconds) of the request to stop; ending without it.")
             _exit(0)
         }
         usleep(100_000)

@@ -72,7 +72,9 @@ import Testing
             ])
         #expect(result.status == 0)
         try #require(result.lines.count == 2)
-        #expect(result.lines[0].hasPrefix(#"{"job":"mcp-cleanup-transient-sessions","enabled":true,"schedule":"0 0 1 1 *","#))
+        #expect(
+            result.lines[0].hasPrefix(
+                #"{"job":"mcp-cleanup-transient-sessions","enabled":true,"schedule":"0 0 1 1 *","#))
         #expect(result.lines[0].contains(#""time_zone":"Asia/Kolkata","next_fire_at":"20"#))
         #expect(result.lines[0].contains("-12-31T18:30:00Z"))
         #expect(result.lines[1].contains(#""enabled":false"#) && result.lines[1].contains(#""next_fire_at":null"#))

@@ -1,7 +1,7 @@
 -- Installs the table in which @mcp-ts/sdk keeps MCP sessions. Run it as the owner of the database:
 --     psql "$OWNER_URL" -v ON_ERROR_STOP=1 -f migrations/neon/20260513010000_install_mcp_sessions.sql
 -- or  mcp-cleanupd migrate --sessions
--- It can be run again at any time: what exists is left as it is.
+-- It can be run again at any time: the table and its indexes stay as they are, the function and the trigger are replaced.
 
 CREATE TABLE IF NOT EXISTS public.mcp_sessions (
     id UUID PRIMARY KEY DEFAULT gen_random_uuid(),
