@@ -133,6 +133,22 @@ import Testing
         #expect(try daemon.runs.last?["outcome"] == "succeeded")
     }
 
+    @Test func livesOnAgainstAReadOnlyServerAndCleansOnceItIsPromoted() async throws {
+        let binaries = try await PostgresServer.packaged().binaries
+        let primary = try await PostgresServer(binaries: binaries, settings: ["wal_level = replica"])
+        try await primary.query(SessionsDatabase.migration("20260513010000_install_mcp_sessions") + Self.due)
+        let standby = try await PostgresServer(standbyOf: primary)
+        let daemon = try RunningDaemon(url: standby.url("postgres"), schedules: ("3 seconds", "0 0 1 1 *"))
+        try await daemon.wait("a failed attempt") { try daemon.log.contains("read-only standby") }
+        primary.stop()
+        try await standby.query("SELECT pg_promote()")
+        try await daemon.wait("a removal") {
+            try await standby.value("SELECT count(*) FROM mcp_sessions", in: "postgres") == "0"
+        }
+        daemon.signal(SIGTERM)
+        #expect(try await daemon.exitStatus() == 0)
+    }
+
     @Test func repeatsARunWhoseConnectionWasLostInTheMiddle() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(Self.due + Self.slowDeletion)

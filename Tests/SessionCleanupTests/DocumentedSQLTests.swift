@@ -1,0 +1,37 @@
+import Foundation
+import Testing
+
+@testable import SessionCleanup
+
+/// The README's first screen shows the SQL that runs; it has to be the SQL that runs.
+@Suite struct DocumentedSQLTests {
+    private static let readme: String = {
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        // Empty when it cannot be read: then nothing is found in it.
+        return words((try? String(contentsOf: root.appendingPathComponent("README.md"), encoding: .utf8)) ?? "")
+    }()
+
+    private static func words(_ text: String) -> String {
+        text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+    }
+
+    private static let transient = Job.transientSessions.rules.active
+    private static let dormant = Job.dormantSessions().rules.active
+
+    @Test(arguments: [transient, dormant])
+    func theREADMEShowsWhatIsDue(rule: Rule) {
+        #expect(Self.readme.contains(rule.predicate))
+    }
+
+    @Test func theREADMEShowsTheSearchAndTheDeletion() {
+        let rule = Self.transient
+        for sql in [
+            Statements.search(.sessions, rule: rule, hasChildren: false, isFirst: true),
+            Statements.deleteBatch(from: .sessions, rule: rule),
+        ] {
+            let shown = sql.split(separator: rule.predicate).joined(separator: "…what is due…")
+            #expect(Self.readme.contains(Self.words(shown)), "\(shown)")
+        }
+    }
+}
