@@ -11,6 +11,8 @@ extension RunFailure: CustomStringConvertible {
         case .serverReadOnly: "the server is a read-only standby, so nothing can be deleted there"
         case .tableMissing(let table): "the table \(table) does not exist"
         case .notATable(let table): "\(table) is not a table"
+        case .foreignPartition(let table, let name):
+            "\(name), a part of \(table), is a foreign table, whose rows cannot be told apart from here"
         case .columnMissing(let table, let column): "the table \(table) has no column \(column)"
         case .columnType(let table, let column, let found, let expected):
             "the column \(column) of \(table) is \(found), and must be \(expected)"
@@ -47,6 +49,7 @@ extension RunFailure: CustomStringConvertible {
                 ? "Run mcp-cleanupd migrate --sessions with an owner's URL, or set database.table to the table's name."
                 : "Set database.table to the table's name."
         case .notATable: "Set database.table to the table that holds the sessions."
+        case .foreignPartition: "Run mcp-cleanupd on the server that holds it, and set database.table to a local table."
         case .columnMissing:
             "Set database.table to the table that holds the sessions, and database.session-schema to auto or to its "
                 + "generation."

@@ -12,6 +12,8 @@ package enum RunFailure: Error, Hashable, Sendable {
     case tableMissing(TableName)
     /// A view, a foreign table or the like.
     case notATable(TableName)
+    /// A partition that is kept on another server, where addresses mean other rows.
+    case foreignPartition(TableName, String)
     case columnMissing(TableName, column: String)
     case columnType(TableName, column: String, found: String, expected: String)
     /// Neither or both of the columns that tell the two schema generations apart.
@@ -47,7 +49,7 @@ extension RunFailure {
     package var kind: FailureKind {
         switch self {
         case .database(let error): error.kind
-        case .databaseURL, .serverTooOld, .tableMissing, .notATable, .columnMissing, .columnType,
+        case .databaseURL, .serverTooOld, .tableMissing, .notATable, .foreignPartition, .columnMissing, .columnType,
             .generationUndecided:
             .misconfigured
         case .privilegesMissing, .rowSecurity, .deletionVetoed: .refused

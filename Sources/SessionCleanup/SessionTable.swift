@@ -71,6 +71,12 @@ package struct SessionTable: Hashable, Sendable {
             try Inspection(result.onlyRow())
         }
         let generation = try inspection.generation(of: self, for: purpose)
+        if inspection.hasChildren, purpose == .deleting {
+            let found = try await connection.finishTransaction(clock, Statements.foreignDescendant(of: name), [])
+            if let foreign = try found.reading({ try $0.onlyRow().textIfPresent("name") }) {
+                throw .foreignPartition(name, foreign)
+            }
+        }
         if inspection.isRowSecurityActive {
             try await judgeRowSecurity(for: purpose, role: inspection.role, over: connection, clock: clock)
         }

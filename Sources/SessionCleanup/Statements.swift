@@ -61,6 +61,19 @@ enum Statements {
             """
     }
 
+    /// A foreign table among the table's partitions and heirs, if there is one. Its rows' addresses mean nothing here.
+    static func foreignDescendant(of table: TableName) -> String {
+        """
+        WITH RECURSIVE tree AS (
+            SELECT \(SQL.literal(table.quoted))::regclass::oid AS relation
+             UNION
+            SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN tree ON i.inhparent = tree.relation
+        )
+        SELECT min(c.oid::regclass::text) AS name
+          FROM tree JOIN pg_catalog.pg_class AS c ON c.oid = tree.relation WHERE c.relkind = 'f'
+        """
+    }
+
     /// The server's clock, for a table that was inspected a moment ago.
     static let clock = "SELECT \(utc("now()")) AS clock"
 
