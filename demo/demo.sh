@@ -23,7 +23,9 @@ if [ "$(id -u)" -eq 0 ]; then
     chown postgres "$directory"
     as_server=(setpriv --reuid=postgres --regid=postgres --clear-groups)
 fi
+service=''
 cleanup() {
+    [ -z "$service" ] || kill "$service" 2>/dev/null || true
     trap '' INT TERM
     trap - EXIT
     "${as_server[@]}" "$binaries/pg_ctl" -D "$directory/data" -m immediate stop >/dev/null 2>&1 || true
@@ -81,3 +83,21 @@ if [ "$wrong" != 0 ]; then
     exit 1
 fi
 say "${green}Exactly the right ones went:${reset} the survivors are those of the two plain DELETE statements."
+pause 2
+
+# --- The service -----------------------------------------------------------------------------------------------------
+say "The same as a service, every 10 seconds instead of every 5 minutes. A hundred more sign-ins are abandoned …"
+sql -c "UPDATE public.mcp_sessions SET expires_at = now() - interval '1 second'
+         WHERE id IN (SELECT id FROM public.mcp_sessions WHERE active IS NOT TRUE LIMIT 100)"
+show "mcp-cleanupd"
+MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_SCHEDULE='10 seconds' "$daemon" &
+service=$!
+# At most two fire times away.
+for _ in $(seq 100); do
+    [ "$(sql -At -c "SELECT count(*) FROM public.mcp_sessions WHERE expires_at < now() AND active IS NOT TRUE")" != 0 ] || break
+    sleep 0.2
+done
+kill -TERM "$service"
+wait "$service"
+service=''
+say "… and gone. It ended on SIGTERM with exit code 0."
