@@ -78,8 +78,9 @@ import Testing
         let start = ContinuousClock.now
         let connection = try await open(
             "postgresql://postgres@/postgres?host=127.0.0.1,127.0.0.1,absent.invalid,\(server.directory)&port=\(silent.port),\(swallowing.port),1,\(server.port)",
-            limit: .seconds(4))
-        #expect(start.duration(to: .now) < .seconds(4) + Self.slack)
+            // A loaded machine is late by a second now and then: the shares have to be longer than that.
+            limit: .seconds(12))
+        #expect(start.duration(to: .now) < .seconds(12) + Self.slack)
         #expect(try await connection.value("1") == "1")
         await connection.close()
     }
