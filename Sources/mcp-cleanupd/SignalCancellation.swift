@@ -20,8 +20,6 @@ final class SignalCancellation: Sendable {
         let queue = DispatchQueue(label: "mcp-cleanupd.signals")
         // What nohup(1), or a shell in the background, has told us to ignore stays ignored.
         let sources = [SIGINT, SIGTERM, SIGHUP].filter { !isIgnored($0) }.map { number in
-            // The source sees a signal only if its default action does not take place: signal(7).
-            signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
             source.setEventHandler {
                 if cancellation.isFirst(number) { task.cancel() } else { _exit(128 + number) }

@@ -21,8 +21,8 @@ final class StopSignals: @unchecked Sendable {
         // There is no file to read again, and a terminal that goes away is no reason to end.
         signal(SIGHUP, SIG_IGN)
         for number in [SIGTERM, SIGINT] {
-            // The source sees a signal only if its default action does not take place: signal(7).
-            signal(number, SIG_IGN)
+            // Not SIG_IGN, as elsewhere: Dispatch puts its own handler in the default action's place, and until it has, a
+            // signal that is ignored would be lost.
             let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
             source.setEventHandler { [weak self, unowned source = source as! DispatchSource] in
                 guard let self else { return }

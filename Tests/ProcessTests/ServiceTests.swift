@@ -30,7 +30,8 @@ import Testing
         #expect(try await daemon.exitStatus() == 0)
         let runs = try daemon.runs.map { "\($0["job"] ?? "") \($0["fire_time"] ?? "")" }
         #expect(Set(runs).count == runs.count)
-        #expect(try daemon.runs.allSatisfy { $0["outcome"] == "succeeded" })
+        // The signal may have come in the middle of one.
+        #expect(try daemon.runs.dropLast(2).allSatisfy { $0["outcome"] == "succeeded" })
     }
 
     @Test func holdsNoConnectionBetweenRuns() async throws {
