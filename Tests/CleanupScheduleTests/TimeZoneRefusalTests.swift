@@ -58,8 +58,17 @@ import Testing
         #expect(error(bytes) == .truncated(part: .transitions, needed: 77_309_411_310, available: 12))
     }
 
-    @Test func refusesZonesThatCountLeapSeconds() throws {
-        guard let bytes = try? ZoneFile.bytes("right/Europe/Berlin") else { return }
+    private static var hasZonesWithLeapSeconds: Bool {
+        do {
+            return try !ZoneFile.bytes("right/Europe/Berlin").isEmpty
+        } catch {
+            return false
+        }
+    }
+
+    @Test(.enabled(if: hasZonesWithLeapSeconds, "this system's tzdata has no right/ zones"))
+    func refusesZonesThatCountLeapSeconds() throws {
+        let bytes = try ZoneFile.bytes("right/Europe/Berlin")
         guard case .countsLeapSeconds = error(bytes) else {
             Issue.record("right/Europe/Berlin was read: \(String(describing: error(bytes)))")
             return
