@@ -1,6 +1,4 @@
 import CleanupSchedule
-package import Logging
-import Postgres
 import ServiceLifecycle
 package import SessionCleanup
 
@@ -12,7 +10,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
     private let jobs: [Job]
     private let access: DatabaseAccess
     private let makeRun: @Sendable (Job) -> CleanupRun
-    private let logger: Logger
+    private let tell: @Sendable (ServiceEvent) -> Void
     private let started = ContinuousClock.now
     /// At most one attempt per job, one wake-up of each timer and a few requests to stop are under way at a time.
     private let events: AsyncStream<Event>
@@ -22,14 +20,15 @@ package struct SchedulerService: Service, CustomStringConvertible {
     ///   - jobs: in the order in which they run when they are due together.
     ///   - access: for the connections of runs.
     ///   - makeRun: a run of the job, with the limits in force.
+    ///   - onEvent: hears of everything that happens; must not block.
     package init(
-        jobs: [Job], access: DatabaseAccess, logger: Logger,
-        makeRun: @escaping @Sendable (Job) -> CleanupRun
+        jobs: [Job], access: DatabaseAccess, makeRun: @escaping @Sendable (Job) -> CleanupRun,
+        onEvent: @escaping @Sendable (ServiceEvent) -> Void
     ) {
         self.jobs = jobs
         self.access = access
-        self.logger = logger
         self.makeRun = makeRun
+        tell = onEvent
         (events, sender) = AsyncStream<Event>.makeStream(bufferingPolicy: .unbounded)
     }
 
@@ -51,14 +50,20 @@ package struct SchedulerService: Service, CustomStringConvertible {
         let wallTimer = try WallClockTimer { sender.yield(.timeCame(wasClockSet: $0 == .clockWasSet)) }
         let waitTimer = MonotonicTimer { sender.yield(.timeCame(wasClockSet: false)) }
         var scheduler = Scheduler(jobs: jobs, now: now, seed: UInt64.random(in: 0...UInt64.max))
-        announce(scheduler)
+        var armed: [UTCInstant?] = jobs.indices.map { scheduler.nextFireTime(of: $0) }
+        for (job, fireTime) in zip(jobs, armed) { tell(.fireTimeArmed(job: job.name, fireTime)) }
         wallTimer.arm(at: scheduler.nextFireTime)
+        tell(.started(Array(zip(jobs, armed))))
         await withGracefulShutdownHandler {
             await withDiscardingTaskGroup { group in
                 var reports: [Int: RunReport] = [:]
                 for await event in events {
                     let actions = respond(to: event, &scheduler, &reports)
-                    for action in actions { carryOut(action, &reports, in: &group, sender) }
+                    for action in actions { carryOut(action, &reports, in: &group) }
+                    for index in jobs.indices where armed[index] != scheduler.nextFireTime(of: index) {
+                        armed[index] = scheduler.nextFireTime(of: index)
+                        tell(.fireTimeArmed(job: jobs[index].name, armed[index]))
+                    }
                     if case .shutdownRequested = event { group.cancelAll() }
                     if scheduler.isShuttingDown && !scheduler.isBusy { break }
                     wallTimer.arm(at: scheduler.nextFireTime)
@@ -74,13 +79,6 @@ package struct SchedulerService: Service, CustomStringConvertible {
         Scheduler.Now(wall: .now, elapsed: started.duration(to: .now))
     }
 
-    private func announce(_ scheduler: borrowing Scheduler) {
-        for (index, job) in jobs.enumerated() {
-            let next = scheduler.nextFireTime(of: index).map { "next at \($0)" } ?? "disabled"
-            logger.info("\(job.name): \(job.schedule), \(next)")
-        }
-    }
-
     // MARK: Events
 
     private func respond(
@@ -88,14 +86,15 @@ package struct SchedulerService: Service, CustomStringConvertible {
     ) -> [Scheduler.Action] {
         switch event {
         case .timeCame(let wasClockSet):
-            if wasClockSet { logger.notice("The clock was set, or the machine slept; it says \(now.wall).") }
+            let now = now
+            if wasClockSet { tell(.clockWasSet(to: now.wall)) }
             return scheduler.clockAdvanced(to: now, wasSet: wasClockSet)
         case .attemptEnded(let attempt, let report):
             reports[attempt.job] = reports[attempt.job].map(report.following) ?? report
             return scheduler.attemptEnded(
                 job: attempt.job, mayRetry: report.failure?.mayPass ?? false, now: now)
         case .shutdownRequested:
-            logger.info("Stopping.")
+            tell(.stopping)
             return scheduler.shutDown()
         }
     }
@@ -103,54 +102,32 @@ package struct SchedulerService: Service, CustomStringConvertible {
     // MARK: Actions
 
     private func carryOut(
-        _ action: Scheduler.Action, _ reports: inout [Int: RunReport], in group: inout DiscardingTaskGroup,
-        _ sender: AsyncStream<Event>.Continuation
+        _ action: Scheduler.Action, _ reports: inout [Int: RunReport], in group: inout DiscardingTaskGroup
     ) {
         switch action {
         case .start(let attempts):
-            group.addTask { await execute(attempts, sender) }
+            group.addTask { await execute(attempts) }
         case .announceRetry(let attempt, let delay):
-            guard let failure = reports[attempt.job]?.failure else { return }
-            logger.warning(
-                "\(failure); another attempt in \(delay.inSeconds)", metadata: ["job": "\(jobs[attempt.job].name)"])
+            if let report = reports[attempt.job] { tell(.attemptFailed(report, retryAfter: delay)) }
         case .concludeRun(let attempt):
-            guard let report = reports.removeValue(forKey: attempt.job) else { return }
-            log(report)
+            if let report = reports.removeValue(forKey: attempt.job) { tell(.runConcluded(report)) }
         case .countCoalesced(let job, let fireTime):
-            logger.notice(
-                "The fire time \(fireTime) came while the job was running; it gets no run of its own.",
-                metadata: ["job": "\(jobs[job].name)"])
+            tell(.fireTimeCoalesced(job: jobs[job].name, fireTime))
         case .countMissed(let job, let count):
-            logger.notice(
-                "\(count) fire \(count == 1 ? "time was" : "times were") missed.",
-                metadata: ["job": "\(jobs[job].name)"])
+            tell(.fireTimesMissed(job: jobs[job].name, count))
         }
     }
 
-    private func execute(_ attempts: [Scheduler.Attempt], _ sender: AsyncStream<Event>.Continuation) async {
+    private func execute(_ attempts: [Scheduler.Attempt]) async {
         var series = RunSeries(access)
         for attempt in attempts {
-            let report = await series.execute(makeRun(jobs[attempt.job]), scheduledAt: attempt.scheduledAt)
+            let job = jobs[attempt.job]
+            tell(
+                .attemptStarted(
+                    job: job.name, scheduledAt: attempt.scheduledAt, origin: attempt.origin, number: attempt.number))
+            let report = await series.execute(makeRun(job), scheduledAt: attempt.scheduledAt)
             sender.yield(.attemptEnded(attempt, report))
         }
         await series.end()
-    }
-
-    private func log(_ report: RunReport) {
-        var metadata: Logger.Metadata = [
-            "job": "\(report.job)", "outcome": "\(report.outcome.rawValue)", "fire_time": "\(report.scheduledAt)",
-            "rows_deleted": "\(report.progress.rowsDeleted)", "rows_skipped": "\(report.progress.rowsSkipped)",
-            "batches": "\(report.progress.batches)", "attempts": "\(report.attempts)",
-        ]
-        if let failure = report.failure {
-            if let hint = failure.hint { metadata["hint"] = "\(hint)" }
-            let level: Logger.Level = report.outcome == .canceled ? .info : .error
-            logger.log(level: level, "\(failure)", metadata: metadata)
-        } else {
-            let level: Logger.Level = report.progress.rowsDeleted + report.progress.rowsSkipped > 0 ? .info : .debug
-            let duration = (report.finishedAt - report.startedAt).inSeconds
-            logger.log(
-                level: level, "Removed \(report.progress.rowsDeleted) sessions in \(duration).", metadata: metadata)
-        }
     }
 }

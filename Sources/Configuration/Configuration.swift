@@ -6,7 +6,12 @@ package struct Configuration: Hashable, Sendable {
     package var sessionSchema = SessionSchema.auto
     package var connectTimeout = Duration.seconds(15)
     package var maxClockSkew = Duration.seconds(5 * 60)
-    package var batchMaxRows = 1000
+    package var batchTargetDuration = Duration.milliseconds(50)
+    package var batchMaxRows = 10_000
+    package var batchPause = Duration.zero
+    package var claimLease = Duration.seconds(60)
+    package var historyMode = HistoryMode.auto
+    package var historyRetention = Duration.seconds(30 * 86_400)
     package var shutdownTimeout = Duration.seconds(20)
     package var transient = Job.transientSessions
     package var dormant = Job.dormantSessions()

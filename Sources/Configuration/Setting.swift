@@ -34,6 +34,24 @@ struct Setting: Sendable {
             Setting(key: "database.max-clock-skew") { text, configuration throws(Expectation) in
                 configuration.maxClockSkew = try Self.duration(text, in: .seconds(1)...(.seconds(86_400)))
             },
+            // Below a millisecond a transaction's own cost is all there is; above 10 s the application feels it.
+            Setting(key: "batch.target-duration") { text, configuration throws(Expectation) in
+                configuration.batchTargetDuration = try Self.duration(text, in: .milliseconds(1)...(.seconds(10)))
+            },
+            Setting(key: "batch.pause") { text, configuration throws(Expectation) in
+                configuration.batchPause = try Self.duration(text, in: .zero...(.seconds(60)))
+            },
+            // Shorter, and a slow round trip looks like a death; longer, and a dead owner's run waits for an hour.
+            Setting(key: "claim.lease") { text, configuration throws(Expectation) in
+                configuration.claimLease = try Self.duration(text, in: .seconds(3)...(.seconds(3600)))
+            },
+            Setting(key: "history.mode") { text, configuration throws(Expectation) in
+                configuration.historyMode = try Self.choice(text)
+            },
+            Setting(key: "history.retention") { text, configuration throws(Expectation) in
+                configuration.historyRetention = try Self.duration(
+                    text, in: .seconds(86_400)...(.seconds(3650 * 86_400)))
+            },
             Setting(key: "batch.max-rows") { text, configuration throws(Expectation) in
                 configuration.batchMaxRows = try Self.integer(text, in: 1...100_000)
             },
@@ -57,6 +75,15 @@ struct Setting: Sendable {
             },
             Setting(key: "jobs.\(name).deadline") { text, configuration throws(Expectation) in
                 configuration[keyPath: job].deadline = try Self.duration(text, in: .seconds(1)...(.seconds(86_400)))
+            },
+            Setting(key: "jobs.\(name).max-rows") { text, configuration throws(Expectation) in
+                configuration[keyPath: job].maxRows = try Self.integer(text, in: 1...1_000_000_000)
+            },
+            Setting(key: "jobs.\(name).max-fraction") { text, configuration throws(Expectation) in
+                guard let share = Double(text), share > 0, share <= 1 else {
+                    throw Expectation("a share above 0 and up to 1, such as 0.5")
+                }
+                configuration[keyPath: job].maxFraction = share
             },
             Setting(key: "jobs.\(name).schedule") { text, configuration throws(Expectation) in
                 do {

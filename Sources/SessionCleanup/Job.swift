@@ -13,6 +13,10 @@ package struct Job: Hashable, Sendable {
     package var catchUp = CatchUp.once
     /// How long a run may take, from before its connection is opened.
     package var deadline: Duration
+    /// A run ends as `capped` once it has deleted so many rows; `nil` is no such end.
+    package var maxRows: Int?
+    /// When more than this share of the table is due, from 0 to 1, a run deletes nothing and fails; `nil` is no such guard.
+    package var maxFraction: Double?
     /// The rule for each shape of the sessions table.
     package var rules: SessionRules
 

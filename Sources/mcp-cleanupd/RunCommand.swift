@@ -22,9 +22,10 @@ struct RunCommand: AsyncParsableCommand {
     /// Serves until SIGTERM or SIGINT.
     static func serve(_ options: CommonOptions.Values) async throws {
         let setup = try CommandSetup(options)
+        let log = ServiceLog(logger: setup.logger)
         let scheduler = SchedulerService(
-            jobs: setup.configuration.jobs, access: try setup.databaseAccess(sharing: nil), logger: setup.logger,
-            makeRun: { setup.run($0) })
+            jobs: setup.configuration.jobs, access: try setup.databaseAccess(sharing: nil),
+            makeRun: { setup.run($0) }, onEvent: log.write)
         let signals = StopSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
             scheduler.requestStop()
         }

@@ -157,7 +157,9 @@ import Testing
     }
 
     @Test func outcomesAreTheWordsOfHistory() {
-        #expect(Outcome.allCases.map(\.rawValue) == ["succeeded", "failed", "timed_out", "canceled"])
+        #expect(
+            Outcome.allCases.map(\.rawValue)
+                == ["succeeded", "failed", "timed_out", "capped", "canceled", "abandoned", "skipped"])
     }
 }
 

@@ -1,0 +1,33 @@
+package import CleanupSchedule
+package import SessionCleanup
+
+/// What happened in the service, for whoever reports it: its log, its metrics, its supervisor.
+///
+/// Facts, in the order in which they happened, told by the service's own loop except where a case says otherwise. Whoever
+/// hears them must not block. Jobs are told by their full names.
+package enum ServiceEvent: Sendable {
+    /// The schedule is armed: fire times are answered from now on.
+    case started([(job: Job, nextFireTime: UTCInstant?)])
+    /// Somebody set the wall clock, or the machine slept; this is what it says now.
+    case clockWasSet(to: UTCInstant)
+    /// `nil`: the job is disabled.
+    case fireTimeArmed(job: String, UTCInstant?)
+    /// An attempt at the run for a fire time begins: its connection is about to be opened.
+    case attemptStarted(job: String, scheduledAt: UTCInstant, origin: RunOrigin, number: Int)
+    /// A connection came about. Told from the run's own task.
+    case connected(after: Duration)
+    /// No connection came about. Told from the run's own task.
+    case connectFailed(RunFailure)
+    /// A batch was committed, or all of its rows were held. Told from the run's own task.
+    case batchEnded(job: String, after: Duration, rowsDeleted: Int)
+    /// The attempt failed for a cause that may pass; another one follows.
+    case attemptFailed(RunReport, retryAfter: Duration)
+    /// No attempt of this run follows.
+    case runConcluded(RunReport)
+    /// A fire time came while its job was running here: it gets no run.
+    case fireTimeCoalesced(job: String, UTCInstant)
+    /// So many fire times passed while nobody could answer them.
+    case fireTimesMissed(job: String, Int)
+    /// No run starts from now on; those under way are being canceled.
+    case stopping
+}
