@@ -1,4 +1,5 @@
 import CleanupSchedule
+import Deadlines
 import ServiceLifecycle
 package import SessionCleanup
 
@@ -48,7 +49,6 @@ package struct SchedulerService: Service, CustomStringConvertible {
     /// - Throws: `TimerUnavailable`.
     package func run() async throws {
         let wallTimer = try WallClockTimer { sender.yield(.timeCame(wasClockSet: $0 == .clockWasSet)) }
-        let waitTimer = MonotonicTimer { sender.yield(.timeCame(wasClockSet: false)) }
         var scheduler = Scheduler(jobs: jobs, now: now, seed: UInt64.random(in: 0...UInt64.max))
         var armed: [UTCInstant?] = jobs.indices.map { scheduler.nextFireTime(of: $0) }
         for (job, fireTime) in zip(jobs, armed) { tell(.fireTimeArmed(job: job.name, fireTime)) }
@@ -57,7 +57,9 @@ package struct SchedulerService: Service, CustomStringConvertible {
         await withGracefulShutdownHandler {
             await withDiscardingTaskGroup { group in
                 var reports: [Int: RunReport] = [:]
+                var retry: Deadlines.Handle?
                 for await event in events {
+                    if let retry { Deadlines.shared.cancel(retry) }
                     let actions = respond(to: event, &scheduler, &reports)
                     for action in actions { carryOut(action, &reports, in: &group) }
                     for index in jobs.indices where armed[index] != scheduler.nextFireTime(of: index) {
@@ -67,7 +69,9 @@ package struct SchedulerService: Service, CustomStringConvertible {
                     if case .shutdownRequested = event { group.cancelAll() }
                     if scheduler.isShuttingDown && !scheduler.isBusy { break }
                     wallTimer.arm(at: scheduler.nextFireTime)
-                    waitTimer.arm(after: scheduler.nextRetry.map { $0 - now.elapsed })
+                    retry = scheduler.nextRetry.map { elapsed in
+                        Deadlines.shared.add(at: started + elapsed) { sender.yield(.timeCame(wasClockSet: false)) }
+                    }
                 }
             }
         } onGracefulShutdown: {
