@@ -22,7 +22,7 @@ package struct ServiceLog: Sendable {
             write(report)
         case .fireTimeCoalesced(let job, let fireTime):
             logger.notice(
-                "The fire time \(fireTime) came while the job was running; it gets no run of its own.",
+                "The fire time \(fireTime) came while the job was running; it gets a run of its own only if that fails.",
                 metadata: ["job": "\(job)"])
         case .fireTimesMissed(let job, let count):
             logger.notice(
