@@ -44,13 +44,19 @@ struct CommandSetup: Sendable {
         } catch {
             throw CommandFailure(.configuration, "\(error)")
         }
+        let url: DatabaseURL
         do {
-            let url = try source.read()
-            logger.debug("The database is \(url); its URL comes from \(source).")
-            if let warning = url.transportWarning(environment: environment) { logger.warning("\(warning)") }
+            url = try source.read()
         } catch {
             throw CommandFailure(error)
         }
+        do {
+            try url.check(environment: environment)
+        } catch {
+            throw CommandFailure(.configuration, "\(error)")
+        }
+        logger.debug("The database is \(url); its URL comes from \(source).")
+        if let warning = url.transportWarning(environment: environment) { logger.warning("\(warning)") }
         return DatabaseAccess(
             url: { () throws(RunFailure) in try source.read() }, connectTimeout: configuration.connectTimeout,
             environment: environment, queue: queue, onNotice: { [logger] in logger.debug("The server says: \($0)") })
