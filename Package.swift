@@ -38,7 +38,8 @@ let package = Package(
             name: "TimerWheel",
             dependencies: [.product(name: "BasicContainers", package: "swift-collections")],
             swiftSettings: sources),
-        .target(name: "Postgres", dependencies: ["CLibpq"], swiftSettings: sources),
+        .target(name: "Deadlines", dependencies: ["TimerWheel"], swiftSettings: sources),
+        .target(name: "Postgres", dependencies: ["CLibpq", "Deadlines"], swiftSettings: sources),
         .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres"], swiftSettings: sources),
         .target(
             name: "Configuration", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup"],
@@ -46,7 +47,7 @@ let package = Package(
         .target(
             name: "CleanupDaemon",
             dependencies: [
-                "CTimerfd", "CleanupSchedule", "Postgres", "SessionCleanup", "TimerWheel",
+                "CTimerfd", "CleanupSchedule", "Deadlines", "Postgres", "SessionCleanup", "TimerWheel",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -79,6 +80,8 @@ let package = Package(
             linkerSettings: linking),
         .testTarget(
             name: "TimerWheelTests", dependencies: ["TimerWheel"], swiftSettings: settings, linkerSettings: linking),
+        .testTarget(
+            name: "DeadlinesTests", dependencies: ["Deadlines"], swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "CleanupScheduleTests", dependencies: ["CleanupSchedule"], swiftSettings: settings,
             linkerSettings: linking),

@@ -3,6 +3,7 @@ import CleanupDaemon
 import Configuration
 import Logging
 import ServiceLifecycle
+import SessionCleanup
 
 struct RunCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -23,9 +24,19 @@ struct RunCommand: AsyncParsableCommand {
     static func serve(_ options: CommonOptions.Values) async throws {
         let setup = try CommandSetup(options, isService: true)
         let log = ServiceLog(logger: setup.logger)
+        let tell: @Sendable (ServiceEvent) -> Void = log.write
+        let access = try setup.databaseAccess(sharing: nil) { result in
+            switch result {
+            case .success(let duration): tell(.connected(after: duration))
+            case .failure(let failure): tell(.connectFailed(failure))
+            }
+        }
         let scheduler = SchedulerService(
-            jobs: setup.configuration.jobs, access: try setup.databaseAccess(sharing: nil),
-            makeRun: { setup.run($0) }, onEvent: log.write)
+            jobs: setup.configuration.jobs, access: access,
+            makeRun: { job in
+                setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
+            },
+            looksBack: setup.configuration.historyMode != .off, onEvent: tell)
         let signals = StopSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
             scheduler.requestStop()
         }

@@ -42,13 +42,15 @@ final class StopSignals: @unchecked Sendable {
 
     /// A run that is canceled ends within seconds, whatever the server does. Should one not, a supervisor waits for us.
     private static func giveUp(_ timeout: Duration, _ logger: Logger) {
+        let said = DispatchSemaphore(value: 0)
         // On another queue: the log may be what blocks.
         DispatchQueue(label: "mcp-cleanupd.last-words").async {
             logger.critical(
                 "Something did not end within \(timeout.inSeconds) of the request to stop; ending without it.")
-            _exit(0)
+            said.signal()
         }
-        usleep(100_000)
+        // As long as a log that works takes on a busy machine, and no burden on top of the timeout.
+        _ = said.wait(timeout: .now() + .milliseconds(100))
         _exit(0)
     }
 }
