@@ -12,7 +12,7 @@ import Testing
         "CleanupSchedule": [],
         "Deadlines": ["Dispatch", "Synchronization", "TimerWheel"],
         "Postgres": ["CLibpq", "Deadlines", "Dispatch", "Glibc", "Synchronization"],
-        "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres"],
+        "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres", "Synchronization"],
         "Configuration": ["CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
         "CleanupDaemon": [
             "CTimerfd", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
