@@ -19,7 +19,8 @@ import Testing
             "SessionCleanup", "TimerWheel",
         ],
         "mcp-cleanupd": [
-            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Configuration", "Dispatch", "Glibc", "Logging",
+            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Configuration", "Deadlines", "Dispatch", "Glibc",
+            "Logging",
             "Postgres",
             "ServiceLifecycle", "SessionCleanup", "Synchronization",
         ],
