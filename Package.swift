@@ -33,6 +33,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CTimerfd"),
+        .systemLibrary(name: "CYaml", providers: [.apt(["libyaml-dev"])]),
         .target(name: "CleanupSchedule", swiftSettings: sources),
         .target(
             name: "TimerWheel",
@@ -41,7 +42,7 @@ let package = Package(
         .target(name: "Postgres", dependencies: ["CLibpq"], swiftSettings: sources),
         .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres"], swiftSettings: sources),
         .target(
-            name: "Configuration", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup"],
+            name: "Configuration", dependencies: ["CYaml", "CleanupSchedule", "Postgres", "SessionCleanup"],
             swiftSettings: sources),
         .target(
             name: "CleanupDaemon",

@@ -7,10 +7,12 @@ import SessionCleanup
 
 /// What a command starts from: the configuration, and where its messages go.
 struct CommandSetup: Sendable {
-    let configuration: Configuration
+    let effective: EffectiveConfiguration
     let logger: Logger
     private let options: CommonOptions.Values
     private let environment: [String: String]
+
+    var configuration: Configuration { effective.configuration }
 
     /// Reads the configuration, and warns of variables that it does not know.
     ///
@@ -18,16 +20,17 @@ struct CommandSetup: Sendable {
     init(_ options: CommonOptions.Values) throws(CommandFailure) {
         self.options = options
         environment = Self.processEnvironment()
-        let handler = LineLogHandler(format: options.logFormat ?? .auto, level: options.logLevel ?? .info)
-        logger = Logger(label: "mcp-cleanupd") { _ in handler }
         do {
-            let (configuration, unknownVariables) = try Configuration.load(environment: environment)
-            self.configuration = configuration
-            for variable in unknownVariables {
-                logger.warning("The environment variable \(variable) names no key of the configuration; it is ignored.")
-            }
+            effective = try EffectiveConfiguration(
+                file: try .find(option: options.config), environment: environment, options: options.settings)
         } catch {
             throw CommandFailure(.configuration, "\(error)")
+        }
+        let configuration = effective.configuration
+        let handler = LineLogHandler(format: configuration.logFormat, level: Logger.Level(configuration.logLevel))
+        logger = Logger(label: "mcp-cleanupd") { _ in handler }
+        for variable in effective.unknownVariables {
+            logger.warning("The environment variable \(variable) names no key of the configuration; it is ignored.")
         }
     }
 
@@ -83,5 +86,20 @@ struct CommandSetup: Sendable {
             entry += 1
         }
         return variables
+    }
+}
+
+extension Logger.Level {
+    init(_ level: LogLevel) {
+        self =
+            switch level {
+            case .trace: .trace
+            case .debug: .debug
+            case .info: .info
+            case .notice: .notice
+            case .warning: .warning
+            case .error: .error
+            case .critical: .critical
+            }
     }
 }

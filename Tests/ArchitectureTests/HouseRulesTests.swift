@@ -12,7 +12,7 @@ import Testing
         "CleanupSchedule": [],
         "Postgres": ["CLibpq", "Dispatch", "Glibc", "Synchronization"],
         "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres"],
-        "Configuration": ["CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
+        "Configuration": ["CYaml", "CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
         "CleanupDaemon": [
             "CTimerfd", "CleanupSchedule", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
             "SessionCleanup", "TimerWheel",
