@@ -42,8 +42,9 @@ let package = Package(
         .target(name: "Postgres", dependencies: ["CLibpq"], swiftSettings: sources),
         .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres"], swiftSettings: sources),
         .target(
-            name: "Configuration", dependencies: ["CYaml", "CleanupSchedule", "Postgres", "SessionCleanup"],
-            swiftSettings: sources),
+            // Not "Configuration": a package that hummingbird names has a target of that name.
+            name: "Settings", dependencies: ["CYaml", "CleanupSchedule", "Postgres", "SessionCleanup"],
+            path: "Sources/Configuration", swiftSettings: sources),
         .target(
             name: "CleanupDaemon",
             dependencies: [
@@ -55,7 +56,7 @@ let package = Package(
         .executableTarget(
             name: "mcp-cleanupd",
             dependencies: [
-                "CleanupDaemon", "CleanupSchedule", "Configuration", "Postgres", "SessionCleanup",
+                "CleanupDaemon", "CleanupSchedule", "Postgres", "SessionCleanup", "Settings",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -76,7 +77,7 @@ let package = Package(
             linkerSettings: linking),
         .testTarget(
             name: "ConfigurationTests",
-            dependencies: ["Configuration", "Postgres", "SessionCleanup", "TestServers"], swiftSettings: settings,
+            dependencies: ["Postgres", "SessionCleanup", "Settings", "TestServers"], swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(
             name: "TimerWheelTests", dependencies: ["TimerWheel"], swiftSettings: settings, linkerSettings: linking),

@@ -1,4 +1,4 @@
-import Configuration
+import Settings
 import Dispatch
 import Glibc
 import Logging
@@ -9,6 +9,7 @@ import SessionCleanup
 struct CommandSetup: Sendable {
     let effective: EffectiveConfiguration
     let logger: Logger
+    private let historyMemory: History.Memory
     private let options: CommonOptions.Values
     private let environment: [String: String]
 
@@ -17,7 +18,9 @@ struct CommandSetup: Sendable {
     /// Reads the configuration, and warns of variables that it does not know.
     ///
     /// - Throws: `CommandFailure` with exit code 78.
-    init(_ options: CommonOptions.Values) throws(CommandFailure) {
+    ///
+    /// - Parameter isService: whether what is missing is said once for a long time, and so is worth a warning.
+    init(_ options: CommonOptions.Values, isService: Bool = false) throws(CommandFailure) {
         self.options = options
         environment = Self.processEnvironment()
         do {
@@ -28,7 +31,14 @@ struct CommandSetup: Sendable {
         }
         let configuration = effective.configuration
         let handler = LineLogHandler(format: configuration.logFormat, level: Logger.Level(configuration.logLevel))
-        logger = Logger(label: "mcp-cleanupd") { _ in handler }
+        let logger = Logger(label: "mcp-cleanupd") { _ in handler }
+        self.logger = logger
+        historyMemory = History.Memory {
+            logger.log(
+                level: isService ? .warning : .debug,
+                "The table mcp_cleanup.runs is not there: runs are not recorded, and nothing is promised across processes.",
+                metadata: ["hint": "Run mcp-cleanupd migrate with an owner's URL, or set history.mode to off."])
+        }
         for variable in effective.unknownVariables {
             logger.warning("The environment variable \(variable) names no key of the configuration; it is ignored.")
         }
@@ -65,7 +75,12 @@ struct CommandSetup: Sendable {
     func run(_ job: Job, onProgress: @escaping @Sendable (RunProgress) -> Void = { _ in }) -> CleanupRun {
         CleanupRun(
             job: job, table: table,
-            limits: RunLimits(maxClockSkew: configuration.maxClockSkew, batchRows: configuration.batchMaxRows),
+            limits: RunLimits(
+                maxClockSkew: configuration.maxClockSkew, batchTarget: configuration.batchTargetDuration,
+                batchRows: configuration.batchMaxRows, batchPause: configuration.batchPause),
+            history: History(
+                mode: configuration.historyMode, lease: configuration.claimLease,
+                retention: configuration.historyRetention, memory: historyMemory),
             hostClock: { .now }, onProgress: onProgress,
             onSlowDatabaseClock: { [logger] behind in
                 logger.warning(

@@ -1,5 +1,5 @@
 import ArgumentParser
-import Configuration
+import Settings
 
 /// Options that every command takes, before or after its name.
 struct CommonOptions: ParsableArguments {

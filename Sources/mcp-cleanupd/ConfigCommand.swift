@@ -1,5 +1,5 @@
 import ArgumentParser
-import Configuration
+import Settings
 
 struct ConfigCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

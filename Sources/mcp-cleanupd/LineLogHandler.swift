@@ -1,5 +1,5 @@
 import CleanupSchedule
-import Configuration
+import Settings
 import SessionCleanup
 import Glibc
 import Logging

@@ -1,5 +1,5 @@
 import ArgumentParser
-import Configuration
+import Settings
 
 struct RootCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,6 +1,6 @@
 import ArgumentParser
 import CleanupDaemon
-import Configuration
+import Settings
 import Logging
 import ServiceLifecycle
 
@@ -21,7 +21,7 @@ struct RunCommand: AsyncParsableCommand {
 
     /// Serves until SIGTERM or SIGINT.
     static func serve(_ options: CommonOptions.Values) async throws {
-        let setup = try CommandSetup(options)
+        let setup = try CommandSetup(options, isService: true)
         let log = ServiceLog(logger: setup.logger)
         let scheduler = SchedulerService(
             jobs: setup.configuration.jobs, access: try setup.databaseAccess(sharing: nil),

@@ -11,16 +11,16 @@ import Testing
         "TimerWheel": ["BasicContainers"],
         "CleanupSchedule": [],
         "Postgres": ["CLibpq", "Dispatch", "Glibc", "Synchronization"],
-        "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres"],
+        "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres", "Synchronization"],
         "Configuration": ["CYaml", "CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
         "CleanupDaemon": [
             "CTimerfd", "CleanupSchedule", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
             "SessionCleanup", "TimerWheel",
         ],
         "mcp-cleanupd": [
-            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Configuration", "Dispatch", "Glibc", "Logging",
+            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Dispatch", "Glibc", "Logging",
             "Postgres",
-            "ServiceLifecycle", "SessionCleanup", "Synchronization",
+            "ServiceLifecycle", "SessionCleanup", "Settings", "Synchronization",
         ],
     ]
 

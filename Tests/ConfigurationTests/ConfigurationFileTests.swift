@@ -1,7 +1,7 @@
 import SessionCleanup
 import Testing
 
-@testable import Configuration
+@testable import Settings
 
 @Suite struct ConfigurationFileTests {
     private func load(

@@ -2,7 +2,7 @@ import Foundation
 import SessionCleanup
 import Testing
 
-@testable import Configuration
+@testable import Settings
 
 /// The sample file and the README say what the code does.
 @Suite struct DocumentedKeysTests {

@@ -2,7 +2,7 @@ import Foundation
 import SessionCleanup
 import Testing
 
-@testable import Configuration
+@testable import Settings
 
 /// Whatever becomes of a file, it is refused with faults or it is in force as it stands: no crash, no silent default.
 @Suite struct MutatedFileTests {
