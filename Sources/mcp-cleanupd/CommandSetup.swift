@@ -7,8 +7,9 @@ import SessionCleanup
 
 /// What a command starts from: the configuration, and where its messages go.
 struct CommandSetup: Sendable {
-    let effective: EffectiveConfiguration
+    private(set) var effective: EffectiveConfiguration
     let logger: Logger
+    private let logThreshold: LogThreshold
     private let historyMemory: History.Memory
     private let options: CommonOptions.Values
     private let environment: [String: String]
@@ -30,8 +31,10 @@ struct CommandSetup: Sendable {
             throw CommandFailure(.configuration, "\(error)")
         }
         let configuration = effective.configuration
-        let handler = LineLogHandler(format: configuration.logFormat, level: Logger.Level(configuration.logLevel))
-        let logger = Logger(label: "mcp-cleanupd") { _ in handler }
+        let handler = LineLogHandler(format: configuration.logFormat, level: .trace)
+        let threshold = LogThreshold(Logger.Level(configuration.logLevel))
+        logThreshold = threshold
+        let logger = Logger(label: "mcp-cleanupd") { _ in ThresholdLogHandler(handler, threshold) }
         self.logger = logger
         historyMemory = History.Memory {
             logger.log(
@@ -42,6 +45,19 @@ struct CommandSetup: Sendable {
         for variable in effective.unknownVariables {
             logger.warning("The environment variable \(variable) names no key of the configuration; it is ignored.")
         }
+    }
+
+    /// The configuration, read again, with the same logger.
+    ///
+    /// - Returns: the new setup, and the keys that have changed but keep their values until a restart.
+    /// - Throws: `ConfigurationFaults`; nothing has changed then.
+    func reloaded() throws(ConfigurationFaults) -> (setup: CommandSetup, waitingForRestart: [String]) {
+        var setup = self
+        setup.effective = try EffectiveConfiguration(
+            file: try .find(option: options.config), environment: environment, options: options.settings)
+        let waiting = setup.effective.keepFixedKeys(of: effective)
+        logThreshold.level = Logger.Level(setup.configuration.logLevel)
+        return (setup, waiting)
     }
 
     /// Finds the database URL, and warns if it leaves the connection less protected than it could be.

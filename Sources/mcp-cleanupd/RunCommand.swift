@@ -3,6 +3,8 @@ import CleanupDaemon
 import Settings
 import Logging
 import ServiceLifecycle
+import SessionCleanup
+import Synchronization
 
 struct RunCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -23,11 +25,26 @@ struct RunCommand: AsyncParsableCommand {
     static func serve(_ options: CommonOptions.Values) async throws {
         let setup = try CommandSetup(options, isService: true)
         let log = ServiceLog(logger: setup.logger)
+        let access = try setup.databaseAccess(sharing: nil)
         let scheduler = SchedulerService(
-            jobs: setup.configuration.jobs, access: try setup.databaseAccess(sharing: nil),
-            makeRun: { setup.run($0) }, onEvent: log.write)
+            jobs: setup.configuration.jobs, access: access, makeRun: { setup.run($0) }, onEvent: log.write)
         let signals = StopSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
             scheduler.requestStop()
+        }
+        let inForce = Mutex(setup)
+        let hangups = ReloadSignal {
+            scheduler.reloadBegan()
+            do throws(ConfigurationFaults) {
+                let (new, waiting) = try inForce.withLock(\.self).reloaded()
+                inForce.withLock { $0 = new }
+                var access = access
+                access.connectTimeout = new.configuration.connectTimeout
+                scheduler.reload(jobs: new.configuration.jobs, access: access, waitingForRestart: waiting) {
+                    new.run($0)
+                }
+            } catch {
+                scheduler.reloadFailed("\(error)")
+            }
         }
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
@@ -39,5 +56,6 @@ struct RunCommand: AsyncParsableCommand {
             throw CommandFailure(.software, "\(error)")
         }
         signals.cancel()
+        hangups.cancel()
     }
 }

@@ -18,8 +18,6 @@ final class StopSignals: @unchecked Sendable {
     ///   - timeout: how long after the first signal the process ends in any case, with exit code 0.
     ///   - stop: called at the first signal; must not block.
     init(timeout: Duration, logger: Logger, stop: @escaping @Sendable () -> Void) {
-        // There is no file to read again, and a terminal that goes away is no reason to end.
-        signal(SIGHUP, SIG_IGN)
         for number in [SIGTERM, SIGINT] {
             // Not SIG_IGN, as elsewhere: Dispatch puts its own handler in the default action's place, and until it has, a
             // signal that is ignored would be lost.
