@@ -27,6 +27,12 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        // Without its traits it needs no Foundation.
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0", traits: []),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.5.0"),
     ],
@@ -41,8 +47,9 @@ let package = Package(
         .target(name: "Postgres", dependencies: ["CLibpq"], swiftSettings: sources),
         .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres"], swiftSettings: sources),
         .target(
-            name: "Configuration", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup"],
-            swiftSettings: sources),
+            // Not "Configuration": a package that hummingbird names has a target of that name.
+            name: "Settings", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup"],
+            path: "Sources/Configuration", swiftSettings: sources),
         .target(
             name: "CleanupDaemon",
             dependencies: [
@@ -51,11 +58,26 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: sources),
+        .target(
+            name: "Monitoring",
+            dependencies: [
+                "CleanupDaemon", "CleanupSchedule", "Postgres", "SessionCleanup",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: sources),
         .executableTarget(
             name: "mcp-cleanupd",
             dependencies: [
-                "CleanupDaemon", "CleanupSchedule", "Configuration", "Postgres", "SessionCleanup",
+                "CleanupDaemon", "CleanupSchedule", "Monitoring", "Postgres", "SessionCleanup", "Settings",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -75,7 +97,7 @@ let package = Package(
             linkerSettings: linking),
         .testTarget(
             name: "ConfigurationTests",
-            dependencies: ["Configuration", "Postgres", "SessionCleanup", "TestServers"], swiftSettings: settings,
+            dependencies: ["Postgres", "SessionCleanup", "Settings", "TestServers"], swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(
             name: "TimerWheelTests", dependencies: ["TimerWheel"], swiftSettings: settings, linkerSettings: linking),
@@ -84,6 +106,12 @@ let package = Package(
             linkerSettings: linking),
         .testTarget(
             name: "CleanupDaemonTests", dependencies: ["CleanupDaemon", "CleanupSchedule", "SessionCleanup"],
+            swiftSettings: settings, linkerSettings: linking),
+        .testTarget(
+            name: "MonitoringTests",
+            dependencies: [
+                "CleanupDaemon", "CleanupSchedule", "Monitoring", "Postgres", "SessionCleanup", "TestServers",
+            ],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "ProcessTests", dependencies: ["mcp-cleanupd", "TestServers"], exclude: ["clock-step.c"],

@@ -12,7 +12,8 @@ package struct SchedulerService: Service, CustomStringConvertible {
     private let makeRun: @Sendable (Job) -> CleanupRun
     private let tell: @Sendable (ServiceEvent) -> Void
     private let started = ContinuousClock.now
-    /// At most one attempt per job, one wake-up of each timer and a few requests to stop are under way at a time.
+    private let probe = LoopProbe()
+    /// At most one attempt per job, one wake-up of each timer, one probe and a few requests to stop are under way at a time.
     private let events: AsyncStream<Event>
     private let sender: AsyncStream<Event>.Continuation
 
@@ -35,12 +36,18 @@ package struct SchedulerService: Service, CustomStringConvertible {
     /// Asks for the end: no new runs, and those under way are canceled. From any thread, before `run` too.
     package func requestStop() { sender.yield(.shutdownRequested) }
 
+    /// Whether the loop takes an event within the limit: false before it runs, when it is stuck and after its end.
+    package func isTurning(within limit: Duration) async -> Bool {
+        await probe.isAnswered(within: limit) { sender.yield(.probed) }
+    }
+
     /// Short: the service group puts it into its messages.
     package var description: String { "scheduler" }
 
     private enum Event: Sendable {
         case timeCame(wasClockSet: Bool)
         case attemptEnded(Scheduler.Attempt, RunReport)
+        case probed
         case shutdownRequested
     }
 
@@ -93,6 +100,9 @@ package struct SchedulerService: Service, CustomStringConvertible {
             reports[attempt.job] = reports[attempt.job].map(report.following) ?? report
             return scheduler.attemptEnded(
                 job: attempt.job, mayRetry: report.failure?.mayPass ?? false, now: now)
+        case .probed:
+            probe.answer()
+            return []
         case .shutdownRequested:
             tell(.stopping)
             return scheduler.shutDown()

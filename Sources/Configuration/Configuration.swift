@@ -12,6 +12,8 @@ package struct Configuration: Hashable, Sendable {
     package var claimLease = Duration.seconds(60)
     package var historyMode = HistoryMode.auto
     package var historyRetention = Duration.seconds(30 * 86_400)
+    /// `nil` is off.
+    package var httpListen: ListenAddress? = .loopback
     package var shutdownTimeout = Duration.seconds(20)
     package var transient = Job.transientSessions
     package var dormant = Job.dormantSessions()

@@ -55,6 +55,13 @@ struct Setting: Sendable {
             Setting(key: "batch.max-rows") { text, configuration throws(Expectation) in
                 configuration.batchMaxRows = try Self.integer(text, in: 1...100_000)
             },
+            Setting(key: "http.listen") { text, configuration throws(Expectation) in
+                guard text != "off" else { return configuration.httpListen = nil }
+                guard let address = ListenAddress(text) else {
+                    throw Expectation("an IP address and a port, such as 127.0.0.1:9764 or [::1]:9764, or off")
+                }
+                configuration.httpListen = address
+            },
             // Longer than any batch; systemd's own patience ends at 90 s.
             Setting(key: "shutdown.timeout") { text, configuration throws(Expectation) in
                 configuration.shutdownTimeout = try Self.duration(text, in: .seconds(1)...(.seconds(600)))

@@ -1,8 +1,12 @@
 import ArgumentParser
 import CleanupDaemon
-import Configuration
+import CleanupSchedule
+import CoreMetrics
 import Logging
+import Monitoring
 import ServiceLifecycle
+import SessionCleanup
+import Settings
 
 struct RunCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -23,21 +27,54 @@ struct RunCommand: AsyncParsableCommand {
     static func serve(_ options: CommonOptions.Values) async throws {
         let setup = try CommandSetup(options)
         let log = ServiceLog(logger: setup.logger)
+        let registry = PrometheusRegistry()
+        MetricsSystem.bootstrap(registry)
+        let jobs = setup.configuration.jobs
+        let record = ServiceRecord(
+            state: { ServiceState(jobs: jobs, startedAt: $0) },
+            metrics: RunMetrics(jobs: jobs, version: RootCommand.version), wallClock: { .now })
         let scheduler = SchedulerService(
-            jobs: setup.configuration.jobs, access: try setup.databaseAccess(sharing: nil),
-            makeRun: { setup.run($0) }, onEvent: log.write)
+            jobs: jobs, access: try setup.databaseAccess(sharing: nil),
+            makeRun: { setup.run($0) },
+            onEvent: { event in
+                record.hear(event)
+                log.write(event)
+            })
         let signals = StopSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
             scheduler.requestStop()
         }
+        var services: [any Service] = [scheduler]
+        if let address = setup.configuration.httpListen {
+            let endpoints = Endpoints(
+                record: record, registry: registry, version: RootCommand.version,
+                isTurning: { await scheduler.isTurning(within: $0) })
+            let listening = AsyncStream<Void>.makeStream()
+            let server = StatusServer(
+                address: (address.host, address.port), endpoints: endpoints,
+                executor: TaskQueue(label: "mcp-cleanupd.http"), onListening: { listening.continuation.yield() })
+            services = [server, AfterListening(service: scheduler, listening: listening.stream)]
+        }
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
-                services: [.init(service: scheduler, successTerminationBehavior: .gracefullyShutdownGroup)],
+                services: services.map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
                 logger: Self.silent))
         do {
             try await group.run()
         } catch let error as TimerUnavailable {
             throw CommandFailure(.software, "\(error)")
+        } catch let error as ListenFailure {
+            throw CommandFailure(error.mayPass ? .temporaryFailure : .configuration, "\(error)", hint: error.hint)
         }
         signals.cancel()
+    }
+
+    /// Starts the service once the address is ours: a second daemon started by mistake runs nothing.
+    private struct AfterListening: Service {
+        let service: any Service
+        let listening: AsyncStream<Void>
+
+        func run() async throws {
+            for await _ in listening { return try await service.run() }
+        }
     }
 }

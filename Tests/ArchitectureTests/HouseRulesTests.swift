@@ -15,12 +15,15 @@ import Testing
         "Configuration": ["CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
         "CleanupDaemon": [
             "CTimerfd", "CleanupSchedule", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
-            "SessionCleanup", "TimerWheel",
+            "SessionCleanup", "Synchronization", "TimerWheel",
+        ],
+        "Monitoring": [
+            "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Glibc", "HTTPTypes", "HummingbirdCore", "Logging",
+            "NIOCore", "NIOHTTPTypes", "NIOPosix", "Postgres", "ServiceLifecycle", "SessionCleanup", "Synchronization",
         ],
         "mcp-cleanupd": [
-            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Configuration", "Dispatch", "Glibc", "Logging",
-            "Postgres",
-            "ServiceLifecycle", "SessionCleanup", "Synchronization",
+            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Dispatch", "Glibc", "Logging",
+            "Monitoring", "Postgres", "ServiceLifecycle", "SessionCleanup", "Settings", "Synchronization",
         ],
     ]
 

@@ -1,7 +1,7 @@
 import SessionCleanup
 import Testing
 
-@testable import Configuration
+@testable import Settings
 
 @Suite struct ConfigurationLoadTests {
     private static let prefix = "MCP_CLEANUP_"
