@@ -15,7 +15,7 @@ package struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// Reads `127.0.0.1:9764` or `[::1]:9764`; `nil` for names, and for anything else.
-    package init?(_ text: String) {
+    package init?(parsing text: String) {
         guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]), port > 0,
             // UInt16 reads a sign too.
             text.last?.isNumber ?? false, text[text.index(after: colon)] != "+"

@@ -57,7 +57,7 @@ struct Setting: Sendable {
             },
             Setting(key: "http.listen") { text, configuration throws(Expectation) in
                 guard text != "off" else { return configuration.httpListen = nil }
-                guard let address = ListenAddress(text) else {
+                guard let address = ListenAddress(parsing: text) else {
                     throw Expectation("an IP address and a port, such as 127.0.0.1:9764 or [::1]:9764, or off")
                 }
                 configuration.httpListen = address

@@ -23,8 +23,9 @@ enum PageAssets {
           margin-right: .4rem; }
         .problem { border: 1px solid var(--tone); border-radius: .4rem; padding: .5rem .75rem; margin-bottom: .75rem;
           overflow-wrap: anywhere; }
-        dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: .5rem 1.5rem; margin: 0; }
+        dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(12rem, 1fr)); gap: .5rem 1.5rem; margin: 0; }
         dt { color: var(--quiet); font-size: .85rem; } dd { margin: 0; font-variant-numeric: tabular-nums; }
+        small { display: block; color: var(--quiet); font-size: .85rem; }
         code { font-size: .95em; } .quiet, footer { color: var(--quiet); } footer { font-size: .85rem; }
         svg { display: block; width: 100%; height: 3.5rem; margin: 1rem 0 .5rem; border-bottom: 1px solid var(--line); }
         rect { fill: var(--idle); } .succeeded, .capped { fill: var(--good); }

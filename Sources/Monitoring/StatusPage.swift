@@ -114,15 +114,17 @@ private struct JobCard {
     private var facts: [(String, String)] {
         var facts: [(String, String)] = []
         if let next = state.nextFireTime {
-            facts.append(
-                ("Next fire time", "\(next.time), <span data-until=\"\(next)\">in \((next - now.wall).inWords)</span>"))
+            let left = "<span data-until=\"\(next)\">in \((next - now.wall).inWords)</span>"
+            facts.append(("Next fire time", "\(left) <small>\(next.time)</small>"))
         }
         facts.append(("Schedule", "<code>\(job.schedule.expression.escapedForHTML)</code> \(zone)"))
         if let underWay = state.underWay {
             let attempt = underWay.attempt > 1 ? ", attempt \(underWay.attempt)" : ""
             facts.append(("Running for", "\((now.elapsed - underWay.startedAt).inWords)\(attempt)"))
         }
-        let success = state.lastSuccess.map { "\($0.at.toTheSecond.time), \((now.elapsed - $0.elapsed).inWords) ago" }
+        let success = state.lastSuccess.map {
+            "\((now.elapsed - $0.elapsed).inWords) ago <small>\($0.at.toTheSecond.time)</small>"
+        }
         facts.append(("Last success", success ?? "none known"))
         if let last = state.recent.last(where: { $0.report.cutoff != nil })?.report {
             facts.append(
@@ -132,7 +134,7 @@ private struct JobCard {
         let delays = state.recent.compactMap { $0.origin == .schedule ? $0.startDelay : nil }.sorted()
         if let worst = delays.last {
             facts.append(
-                ("Start delay", "\(delays[delays.count / 2].inWords) in the middle, \(worst.inWords) at most"))
+                ("Start delay", "\(delays[delays.count / 2].inWords) <small>\(worst.inWords) at most</small>"))
         }
         if state.coalescedFires > 0 { facts.append(("Fire times coalesced", state.coalescedFires.grouped)) }
         if state.missedFires > 0 { facts.append(("Fire times missed", state.missedFires.grouped)) }
@@ -157,7 +159,7 @@ private struct JobCard {
         }
         let size = "0 0 \(JobState.recentLimit * width) \(height)"
         return """
-            <svg viewBox="\(size)" role="img" aria-label="Rows deleted by the last \(runs.count) runs, \(most.grouped) at most">\
+            <svg viewBox="\(size)" preserveAspectRatio="none" role="img" aria-label="Rows deleted by the last \(runs.count) runs, \(most.grouped) at most">\
             \(rects.joined())</svg>
 
             """

@@ -2,6 +2,7 @@ import ArgumentParser
 import CleanupSchedule
 import Settings
 import Logging
+import Monitoring
 import Postgres
 import SessionCleanup
 
@@ -11,6 +12,7 @@ struct OnceCommand: Sendable {
     var jobNames: [String] = []
     var isDryRun = false
     var isJSON = false
+    var metricsTextfile: String?
 
     func run() async throws {
         let asked = UTCInstant.now
@@ -44,11 +46,13 @@ struct OnceCommand: Sendable {
     ) async throws -> Sysexit {
         var series = RunSeries(access)
         var codes: [Sysexit] = []
+        var metrics = metricsTextfile.map { OnceMetrics(path: $0, jobs: setup.configuration.jobs) }
         for job in jobs where !Task.isCancelled {
             let display = StandardStream.error.isTerminal ? ProgressDisplay(job: job.name) : nil
             let report = await series.execute(
                 setup.run(job, onProgress: { display?.show($0) }), scheduledAt: askedAt)
             display?.end()
+            metrics?.record(report)
             if let failure = report.failure {
                 setup.logger.report(failure, of: job)
                 codes.append(Sysexit(failure.kind))
@@ -56,6 +60,12 @@ struct OnceCommand: Sendable {
             try StandardStream.output.write("\(isJSON ? "\(report.json)" : report.line)\n")
         }
         await series.end()
+        do {
+            try metrics?.write()
+        } catch {
+            setup.logger.error("\(error)")
+            codes.append(.cannotWrite)
+        }
         return Sysexit.gravest(of: codes)
     }
 
