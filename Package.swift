@@ -110,7 +110,8 @@ let package = Package(
         .testTarget(
             name: "MonitoringTests",
             dependencies: [
-                "CleanupDaemon", "CleanupSchedule", "Monitoring", "Postgres", "SessionCleanup", "TestServers",
+                "mcp-cleanupd", "CleanupDaemon", "CleanupSchedule", "Monitoring", "Postgres", "SessionCleanup",
+                "TestServers", .product(name: "CoreMetrics", package: "swift-metrics"),
             ],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(

@@ -11,7 +11,7 @@ package struct StatusPage: Sendable {
     /// - Parameter nonce: fresh for each response.
     package init(_ state: ServiceState, at now: Scheduler.Now, version: String, nonce: String = Self.makeNonce()) {
         contentPolicy =
-            "default-src 'none'; style-src 'nonce-\(nonce)'; script-src 'nonce-\(nonce)'; base-uri 'none'; "
+            "default-src 'none'; style-src 'nonce-\(nonce)'; script-src 'nonce-\(nonce)'; img-src data:; base-uri 'none'; "
             + "form-action 'none'; frame-ancestors 'none'"
         let obstacles = state.obstacles(at: now)
         let summary = Self.summary(state, obstacles, now)
