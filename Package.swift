@@ -44,7 +44,8 @@ let package = Package(
             name: "TimerWheel",
             dependencies: [.product(name: "BasicContainers", package: "swift-collections")],
             swiftSettings: sources),
-        .target(name: "Postgres", dependencies: ["CLibpq"], swiftSettings: sources),
+        .target(name: "Deadlines", dependencies: ["TimerWheel"], swiftSettings: sources),
+        .target(name: "Postgres", dependencies: ["CLibpq", "Deadlines"], swiftSettings: sources),
         .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres"], swiftSettings: sources),
         .target(
             // Not "Configuration": a package that hummingbird names has a target of that name.
@@ -53,7 +54,7 @@ let package = Package(
         .target(
             name: "CleanupDaemon",
             dependencies: [
-                "CTimerfd", "CleanupSchedule", "Postgres", "SessionCleanup", "TimerWheel",
+                "CTimerfd", "CleanupSchedule", "Deadlines", "Postgres", "SessionCleanup", "TimerWheel",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -75,7 +76,7 @@ let package = Package(
         .executableTarget(
             name: "mcp-cleanupd",
             dependencies: [
-                "CleanupDaemon", "CleanupSchedule", "Monitoring", "Postgres", "SessionCleanup", "Settings",
+                "CleanupDaemon", "CleanupSchedule", "Deadlines", "Monitoring", "Postgres", "SessionCleanup", "Settings",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
@@ -101,6 +102,8 @@ let package = Package(
             linkerSettings: linking),
         .testTarget(
             name: "TimerWheelTests", dependencies: ["TimerWheel"], swiftSettings: settings, linkerSettings: linking),
+        .testTarget(
+            name: "DeadlinesTests", dependencies: ["Deadlines"], swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "CleanupScheduleTests", dependencies: ["CleanupSchedule"], swiftSettings: settings,
             linkerSettings: linking),

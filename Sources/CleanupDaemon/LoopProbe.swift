@@ -1,3 +1,4 @@
+import Deadlines
 import Postgres
 import Synchronization
 
@@ -5,34 +6,37 @@ import Synchronization
 ///
 /// At most one such event is on its way, however many ask, so that a loop that is stuck is not buried in questions.
 final class LoopProbe: Sendable {
-    private let waiting = Mutex<[FirstAnswer<Bool>]>([])
+    private struct State {
+        var isAsked = false
+        /// Nobody stays longer than the limit that it came with.
+        var waiting: [FirstAnswer<Bool>] = []
+    }
 
-    /// Who waits at most; a loop that keeps so many waiting is stuck.
-    private static let limit = 64
+    private let state = Mutex(State())
 
     /// Whether the loop called `answer` within the limit.
     ///
     /// - Parameter send: puts the event among the loop's others.
     func isAnswered(within limit: Duration, send: () -> Void) async -> Bool {
         let answer = FirstAnswer<Bool>()
-        let ahead = waiting.withLock { waiting in
-            if waiting.count < Self.limit { waiting.append(answer) }
-            return waiting.count - 1
+        let isFirst = state.withLock { state in
+            defer { state.isAsked = true }
+            state.waiting.append(answer)
+            return !state.isAsked
         }
-        guard ahead < Self.limit - 1 else { return false }
-        if ahead == 0 { send() }
-        let timer = MonotonicTimer { answer.give(false) }
-        timer.arm(after: limit)
-        // The timer's end is its cancellation.
-        defer { withExtendedLifetime(timer) {} }
-        return await answer.value
+        if isFirst { send() }
+        let end = Deadlines.shared.add(at: .now + limit) { answer.give(false) }
+        defer { Deadlines.shared.cancel(end) }
+        let isAnswered = await answer.value
+        if !isAnswered { state.withLock { $0.waiting.removeAll { $0 === answer } } }
+        return isAnswered
     }
 
     /// The event has come through. Called by the loop.
     func answer() {
-        let answers = waiting.withLock { waiting in
-            defer { waiting = [] }
-            return waiting
+        let answers = state.withLock { state in
+            defer { state = State() }
+            return state.waiting
         }
         for answer in answers { answer.give(true) }
     }

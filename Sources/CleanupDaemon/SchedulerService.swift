@@ -1,4 +1,5 @@
 import CleanupSchedule
+import Deadlines
 import ServiceLifecycle
 package import SessionCleanup
 
@@ -10,6 +11,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
     private let jobs: [Job]
     private let access: DatabaseAccess
     private let makeRun: @Sendable (Job) -> CleanupRun
+    private let looksBack: Bool
     private let tell: @Sendable (ServiceEvent) -> Void
     private let started = ContinuousClock.now
     private let probe = LoopProbe()
@@ -21,14 +23,16 @@ package struct SchedulerService: Service, CustomStringConvertible {
     ///   - jobs: in the order in which they run when they are due together.
     ///   - access: for the connections of runs.
     ///   - makeRun: a run of the job, with the limits in force.
+    ///   - looksBack: whether to find out, after the start, if a fire time was missed while nobody ran.
     ///   - onEvent: hears of everything that happens; must not block.
     package init(
-        jobs: [Job], access: DatabaseAccess, makeRun: @escaping @Sendable (Job) -> CleanupRun,
+        jobs: [Job], access: DatabaseAccess, makeRun: @escaping @Sendable (Job) -> CleanupRun, looksBack: Bool,
         onEvent: @escaping @Sendable (ServiceEvent) -> Void
     ) {
         self.jobs = jobs
         self.access = access
         self.makeRun = makeRun
+        self.looksBack = looksBack
         tell = onEvent
         (events, sender) = AsyncStream<Event>.makeStream(bufferingPolicy: .unbounded)
     }
@@ -55,7 +59,6 @@ package struct SchedulerService: Service, CustomStringConvertible {
     /// - Throws: `TimerUnavailable`.
     package func run() async throws {
         let wallTimer = try WallClockTimer { sender.yield(.timeCame(wasClockSet: $0 == .clockWasSet)) }
-        let waitTimer = MonotonicTimer { sender.yield(.timeCame(wasClockSet: false)) }
         var scheduler = Scheduler(jobs: jobs, now: now, seed: UInt64.random(in: 0...UInt64.max))
         var armed: [UTCInstant?] = jobs.indices.map { scheduler.nextFireTime(of: $0) }
         for (job, fireTime) in zip(jobs, armed) { tell(.fireTimeArmed(job: job.name, fireTime)) }
@@ -64,7 +67,12 @@ package struct SchedulerService: Service, CustomStringConvertible {
         await withGracefulShutdownHandler {
             await withDiscardingTaskGroup { group in
                 var reports: [Int: RunReport] = [:]
+                var retry: Deadlines.Handle?
+                if looksBack {
+                    for action in scheduler.lookBack(now: now) { carryOut(action, &reports, in: &group) }
+                }
                 for await event in events {
+                    if let retry { Deadlines.shared.cancel(retry) }
                     let actions = respond(to: event, &scheduler, &reports)
                     for action in actions { carryOut(action, &reports, in: &group) }
                     for index in jobs.indices where armed[index] != scheduler.nextFireTime(of: index) {
@@ -74,7 +82,9 @@ package struct SchedulerService: Service, CustomStringConvertible {
                     if case .shutdownRequested = event { group.cancelAll() }
                     if scheduler.isShuttingDown && !scheduler.isBusy { break }
                     wallTimer.arm(at: scheduler.nextFireTime)
-                    waitTimer.arm(after: scheduler.nextRetry.map { $0 - now.elapsed })
+                    retry = scheduler.nextRetry.map { elapsed in
+                        Deadlines.shared.add(at: started + elapsed) { sender.yield(.timeCame(wasClockSet: false)) }
+                    }
                 }
             }
         } onGracefulShutdown: {
@@ -98,8 +108,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
             return scheduler.clockAdvanced(to: now, wasSet: wasClockSet)
         case .attemptEnded(let attempt, let report):
             reports[attempt.job] = reports[attempt.job].map(report.following) ?? report
-            return scheduler.attemptEnded(
-                job: attempt.job, mayRetry: report.failure?.mayPass ?? false, now: now)
+            return scheduler.attemptEnded(job: attempt.job, Scheduler.Result(report), now: now)
         case .probed:
             probe.answer()
             return []
@@ -116,11 +125,23 @@ package struct SchedulerService: Service, CustomStringConvertible {
     ) {
         switch action {
         case .start(let attempts):
-            group.addTask { await execute(attempts) }
+            let requests = attempts.map { attempt in
+                let request = RunRequest(
+                    scheduledAt: attempt.scheduledAt, origin: attempt.origin,
+                    previousToken: reports[attempt.job]?.claimToken, isLookBack: attempt.isLookBack)
+                return (attempt, request)
+            }
+            group.addTask { await execute(requests) }
         case .announceRetry(let attempt, let delay):
-            if let report = reports[attempt.job] { tell(.attemptFailed(report, retryAfter: delay)) }
+            if let report = reports[attempt.job], report.failure != nil {
+                tell(.attemptFailed(report, retryAfter: delay))
+            }
         case .concludeRun(let attempt):
-            if let report = reports.removeValue(forKey: attempt.job) { tell(.runConcluded(report)) }
+            guard let report = reports.removeValue(forKey: attempt.job) else { return }
+            if let time = report.lastSuccessAt { tell(.successKnown(job: report.job, at: time)) }
+            // A look that found nothing missed was no run.
+            let isRun = !attempt.isLookBack || report.outcome != .skipped
+            tell(isRun ? .runConcluded(report) : .nothingMissed(job: report.job))
         case .countCoalesced(let job, let fireTime):
             tell(.fireTimeCoalesced(job: jobs[job].name, fireTime))
         case .countMissed(let job, let count):
@@ -128,16 +149,27 @@ package struct SchedulerService: Service, CustomStringConvertible {
         }
     }
 
-    private func execute(_ attempts: [Scheduler.Attempt]) async {
+    private func execute(_ requests: [(attempt: Scheduler.Attempt, request: RunRequest)]) async {
         var series = RunSeries(access)
-        for attempt in attempts {
+        for (attempt, request) in requests {
             let job = jobs[attempt.job]
             tell(
                 .attemptStarted(
                     job: job.name, scheduledAt: attempt.scheduledAt, origin: attempt.origin, number: attempt.number))
-            let report = await series.execute(makeRun(job), scheduledAt: attempt.scheduledAt)
+            let report = await series.execute(makeRun(job), request)
             sender.yield(.attemptEnded(attempt, report))
         }
         await series.end()
+    }
+}
+
+extension Scheduler.Result {
+    /// What a report means for the attempts to come.
+    init(_ report: RunReport) {
+        switch report.skip {
+        case .held(_, let wait): self = .heldElsewhere(lookAgainAfter: wait)
+        case .answered, .nothingMissed: self = .skipped
+        case nil: self = report.failure?.mayPass ?? false ? .mayRetry : .ended
+        }
     }
 }

@@ -24,10 +24,22 @@ package enum ServiceEvent: Sendable {
     case attemptFailed(RunReport, retryAfter: Duration)
     /// No attempt of this run follows.
     case runConcluded(RunReport)
-    /// A fire time came while its job was running here: it gets no run.
+    /// After the start: the history has answers to all fire times so far, and no run came of the attempt to look.
+    case nothingMissed(job: String)
+    /// The history knows of this last success of a job, whichever process had it.
+    case successKnown(job: String, at: UTCInstant)
+    /// A fire time came while its job was running here: it gets a run only if the attempt under way fails.
     case fireTimeCoalesced(job: String, UTCInstant)
     /// So many fire times passed while nobody could answer them.
     case fireTimesMissed(job: String, Int)
     /// No run starts from now on; those under way are being canceled.
     case stopping
+
+    /// What came of connecting.
+    package static func connection(_ result: Result<Duration, RunFailure>) -> ServiceEvent {
+        switch result {
+        case .success(let duration): .connected(after: duration)
+        case .failure(let failure): .connectFailed(failure)
+        }
+    }
 }

@@ -56,6 +56,7 @@ extension JobState {
             ": \(failure)" + (failure.hint.map { ". \($0)" } ?? "")
         }
         guard let lastSuccess else {
+            guard isDue else { return nil }
             if let why { return "\(job.name) has not succeeded yet\(why)" }
             guard let underWay, now.elapsed - underWay.startedAt > job.deadline else { return nil }
             return "\(job.name) has not succeeded yet: its first run is past its deadline of \(job.deadline.inWords)"

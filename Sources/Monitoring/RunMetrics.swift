@@ -94,6 +94,8 @@ package struct RunMetrics: Sendable {
         case .runConcluded(let report): record(report)
         case .fireTimeCoalesced(let job, _): jobs[job]?.coalescedFires.increment()
         case .fireTimesMissed(let job, let count): jobs[job]?.missedFires.increment(by: count)
+        case .nothingMissed(let job): jobs[job]?.runInProgress.record(0)
+        case .successKnown(let job, let time): recordSuccess(of: job, at: time)
         case .attemptFailed, .clockWasSet, .stopping: break
         }
     }
@@ -105,16 +107,19 @@ package struct RunMetrics: Sendable {
         guard let job = jobs[report.job] else { return }
         job.runInProgress.record(0)
         job.runs[report.outcome]?.increment()
-        if let success = report.success, success > lastSuccess[report.job] ?? .epoch {
-            lastSuccess[report.job] = success
-            job.lastSuccess.record(success.inFractionalSeconds)
-        }
+        if report.isSuccess { recordSuccess(of: report.job, at: report.finishedAt) }
         if let skew = report.clockSkew { clockSkew.record(skew.inFractionalSeconds) }
         guard report.outcome != .skipped else { return }
         job.rowsSkipped.increment(by: report.progress.rowsSkipped)
         job.runDuration.record(report.finishedAt - report.startedAt)
         job.lastRun.record(report.finishedAt.inFractionalSeconds)
         if report.cutoff != nil { job.oldestOverdue.record(report.oldestOverdue?.inFractionalSeconds ?? 0) }
+    }
+
+    private mutating func recordSuccess(of job: String, at time: UTCInstant) {
+        guard time > lastSuccess[job] ?? .epoch else { return }
+        lastSuccess[job] = time
+        jobs[job]?.lastSuccess.record(time.inFractionalSeconds)
     }
 }
 
@@ -146,14 +151,8 @@ package enum ConnectFailureCause: String, CaseIterable, Sendable {
 }
 
 extension RunReport {
-    /// When the job last succeeded, as far as this report knows: the run itself, or one that the history had.
-    var success: UTCInstant? {
-        switch outcome {
-        // What a cap left over is the next run's: it did all that it was allowed to.
-        case .succeeded, .capped: finishedAt
-        case .failed, .timedOut, .canceled, .abandoned, .skipped: lastSuccessAt
-        }
-    }
+    /// Whether the run did all that it was allowed to: what a cap left over is the next run's.
+    var isSuccess: Bool { outcome == .succeeded || outcome == .capped }
 }
 
 extension Job {

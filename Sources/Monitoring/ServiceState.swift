@@ -26,13 +26,20 @@ package struct ServiceState: Sendable {
             }
         case .fireTimeArmed(let name, let fireTime): change(name) { $0.nextFireTime = fireTime }
         case .attemptStarted(let name, let scheduledAt, let origin, let number):
-            change(name) { $0.begin(scheduledAt, origin, number, at: now) }
+            let startedAt = startedAt.wall
+            change(name) { job in
+                // Whether an earlier one was answered is what a look back finds out.
+                job.isDue = job.isDue || scheduledAt >= startedAt
+                job.begin(scheduledAt, origin, number, at: now)
+            }
         case .attemptFailed(let report, let delay):
             change(report.job) { job in
                 job.failure = report.failure
                 job.retryAt = now.elapsed + delay
             }
         case .runConcluded(let report): change(report.job) { $0.conclude(report, at: now) }
+        case .nothingMissed(let name): change(name) { $0.endRun(failure: nil) }
+        case .successKnown(let name, let time): change(name) { $0.succeeded(at: time, now) }
         case .fireTimeCoalesced(let name, _): change(name) { $0.coalescedFires += 1 }
         case .fireTimesMissed(let name, let count): change(name) { $0.missedFires += count }
         case .stopping: isStopping = true
@@ -57,6 +64,8 @@ package struct JobState: Sendable {
     /// Why the last attempt or run failed; `nil` after one that did not.
     package fileprivate(set) var failure: RunFailure?
     package fileprivate(set) var lastSuccess: Success?
+    /// Whether a fire time has come since the process began.
+    package fileprivate(set) var isDue = false
     /// The last runs, the oldest first.
     package fileprivate(set) var recent: [FinishedRun] = []
     package fileprivate(set) var coalescedFires = 0
@@ -101,14 +110,21 @@ package struct JobState: Sendable {
     fileprivate mutating func conclude(_ report: RunReport, at now: Scheduler.Now) {
         recent.append(FinishedRun(report: report, origin: underWay?.origin, startDelay: underWay?.startDelay))
         if recent.count > Self.recentLimit { recent.removeFirst() }
+        endRun(failure: report.outcome == .canceled ? failure : report.failure)
+        if report.isSuccess { succeeded(at: report.finishedAt, now) }
+    }
+
+    fileprivate mutating func endRun(failure: RunFailure?) {
         underWay = nil
         retryAt = nil
-        failure = report.outcome == .canceled ? failure : report.failure
-        guard let success = report.success else { return }
+        self.failure = failure
+    }
+
+    fileprivate mutating func succeeded(at time: UTCInstant, _ now: Scheduler.Now) {
         // What the history says is by the clock of the database, and may be a little ahead of ours.
-        let elapsed = min(now.elapsed, now.elapsed - (now.wall - success))
+        let elapsed = min(now.elapsed, now.elapsed - (now.wall - time))
         guard elapsed >= lastSuccess?.elapsed ?? elapsed else { return }
-        lastSuccess = Success(at: success, elapsed: elapsed, budget: job.budget(after: success))
+        lastSuccess = Success(at: time, elapsed: elapsed, budget: job.budget(after: time))
     }
 }
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CleanupDaemon
 import CleanupSchedule
 import Settings
 import Logging
@@ -18,9 +19,12 @@ struct OnceCommand: Sendable {
         let asked = UTCInstant.now
         let setup = try CommandSetup(common)
         let jobs = try chosenJobs(of: setup.configuration)
-        let access = try setup.databaseAccess()
+        let metrics = metricsTextfile.map { OnceMetrics(path: $0, jobs: setup.configuration.jobs) }
+        let access = try setup.databaseAccess { metrics?.record(.connection($0)) }
         let code = try await SignalCancellation.run {
-            isDryRun ? try await preview(jobs, setup, access) : try await execute(jobs, setup, access, askedAt: asked)
+            isDryRun
+                ? try await preview(jobs, setup, access)
+                : try await execute(jobs, setup, access, askedAt: asked, metrics)
         }
         // Each run has been reported already.
         if code != .success { throw ExitCode(code.rawValue) }
@@ -42,20 +46,25 @@ struct OnceCommand: Sendable {
     }
 
     private func execute(
-        _ jobs: [Job], _ setup: CommandSetup, _ access: DatabaseAccess, askedAt: UTCInstant
+        _ jobs: [Job], _ setup: CommandSetup, _ access: DatabaseAccess, askedAt: UTCInstant, _ metrics: OnceMetrics?
     ) async throws -> Sysexit {
         var series = RunSeries(access)
         var codes: [Sysexit] = []
-        var metrics = metricsTextfile.map { OnceMetrics(path: $0, jobs: setup.configuration.jobs) }
         for job in jobs where !Task.isCancelled {
             let display = StandardStream.error.isTerminal ? ProgressDisplay(job: job.name) : nil
-            let report = await series.execute(
-                setup.run(job, onProgress: { display?.show($0) }), scheduledAt: askedAt)
+            let run = setup.run(
+                job, onProgress: { display?.show($0) },
+                onBatch: { metrics?.record(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
+            let report = await series.execute(run, RunRequest(scheduledAt: askedAt, origin: .once))
             display?.end()
             metrics?.record(report)
             if let failure = report.failure {
                 setup.logger.report(failure, of: job)
                 codes.append(Sysexit(failure.kind))
+            }
+            if case .held(let owner, _) = report.skip {
+                setup.logger.notice(
+                    "\(owner) is at a run of the job; there was none here.", metadata: ["job": "\(job.name)"])
             }
             try StandardStream.output.write("\(isJSON ? "\(report.json)" : report.line)\n")
         }
@@ -103,7 +112,8 @@ extension RunReport {
             ("scheduled_at", .string("\(scheduledAt)")), ("started_at", .string("\(startedAt)")),
             ("finished_at", .string("\(finishedAt)")), ("cutoff", JSON(cutoff.map { "\($0)" })),
             ("rows_deleted", .integer(progress.rowsDeleted)), ("rows_skipped", .integer(progress.rowsSkipped)),
-            ("batches", .integer(progress.batches)), ("attempts", .integer(attempts)), ("run_id", .null),
+            ("batches", .integer(progress.batches)), ("attempts", .integer(attempts)),
+            ("run_id", runID.map { .integer(Int($0)) } ?? .null),
             ("error", failure.map(\.json) ?? .null),
         ])
     }

@@ -25,35 +25,32 @@ struct RunCommand: AsyncParsableCommand {
 
     /// Serves until SIGTERM or SIGINT.
     static func serve(_ options: CommonOptions.Values) async throws {
-        let setup = try CommandSetup(options)
+        let setup = try CommandSetup(options, isService: true)
+        let jobs = setup.configuration.jobs
         let log = ServiceLog(logger: setup.logger)
         let registry = PrometheusRegistry()
         MetricsSystem.bootstrap(registry)
-        let jobs = setup.configuration.jobs
         let record = ServiceRecord(
             state: { ServiceState(jobs: jobs, startedAt: $0) },
             metrics: RunMetrics(jobs: jobs, version: RootCommand.version), wallClock: { .now })
+        let tell: @Sendable (ServiceEvent) -> Void = { event in
+            record.hear(event)
+            log.write(event)
+        }
+        let access = try setup.databaseAccess(sharing: nil) { tell(.connection($0)) }
         let scheduler = SchedulerService(
-            jobs: jobs, access: try setup.databaseAccess(sharing: nil),
-            makeRun: { setup.run($0) },
-            onEvent: { event in
-                record.hear(event)
-                log.write(event)
-            })
+            jobs: jobs, access: access,
+            makeRun: { job in
+                setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
+            },
+            looksBack: setup.configuration.historyMode != .off, onEvent: tell)
         let signals = StopSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
             scheduler.requestStop()
         }
-        var services: [any Service] = [scheduler]
-        if let address = setup.configuration.httpListen {
-            let endpoints = Endpoints(
-                record: record, registry: registry, version: RootCommand.version,
-                isTurning: { await scheduler.isTurning(within: $0) })
-            let listening = AsyncStream<Void>.makeStream()
-            let server = StatusServer(
-                address: (address.host, address.port), endpoints: endpoints,
-                executor: TaskQueue(label: "mcp-cleanupd.http"), onListening: { listening.continuation.yield() })
-            services = [server, AfterListening(service: scheduler, listening: listening.stream)]
-        }
+        let endpoints = Endpoints(
+            record: record, registry: registry, version: RootCommand.version,
+            isTurning: { await scheduler.isTurning(within: $0) })
+        let services = Self.services(scheduler, endpoints, at: setup.configuration.httpListen)
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: services.map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
@@ -66,6 +63,18 @@ struct RunCommand: AsyncParsableCommand {
             throw CommandFailure(error.mayPass ? .temporaryFailure : .configuration, "\(error)", hint: error.hint)
         }
         signals.cancel()
+    }
+
+    /// The scheduler and, unless HTTP is off, what tells of it.
+    private static func services(
+        _ scheduler: SchedulerService, _ endpoints: Endpoints, at address: ListenAddress?
+    ) -> [any Service] {
+        guard let address else { return [scheduler] }
+        let listening = AsyncStream<Void>.makeStream()
+        let server = StatusServer(
+            address: (address.host, address.port), endpoints: endpoints,
+            executor: TaskQueue(label: "mcp-cleanupd.http"), onListening: { listening.continuation.yield() })
+        return [server, AfterListening(service: scheduler, listening: listening.stream)]
     }
 
     /// Starts the service once the address is ours: a second daemon started by mistake runs nothing.

@@ -10,11 +10,12 @@ import Testing
     private static let imports: [String: Set<String>] = [
         "TimerWheel": ["BasicContainers"],
         "CleanupSchedule": [],
-        "Postgres": ["CLibpq", "Dispatch", "Glibc", "Synchronization"],
-        "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres"],
+        "Deadlines": ["Dispatch", "Synchronization", "TimerWheel"],
+        "Postgres": ["CLibpq", "Deadlines", "Dispatch", "Glibc", "Synchronization"],
+        "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres", "Synchronization"],
         "Configuration": ["CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
         "CleanupDaemon": [
-            "CTimerfd", "CleanupSchedule", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
+            "CTimerfd", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
             "SessionCleanup", "Synchronization", "TimerWheel",
         ],
         "Monitoring": [
@@ -22,8 +23,8 @@ import Testing
             "NIOCore", "NIOHTTPTypes", "NIOPosix", "Postgres", "ServiceLifecycle", "SessionCleanup", "Synchronization",
         ],
         "mcp-cleanupd": [
-            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Dispatch", "Glibc", "Logging",
-            "Monitoring", "Postgres", "ServiceLifecycle", "SessionCleanup", "Settings", "Synchronization",
+            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Deadlines", "Dispatch", "Glibc",
+            "Logging", "Monitoring", "Postgres", "ServiceLifecycle", "SessionCleanup", "Settings", "Synchronization",
         ],
     ]
 

@@ -25,6 +25,23 @@ import Testing
         #expect(service.obstacles[0].contains("GRANT DELETE"), "\(service.obstacles)")
     }
 
+    @Test func aLookBackThatFailsIsNoObstacleBeforeAnythingIsDue() {
+        var service = Simulated()
+        let job = Job.transientSessions.name
+        service.hear(
+            .attemptStarted(job: job, scheduledAt: service.now.wall - .seconds(30), origin: .catchUp, number: 1))
+        service.hear(
+            .attemptFailed(.ended(job, .failed, at: service.now.wall, failure: .databaseAway), retryAfter: .seconds(1)))
+        #expect(service.obstacles.isEmpty)
+        #expect(service.condition == .failing)
+        service.hear(.nothingMissed(job: job))
+        #expect(service.condition == .waiting)
+        service.hear(.successKnown(job: job, at: service.now.wall - .seconds(100)))
+        #expect(service.condition == .healthy)
+        service.pass(.seconds(3600))
+        #expect(service.obstacles.count == 1)
+    }
+
     @Test func aDatabaseThatIsAwayForOneIntervalLeavesItReady() {
         var service = Simulated()
         service.answer(1)

@@ -55,6 +55,7 @@ struct Simulated {
     ) {
         beginRun(of: job)
         arm(job)
+        if let lastSuccessAt { hear(.successKnown(job: job.name, at: lastSuccessAt)) }
         hear(
             .runConcluded(
                 .ended(
