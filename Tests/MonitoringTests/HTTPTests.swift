@@ -180,4 +180,24 @@ struct ServedDaemon {
             }
         }
     }
+
+    @Test func saysReadyAfterALookBackThatFoundNothingMissed() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(SessionsDatabase.migration("20260513030000_install_mcp_cleanup_runs"))
+        // A first process answers fire times; a second one finds out that nothing was missed, and runs nothing.
+        let first = try ServedDaemon(url: database.url)
+        try await first.daemon.wait("a run") { try !first.daemon.runs.isEmpty }
+        first.daemon.signal(SIGTERM)
+        #expect(try await first.daemon.exitStatus() == 0)
+        #expect(try await database.daemon(["--once"]).status == 0)
+        let second = try ServedDaemon(url: database.url, schedules: ("0 0 1 1 *", "0 0 1 1 *"))
+        try await second.waitForAnswer()
+        let success = /last_success_timestamp_seconds\{job="mcp-cleanup-transient-sessions"\} [1-9]/
+        try await second.daemon.wait("the last success of the history") {
+            try await second.get("/metrics").body.contains(success)
+        }
+        let metrics = try await second.get("/metrics").body
+        #expect(metrics.contains(#"mcp_cleanup_run_in_progress{job="mcp-cleanup-transient-sessions"} 0"#), "\(metrics)")
+        #expect(try await second.get("/readyz").status == 200)
+    }
 }
