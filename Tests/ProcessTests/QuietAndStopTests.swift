@@ -70,6 +70,24 @@ import Testing
         }
     }
 
+    @Test func aCommandIgnoresWhatItWasToldToIgnore() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            """
+            CREATE FUNCTION linger() RETURNS TRIGGER AS 'BEGIN PERFORM pg_sleep(0.3); RETURN OLD; END' LANGUAGE plpgsql;
+            CREATE TRIGGER slow BEFORE DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION linger();
+            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
+            SELECT n::text, 'u', 'x', 'sse', 'x', now() - interval '1 hour' FROM generate_series(1, 5) AS n;
+            """)
+        // As nohup does; a shell lets what it puts into the background ignore SIGINT as well.
+        let script = #"trap '' HUP; "$0" --once --json & sleep 0.5; kill -HUP $!; kill -INT $!; wait $!"#
+        let result = try await Command.run(
+            "/bin/sh", ["-c", script, Command.daemon],
+            environment: ["NEON_DATABASE_URL": database.url, "PATH": "/usr/bin:/bin"])
+        #expect(result.status == 0, "\(result)")
+        #expect(result.output.contains(#""rows_deleted":5,"#), "\(result)")
+    }
+
     @Test func livesOnWhenItsTerminalGoesAway() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let daemon = try RunningDaemon(url: database.url)
