@@ -47,6 +47,7 @@ import Testing
         let process = Process()
         process.executableURL = URL(fileURLWithPath: try Command.daemon)
         process.environment = ["NEON_DATABASE_URL": database.url, "MCP_CLEANUP_SHUTDOWN_TIMEOUT": "1s"]
+            .merging(Command.sanitizerOptions) { $1 }
         process.standardError = pipe
         try process.run()
         defer { kill(process.processIdentifier, SIGKILL) }
