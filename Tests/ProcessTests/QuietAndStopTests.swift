@@ -5,7 +5,8 @@ import Testing
 
 @Suite struct QuietAndStopTests {
     /// A wait that is longer than a moment must not start anything that ticks for ever.
-    @Test func sleepsAfterARunWithASlowCommit() async throws {
+    @Test(.enabled(if: Command.sanitizerOptions.isEmpty, "the sanitizer has a thread that wakes ten times a second"))
+    func sleepsAfterARunWithASlowCommit() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(
             """
@@ -23,7 +24,8 @@ import Testing
         try await Task.sleep(for: .seconds(12))
         let before = try Self.contextSwitches(of: daemon.processIdentifier)
         try await Task.sleep(for: .seconds(10))
-        #expect(try Self.contextSwitches(of: daemon.processIdentifier) - before <= 2)
+        // One wake-up is two: the thread that waits for all of Dispatch's events, and the one that it wakes.
+        #expect(try Self.contextSwitches(of: daemon.processIdentifier) - before <= 1)
     }
 
     private static func contextSwitches(of process: Int32) throws -> Int {
