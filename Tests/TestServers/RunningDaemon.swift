@@ -26,7 +26,7 @@ package final class RunningDaemon: @unchecked Sendable {
             "NEON_DATABASE_URL": url, "PATH": "/usr/bin:/bin", "MCP_CLEANUP_HTTP_LISTEN": "off",
             "MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_SCHEDULE": schedules.transient,
             "MCP_CLEANUP_JOBS_MCP_CLEANUP_DORMANT_SESSIONS_SCHEDULE": schedules.dormant,
-        ].merging(environment) { $1 }
+        ].merging(environment) { $1 }.merging(Command.sanitizerOptions) { $1 }
         process.standardError = FileHandle(forWritingAtPath: logPath)
         try process.runWithSignals()
     }
