@@ -91,7 +91,7 @@ struct WatchedDatabase: Sendable {
             let result = try await database.daemon(
                 ["--once", "--json"], url: url, environment: Self.environment)
             last = result
-            return !result.output.contains("skipped")
+            return !result.output.contains(#""outcome":"skipped""#)
         }
         return try #require(last)
     }

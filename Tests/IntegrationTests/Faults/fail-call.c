@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 static atomic_int calls;
+// libpq calls itself through the same names: only the program's own calls count.
+static _Thread_local int depth;
 
 static int is_mode(const char *mode) {
     const char *chosen = getenv("FAIL_MODE");
@@ -27,7 +29,7 @@ static int is_mode(const char *mode) {
 static int is_chosen(const char *name) {
     const char *number = getenv("FAIL_CALL");
     const char *names = getenv("FAIL_ONLY");
-    if (!number || (names && !strstr(names, name))) return 0;
+    if (!number || depth > 0 || (names && !strstr(names, name))) return 0;
     int call = ++calls;
     if (call != atoi(number) && !(getenv("FAIL_FOREVER") && call > atoi(number))) return 0;
     int log = open(getenv("FAIL_LOG"), O_WRONLY | O_APPEND);
@@ -49,7 +51,9 @@ static void cut(PGconn *connection) {
     type name parameters {                                               \
         if (is_mode("unheard")) {                                        \
             int is_cut = sends && is_chosen(#name);                      \
+            depth++;                                                     \
             type result = REAL(name) arguments;                          \
+            depth--;                                                     \
             if (is_cut) {                                                \
                 PQflush(connection);                                     \
                 cut(connection);                                         \
@@ -60,7 +64,10 @@ static void cut(PGconn *connection) {
             if (!is_mode("cut")) return failure;                         \
             cut(connection);                                             \
         }                                                                \
-        return REAL(name) arguments;                                     \
+        depth++;                                                         \
+        type result = REAL(name) arguments;                              \
+        depth--;                                                         \
+        return result;                                                   \
     }
 
 CALL(PostgresPollingStatusType, PQconnectPoll, PGRES_POLLING_FAILED, 0, (PGconn * connection), (connection))
@@ -74,7 +81,6 @@ CALL(int, PQconsumeInput, 0, 0, (PGconn * connection), (connection))
 CALL(PGresult *, PQgetResult, PQmakeEmptyPGresult(connection, PGRES_FATAL_ERROR), 0, (PGconn * connection), (connection))
 CALL(PGcancel *, PQgetCancel, NULL, 0, (PGconn * connection), (connection))
 
-// Also called by the mode "unheard" itself.
 int PQflush(PGconn *connection) {
     if (!is_mode("unheard") && is_chosen("PQflush")) {
         if (!is_mode("cut")) return -1;
@@ -85,7 +91,9 @@ int PQflush(PGconn *connection) {
 
 PGconn *PQconnectStartParams(const char *const *keywords, const char *const *values, int expand) {
     if (is_mode("refuse") && is_chosen("PQconnectStartParams")) return NULL;
+    depth++;
     PGconn *connection = REAL(PQconnectStartParams)(keywords, values, expand);
+    depth--;
     if (is_mode("cut") && is_chosen("PQconnectStartParams")) cut(connection);
     return connection;
 }
