@@ -136,13 +136,14 @@ enum HistoryStatements {
              WHERE \(key) AND status = 'running';
             DELETE FROM mcp_cleanup.runs
              WHERE run_id IN (
-                   SELECT r.run_id FROM mcp_cleanup.runs AS r
-                    WHERE r.job = \(job) AND r.scheduled_at < now() - \(interval(history.retention))
-                      AND r.status <> 'running'
-                      AND EXISTS (SELECT FROM mcp_cleanup.runs AS n
-                                   WHERE n.job = r.job AND n.scheduled_at > r.scheduled_at
-                                     AND (r.status <> 'succeeded' OR n.status = 'succeeded'))
-                    ORDER BY r.scheduled_at LIMIT \(pruneLimit));
+                   SELECT run_id FROM mcp_cleanup.runs
+                    WHERE job = \(job) AND scheduled_at < now() - \(interval(history.retention))
+                      AND scheduled_at < (SELECT max(scheduled_at) FROM mcp_cleanup.runs WHERE job = \(job))
+                      AND run_id IS DISTINCT FROM (SELECT run_id FROM mcp_cleanup.runs
+                                                    WHERE job = \(job) AND status = 'succeeded'
+                                                    ORDER BY scheduled_at DESC LIMIT 1)
+                      AND status <> 'running'
+                    ORDER BY scheduled_at LIMIT \(pruneLimit));
             SELECT run_id, status, rows_deleted, batches, attempts FROM mcp_cleanup.runs WHERE \(key);
             COMMIT
             """

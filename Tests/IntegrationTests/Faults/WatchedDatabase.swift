@@ -125,12 +125,11 @@ struct WatchedDatabase: Sendable {
             SELECT job FROM mcp_cleanup.runs WHERE status = 'running' GROUP BY job HAVING count(*) > 1
             """,
         ]
-        for (what, query) in checks {
-            let found = try await database.run(
-                "SELECT coalesce(string_agg(q.x, ', '), '') AS found FROM (\(query)) AS q (x)")
-            let text = try found.onlyRow().text("found")
-            #expect(text == "", "\(what); \(comment)", sourceLocation: sourceLocation)
+        let query = checks.map { "SELECT '\($0): ' || string_agg(q.x, ', ') AS found FROM (\($1)) AS q (x)" }
+        let found = try await database.run(query.joined(separator: " UNION ALL ")).rows.compactMap {
+            try $0.textIfPresent("found")
         }
+        #expect(found == [], comment, sourceLocation: sourceLocation)
     }
 
     func value(_ sql: String) async throws -> String? { try await database.value(sql) }
