@@ -170,7 +170,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
             for attempt in attempts {
                 let request = RunRequest(
                     scheduledAt: attempt.scheduledAt, origin: attempt.origin,
-                    previousToken: reports[attempt.job]?.claimToken, isLookBack: attempt.isLookBack)
+                    previousTokens: reports[attempt.job]?.claimTokens ?? [], isLookBack: attempt.isLookBack)
                 requests.append((scheduler.job(attempt.job), attempt, request))
             }
             group.addTask { [requests] in await execute(requests, work) }

@@ -104,7 +104,10 @@ struct Deletion: Sendable {
             try await countPages(&plan, over: connection)
             return nil
         }
-        guard let result = try await connection.search(clock, sql, parameters, shrinking: &plan) else { return nil }
+        guard
+            let result = try await connection.search(
+                clock, sql, parameters, refusesFilters: target.refusesFilters, shrinking: &plan)
+        else { return nil }
         return try result.reading { result in
             try result.rows.map { Found(addresses: try RowAddresses($0), oldest: try $0.instantIfPresent("oldest")) }
         }
@@ -130,7 +133,10 @@ struct Deletion: Sendable {
             let parameters: [Parameter] = [
                 cutoff, .rowAddress("\(start)"), .rowAddress("\(RowAddress(page: end, line: 0))"),
             ]
-            guard let result = try await connection.search(clock, sql, parameters, shrinking: &plan) else { continue }
+            guard
+                let result = try await connection.search(
+                    clock, sql, parameters, refusesFilters: target.refusesFilters, shrinking: &plan)
+            else { continue }
             let row = try result.reading { try $0.onlyRow() }
             do {
                 due += try row.integer("due")
@@ -203,7 +209,8 @@ struct Deletion: Sendable {
         let parameters: [Parameter] = [
             cutoff, .rowAddresses(addresses.literal(batch)), .objectIdentifier(addresses.partition),
         ]
-        let owned = try await connection.begin(clock, then: claim.map(HistoryStatements.hold))
+        let owned = try await connection.begin(
+            clock, refusesFilters: target.refusesFilters, then: claim.map(HistoryStatements.hold))
         do {
             if claim != nil, owned?.rows.count != 1 { throw RunFailure.claimLost }
             let deletion = Statements.deleteBatch(from: name, rule: target.rule)
