@@ -38,7 +38,6 @@ package struct CleanupRun: Sendable {
     package struct Target: Sendable {
         package let cutoff: UTCInstant
         package let rule: Rule
-        package let hasChildren: Bool
     }
 
     /// Does the whole run over one connection; with history, up to and with the end of its row.
@@ -118,8 +117,7 @@ package struct CleanupRun: Sendable {
         let skew = look.comparison.skew
         if skew < .zero - limits.maxClockSkew { onSlowDatabaseClock(.zero - skew) }
         return Target(
-            cutoff: cutoff ?? look.comparison.database, rule: job.rules.rule(for: shape.generation),
-            hasChildren: shape.hasChildren)
+            cutoff: cutoff ?? look.comparison.database, rule: job.rules.rule(for: shape.generation))
     }
 
     // MARK: The run's row

@@ -34,8 +34,6 @@ package struct SessionTable: Hashable, Sendable {
     /// What an inspection found, once nothing stands in the way.
     package struct Shape: Sendable {
         package let generation: SchemaGeneration
-        /// Partitions, or tables that inherit: then a row's address needs its table's.
-        package let hasChildren: Bool
         /// Whether runs are recorded in the history.
         let usesHistory: Bool
         /// When it was found.
@@ -87,8 +85,7 @@ package struct SessionTable: Hashable, Sendable {
         if inspection.isRowSecurityActive {
             try await judgeRowSecurity(for: purpose, role: inspection.role, over: connection, clock: clock)
         }
-        return Shape(
-            generation: generation, hasChildren: inspection.hasChildren, usesHistory: usesHistory, inspected: inspected)
+        return Shape(generation: generation, usesHistory: usesHistory, inspected: inspected)
     }
 
     private func judgeRowSecurity(
