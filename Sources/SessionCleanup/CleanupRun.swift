@@ -91,9 +91,17 @@ package struct CleanupRun: Sendable {
                 comparison: ClockComparison(database: database, sent: sent, received: hostClock()), inspection: nil,
                 usesHistory: known.usesHistory)
         }
-        let found = try await table.look(for: .deleting, over: connection, clock: clock)
+        var found = try await table.look(for: .deleting, over: connection, clock: clock)
         let received = hostClock()
         if found.isInRecovery { throw .serverReadOnly }
+        if history.mode != .off, found.history.isThere, found.history.canUseSchema {
+            do {
+                let structure = try await connection.statement(clock, Statements.inspectHistory, [])
+                try found.history.readStructure(structure.onlyRow())
+            } catch {
+                throw clock.failure(error)
+            }
+        }
         return Look(
             comparison: ClockComparison(database: found.clock, sent: sent, received: received), inspection: found,
             usesHistory: try history.isUsed(found.history, by: found.role))

@@ -61,11 +61,6 @@ enum Statements {
                  , has_table_privilege(h.oid, 'UPDATE') AS can_update_history
                  , has_table_privilege(h.oid, 'DELETE') AS can_delete_history
                  , row_security_active(h.oid) AS is_history_row_security_active
-                 , (SELECT string_agg(a.attname || E'\\t' || format_type(a.atttypid, NULL), E'\\n')
-                      FROM pg_catalog.pg_attribute AS a
-                     WHERE a.attrelid = h.oid AND a.attnum > 0 AND NOT a.attisdropped) AS history_columns
-                 , (SELECT string_agg(pg_get_indexdef(i.indexrelid), E'\\n') FROM pg_catalog.pg_index AS i
-                     WHERE i.indrelid = h.oid AND i.indisunique AND i.indisvalid) AS history_indexes
               FROM (SELECT) AS one
               LEFT JOIN (pg_catalog.pg_class AS h JOIN pg_catalog.pg_namespace AS hn ON hn.oid = h.relnamespace)
                 ON hn.nspname = 'mcp_cleanup' AND h.relname = 'runs'
@@ -74,6 +69,16 @@ enum Statements {
                AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
             """
     }
+
+    /// The columns and the valid unique indexes of the history's table, which has to be there: one row, for
+    /// `HistoryTable`. Apart from `inspect`, since to plan this takes longer than the rest that it asks of the history.
+    static let inspectHistory = """
+        SELECT (SELECT string_agg(a.attname || E'\\t' || format_type(a.atttypid, NULL), E'\\n')
+                  FROM pg_catalog.pg_attribute AS a
+                 WHERE a.attrelid = 'mcp_cleanup.runs'::regclass AND a.attnum > 0 AND NOT a.attisdropped) AS columns
+             , (SELECT string_agg(pg_get_indexdef(i.indexrelid), E'\\n') FROM pg_catalog.pg_index AS i
+                 WHERE i.indrelid = 'mcp_cleanup.runs'::regclass AND i.indisunique AND i.indisvalid) AS indexes
+        """
 
     /// A foreign table among the table's partitions and heirs, if there is one. Its rows' addresses mean nothing here.
     static func foreignDescendant(of table: TableName) -> String {
