@@ -38,7 +38,6 @@ package struct CleanupRun: Sendable {
     package struct Target: Sendable {
         package let cutoff: UTCInstant
         package let rule: Rule
-        package let hasChildren: Bool
         /// Whether row security that became active since would be an error, rather than hide rows.
         var refusesFilters = false
     }
@@ -94,9 +93,17 @@ package struct CleanupRun: Sendable {
                 comparison: ClockComparison(database: database, sent: sent, received: hostClock()), inspection: nil,
                 usesHistory: known.usesHistory)
         }
-        let found = try await table.look(for: .deleting, over: connection, clock: clock)
+        var found = try await table.look(for: .deleting, over: connection, clock: clock)
         let received = hostClock()
         if found.isInRecovery { throw .serverReadOnly }
+        if history.mode != .off, found.history.isThere, found.history.canUseSchema {
+            do {
+                let structure = try await connection.statement(clock, Statements.inspectHistory, [])
+                try found.history.readStructure(structure.onlyRow())
+            } catch {
+                throw clock.failure(error)
+            }
+        }
         return Look(
             comparison: ClockComparison(database: found.clock, sent: sent, received: received), inspection: found,
             usesHistory: try history.isUsed(found.history, by: found.role))
@@ -121,7 +128,7 @@ package struct CleanupRun: Sendable {
         if skew < .zero - limits.maxClockSkew { onSlowDatabaseClock(.zero - skew) }
         return Target(
             cutoff: cutoff ?? look.comparison.database, rule: job.rules.rule(for: shape.generation),
-            hasChildren: shape.hasChildren, refusesFilters: !shape.isRowSecurityActive)
+            refusesFilters: !shape.isRowSecurityActive)
     }
 
     // MARK: The run's row

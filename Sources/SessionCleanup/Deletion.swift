@@ -53,16 +53,13 @@ struct Deletion: Sendable {
         over connection: isolated Connection, progress: inout RunProgress, oldest: inout UTCInstant?
     ) async throws(RunFailure) -> Bool {
         var isCleared = true
-        var plan = SearchPlan(limit: run.limits.searchRows, hasChildren: target.hasChildren)
+        var plan = SearchPlan(limit: run.limits.searchRows)
         // Ends because each step begins behind the one before, or is smaller.
         while let step = plan.step {
             let started = ContinuousClock.now
             guard let found = try await search(step, &plan, over: connection) else { continue }
             let count = found.reduce(0) { $0 + $1.addresses.count }
-            let last = found.last.flatMap { part in
-                part.addresses.last.map { SearchPlan.Position(partition: part.addresses.partition, address: $0) }
-            }
-            plan.found(count, last: last, after: started.duration(to: .now))
+            guard plan.found(count, after: started.duration(to: .now)) else { continue }
             for since in found.compactMap(\.oldest) { oldest = min(oldest ?? since, since) }
             if !progress.isSearchComplete {
                 progress.rowsFound += count
@@ -90,16 +87,12 @@ struct Deletion: Sendable {
         let sql: String
         var parameters = [cutoff]
         switch step {
-        case .ordered(let position, let limit):
-            sql = Statements.search(
-                name, rule: target.rule, hasChildren: target.hasChildren, isFirst: position == nil)
+        case .oldest(let limit):
+            sql = Statements.searchOldest(name, rule: target.rule)
             parameters.append(.integer(limit))
-            if let position {
-                parameters += [.objectIdentifier(position.partition), .rowAddress("\(position.address)")]
-            }
-        case .pages(let start, let end):
+        case .pages(let pages):
             sql = Statements.searchPages(name, rule: target.rule)
-            parameters += [.rowAddress("\(start)"), .rowAddress("\(RowAddress(page: end, line: 0))")]
+            parameters += Self.bounds(of: pages)
         case .countPages:
             try await countPages(&plan, over: connection)
             return nil
@@ -111,6 +104,11 @@ struct Deletion: Sendable {
         return try result.reading { result in
             try result.rows.map { Found(addresses: try RowAddresses($0), oldest: try $0.instantIfPresent("oldest")) }
         }
+    }
+
+    /// The address from which on, and the one up to but without which, the pages' rows lie.
+    private static func bounds(of pages: Range<Int>) -> [Parameter] {
+        [pages.lowerBound, pages.upperBound].map { .rowAddress("(\($0),0)") }
     }
 
     private func countPages(_ plan: inout SearchPlan, over connection: isolated Connection) async throws(RunFailure) {
@@ -125,14 +123,12 @@ struct Deletion: Sendable {
         var plan = SearchPlan(countingPagesOf: run.limits.searchRows)
         let sql = Statements.countPages(name, rule: target.rule)
         while let step = plan.step {
-            guard case .pages(let start, let end) = step else {
+            guard case .pages(let pages) = step else {
                 try await countPages(&plan, over: connection)
                 continue
             }
             let started = ContinuousClock.now
-            let parameters: [Parameter] = [
-                cutoff, .rowAddress("\(start)"), .rowAddress("\(RowAddress(page: end, line: 0))"),
-            ]
+            let parameters = [cutoff] + Self.bounds(of: pages)
             guard
                 let result = try await connection.search(
                     clock, sql, parameters, refusesFilters: target.refusesFilters, shrinking: &plan)
@@ -144,7 +140,7 @@ struct Deletion: Sendable {
             } catch {
                 throw RunFailure(error)
             }
-            plan.found(0, last: nil, after: started.duration(to: .now))
+            _ = plan.found(0, after: started.duration(to: .now))
             try await renewClaim(over: connection)
         }
         if Double(due) > share * Double(total) { throw .tooManyDue(name, due: due, total: total, limit: share) }

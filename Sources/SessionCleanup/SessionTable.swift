@@ -34,8 +34,6 @@ package struct SessionTable: Hashable, Sendable {
     /// What an inspection found, once nothing stands in the way.
     package struct Shape: Sendable {
         package let generation: SchemaGeneration
-        /// Partitions, or tables that inherit: then a row's address needs its table's.
-        package let hasChildren: Bool
         /// Whether row security applies to us, with policies that hide nothing.
         let isRowSecurityActive: Bool
         /// Whether runs are recorded in the history.
@@ -90,8 +88,8 @@ package struct SessionTable: Hashable, Sendable {
             try await judgeRowSecurity(for: purpose, role: inspection.role, over: connection, clock: clock)
         }
         return Shape(
-            generation: generation, hasChildren: inspection.hasChildren,
-            isRowSecurityActive: inspection.isRowSecurityActive, usesHistory: usesHistory, inspected: inspected)
+            generation: generation, isRowSecurityActive: inspection.isRowSecurityActive, usesHistory: usesHistory,
+            inspected: inspected)
     }
 
     private func judgeRowSecurity(

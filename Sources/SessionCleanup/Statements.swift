@@ -66,11 +66,6 @@ enum Statements {
                  , has_table_privilege(h.oid, 'UPDATE') AS can_update_history
                  , has_table_privilege(h.oid, 'DELETE') AS can_delete_history
                  , row_security_active(h.oid) AS is_history_row_security_active
-                 , (SELECT string_agg(a.attname || E'\\t' || format_type(a.atttypid, NULL), E'\\n')
-                      FROM pg_catalog.pg_attribute AS a
-                     WHERE a.attrelid = h.oid AND a.attnum > 0 AND NOT a.attisdropped) AS history_columns
-                 , (SELECT string_agg(pg_get_indexdef(i.indexrelid), E'\\n') FROM pg_catalog.pg_index AS i
-                     WHERE i.indrelid = h.oid AND i.indisunique AND i.indisvalid) AS history_indexes
               FROM (SELECT) AS one
               LEFT JOIN (pg_catalog.pg_class AS h JOIN pg_catalog.pg_namespace AS hn ON hn.oid = h.relnamespace)
                 ON hn.nspname = 'mcp_cleanup' AND h.relname = 'runs'
@@ -79,6 +74,16 @@ enum Statements {
                AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
             """
     }
+
+    /// The columns and the valid unique indexes of the history's table, which has to be there: one row, for
+    /// `HistoryTable`. Apart from `inspect`, since to plan this takes longer than the rest that it asks of the history.
+    static let inspectHistory = """
+        SELECT (SELECT string_agg(a.attname || E'\\t' || format_type(a.atttypid, NULL), E'\\n')
+                  FROM pg_catalog.pg_attribute AS a
+                 WHERE a.attrelid = 'mcp_cleanup.runs'::regclass AND a.attnum > 0 AND NOT a.attisdropped) AS columns
+             , (SELECT string_agg(pg_get_indexdef(i.indexrelid), E'\\n') FROM pg_catalog.pg_index AS i
+                 WHERE i.indrelid = 'mcp_cleanup.runs'::regclass AND i.indisunique AND i.indisvalid) AS indexes
+        """
 
     /// A foreign table among the table's partitions and heirs, if there is one. Its rows' addresses mean nothing here.
     static func foreignDescendant(of table: TableName) -> String {
@@ -105,19 +110,16 @@ enum Statements {
         """
     }
 
-    /// The addresses of due rows, in the table's physical order, and since when the oldest of them is due: `$1` is the
-    /// cutoff, `$2` the most to return, and, unless it is the first search, `$3` and `$4` the table and the address of
-    /// the last row already found.
+    /// The addresses of the rows that have been due longest, and since when: `$1` is the cutoff, `$2` the most to return.
     ///
-    /// - Parameter hasChildren: whether addresses are unique only together with their table.
-    static func search(_ table: TableName, rule: Rule, hasChildren: Bool, isFirst: Bool) -> String {
-        let onward =
-            isFirst ? "" : hasChildren ? "AND (tableoid, ctid) > ($3, $4)" : "AND tableoid = $3 AND ctid > $4"
-        return search(
-            table, rule: rule, onward, "ORDER BY \(hasChildren ? "tableoid, ctid" : "ctid") LIMIT $2")
+    /// In this order a server with an index on the rule's column uses it. Left to itself it may believe, since it takes a
+    /// rule's parts for independent, that a quarter of the table is due, and read all of that for a handful of rows.
+    static func searchOldest(_ table: TableName, rule: Rule) -> String {
+        search(table, rule: rule, "", "ORDER BY \(rule.column) LIMIT $2")
     }
 
-    /// The same for the pages from one address (`$2`) up to but without another (`$3`), in all of the table's parts.
+    /// The addresses of due rows on the pages from one address (`$2`) up to but without another (`$3`), in all of the
+    /// table's parts.
     static func searchPages(_ table: TableName, rule: Rule) -> String {
         search(table, rule: rule, "AND ctid >= $2 AND ctid < $3", "")
     }
