@@ -39,7 +39,8 @@ let package = Package(
             name: "TimerWheel",
             dependencies: [.product(name: "BasicContainers", package: "swift-collections")],
             swiftSettings: sources),
-        .target(name: "Postgres", dependencies: ["CLibpq"], swiftSettings: sources),
+        .target(name: "Deadlines", dependencies: ["TimerWheel"], swiftSettings: sources),
+        .target(name: "Postgres", dependencies: ["CLibpq", "Deadlines"], swiftSettings: sources),
         .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres"], swiftSettings: sources),
         .target(
             // Not "Configuration": a package that hummingbird names has a target of that name.
@@ -48,7 +49,7 @@ let package = Package(
         .target(
             name: "CleanupDaemon",
             dependencies: [
-                "CTimerfd", "CleanupSchedule", "Postgres", "SessionCleanup", "TimerWheel",
+                "CTimerfd", "CleanupSchedule", "Deadlines", "Postgres", "SessionCleanup", "TimerWheel",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -56,7 +57,7 @@ let package = Package(
         .executableTarget(
             name: "mcp-cleanupd",
             dependencies: [
-                "CleanupDaemon", "CleanupSchedule", "Postgres", "SessionCleanup", "Settings",
+                "CleanupDaemon", "CleanupSchedule", "Deadlines", "Postgres", "SessionCleanup", "Settings",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -81,6 +82,8 @@ let package = Package(
             linkerSettings: linking),
         .testTarget(
             name: "TimerWheelTests", dependencies: ["TimerWheel"], swiftSettings: settings, linkerSettings: linking),
+        .testTarget(
+            name: "DeadlinesTests", dependencies: ["Deadlines"], swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "CleanupScheduleTests", dependencies: ["CleanupSchedule"], swiftSettings: settings,
             linkerSettings: linking),

@@ -1,4 +1,5 @@
 import CleanupSchedule
+import Deadlines
 import ServiceLifecycle
 package import SessionCleanup
 
@@ -8,6 +9,7 @@ package import SessionCleanup
 /// wakes up.
 package struct SchedulerService: Service, CustomStringConvertible {
     private let work: Work
+    private let looksBack: Bool
     private let tell: @Sendable (ServiceEvent) -> Void
     private let started = ContinuousClock.now
     /// At most one attempt per job, one wake-up of each timer and a few requests are under way at a time.
@@ -18,12 +20,14 @@ package struct SchedulerService: Service, CustomStringConvertible {
     ///   - jobs: in the order in which they run when they are due together.
     ///   - access: for the connections of runs.
     ///   - makeRun: a run of the job, with the limits in force.
+    ///   - looksBack: whether to find out, after the start, if a fire time was missed while nobody ran.
     ///   - onEvent: hears of everything that happens; must not block.
     package init(
-        jobs: [Job], access: DatabaseAccess, makeRun: @escaping @Sendable (Job) -> CleanupRun,
+        jobs: [Job], access: DatabaseAccess, makeRun: @escaping @Sendable (Job) -> CleanupRun, looksBack: Bool,
         onEvent: @escaping @Sendable (ServiceEvent) -> Void
     ) {
         work = Work(jobs: jobs, access: access, makeRun: makeRun)
+        self.looksBack = looksBack
         tell = onEvent
         (events, sender) = AsyncStream<Event>.makeStream(bufferingPolicy: .unbounded)
     }
@@ -70,7 +74,6 @@ package struct SchedulerService: Service, CustomStringConvertible {
     /// - Throws: `TimerUnavailable`.
     package func run() async throws {
         let wallTimer = try WallClockTimer { sender.yield(.timeCame(wasClockSet: $0 == .clockWasSet)) }
-        let waitTimer = MonotonicTimer { sender.yield(.timeCame(wasClockSet: false)) }
         var work = work
         var scheduler = Scheduler(jobs: work.jobs, now: now, seed: UInt64.random(in: 0...UInt64.max))
         var armed: [Int: UTCInstant] = [:]
@@ -80,7 +83,14 @@ package struct SchedulerService: Service, CustomStringConvertible {
         await withGracefulShutdownHandler {
             await withDiscardingTaskGroup { group in
                 var reports: [Int: RunReport] = [:]
+                var retry: Deadlines.Handle?
+                if looksBack {
+                    for action in scheduler.lookBack(now: now) {
+                        carryOut(action, scheduler, work, &reports, in: &group)
+                    }
+                }
                 for await event in events {
+                    if let retry { Deadlines.shared.cancel(retry) }
                     if case .reloaded(let new, _) = event { work = new }
                     let actions = respond(to: event, &scheduler, &reports)
                     for action in actions { carryOut(action, scheduler, work, &reports, in: &group) }
@@ -88,7 +98,9 @@ package struct SchedulerService: Service, CustomStringConvertible {
                     if case .shutdownRequested = event { group.cancelAll() }
                     if scheduler.isShuttingDown && !scheduler.isBusy { break }
                     wallTimer.arm(at: scheduler.nextFireTime)
-                    waitTimer.arm(after: scheduler.nextRetry.map { $0 - now.elapsed })
+                    retry = scheduler.nextRetry.map { elapsed in
+                        Deadlines.shared.add(at: started + elapsed) { sender.yield(.timeCame(wasClockSet: false)) }
+                    }
                 }
             }
         } onGracefulShutdown: {
@@ -119,8 +131,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
             return scheduler.clockAdvanced(to: now, wasSet: wasClockSet)
         case .attemptEnded(let attempt, let report):
             reports[attempt.job] = reports[attempt.job].map(report.following) ?? report
-            return scheduler.attemptEnded(
-                job: attempt.job, mayRetry: report.failure?.mayPass ?? false, now: now)
+            return scheduler.attemptEnded(job: attempt.job, Scheduler.Result(report), now: now)
         case .reloadBegan:
             tell(.reloading)
             return []
@@ -145,13 +156,23 @@ package struct SchedulerService: Service, CustomStringConvertible {
     ) {
         switch action {
         case .start(let attempts):
-            var begun: [(attempt: Scheduler.Attempt, job: Job)] = []
-            for attempt in attempts { begun.append((attempt, scheduler.job(attempt.job))) }
-            group.addTask { [begun] in await execute(begun, work) }
+            var requests: [(Scheduler.Attempt, Job, RunRequest)] = []
+            for attempt in attempts {
+                let request = RunRequest(
+                    scheduledAt: attempt.scheduledAt, origin: attempt.origin,
+                    previousToken: reports[attempt.job]?.claimToken, isLookBack: attempt.isLookBack)
+                requests.append((attempt, scheduler.job(attempt.job), request))
+            }
+            group.addTask { [requests] in await execute(requests, work) }
         case .announceRetry(let attempt, let delay):
-            if let report = reports[attempt.job] { tell(.attemptFailed(report, retryAfter: delay)) }
+            if let report = reports[attempt.job], report.failure != nil {
+                tell(.attemptFailed(report, retryAfter: delay))
+            }
         case .concludeRun(let attempt):
-            if let report = reports.removeValue(forKey: attempt.job) { tell(.runConcluded(report)) }
+            guard let report = reports.removeValue(forKey: attempt.job) else { return }
+            if let time = report.lastSuccessAt { tell(.successKnown(job: report.job, at: time)) }
+            // A look that found nothing missed was no run.
+            if !attempt.isLookBack || report.outcome != .skipped { tell(.runConcluded(report)) }
         case .countCoalesced(let job, let fireTime):
             tell(.fireTimeCoalesced(job: scheduler.job(job).name, fireTime))
         case .countMissed(let job, let count):
@@ -159,14 +180,13 @@ package struct SchedulerService: Service, CustomStringConvertible {
         }
     }
 
-    private func execute(_ attempts: [(attempt: Scheduler.Attempt, job: Job)], _ work: Work) async {
+    private func execute(_ requests: [(Scheduler.Attempt, Job, RunRequest)], _ work: Work) async {
         var series = RunSeries(work.access)
-        for (attempt, job) in attempts {
+        for (attempt, job, request) in requests {
             tell(
                 .attemptStarted(
                     job: job.name, scheduledAt: attempt.scheduledAt, origin: attempt.origin, number: attempt.number))
-            let report = await series.execute(
-                work.makeRun(job), RunRequest(scheduledAt: attempt.scheduledAt, origin: attempt.origin))
+            let report = await series.execute(work.makeRun(job), request)
             sender.yield(.attemptEnded(attempt, report))
         }
         await series.end()
@@ -179,5 +199,16 @@ extension Scheduler {
         var times: [(job: Job, nextFireTime: UTCInstant?)] = []
         for index in jobs { times.append((job(index), nextFireTime(of: index))) }
         return times
+    }
+}
+
+extension Scheduler.Result {
+    /// What a report means for the attempts to come.
+    init(_ report: RunReport) {
+        switch report.skip {
+        case .held(_, let wait): self = .heldElsewhere(lookAgainAfter: wait)
+        case .answered, .nothingMissed: self = .skipped
+        case nil: self = report.failure?.mayPass ?? false ? .mayRetry : .ended
+        }
     }
 }

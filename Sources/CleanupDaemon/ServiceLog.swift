@@ -22,7 +22,7 @@ package struct ServiceLog: Sendable {
             write(report)
         case .fireTimeCoalesced(let job, let fireTime):
             logger.notice(
-                "The fire time \(fireTime) came while the job was running; it gets no run of its own.",
+                "The fire time \(fireTime) came while the job was running; it gets a run of its own only if that fails.",
                 metadata: ["job": "\(job)"])
         case .fireTimesMissed(let job, let count):
             logger.notice(
@@ -40,7 +40,7 @@ package struct ServiceLog: Sendable {
                 "The configuration was read again and is wrong; the old one stays in force:\n\(why)",
                 metadata: ["hint": "mcp-cleanupd config checks a file before a reload."])
         case .stopping: logger.info("Stopping.")
-        case .attemptStarted, .connected, .connectFailed, .batchEnded: break
+        case .attemptStarted, .connected, .connectFailed, .batchEnded, .successKnown: break
         }
     }
 
@@ -56,7 +56,9 @@ package struct ServiceLog: Sendable {
             "rows_deleted": "\(report.progress.rowsDeleted)", "rows_skipped": "\(report.progress.rowsSkipped)",
             "batches": "\(report.progress.batches)", "attempts": "\(report.attempts)",
         ]
-        if let failure = report.failure {
+        if let skip = report.skip {
+            logger.debug("\(skip)", metadata: metadata)
+        } else if let failure = report.failure {
             if let hint = failure.hint { metadata["hint"] = "\(hint)" }
             let level: Logger.Level = report.outcome == .canceled ? .info : .error
             logger.log(level: level, "\(failure)", metadata: metadata)

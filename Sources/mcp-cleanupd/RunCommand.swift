@@ -4,7 +4,6 @@ import Settings
 import Logging
 import ServiceLifecycle
 import SessionCleanup
-import Synchronization
 
 struct RunCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -25,27 +24,33 @@ struct RunCommand: AsyncParsableCommand {
     static func serve(_ options: CommonOptions.Values) async throws {
         let setup = try CommandSetup(options, isService: true)
         let log = ServiceLog(logger: setup.logger)
-        let access = try setup.databaseAccess(sharing: nil)
-        let scheduler = SchedulerService(
-            jobs: setup.configuration.jobs, access: access, makeRun: { setup.run($0) }, onEvent: log.write)
-        let signals = StopSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
-            scheduler.requestStop()
-        }
-        let inForce = Mutex(setup)
-        let hangups = ReloadSignal {
-            scheduler.reloadBegan()
-            do throws(ConfigurationFaults) {
-                let (new, waiting) = try inForce.withLock(\.self).reloaded()
-                inForce.withLock { $0 = new }
-                var access = access
-                access.connectTimeout = new.configuration.connectTimeout
-                scheduler.reload(jobs: new.configuration.jobs, access: access, waitingForRestart: waiting) {
-                    new.run($0)
-                }
-            } catch {
-                scheduler.reloadFailed("\(error)")
+        let tell: @Sendable (ServiceEvent) -> Void = log.write
+        let access = try setup.databaseAccess(sharing: nil) { result in
+            switch result {
+            case .success(let duration): tell(.connected(after: duration))
+            case .failure(let failure): tell(.connectFailed(failure))
             }
         }
+        let runs: @Sendable (CommandSetup) -> @Sendable (Job) -> CleanupRun = { setup in
+            { job in setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) }) }
+        }
+        let scheduler = SchedulerService(
+            jobs: setup.configuration.jobs, access: access, makeRun: runs(setup),
+            looksBack: setup.configuration.historyMode != .off, onEvent: tell)
+        let reload = Reload(setup) { result in
+            switch result {
+            case nil: scheduler.reloadBegan()
+            case .success(let (new, waiting)):
+                var access = access
+                access.connectTimeout = new.configuration.connectTimeout
+                scheduler.reload(
+                    jobs: new.configuration.jobs, access: access, waitingForRestart: waiting, makeRun: runs(new))
+            case .failure(let faults): scheduler.reloadFailed("\(faults)")
+            }
+        }
+        let signals = StopSignals(
+            timeout: setup.configuration.shutdownTimeout, logger: setup.logger, hangUp: reload.request,
+            stop: scheduler.requestStop)
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: [.init(service: scheduler, successTerminationBehavior: .gracefullyShutdownGroup)],
@@ -56,6 +61,5 @@ struct RunCommand: AsyncParsableCommand {
             throw CommandFailure(.software, "\(error)")
         }
         signals.cancel()
-        hangups.cancel()
     }
 }

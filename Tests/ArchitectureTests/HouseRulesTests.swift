@@ -10,15 +10,17 @@ import Testing
     private static let imports: [String: Set<String>] = [
         "TimerWheel": ["BasicContainers"],
         "CleanupSchedule": [],
-        "Postgres": ["CLibpq", "Dispatch", "Glibc", "Synchronization"],
+        "Deadlines": ["Dispatch", "Synchronization", "TimerWheel"],
+        "Postgres": ["CLibpq", "Deadlines", "Dispatch", "Glibc", "Synchronization"],
         "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres", "Synchronization"],
         "Configuration": ["CYaml", "CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
         "CleanupDaemon": [
-            "CTimerfd", "CleanupSchedule", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
+            "CTimerfd", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
             "SessionCleanup", "TimerWheel",
         ],
         "mcp-cleanupd": [
-            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Dispatch", "Glibc", "Logging",
+            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc",
+            "Logging",
             "Postgres",
             "ServiceLifecycle", "SessionCleanup", "Settings", "Synchronization",
         ],
