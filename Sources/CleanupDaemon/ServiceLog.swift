@@ -66,7 +66,7 @@ package struct ServiceLog: Sendable {
             let level: Logger.Level = report.progress.rowsDeleted + report.progress.rowsSkipped > 0 ? .info : .debug
             let duration = (report.finishedAt - report.startedAt).inSeconds
             logger.log(
-                level: level, "Removed \(report.progress.rowsDeleted) sessions in \(duration).", metadata: metadata)
+                level: level, "Removed \(report.progress.rowsDeleted) rows in \(duration).", metadata: metadata)
         }
     }
 }

@@ -80,7 +80,15 @@ extension Setting<Configuration> {
 
 extension Setting<Job> {
     /// The keys that a job has.
-    static func all(of job: Job) -> [Setting] { job.name == Job.dormantSessions().name ? every + [after] : every }
+    static func all(of job: Job) -> [Setting] {
+        if job.table != nil { return own + every }
+        return job.name == Job.dormantSessions().name ? every + [after] : every
+    }
+
+    /// The keys of a job of the operator's own that have no default; `schedule` is the third.
+    private static let own = [
+        Setting("table", \.table, .required(.table)), Setting("where", \.condition, .required(.condition)),
+    ]
 
     private static let every = [
         Setting("enabled", \.isEnabled, .boolean),
@@ -96,7 +104,7 @@ extension Setting<Job> {
     private static let after = Setting("after", \.after, .duration(.seconds(3600)...(.days(3650))))
 
     /// The same key, as the configuration's own.
-    fileprivate func lifted(to job: String) -> Setting<Configuration> {
+    func lifted(to job: String) -> Setting<Configuration> {
         Setting<Configuration>(
             key: "jobs.\(job).\(key)",
             apply: { text, configuration throws(Expectation) in try apply(text, &configuration[job: job]) },
@@ -105,6 +113,11 @@ extension Setting<Job> {
 }
 
 extension Job {
+    fileprivate var condition: RowCondition? {
+        get { rules.active.condition }
+        set { if let newValue { rules = SessionRules(newValue) } }
+    }
+
     fileprivate var after: Duration {
         get { rules.active.after }
         set {

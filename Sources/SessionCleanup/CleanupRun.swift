@@ -86,7 +86,7 @@ package struct CleanupRun: Sendable {
         over connection: isolated Connection, clock: RunClock, known: SessionTable.Shape?
     ) async throws(RunFailure) -> Look {
         let sent = hostClock()
-        if let known, known.isFresh {
+        if let known, known.isFresh(for: table) {
             let database = try await table.clock(over: connection, clock: clock)
             return Look(
                 comparison: ClockComparison(database: database, sent: sent, received: hostClock()), inspection: nil,
@@ -117,9 +117,24 @@ package struct CleanupRun: Sendable {
         try look.comparison.refuseAhead(by: limits.maxClockSkew)
         let skew = look.comparison.skew
         if skew < .zero - limits.maxClockSkew { onSlowDatabaseClock(.zero - skew) }
+        let rule = job.rules.rule(for: shape.generation)
+        if let condition = rule.condition {
+            try await refuseVolatileCalls(in: condition, over: connection, clock: clock)
+        }
         return Target(
-            cutoff: cutoff ?? look.comparison.database, rule: job.rules.rule(for: shape.generation),
-            hasChildren: shape.hasChildren)
+            cutoff: cutoff ?? look.comparison.database, rule: rule, hasChildren: shape.hasChildren)
+    }
+
+    /// A row has to be due at the search, at the lock and at the delete alike: a function that answers otherwise each time
+    /// would make it due at random.
+    private func refuseVolatileCalls(
+        in condition: RowCondition, over connection: isolated Connection, clock: RunClock
+    ) async throws(RunFailure) {
+        guard !condition.calls.isEmpty else { return }
+        let found = try await connection.finishTransaction(clock, Statements.volatileFunction(of: condition.calls), [])
+        if let name = try found.reading({ try $0.onlyRow().textIfPresent("name") }) {
+            throw .volatileFunction(job: job.name, function: name)
+        }
     }
 
     // MARK: The run's row
