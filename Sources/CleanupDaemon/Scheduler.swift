@@ -163,7 +163,7 @@ package struct Scheduler: ~Copyable {
     /// The service has started: was the last fire time of each job missed while nobody ran? Only the history can tell.
     package mutating func lookBack(now: Now) -> [Action] {
         var attempts: [Attempt] = []
-        for job in states.indices where states[job].job.isEnabled {
+        for job in states.indices where states[job].job.isEnabled && states[job].job.catchUp == .once {
             let (schedule, zone) = (states[job].job.schedule, states[job].job.timeZone?.rules)
             guard let last = schedule.previous(atOrBefore: now.wall, in: zone) else { continue }
             let attempt = Attempt(job: job, scheduledAt: last, origin: .catchUp, number: 1, isLookBack: true)
@@ -318,8 +318,9 @@ package struct Scheduler: ~Copyable {
         actions.append(
             .concludeRun(
                 Attempt(
-                    job: job, scheduledAt: following.scheduledAt, origin: following.origin, number: following.number - 1
-                )))
+                    job: job, scheduledAt: following.scheduledAt, origin: following.origin,
+                    number: following.number - 1,
+                    isLookBack: following.isLookBack)))
     }
 
     /// After the clock was set. Fire times that have come meanwhile stay due; those ahead are named anew, since a clock

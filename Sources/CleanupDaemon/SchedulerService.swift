@@ -156,12 +156,12 @@ package struct SchedulerService: Service, CustomStringConvertible {
     ) {
         switch action {
         case .start(let attempts):
-            var requests: [(Scheduler.Attempt, Job, RunRequest)] = []
+            var requests: [(job: Job, attempt: Scheduler.Attempt, request: RunRequest)] = []
             for attempt in attempts {
                 let request = RunRequest(
                     scheduledAt: attempt.scheduledAt, origin: attempt.origin,
                     previousToken: reports[attempt.job]?.claimToken, isLookBack: attempt.isLookBack)
-                requests.append((attempt, scheduler.job(attempt.job), request))
+                requests.append((scheduler.job(attempt.job), attempt, request))
             }
             group.addTask { [requests] in await execute(requests, work) }
         case .announceRetry(let attempt, let delay):
@@ -180,9 +180,11 @@ package struct SchedulerService: Service, CustomStringConvertible {
         }
     }
 
-    private func execute(_ requests: [(Scheduler.Attempt, Job, RunRequest)], _ work: Work) async {
+    private func execute(
+        _ requests: [(job: Job, attempt: Scheduler.Attempt, request: RunRequest)], _ work: Work
+    ) async {
         var series = RunSeries(work.access)
-        for (attempt, job, request) in requests {
+        for (job, attempt, request) in requests {
             tell(
                 .attemptStarted(
                     job: job.name, scheduledAt: attempt.scheduledAt, origin: attempt.origin, number: attempt.number))
@@ -190,15 +192,6 @@ package struct SchedulerService: Service, CustomStringConvertible {
             sender.yield(.attemptEnded(attempt, report))
         }
         await series.end()
-    }
-}
-
-extension Scheduler {
-    /// The jobs in force, and when each fires next.
-    fileprivate var nextFireTimes: [(job: Job, nextFireTime: UTCInstant?)] {
-        var times: [(job: Job, nextFireTime: UTCInstant?)] = []
-        for index in jobs { times.append((job(index), nextFireTime(of: index))) }
-        return times
     }
 }
 
@@ -210,5 +203,14 @@ extension Scheduler.Result {
         case .answered, .nothingMissed: self = .skipped
         case nil: self = report.failure?.mayPass ?? false ? .mayRetry : .ended
         }
+    }
+}
+
+extension Scheduler {
+    /// The jobs in force, and when each fires next.
+    fileprivate var nextFireTimes: [(job: Job, nextFireTime: UTCInstant?)] {
+        var times: [(job: Job, nextFireTime: UTCInstant?)] = []
+        for index in jobs { times.append((job(index), nextFireTime(of: index))) }
+        return times
     }
 }

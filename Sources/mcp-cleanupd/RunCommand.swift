@@ -4,6 +4,7 @@ import Settings
 import Logging
 import ServiceLifecycle
 import SessionCleanup
+import Synchronization
 
 struct RunCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -31,26 +32,29 @@ struct RunCommand: AsyncParsableCommand {
             case .failure(let failure): tell(.connectFailed(failure))
             }
         }
-        let runs: @Sendable (CommandSetup) -> @Sendable (Job) -> CleanupRun = { setup in
-            { job in setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) }) }
+        let run: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
+            setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
         }
         let scheduler = SchedulerService(
-            jobs: setup.configuration.jobs, access: access, makeRun: runs(setup),
+            jobs: setup.configuration.jobs, access: access, makeRun: { run($0, setup) },
             looksBack: setup.configuration.historyMode != .off, onEvent: tell)
-        let reload = Reload(setup) { result in
-            switch result {
-            case nil: scheduler.reloadBegan()
-            case .success(let (new, waiting)):
+        let inForce = Mutex(setup)
+        let signals = ServiceSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
+            scheduler.requestStop()
+        } reload: {
+            scheduler.reloadBegan()
+            do throws(ConfigurationFaults) {
+                let (new, waiting) = try inForce.withLock(\.self).reloaded()
+                inForce.withLock { $0 = new }
                 var access = access
                 access.connectTimeout = new.configuration.connectTimeout
-                scheduler.reload(
-                    jobs: new.configuration.jobs, access: access, waitingForRestart: waiting, makeRun: runs(new))
-            case .failure(let faults): scheduler.reloadFailed("\(faults)")
+                scheduler.reload(jobs: new.configuration.jobs, access: access, waitingForRestart: waiting) {
+                    run($0, new)
+                }
+            } catch {
+                scheduler.reloadFailed("\(error)")
             }
         }
-        let signals = StopSignals(
-            timeout: setup.configuration.shutdownTimeout, logger: setup.logger, hangUp: reload.request,
-            stop: scheduler.requestStop)
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: [.init(service: scheduler, successTerminationBehavior: .gracefullyShutdownGroup)],

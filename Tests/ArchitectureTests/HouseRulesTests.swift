@@ -19,8 +19,7 @@ import Testing
             "SessionCleanup", "TimerWheel",
         ],
         "mcp-cleanupd": [
-            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc",
-            "Logging",
+            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging",
             "Postgres",
             "ServiceLifecycle", "SessionCleanup", "Settings", "Synchronization",
         ],
