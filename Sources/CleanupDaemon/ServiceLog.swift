@@ -27,6 +27,10 @@ package struct ServiceLog: Sendable {
         case .fireTimesMissed(let job, let count):
             logger.notice(
                 "\(count) fire \(count == 1 ? "time was" : "times were") missed.", metadata: ["job": "\(job)"])
+        case .fireTimesPassedOver(let job, let count, let until):
+            logger.info(
+                "Nothing is due, nor will be soon: \(count) fire \(count == 1 ? "time passes" : "times pass") until \(until).",
+                metadata: ["job": "\(job)"])
         case .started(let jobs): write(jobs)
         case .reloading: logger.debug("Reading the configuration again.")
         case .reloaded(let jobs, let waiting):

@@ -82,7 +82,7 @@ extension Setting<Job> {
     /// The keys that a job has.
     static func all(of job: Job) -> [Setting] {
         if job.table != nil { return own + every }
-        return job.name == Job.dormantSessions().name ? every + [after] : every
+        return every + [maxStaleness] + (job.name == Job.dormantSessions().name ? [after] : [])
     }
 
     /// The keys of a job of the operator's own that have no default; `schedule` is the third.
@@ -99,6 +99,10 @@ extension Setting<Job> {
         Setting("max-rows", \.maxRows, .optional(.count(1...1_000_000_000))),
         Setting("max-fraction", \.maxFraction, .optional(.share)),
     ]
+
+    // Of a job of the operator's own nobody knows when its rows will be due.
+    private static let maxStaleness = Setting(
+        "max-staleness", \.maxStaleness, .optional(.duration(.seconds(1)...(.days(7)))))
 
     // A limit of less than an hour would remove sessions that are in use.
     private static let after = Setting("after", \.after, .duration(.seconds(3600)...(.days(3650))))

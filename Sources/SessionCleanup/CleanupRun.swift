@@ -68,7 +68,26 @@ package struct CleanupRun: Sendable {
         let oldest = try await deletion.execute(over: connection, progress: &report.progress)
         report.oldestOverdue = oldest.map { target.cutoff - $0 }
         report.outcome = deletion.isCapped ? .capped : .succeeded
+        if let limit = job.maxStaleness, request.origin != .once, report.progress.rowsFound == 0 {
+            report.restsUntil = await rest(target, limit: limit, over: connection, clock: clock)
+        }
         if claim != nil { try await close(&report, over: connection, clock: clock) }
+    }
+
+    /// Until when nothing will be due, or the limit if that comes first. A question whose answer takes too long is no
+    /// failure of a run that has done its work.
+    private func rest(
+        _ target: Target, limit: Duration, over connection: isolated Connection, clock: RunClock
+    ) async -> UTCInstant? {
+        do {
+            let found = try await connection.finishTransaction(
+                clock, Statements.firstPending(in: table.name, rule: target.rule), [.timestamp("\(target.cutoff)")])
+            let due = try found.reading { try $0.onlyRow().instantIfPresent("due_at") }
+            return min(due ?? target.cutoff + limit, target.cutoff + limit)
+        } catch {
+            await connection.rollBack(clock)
+            return nil
+        }
     }
 
     // MARK: Looking

@@ -17,6 +17,9 @@ package struct Job: Hashable, Sendable {
     package var maxRows: Int?
     /// When more than this share of the table is due, from 0 to 1, a run deletes nothing and fails; `nil` is no such guard.
     package var maxFraction: Double?
+    /// A run that finds nothing lets fire times pass until something will be due, but never for longer than this; `nil`
+    /// lets none pass.
+    package var maxStaleness: Duration?
     /// The table, where it is one of the operator's own; `nil` is the sessions' table.
     package var table: TableName?
     /// The rule for each shape of the sessions table; of another table there is one.

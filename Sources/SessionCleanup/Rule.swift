@@ -34,6 +34,11 @@ package struct Rule: Hashable, Sendable {
             : "\(candidates) AND \(column) < $1 - \(interval)"
     }
 
+    /// The condition for a row to become due later, with the cutoff as `$1`; of an operator's own condition it is not known.
+    var pending: String {
+        "\(candidates) AND \(column) >= $1\(after == .zero ? "" : " - \(interval)")"
+    }
+
     /// SQL for the instant up to which the row is kept.
     package var dueSince: String {
         after == .zero ? column : "\(column) + \(interval)"

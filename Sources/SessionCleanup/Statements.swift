@@ -211,6 +211,11 @@ enum Statements {
         """
     }
 
+    /// When the first of the rows that are not due yet will be: `$1` is the cutoff.
+    static func firstPending(in table: TableName, rule: Rule) -> String {
+        "SELECT \(utc("min(\(rule.dueSince))")) AS due_at FROM \(table.quoted) WHERE (\(rule.pending))"
+    }
+
     /// How the server would look for due rows: `$1` is the cutoff. One row with a JSON document.
     static func explainSearch(of table: TableName, rule: Rule) -> String {
         "EXPLAIN (FORMAT JSON) SELECT ctid FROM \(table.quoted) WHERE (\(rule.predicate))"

@@ -194,6 +194,10 @@ import Testing
             "jobs: { codes: { table: a.b, where: a < $1, schedule: \"@daily\", after: 3d } }",
             "no key “jobs.codes.after”"
         ),
+        (
+            "jobs: { codes: { table: a.b, where: a < $1, schedule: \"@daily\", max-staleness: 3d } }",
+            "no key “jobs.codes.max-s"
+        ),
         ("jobs: { mcp-cleanup-dormant-sessions: { table: a.b } }", "no key “jobs.mcp-cleanup-dormant-sessions.table”"),
     ])
     func refusesAJobThatIsNotWhole(text: String, words: String) {
