@@ -17,7 +17,7 @@ import Testing
 
     static let lanes = zip(
         [(false, false), (true, false), (false, true), (true, true)],
-        SeededRandom.seeds(1).flatMap { [$0, $0 &+ 1, $0 &+ 2, $0 &+ 3] }
+        SeededRandom.seeds(1, for: "kills").flatMap { [$0, $0 &+ 1, $0 &+ 2, $0 &+ 3] }
     ).map { Lane(isService: $0.0, isPooled: $0.1, seed: $1) }
 
     @Test(arguments: lanes)

@@ -8,7 +8,7 @@ import Testing
 /// Five services over one database, killed and frozen at random.
 @Suite(.inTurn) struct ReplicaTests {
     /// With fewer server connections than replicas where there is a pooler.
-    @Test(arguments: [false, true], SeededRandom.seeds(1))
+    @Test(arguments: [false, true], SeededRandom.seeds(1, for: "replicas"))
     func fiveReplicasAnswerEachFireTimeOnce(isPooled: Bool, seed: UInt64) async throws {
         let watched = try await WatchedDatabase(on: .packaged(), secondsPerRow: 0.002)
         let pooler = isPooled ? try await PgBouncer(for: watched.database.server, poolSize: 3) : nil
