@@ -38,6 +38,8 @@ package struct CleanupRun: Sendable {
     package struct Target: Sendable {
         package let cutoff: UTCInstant
         package let rule: Rule
+        /// Whether row security that became active since would be an error, rather than hide rows.
+        var refusesFilters = false
     }
 
     /// Does the whole run over one connection; with history, up to and with the end of its row.
@@ -125,10 +127,15 @@ package struct CleanupRun: Sendable {
         let skew = look.comparison.skew
         if skew < .zero - limits.maxClockSkew { onSlowDatabaseClock(.zero - skew) }
         return Target(
-            cutoff: cutoff ?? look.comparison.database, rule: job.rules.rule(for: shape.generation))
+            cutoff: cutoff ?? look.comparison.database, rule: job.rules.rule(for: shape.generation),
+            refusesFilters: !shape.isRowSecurityActive)
     }
 
     // MARK: The run's row
+
+    /// How often a claim is repeated that found nobody in its way and yet no row: two runs of a job that end just then
+    /// are rare, three do not happen.
+    private static let claims = 3
 
     /// Claims the run, in the transaction that is open, and ends that.
     ///
@@ -141,15 +148,22 @@ package struct CleanupRun: Sendable {
         report.claimToken = token
         let script = HistoryStatements.claim(
             request, of: job.name, token: token, history: history, tolerance: limits.maxClockSkew)
-        let results = try await connection.finishTransaction(clock, script: script)
-        let candidates = try results.reading(at: 2) { try $0.rows.map(ClaimCandidate.init) }
+        var results = try await connection.finishTransaction(clock, script: script)
+        var candidates = try results.reading(at: 2) { try $0.rows.map(ClaimCandidate.init) }
+        for _ in 0..<Self.claims where candidates.isEmpty && !request.isLookBack {
+            // A run that stood in the way has ended between our INSERT and our look.
+            results = try await connection.transaction(clock, script)
+            candidates = try results.reading(at: 2) { try $0.rows.map(ClaimCandidate.init) }
+        }
+        if candidates.isEmpty, !request.isLookBack { throw .historyUnusable(role: "", .insertVetoed) }
         report.lastSuccessAt = try results.reading(at: 3) { try $0.onlyRow().instantIfPresent("last_success_at") }
-        switch ClaimDecision(candidates, token: token, previous: request.previousToken) {
+        switch ClaimDecision(candidates, token: token, previous: request.previousTokens) {
         case .own(let row):
             return begin(row.claim(token: token), &report)
         case .reopen(let row, let keepsCutoff):
             let reopening = HistoryStatements.reopen(
-                row, token: token, previous: request.previousToken, keepsCutoff: keepsCutoff, history: history)
+                row, token: token, isOurs: request.previousTokens.contains(row.claimedBy), keepsCutoff: keepsCutoff,
+                history: history)
             if let claim = try await reopen(reopening, token: token, over: connection, clock: clock) {
                 return begin(claim, &report)
             }

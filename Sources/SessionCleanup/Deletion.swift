@@ -97,7 +97,10 @@ struct Deletion: Sendable {
             try await countPages(&plan, over: connection)
             return nil
         }
-        guard let result = try await connection.search(clock, sql, parameters, shrinking: &plan) else { return nil }
+        guard
+            let result = try await connection.search(
+                clock, sql, parameters, refusesFilters: target.refusesFilters, shrinking: &plan)
+        else { return nil }
         return try result.reading { result in
             try result.rows.map { Found(addresses: try RowAddresses($0), oldest: try $0.instantIfPresent("oldest")) }
         }
@@ -126,7 +129,10 @@ struct Deletion: Sendable {
             }
             let started = ContinuousClock.now
             let parameters = [cutoff] + Self.bounds(of: pages)
-            guard let result = try await connection.search(clock, sql, parameters, shrinking: &plan) else { continue }
+            guard
+                let result = try await connection.search(
+                    clock, sql, parameters, refusesFilters: target.refusesFilters, shrinking: &plan)
+            else { continue }
             let row = try result.reading { try $0.onlyRow() }
             do {
                 due += try row.integer("due")
@@ -202,7 +208,8 @@ struct Deletion: Sendable {
             cutoff, .rowAddresses(addresses.literal(batch)), .objectIdentifier(addresses.partition),
         ]
         let started = ContinuousClock.now
-        let owned = try await connection.begin(clock, then: claim.map(HistoryStatements.hold))
+        let owned = try await connection.begin(
+            clock, refusesFilters: target.refusesFilters, then: claim.map(HistoryStatements.hold))
         let begun = ContinuousClock.now
         do {
             if claim != nil, owned?.rows.count != 1 { throw RunFailure.claimLost }

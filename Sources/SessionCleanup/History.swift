@@ -93,6 +93,8 @@ package struct HistoryTable: Hashable, Sendable {
         case rowSecurity
         case column(String, found: String?, expected: String)
         case index(String)
+        /// A row was inserted, nothing stood in its way, and it is not there.
+        case insertVetoed
     }
 
     /// The first thing that keeps it from being used, or `nil`.

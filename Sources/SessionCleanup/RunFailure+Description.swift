@@ -46,6 +46,8 @@ extension RunFailure: CustomStringConvertible {
                 ?? "the table mcp_cleanup.runs has no column \(column)"
         case .historyUnusable(_, .index(let columns)):
             "the table mcp_cleanup.runs has no unique index on \(columns), so two processes could own one run"
+        case .historyUnusable(_, .insertVetoed):
+            "a run was inserted into mcp_cleanup.runs and is not there: a trigger or a rule on the table keeps it out"
         case .claimLost: "another process has taken over or closed the run, since this one was silent for too long"
         case .databaseClockAhead(let database, let host, let limit):
             "the database's clock says \(database) and this host's says \(host): more than \(limit.inSeconds) ahead, "
@@ -102,6 +104,8 @@ extension RunFailure: CustomStringConvertible {
         case .historyUnusable(_, .column), .historyUnusable(_, .index):
             "It was made by another release or another program. Run mcp-cleanupd migrate with an owner's URL; if that does "
                 + "not help, rename the table first."
+        case .historyUnusable(_, .insertVetoed):
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = 'mcp_cleanup.runs'::regclass; shows the triggers."
         case .claimLost:
             "Nothing is lost or counted twice. If it recurs, look at what froze this process, or raise claim.lease."
         case .databaseClockAhead: "Set both clocks right; database.max-clock-skew is the limit."
@@ -149,7 +153,10 @@ extension SQLState {
 
     fileprivate var hint: String? {
         switch (rawValue, conditionClass) {
-        case ("42501", _): "Grant the role what it lacks; the README's section on the role has the exact grants."
+        case ("42501", _):
+            "Grant the role what it lacks, or, under row security, a policy USING (true); the README's section on the role "
+                + "has both."
+        case ("42703", _), ("42P01", _): "The table was changed during the run; the next run looks at it anew."
         case ("55P03", _): "Something holds a lock on the whole table, such as ALTER TABLE; the next run tries again."
         case ("23503", _):
             "A foreign key of another table still points at a due session; declare it ON DELETE CASCADE or SET NULL."

@@ -60,7 +60,7 @@ extension RunFailure {
             .generationUndecided, .historyMissing, .historyUnusable(_, .column), .historyUnusable(_, .index):
             .misconfigured
         case .privilegesMissing, .rowSecurity, .deletionVetoed, .historyUnusable(_, .privileges),
-            .historyUnusable(_, .rowSecurity):
+            .historyUnusable(_, .rowSecurity), .historyUnusable(_, .insertVetoed):
             .refused
         case .serverReadOnly, .databaseClockAhead, .deadlinePassed, .tooManyDue, .claimLost: .mayPass
         case .canceled: .canceled

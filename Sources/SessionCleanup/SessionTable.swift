@@ -34,6 +34,8 @@ package struct SessionTable: Hashable, Sendable {
     /// What an inspection found, once nothing stands in the way.
     package struct Shape: Sendable {
         package let generation: SchemaGeneration
+        /// Whether row security applies to us, with policies that hide nothing.
+        let isRowSecurityActive: Bool
         /// Whether runs are recorded in the history.
         let usesHistory: Bool
         /// When it was found.
@@ -85,7 +87,9 @@ package struct SessionTable: Hashable, Sendable {
         if inspection.isRowSecurityActive {
             try await judgeRowSecurity(for: purpose, role: inspection.role, over: connection, clock: clock)
         }
-        return Shape(generation: generation, usesHistory: usesHistory, inspected: inspected)
+        return Shape(
+            generation: generation, isRowSecurityActive: inspection.isRowSecurityActive, usesHistory: usesHistory,
+            inspected: inspected)
     }
 
     private func judgeRowSecurity(

@@ -15,12 +15,17 @@ enum Statements {
     ///   - limit: for each statement and each silence; at least a millisecond.
     ///   - lockLimit: for each lock. Half of the statement's unless said otherwise, so that the server names the lock
     ///     as the cause before it ends the statement for its length.
-    static func begin(isReadOnly: Bool = false, limit: Duration, lockLimit: Duration? = nil) -> String {
+    ///   - refusesFilters: whether row security that would filter is an error: where it is not active, and so must not
+    ///     become active in silence. Where it is active, with policies that hide nothing, this would refuse those too.
+    static func begin(
+        isReadOnly: Bool = false, limit: Duration, lockLimit: Duration? = nil, refusesFilters: Bool = false
+    ) -> String {
         """
         BEGIN ISOLATION LEVEL READ COMMITTED \(isReadOnly ? "READ ONLY" : "READ WRITE");
         SET LOCAL statement_timeout = \(milliseconds(limit));
         SET LOCAL lock_timeout = \(milliseconds(lockLimit ?? limit / 2));
         SET LOCAL idle_in_transaction_session_timeout = \(milliseconds(limit));
+        \(refusesFilters ? "SET LOCAL row_security = off;" : "")
         """
     }
 
