@@ -47,7 +47,7 @@ package struct ServiceState: Sendable {
         case .fireTimesMissed(let name, let count): change(name) { $0.missedFires += count }
         case .reloadFailed(let why): reloadFailure = why
         case .stopping: isStopping = true
-        case .reloading, .clockWasSet, .connected, .connectFailed, .batchEnded: break
+        case .reloading, .fireTimesPassedOver, .clockWasSet, .connected, .connectFailed, .batchEnded: break
         }
     }
 
@@ -139,6 +139,6 @@ extension Job {
         guard let first = schedule.next(after: success, in: timeZone?.rules),
             let second = schedule.next(after: first, in: timeZone?.rules)
         else { return deadline }
-        return max(second - success, (second - first) * 2) + deadline
+        return max(second - success, (second - first) * 2, maxStaleness ?? .zero) + deadline
     }
 }

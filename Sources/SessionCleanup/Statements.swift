@@ -144,6 +144,22 @@ enum Statements {
         """
     }
 
+    /// A function among these that may answer otherwise each time it is asked, if there is one. Which of several functions
+    /// of one name is meant, only their arguments would tell: one that is volatile is enough.
+    static func volatileFunction(of calls: [RowCondition.Call]) -> String {
+        let names = calls.map { call in
+            "(\(call.schema.map(SQL.literal) ?? "NULL"), \(SQL.literal(call.name)))"
+        }
+        return """
+            SELECT min(p.oid::regproc::text) AS name
+              FROM (VALUES \(names.joined(separator: ", "))) AS called (schema, name)
+              JOIN pg_catalog.pg_proc AS p ON p.proname = called.name
+              JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+             WHERE p.provolatile = 'v'
+               AND CASE WHEN called.schema IS NULL THEN pg_function_is_visible(p.oid) ELSE n.nspname = called.schema END
+            """
+    }
+
     /// How many pages the table has, or the largest of its parts.
     static func pageCount(of table: TableName) -> String {
         """
@@ -200,6 +216,11 @@ enum Statements {
         SELECT count(*) AS due, \(utc("min(\(rule.dueSince))")) AS oldest_due_at
           FROM \(table.quoted) WHERE (\(rule.predicate))
         """
+    }
+
+    /// When the first of the rows that are not due yet will be: `$1` is the cutoff.
+    static func firstPending(in table: TableName, rule: Rule) -> String {
+        "SELECT \(utc("min(\(rule.dueSince))")) AS due_at FROM \(table.quoted) WHERE (\(rule.pending))"
     }
 
     /// How the server would look for due rows: `$1` is the cutoff. One row with a JSON document.

@@ -55,7 +55,9 @@ import Testing
         try await watched.expectExactAccounts("\(mode)")
         try await holder.rollBack()
         let expected = mode.name == "unheard" ? ["PQsendQuery", "PQsendQueryParams"] : FailingCalls.ofEachRun
-        #expect(Set(reached.keys).isSuperset(of: mode.stride == 1 ? expected : ["PQsendQuery", "PQgetResult"]), "\(reached)")
+        #expect(
+            Set(reached.keys).isSuperset(of: mode.stride == 1 ? expected : ["PQsendQuery", "PQgetResult"]), "\(reached)"
+        )
         print("\(mode.testDescription): \(reached.values.reduce(0, +)) calls: \(reached)")
     }
 
