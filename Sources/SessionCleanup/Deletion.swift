@@ -171,7 +171,7 @@ struct Deletion: Sendable {
             }
             let batch = start..<min(start + min(size.rows, room), addresses.count)
             let started = ContinuousClock.now
-            let result: (deleted: Int, held: Int)
+            let result: (deleted: Int, held: Int, work: Duration)
             do {
                 result = try await delete(batch, of: addresses, skipped: progress.rowsSkipped, over: connection)
             } catch {
@@ -181,7 +181,7 @@ struct Deletion: Sendable {
                 continue
             }
             let duration = started.duration(to: .now)
-            size.batchEnded(rows: batch.count, after: duration)
+            size.batchEnded(rows: batch.count, after: result.work)
             claim?.renewed = started
             progress.rowsDeleted += result.deleted
             progress.rowsSkipped += result.held
@@ -199,18 +199,24 @@ struct Deletion: Sendable {
     }
 
     /// One batch: one transaction, in which nothing is deleted unless the run is still ours.
+    ///
+    /// - Returns: with the counts, how long the server worked on the rows.
     private func delete(
         _ batch: Range<Int>, of addresses: RowAddresses, skipped: Int, over connection: isolated Connection
-    ) async throws(RunFailure) -> (deleted: Int, held: Int) {
+    ) async throws(RunFailure) -> (deleted: Int, held: Int, work: Duration) {
         let parameters: [Parameter] = [
             cutoff, .rowAddresses(addresses.literal(batch)), .objectIdentifier(addresses.partition),
         ]
+        let started = ContinuousClock.now
         let owned = try await connection.begin(
             clock, refusesFilters: target.refusesFilters, then: claim.map(HistoryStatements.hold))
+        let begun = ContinuousClock.now
         do {
             if claim != nil, owned?.rows.count != 1 { throw RunFailure.claimLost }
             let deletion = Statements.deleteBatch(from: name, rule: target.rule)
             var row = try await connection.statement(clock, deletion, parameters).onlyRow()
+            // Less what it took to begin, which is the way there and back.
+            let work = begun.duration(to: .now) - started.duration(to: begun)
             var deleted = try row.integer("deleted")
             if try row.integer("locked") > deleted {
                 // Something keeps what we hold; or, hardly ever, a row moved to an address that another one had left.
@@ -228,7 +234,7 @@ struct Deletion: Sendable {
             try await connection.commit(
                 clock,
                 claim.map { HistoryStatements.account($0, deleted: deleted, skipped: skipped + held) } ?? "COMMIT")
-            return (deleted, held)
+            return (deleted, held, work)
         } catch {
             let failure = clock.failure(error)
             await connection.rollBack(clock)
