@@ -39,6 +39,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CTimerfd"),
+        .systemLibrary(name: "CYaml", providers: [.apt(["libyaml-dev"])]),
         .target(name: "CleanupSchedule", swiftSettings: sources),
         .target(
             name: "TimerWheel",
@@ -49,7 +50,7 @@ let package = Package(
         .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres"], swiftSettings: sources),
         .target(
             // Not "Configuration": a package that hummingbird names has a target of that name.
-            name: "Settings", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup"],
+            name: "Settings", dependencies: ["CYaml", "CleanupSchedule", "Postgres", "SessionCleanup"],
             path: "Sources/Configuration", swiftSettings: sources),
         .target(
             name: "CleanupDaemon",

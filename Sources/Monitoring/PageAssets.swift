@@ -26,6 +26,7 @@ enum PageAssets {
         dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(12rem, 1fr)); gap: .5rem 1.5rem; margin: 0; }
         dt { color: var(--quiet); font-size: .85rem; } dd { margin: 0; font-variant-numeric: tabular-nums; }
         small { display: block; color: var(--quiet); font-size: .85rem; }
+        pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .25rem 0; }
         code { font-size: .95em; } .quiet, footer { color: var(--quiet); } footer { font-size: .85rem; }
         svg { display: block; width: 100%; height: 3.5rem; margin: 1rem 0 .5rem; border-bottom: 1px solid var(--line); }
         rect { fill: var(--idle); } .succeeded, .capped { fill: var(--good); }

@@ -9,6 +9,8 @@ package struct ServiceState: Sendable {
     package private(set) var jobs: [JobState]
     package let startedAt: Scheduler.Now
     package private(set) var isStopping = false
+    /// Why the configuration that was read last is not in force, if it is not.
+    package private(set) var reloadFailure: String?
 
     package init(jobs: [Job], startedAt: Scheduler.Now) {
         self.jobs = jobs.map { JobState(job: $0) }
@@ -17,13 +19,11 @@ package struct ServiceState: Sendable {
 
     package mutating func hear(_ event: ServiceEvent, at now: Scheduler.Now) {
         switch event {
-        case .started(let started):
-            jobs = started.map { job, fireTime in
-                var state = jobs.first { $0.job.name == job.name } ?? JobState(job: job)
-                state.job = job
-                state.nextFireTime = fireTime
-                return state
-            }
+        case .started(let jobs): take(jobs)
+        case .reloaded(let jobs, _):
+            take(jobs)
+            reloadFailure = nil
+        case .reloadFailed(let why): reloadFailure = why
         case .fireTimeArmed(let name, let fireTime): change(name) { $0.nextFireTime = fireTime }
         case .attemptStarted(let name, let scheduledAt, let origin, let number):
             let startedAt = startedAt.wall
@@ -43,7 +43,16 @@ package struct ServiceState: Sendable {
         case .fireTimeCoalesced(let name, _): change(name) { $0.coalescedFires += 1 }
         case .fireTimesMissed(let name, let count): change(name) { $0.missedFires += count }
         case .stopping: isStopping = true
-        case .clockWasSet, .connected, .connectFailed, .batchEnded: break
+        case .reloading, .clockWasSet, .connected, .connectFailed, .batchEnded: break
+        }
+    }
+
+    private mutating func take(_ new: [(job: Job, nextFireTime: UTCInstant?)]) {
+        jobs = new.map { job, fireTime in
+            var state = jobs.first { $0.job.name == job.name } ?? JobState(job: job)
+            state.job = job
+            state.nextFireTime = fireTime
+            return state
         }
     }
 

@@ -32,7 +32,7 @@ package struct StatusPage: Sendable {
             <p class="summary \(summary.kind)" role="status">\(summary.text)</p>
             </header>
             <main>
-            \(cards)
+            \(state.reloadFailure.map(Self.reloadProblem) ?? "")\(cards)
             </main>
             <footer>
             <p>Version \(version.escapedForHTML). Running for \((now.elapsed - state.startedAt.elapsed).inWords).
@@ -60,6 +60,17 @@ package struct StatusPage: Sendable {
             return ("Ready", "healthy", "Expired sessions are being removed.")
         }
         return ("Waiting", "waiting", "Waiting for the first fire time.")
+    }
+
+    private static func reloadProblem(_ why: String) -> String {
+        """
+        <section class="job failing" aria-labelledby="reload">
+        <h2 id="reload"><span class="badge">refused</span> The configuration that was read last</h2>
+        <pre>\(why.escapedForHTML)</pre>
+        <p>The one before it is still in force. Correct it and reload again.</p>
+        </section>
+
+        """
     }
 
     /// 128 bits, as hexadecimal digits.

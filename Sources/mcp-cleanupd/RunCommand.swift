@@ -7,6 +7,7 @@ import Monitoring
 import ServiceLifecycle
 import SessionCleanup
 import Settings
+import Synchronization
 
 struct RunCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -38,14 +39,28 @@ struct RunCommand: AsyncParsableCommand {
             log.write(event)
         }
         let access = try setup.databaseAccess(sharing: nil) { tell(.connection($0)) }
+        let run: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
+            setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
+        }
         let scheduler = SchedulerService(
-            jobs: jobs, access: access,
-            makeRun: { job in
-                setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
-            },
+            jobs: jobs, access: access, makeRun: { run($0, setup) },
             looksBack: setup.configuration.historyMode != .off, onEvent: tell)
-        let signals = StopSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
+        let inForce = Mutex(setup)
+        let signals = ServiceSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
             scheduler.requestStop()
+        } reload: {
+            scheduler.reloadBegan()
+            do throws(ConfigurationFaults) {
+                let (new, waiting) = try inForce.withLock(\.self).reloaded()
+                inForce.withLock { $0 = new }
+                var access = access
+                access.connectTimeout = new.configuration.connectTimeout
+                scheduler.reload(jobs: new.configuration.jobs, access: access, waitingForRestart: waiting) {
+                    run($0, new)
+                }
+            } catch {
+                scheduler.reloadFailed("\(error)")
+            }
         }
         let endpoints = Endpoints(
             record: record, registry: registry, version: RootCommand.version,

@@ -13,7 +13,7 @@ import Testing
         "Deadlines": ["Dispatch", "Synchronization", "TimerWheel"],
         "Postgres": ["CLibpq", "Deadlines", "Dispatch", "Glibc", "Synchronization"],
         "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres", "Synchronization"],
-        "Configuration": ["CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
+        "Configuration": ["CYaml", "CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
         "CleanupDaemon": [
             "CTimerfd", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
             "SessionCleanup", "Synchronization", "TimerWheel",
