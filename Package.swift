@@ -81,8 +81,7 @@ let package = Package(
             name: "mcp-cleanupd",
             dependencies: [
                 "CleanupDaemon", "CleanupSchedule", "Deadlines", "Heartbeats", "Monitoring", "Postgres",
-                "SessionCleanup",
-                "Settings",
+                "SessionCleanup", "Settings",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
@@ -98,6 +97,7 @@ let package = Package(
                 .product(name: "SystemPackage", package: "swift-system"),
             ],
             path: "Tests/TestServers", swiftSettings: settings),
+        .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: settings),
         .testTarget(name: "ArchitectureTests", swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "PostgresTests", dependencies: ["Postgres", "TestServers"], swiftSettings: settings,
@@ -107,11 +107,12 @@ let package = Package(
             dependencies: ["Postgres", "SessionCleanup", "Settings", "TestServers"], swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(
-            name: "TimerWheelTests", dependencies: ["TimerWheel"], swiftSettings: settings, linkerSettings: linking),
+            name: "TimerWheelTests", dependencies: ["SeededRandom", "TimerWheel"], swiftSettings: settings,
+            linkerSettings: linking),
         .testTarget(
             name: "DeadlinesTests", dependencies: ["Deadlines"], swiftSettings: settings, linkerSettings: linking),
         .testTarget(
-            name: "CleanupScheduleTests", dependencies: ["CleanupSchedule"], swiftSettings: settings,
+            name: "CleanupScheduleTests", dependencies: ["CleanupSchedule", "SeededRandom"], swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(
             name: "CleanupDaemonTests", dependencies: ["CleanupDaemon", "CleanupSchedule", "SessionCleanup"],
@@ -134,7 +135,9 @@ let package = Package(
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "IntegrationTests",
-            dependencies: ["mcp-cleanupd", "CleanupSchedule", "Postgres", "SessionCleanup", "TestServers"],
+            dependencies: [
+                "mcp-cleanupd", "CleanupSchedule", "Postgres", "SeededRandom", "SessionCleanup", "TestServers",
+            ],
             swiftSettings: settings, linkerSettings: linking),
     ],
     swiftLanguageModes: [.v6]

@@ -70,10 +70,10 @@ package struct SchedulerService: Service, CustomStringConvertible {
     private enum Event: Sendable {
         case timeCame(wasClockSet: Bool)
         case attemptEnded(Scheduler.Attempt, RunReport)
-        case probed
         case reloadBegan
         case reloaded(Work, [String])
         case reloadFailed(String)
+        case probed
         case shutdownRequested
     }
 
@@ -139,9 +139,6 @@ package struct SchedulerService: Service, CustomStringConvertible {
         case .attemptEnded(let attempt, let report):
             reports[attempt.job] = reports[attempt.job].map(report.following) ?? report
             return scheduler.attemptEnded(job: attempt.job, Scheduler.Result(report), now: now)
-        case .probed:
-            probe.answer()
-            return []
         case .reloadBegan:
             tell(.reloading)
             return []
@@ -151,6 +148,9 @@ package struct SchedulerService: Service, CustomStringConvertible {
             return actions
         case .reloadFailed(let why):
             tell(.reloadFailed(why))
+            return []
+        case .probed:
+            probe.answer()
             return []
         case .shutdownRequested:
             tell(.stopping)

@@ -58,7 +58,6 @@ package struct RunMetrics: Sendable {
         }
         clockSkew = Gauge(.clockSkew, [], factory)
         reloadSuccessful = Gauge(.reloadSuccessful, [], factory)
-        reloadSuccessful.record(1)
         notifyFailures = Counter(.notifyFailures, [], factory)
         Gauge(.buildInfo, [("version", version)], factory).record(1)
         for job in jobs { know(job) }
@@ -75,11 +74,17 @@ package struct RunMetrics: Sendable {
     /// - Parameter now: the host's wall clock when it happened.
     package mutating func record(_ event: ServiceEvent, at now: UTCInstant) {
         switch event {
-        case .started(let jobs): take(jobs)
-        case .reloaded(let jobs, _):
-            take(jobs)
+        case .started(let started), .reloaded(let started, _):
             reloadSuccessful.record(1)
-        case .reloadFailed: reloadSuccessful.record(0)
+            for (job, fireTime) in started {
+                know(job)
+                jobs[job.name]?.interval.record(fireTime.map { job.interval(around: $0) } ?? 0)
+            }
+            // A job that is no more keeps its series, and has no fire time to be late for.
+            for (name, job) in jobs where !started.contains(where: { $0.job.name == name }) {
+                job.nextFire.record(0)
+                job.interval.record(0)
+            }
         case .fireTimeArmed(let job, let fireTime):
             jobs[job]?.nextFire.record(fireTime?.inFractionalSeconds ?? 0)
         case .attemptStarted(let job, let scheduledAt, let origin, let number):
@@ -96,19 +101,8 @@ package struct RunMetrics: Sendable {
         case .fireTimesMissed(let job, let count): jobs[job]?.missedFires.increment(by: count)
         case .nothingMissed(let job): jobs[job]?.runInProgress.record(0)
         case .successKnown(let job, let time): recordSuccess(of: job, at: time)
-        case .reloading, .attemptFailed, .clockWasSet, .stopping: break
-        }
-    }
-
-    /// Takes over the jobs that there are now. One that is no more keeps its series, and is due no more.
-    private mutating func take(_ new: [(job: Job, nextFireTime: UTCInstant?)]) {
-        for (job, fireTime) in new {
-            know(job)
-            jobs[job.name]?.interval.record(fireTime.map { job.interval(around: $0) } ?? 0)
-        }
-        for (name, job) in jobs where !new.contains(where: { $0.job.name == name }) {
-            job.nextFire.record(0)
-            job.interval.record(0)
+        case .reloadFailed: reloadSuccessful.record(0)
+        case .attemptFailed, .clockWasSet, .reloading, .stopping: break
         }
     }
 

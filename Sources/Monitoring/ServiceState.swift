@@ -9,7 +9,7 @@ package struct ServiceState: Sendable {
     package private(set) var jobs: [JobState]
     package let startedAt: Scheduler.Now
     package private(set) var isStopping = false
-    /// Why the configuration that was read last is not in force, if it is not.
+    /// Why the configuration that was read last is not in force; `nil` when it is.
     package private(set) var reloadFailure: String?
 
     package init(jobs: [Job], startedAt: Scheduler.Now) {
@@ -19,11 +19,14 @@ package struct ServiceState: Sendable {
 
     package mutating func hear(_ event: ServiceEvent, at now: Scheduler.Now) {
         switch event {
-        case .started(let jobs): take(jobs)
-        case .reloaded(let jobs, _):
-            take(jobs)
+        case .started(let started), .reloaded(let started, _):
             reloadFailure = nil
-        case .reloadFailed(let why): reloadFailure = why
+            jobs = started.map { job, fireTime in
+                var state = jobs.first { $0.job.name == job.name } ?? JobState(job: job)
+                state.job = job
+                state.nextFireTime = fireTime
+                return state
+            }
         case .fireTimeArmed(let name, let fireTime): change(name) { $0.nextFireTime = fireTime }
         case .attemptStarted(let name, let scheduledAt, let origin, let number):
             let startedAt = startedAt.wall
@@ -42,17 +45,9 @@ package struct ServiceState: Sendable {
         case .successKnown(let name, let time): change(name) { $0.succeeded(at: time, now) }
         case .fireTimeCoalesced(let name, _): change(name) { $0.coalescedFires += 1 }
         case .fireTimesMissed(let name, let count): change(name) { $0.missedFires += count }
+        case .reloadFailed(let why): reloadFailure = why
         case .stopping: isStopping = true
         case .reloading, .clockWasSet, .connected, .connectFailed, .batchEnded: break
-        }
-    }
-
-    private mutating func take(_ new: [(job: Job, nextFireTime: UTCInstant?)]) {
-        jobs = new.map { job, fireTime in
-            var state = jobs.first { $0.job.name == job.name } ?? JobState(job: job)
-            state.job = job
-            state.nextFireTime = fireTime
-            return state
         }
     }
 

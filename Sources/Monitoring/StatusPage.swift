@@ -32,7 +32,7 @@ package struct StatusPage: Sendable {
             <p class="summary \(summary.kind)" role="status">\(summary.text)</p>
             </header>
             <main>
-            \(state.reloadFailure.map(Self.reloadProblem) ?? "")\(cards)
+            \(Self.reloadProblem(state))\(cards)
             </main>
             <footer>
             <p>Version \(version.escapedForHTML). Running for \((now.elapsed - state.startedAt.elapsed).inWords).
@@ -43,6 +43,18 @@ package struct StatusPage: Sendable {
             <script nonce="\(nonce)">\(PageAssets.script)</script>
             </body>
             </html>
+
+            """
+    }
+
+    private static func reloadProblem(_ state: ServiceState) -> String {
+        guard let why = state.reloadFailure else { return "" }
+        return """
+            <section class="problem">
+            <p><strong>The configuration file is wrong, and the one before it stays in force:</strong></p>
+            <pre>\(why.escapedForHTML)</pre>
+            <p><strong>What to do:</strong> correct it, check it with <code>mcp-cleanupd config</code>, and reload.</p>
+            </section>
 
             """
     }
@@ -60,17 +72,6 @@ package struct StatusPage: Sendable {
             return ("Ready", "healthy", "Expired sessions are being removed.")
         }
         return ("Waiting", "waiting", "Waiting for the first fire time.")
-    }
-
-    private static func reloadProblem(_ why: String) -> String {
-        """
-        <section class="job failing" aria-labelledby="reload">
-        <h2 id="reload"><span class="badge">refused</span> The configuration that was read last</h2>
-        <pre>\(why.escapedForHTML)</pre>
-        <p>The one before it is still in force. Correct it and reload again.</p>
-        </section>
-
-        """
     }
 
     /// 128 bits, as hexadecimal digits.
