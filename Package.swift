@@ -43,10 +43,11 @@ let package = Package(
         .target(
             name: "Configuration", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup"],
             swiftSettings: sources),
+        .target(name: "Systemd", swiftSettings: sources),
         .target(
             name: "CleanupDaemon",
             dependencies: [
-                "CTimerfd", "CleanupSchedule", "Postgres", "SessionCleanup", "TimerWheel",
+                "CTimerfd", "CleanupSchedule", "Postgres", "SessionCleanup", "Systemd", "TimerWheel",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -54,7 +55,7 @@ let package = Package(
         .executableTarget(
             name: "mcp-cleanupd",
             dependencies: [
-                "CleanupDaemon", "CleanupSchedule", "Configuration", "Postgres", "SessionCleanup",
+                "CleanupDaemon", "CleanupSchedule", "Configuration", "Postgres", "SessionCleanup", "Systemd",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -83,7 +84,11 @@ let package = Package(
             name: "CleanupScheduleTests", dependencies: ["CleanupSchedule"], swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(
-            name: "CleanupDaemonTests", dependencies: ["CleanupDaemon", "CleanupSchedule", "SessionCleanup"],
+            name: "CleanupDaemonTests",
+            dependencies: ["CleanupDaemon", "CleanupSchedule", "Postgres", "SessionCleanup"],
+            swiftSettings: settings, linkerSettings: linking),
+        .testTarget(
+            name: "SystemdTests", dependencies: ["Systemd", "TestServers", "mcp-cleanupd"],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "ProcessTests", dependencies: ["mcp-cleanupd", "TestServers"], exclude: ["clock-step.c"],

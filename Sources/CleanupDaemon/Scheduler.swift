@@ -38,6 +38,8 @@ package struct Scheduler: ~Copyable {
         case countCoalesced(job: Int, UTCInstant)
         /// So many fire times passed while nobody could answer them.
         case countMissed(job: Int, Int)
+        /// The wheel turns, and no attempt is under way longer than it may be: the watchdog is to hear of it.
+        case pingWatchdog
     }
 
     private enum Phase {
@@ -57,8 +59,10 @@ package struct Scheduler: ~Copyable {
     private var states: [JobState]
     /// Fire times, in microseconds since the Unix epoch; the payload is the job's index.
     private var fireTimes = TimerWheel()
-    /// Retries, in microseconds since the process began; the payload is the job's index.
+    /// Retries, in microseconds since the process began; the payload is the job's index, or `watchdogPayload`.
     private var retries = TimerWheel()
+    private var watchdog: WatchdogTimer?
+    private static let watchdogPayload = UInt64.max
     private var lastWall: UTCInstant
     /// Whether `shutDown` was called.
     package private(set) var isShuttingDown = false
@@ -74,11 +78,14 @@ package struct Scheduler: ~Copyable {
     /// - Parameters:
     ///   - jobs: in the order in which they run when they are due together; disabled ones are never due.
     ///   - seed: for the jitter of retries.
-    package init(jobs: [Job], now: Now, seed: UInt64) {
+    ///   - watchdogInterval: how often to answer `pingWatchdog`; `nil` when nobody watches.
+    package init(jobs: [Job], now: Now, seed: UInt64, watchdogInterval: Duration? = nil) {
         states = jobs.map { JobState(job: $0) }
+        watchdog = watchdogInterval.map(WatchdogTimer.init)
         lastWall = now.wall
         generator = SplitMix64(state: seed)
         armFireTimes(after: now.wall)
+        armWatchdog(after: now.elapsed)
     }
 
     // MARK: What is known
@@ -108,10 +115,9 @@ package struct Scheduler: ~Copyable {
     ///
     /// - Parameter wasSet: whether the wall clock is known to have been set, or the machine to have slept.
     package mutating func clockAdvanced(to now: Now, wasSet: Bool) -> [Action] {
-        guard !isShuttingDown else { return [] }
         var actions: [Action] = []
         var attempts: [Attempt] = []
-        if wasSet || now.wall < lastWall { forgetFutureFireTimes(now.wall) }
+        if !isShuttingDown, wasSet || now.wall < lastWall { forgetFutureFireTimes(now.wall) }
         lastWall = now.wall
         while let timer = fireTimes.pop(now: Self.ticks(now.wall)) {
             answer(
@@ -119,12 +125,21 @@ package struct Scheduler: ~Copyable {
                 &actions)
         }
         while let timer = retries.pop(now: Self.ticks(now.elapsed)) {
+            if timer.payload == Self.watchdogPayload {
+                if watchdog?.isWell(at: now.elapsed) ?? false { actions.append(.pingWatchdog) }
+                armWatchdog(after: now.elapsed)
+                continue
+            }
             let job = Int(timer.payload)
             guard case .waiting(let attempt, _) = states[job].phase else { continue }
             states[job].phase = .running(attempt)
             attempts.append(attempt)
         }
-        if !attempts.isEmpty { actions.append(.start(attempts.sorted { $0.job < $1.job })) }
+        if !attempts.isEmpty {
+            attempts.sort { $0.job < $1.job }
+            watchdog?.attemptsBegan(attempts.map { ($0.job, states[$0.job].job.deadline) }, at: now.elapsed)
+            actions.append(.start(attempts))
+        }
         return actions
     }
 
@@ -134,6 +149,7 @@ package struct Scheduler: ~Copyable {
     package mutating func attemptEnded(job: Int, mayRetry: Bool, now: Now) -> [Action] {
         guard case .running(let attempt) = states[job].phase else { return [] }
         states[job].phase = .idle
+        watchdog?.attemptEnded(job: job)
         guard mayRetry, !isShuttingDown, attempt.number < RetryPolicy.maximumAttempts else {
             return [.concludeRun(attempt)]
         }
@@ -147,9 +163,10 @@ package struct Scheduler: ~Copyable {
         return [.announceRetry(attempt, after: delay)]
     }
 
-    /// No attempt starts from now on.
+    /// No attempt starts from now on; the watchdog still hears from those under way.
     package mutating func shutDown() -> [Action] {
         isShuttingDown = true
+        fireTimes = TimerWheel()
         var actions: [Action] = []
         for job in states.indices { abandonRetry(of: job, &actions) }
         return actions
@@ -222,6 +239,11 @@ package struct Scheduler: ~Copyable {
         }
         states[job].nextFireTime = fireTime
         if let fireTime { _ = fireTimes.add(deadline: Self.ticks(fireTime), payload: UInt64(job)) }
+    }
+
+    private mutating func armWatchdog(after elapsed: Duration) {
+        guard let watchdog else { return }
+        _ = retries.add(deadline: Self.ticks(elapsed + watchdog.interval), payload: Self.watchdogPayload)
     }
 
     /// Before 1970 nothing is scheduled.

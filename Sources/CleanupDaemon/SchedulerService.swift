@@ -11,6 +11,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
     private let access: DatabaseAccess
     private let makeRun: @Sendable (Job) -> CleanupRun
     private let tell: @Sendable (ServiceEvent) -> Void
+    private let watchdogInterval: Duration?
     private let started = ContinuousClock.now
     /// At most one attempt per job, one wake-up of each timer and a few requests to stop are under way at a time.
     private let events: AsyncStream<Event>
@@ -20,15 +21,18 @@ package struct SchedulerService: Service, CustomStringConvertible {
     ///   - jobs: in the order in which they run when they are due together.
     ///   - access: for the connections of runs.
     ///   - makeRun: a run of the job, with the limits in force.
+    ///   - watchdogInterval: how often to tell `foundWell`; `nil` when nobody watches.
     ///   - onEvent: hears of everything that happens; must not block.
     package init(
         jobs: [Job], access: DatabaseAccess, makeRun: @escaping @Sendable (Job) -> CleanupRun,
+        watchdogInterval: Duration? = nil,
         onEvent: @escaping @Sendable (ServiceEvent) -> Void
     ) {
         self.jobs = jobs
         self.access = access
         self.makeRun = makeRun
         tell = onEvent
+        self.watchdogInterval = watchdogInterval
         (events, sender) = AsyncStream<Event>.makeStream(bufferingPolicy: .unbounded)
     }
 
@@ -49,10 +53,12 @@ package struct SchedulerService: Service, CustomStringConvertible {
     package func run() async throws {
         let wallTimer = try WallClockTimer { sender.yield(.timeCame(wasClockSet: $0 == .clockWasSet)) }
         let waitTimer = MonotonicTimer { sender.yield(.timeCame(wasClockSet: false)) }
-        var scheduler = Scheduler(jobs: jobs, now: now, seed: UInt64.random(in: 0...UInt64.max))
+        var scheduler = Scheduler(
+            jobs: jobs, now: now, seed: UInt64.random(in: 0...UInt64.max), watchdogInterval: watchdogInterval)
         var armed: [UTCInstant?] = jobs.indices.map { scheduler.nextFireTime(of: $0) }
         for (job, fireTime) in zip(jobs, armed) { tell(.fireTimeArmed(job: job.name, fireTime)) }
         wallTimer.arm(at: scheduler.nextFireTime)
+        waitTimer.arm(after: scheduler.nextRetry.map { $0 - now.elapsed })
         tell(.started(Array(zip(jobs, armed))))
         await withGracefulShutdownHandler {
             await withDiscardingTaskGroup { group in
@@ -115,6 +121,8 @@ package struct SchedulerService: Service, CustomStringConvertible {
             tell(.fireTimeCoalesced(job: jobs[job].name, fireTime))
         case .countMissed(let job, let count):
             tell(.fireTimesMissed(job: jobs[job].name, count))
+        case .pingWatchdog:
+            tell(.foundWell)
         }
     }
 

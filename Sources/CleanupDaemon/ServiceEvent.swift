@@ -28,6 +28,8 @@ package enum ServiceEvent: Sendable {
     case fireTimeCoalesced(job: String, UTCInstant)
     /// So many fire times passed while nobody could answer them.
     case fireTimesMissed(job: String, Int)
+    /// Half of the watchdog's time has passed, the wheel turns, and no run is past its deadline.
+    case foundWell
     /// No run starts from now on; those under way are being canceled.
     case stopping
 }

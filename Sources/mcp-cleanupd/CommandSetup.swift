@@ -10,15 +10,17 @@ struct CommandSetup: Sendable {
     let configuration: Configuration
     let logger: Logger
     private let options: CommonOptions.Values
-    private let environment: [String: String]
+    let environment: [String: String]
 
     /// Reads the configuration, and warns of variables that it does not know.
     ///
+    /// - Parameter isService: whether it is for the service, whose messages go elsewhere than a one-shot command's.
     /// - Throws: `CommandFailure` with exit code 78.
-    init(_ options: CommonOptions.Values) throws(CommandFailure) {
+    init(_ options: CommonOptions.Values, isService: Bool = false) throws(CommandFailure) {
         self.options = options
         environment = Self.processEnvironment()
-        let handler = LineLogHandler(format: options.logFormat ?? .auto, level: options.logLevel ?? .info)
+        let handler = (options.logFormat ?? .auto).handler(
+            level: options.logLevel ?? .info, isService: isService, environment: environment)
         logger = Logger(label: "mcp-cleanupd") { _ in handler }
         do {
             let (configuration, unknownVariables) = try Configuration.load(environment: environment)
@@ -71,7 +73,8 @@ struct CommandSetup: Sendable {
             })
     }
 
-    private static func processEnvironment() -> [String: String] {
+    /// The process's variables.
+    static func processEnvironment() -> [String: String] {
         var variables: [String: String] = [:]
         var entry = environ
         // environ(7): pointers to NAME=VALUE, ended by a null pointer; nothing here changes the environment.

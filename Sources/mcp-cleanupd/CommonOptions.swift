@@ -13,7 +13,7 @@ struct CommonOptions: ParsableArguments {
         transform: Self.level)
     var logLevel: Logger.Level?
 
-    @Option(help: ArgumentHelp("How messages on standard error look: auto, text or json.", valueName: "format"))
+    @Option(help: ArgumentHelp("How messages look: auto, text, json or journal.", valueName: "format"))
     var logFormat: LogFormat?
 
     private static func level(_ text: String) throws -> Logger.Level {
@@ -40,5 +40,3 @@ struct CommonOptions: ParsableArguments {
             logFormat: logFormat ?? earlier.logFormat)
     }
 }
-
-extension LogFormat: ExpressibleByArgument {}

@@ -1,15 +1,8 @@
+import CleanupDaemon
 import CleanupSchedule
 import SessionCleanup
 import Glibc
 import Logging
-
-/// How log lines look on standard error.
-enum LogFormat: String, CaseIterable, Sendable {
-    /// `text` everywhere, until there is a journal to write to.
-    case auto
-    case text
-    case json
-}
 
 /// Writes one line per event to standard error: for people, or as JSON.
 struct LineLogHandler: LogHandler {
@@ -20,9 +13,9 @@ struct LineLogHandler: LogHandler {
     /// A terminal shows when a line came; elsewhere the line has to say it.
     private let hasTime: Bool
 
-    init(format: LogFormat, level: Logger.Level) {
+    init(isJSON: Bool, level: Logger.Level) {
         logLevel = level
-        isJSON = format == .json
+        self.isJSON = isJSON
         hasTime = !StandardStream.error.isTerminal
     }
 
@@ -43,7 +36,8 @@ struct LineLogHandler: LogHandler {
             line = "\(JSON.object(members))"
         } else {
             let time = hasTime ? "\(UTCInstant.now) " : ""
-            let suffix = fields.map { " \($0.key)=\($0.value)" }.joined()
+            // For machines, and 32 digits long.
+            let suffix = fields.filter { $0.key != MessageID.metadataKey }.map { " \($0.key)=\($0.value)" }.joined()
             line = "\(time)\(event.level): \(event.message)\(suffix)".printable
         }
         do {

@@ -21,11 +21,25 @@ struct RunCommand: AsyncParsableCommand {
 
     /// Serves until SIGTERM or SIGINT.
     static func serve(_ options: CommonOptions.Values) async throws {
-        let setup = try CommandSetup(options)
+        do {
+            try await serveUntilStopped(options)
+        } catch let failure as CommandFailure {
+            ServiceManager.hears(of: failure)
+            throw failure
+        }
+    }
+
+    private static func serveUntilStopped(_ options: CommonOptions.Values) async throws {
+        let setup = try CommandSetup(options, isService: true)
+        let manager = ServiceManager(setup)
         let log = ServiceLog(logger: setup.logger)
         let scheduler = SchedulerService(
             jobs: setup.configuration.jobs, access: try setup.databaseAccess(sharing: nil),
-            makeRun: { setup.run($0) }, onEvent: log.write)
+            makeRun: { setup.run($0) }, watchdogInterval: manager.pingInterval,
+            onEvent: { event in
+                log.write(event)
+                manager.supervision?.hear(event)
+            })
         let signals = StopSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
             scheduler.requestStop()
         }
@@ -39,5 +53,6 @@ struct RunCommand: AsyncParsableCommand {
             throw CommandFailure(.software, "\(error)")
         }
         signals.cancel()
+        manager.flush()
     }
 }

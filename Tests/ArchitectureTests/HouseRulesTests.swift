@@ -13,14 +13,15 @@ import Testing
         "Postgres": ["CLibpq", "Dispatch", "Glibc", "Synchronization"],
         "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres"],
         "Configuration": ["CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
+        "Systemd": ["Dispatch", "Glibc", "Synchronization"],
         "CleanupDaemon": [
             "CTimerfd", "CleanupSchedule", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
-            "SessionCleanup", "TimerWheel",
+            "SessionCleanup", "Synchronization", "Systemd", "TimerWheel",
         ],
         "mcp-cleanupd": [
             "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Configuration", "Dispatch", "Glibc", "Logging",
             "Postgres",
-            "ServiceLifecycle", "SessionCleanup", "Synchronization",
+            "ServiceLifecycle", "SessionCleanup", "Synchronization", "Systemd",
         ],
     ]
 

@@ -11,6 +11,8 @@ final class Simulation {
         case concluded(String, UTCInstant, attempts: Int)
         case coalesced(String, UTCInstant)
         case missed(String, Int)
+        /// At this time since the start.
+        case pinged(Duration)
     }
 
     var scheduler: Scheduler
@@ -22,10 +24,10 @@ final class Simulation {
     private let jobs: [Job]
     private var underWay: [(end: Duration, attempts: [Scheduler.Attempt])] = []
 
-    init(_ jobs: [Job], at start: String, seed: UInt64 = 1) {
+    init(_ jobs: [Job], at start: String, seed: UInt64 = 1, watchdogInterval: Duration? = nil) {
         self.jobs = jobs
         now = Scheduler.Now(wall: UTCInstant(rfc3339: start)!, elapsed: .zero)
-        scheduler = Scheduler(jobs: jobs, now: now, seed: seed)
+        scheduler = Scheduler(jobs: jobs, now: now, seed: seed, watchdogInterval: watchdogInterval)
     }
 
     /// Lets time pass, waking when the scheduler asked to and when attempts end.
@@ -89,6 +91,7 @@ final class Simulation {
                 happenings.append(.concluded(jobs[last.job].name, last.scheduledAt, attempts: last.number))
             case .countCoalesced(let job, let fireTime): happenings.append(.coalesced(jobs[job].name, fireTime))
             case .countMissed(let job, let count): happenings.append(.missed(jobs[job].name, count))
+            case .pingWatchdog: happenings.append(.pinged(now.elapsed))
             }
         }
     }
