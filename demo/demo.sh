@@ -90,7 +90,7 @@ say "The same as a service, every 10 seconds instead of every 5 minutes. A hundr
 sql -c "UPDATE public.mcp_sessions SET expires_at = now() - interval '1 second'
          WHERE id IN (SELECT id FROM public.mcp_sessions WHERE active IS NOT TRUE LIMIT 100)"
 show "mcp-cleanupd"
-MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_SCHEDULE='10 seconds' "$daemon" &
+MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_SCHEDULE='10 seconds' "$daemon" --log-format text &
 service=$!
 # At most two fire times away.
 for _ in $(seq 100); do

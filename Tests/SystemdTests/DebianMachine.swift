@@ -76,7 +76,7 @@ final class DebianMachine: Sendable {
     func run(_ script: String, input: String = "") async throws -> CommandResult {
         try await Command.run(
             "/usr/bin/nsenter",
-            ["-t", leader, "-m", "-u", "-i", "-p", "-n", "--wd=/", "/bin/sh", "-c", script],
+            ["-t", leader, "-m", "-u", "-i", "-p", "-n", "/bin/sh", "-c", "cd /\n" + script],
             environment: ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "PAGER": "cat"], input: input)
     }
 
