@@ -133,7 +133,8 @@ package struct SchedulerService: Service, CustomStringConvertible {
             tell(
                 .attemptStarted(
                     job: job.name, scheduledAt: attempt.scheduledAt, origin: attempt.origin, number: attempt.number))
-            let report = await series.execute(makeRun(job), scheduledAt: attempt.scheduledAt)
+            let report = await series.execute(
+                makeRun(job), RunRequest(scheduledAt: attempt.scheduledAt, origin: attempt.origin))
             sender.yield(.attemptEnded(attempt, report))
         }
         await series.end()

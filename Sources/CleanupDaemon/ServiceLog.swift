@@ -54,6 +54,10 @@ package final class ServiceLog: Sendable {
             "duration_usec": "\(duration.microseconds)",
         ]
         if let runID = report.runID { metadata["run_id"] = "\(runID)" }
+        if let skip = report.skip {
+            logger.debug("No run: \(skip.words).", metadata: metadata)
+            return
+        }
         if let failure = report.failure {
             if report.outcome == .canceled {
                 logger.info("\(failure)", metadata: metadata)
@@ -93,6 +97,16 @@ package final class ServiceLog: Sendable {
                 metadata: metadata)
         case .isKnown:
             logger.debug("\(failure)\(whatFollows)", metadata: metadata)
+        }
+    }
+}
+
+extension RunReport.Skip {
+    fileprivate var words: String {
+        switch self {
+        case .held(let owner, _): "\(owner) is at it"
+        case .answered: "the fire time was answered before"
+        case .nothingMissed: "nothing was missed"
         }
     }
 }

@@ -36,6 +36,13 @@ package struct ServiceStatus: Sendable {
         case .runConcluded(let report):
             change(report.job) { job in
                 job.isRunning = false
+                switch report.skip {
+                case .held:
+                    job.lastRun = "left to another process"
+                    return
+                case .answered, .nothingMissed: return
+                case nil: break
+                }
                 job.lastRun = "\(report.outcome.rawValue), \(report.progress.rowsDeleted.grouped) removed"
                 if report.outcome != .canceled { job.fault = report.failure.map { "\($0)" } }
             }

@@ -5,9 +5,9 @@ import Glibc
 /// One connection to a PostgreSQL server: libpq without its blocking calls.
 ///
 /// Everything here runs on a queue of its own, never on the cooperative pool, and every wait has a deadline. After an
-/// error that leaves the protocol in doubt (`connectionLost`, `timedOut`, `canceled`, `unexpectedAnswer`) the
-/// connection is closed, and each later call throws `connectionLost`. One statement at a time: a call made while
-/// another is under way is a programming error and traps.
+/// error that leaves the protocol in doubt (`connectionLost`, `unexpectedAnswer`, and `timedOut` and `canceled` unless
+/// the server has confirmed that the statement is at its end) the connection is closed, and each later call throws
+/// `connectionLost`. One statement at a time: a call made while another is under way is a programming error and traps.
 package actor Connection {
     private let executor: QueueExecutor
     package nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
@@ -155,22 +155,32 @@ package actor Connection {
         return [PQTRANS_INTRANS, PQTRANS_INERROR].contains(PQtransactionStatus(handle))
     }
 
+    /// Lets time pass between two statements; less of it when the server ends the connection or the task is canceled,
+    /// which the next statement tells.
+    package func rest(for duration: Duration) async {
+        guard let handle else { return }
+        _ = await SocketWait.wait(for: .read, of: PQsocket(handle), until: .now + duration, on: executor.queue)
+    }
+
     // MARK: Statements
 
     /// Runs one statement with parameters and waits for its rows.
     ///
     /// - Parameters:
     ///   - step: what the caller is doing, for the error.
-    ///   - deadline: when to cancel the statement on the server and throw; the connection is closed then.
+    ///   - deadline: when to cancel the statement on the server and throw.
+    ///   - heedsCancellation: false for what must not be called off half way.
     /// - Throws: every case but `invalidParameters` and `unreachable`. After `server` the connection stays usable, in
     ///   a failed transaction if one was open.
     package func query(
         _ sql: String, _ parameters: [Parameter] = [], during step: PostgresError.Step = .querying,
-        deadline: ContinuousClock.Instant
+        deadline: ContinuousClock.Instant, heedsCancellation: Bool = true
     ) async throws(PostgresError) -> QueryResult {
         for parameter in parameters { try refuseNUL(parameter.text ?? "", during: step) }
         try refuseNUL(sql, during: step)
-        let results = try await perform(during: step, deadline: deadline) { connection in
+        let results = try await perform(
+            during: step, deadline: deadline, heedsCancellation: heedsCancellation
+        ) { connection in
             Self.send(sql, parameters, over: connection)
         }
         guard let last = results.last else { throw .unexpectedAnswer("no result") }
@@ -216,10 +226,7 @@ package actor Connection {
         guard let connection = handle else { throw .connectionLost(during: step, message: "it is closed") }
         self.heedsCancellation = heedsCancellation
         defer { self.heedsCancellation = true }
-        if heedsCancellation, Task.isCancelled {
-            finish()
-            throw .canceled(during: step)
-        }
+        if heedsCancellation, Task.isCancelled { throw .canceled(during: step) }
         isBusy = true
         defer { isBusy = false }
         let started = ContinuousClock.now
@@ -233,8 +240,8 @@ package actor Connection {
             throw error
         } catch let interruption as Interruption {
             let message = withoutTrailingLines(String(cString: PQerrorMessage(connection)))
-            if interruption != .lost { await cancelStatement(of: connection) }
-            finish()
+            let isAtItsEnd = interruption == .lost ? false : await cancelStatement(of: connection)
+            if !isAtItsEnd || PQstatus(connection) != CONNECTION_OK { finish() }
             switch interruption {
             case .lost: throw .connectionLost(during: step, message: message)
             case .deadlinePassed: throw .timedOut(during: step, limit: started.duration(to: deadline))
@@ -310,8 +317,9 @@ package actor Connection {
 
     /// Asks the server to cancel the running statement and waits, briefly, for its confirmation, so that when the
     /// caller hears of the end, the statement has ended on a reachable server too.
-    private func cancelStatement(of connection: OpaquePointer) async {
-        guard let request = CancelRequest(connection) else { return }
+    /// - Returns: whether the server has confirmed it, and can be given another statement.
+    private func cancelStatement(of connection: OpaquePointer) async -> Bool {
+        guard let request = CancelRequest(connection) else { return false }
         let deadline = ContinuousClock.now + cancelLimit * 2
         var patience = Self.firstConfirmationWait
         // A request that overtakes its statement finds an idle backend, which forgets it: ask again. The task may be
@@ -319,30 +327,35 @@ package actor Connection {
         while ContinuousClock.now < deadline {
             let limit = min(cancelLimit, ContinuousClock.now.duration(to: deadline))
             guard await BlockingCall.run(limit: limit, heedsCancellation: false, { request.send() }) == true else {
-                return
+                return false
             }
-            if await isConfirmed(by: min(.now + patience, deadline)) { return }
-            patience = patience * 2
+            switch await confirmation(by: min(.now + patience, deadline)) {
+            case .given: return true
+            case .impossible: return false
+            case .late: patience = patience * 2
+            }
         }
+        return false
     }
 
+    private enum Confirmation { case given, impossible, late }
+
     /// Reads, and drops, what the server still says, until it is ready for another statement or the connection ends.
-    /// - Returns: false when that did not happen in time.
-    private func isConfirmed(by deadline: ContinuousClock.Instant) async -> Bool {
-        guard let connection = handle else { return true }
+    private func confirmation(by deadline: ContinuousClock.Instant) async -> Confirmation {
+        guard let connection = handle else { return .impossible }
         while true {
             while PQisBusy(connection) == 1 {
                 let outcome = await SocketWait.wait(
                     for: .read, of: PQsocket(connection), until: deadline, on: executor.queue, heedsCancellation: false)
-                guard outcome == .ready else { return false }
-                guard PQconsumeInput(connection) == 1 else { return true }
+                guard outcome == .ready else { return .late }
+                guard PQconsumeInput(connection) == 1 else { return .impossible }
             }
-            guard let result = PQgetResult(connection) else { return true }
+            guard let result = PQgetResult(connection) else { return .given }
             defer { PQclear(result) }
             switch PQresultStatus(result) {
             case PGRES_TUPLES_OK, PGRES_COMMAND_OK, PGRES_FATAL_ERROR: break
             // In COPY, libpq would hand out the same result for ever.
-            default: return true
+            default: return .impossible
             }
         }
     }

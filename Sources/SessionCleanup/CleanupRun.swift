@@ -1,156 +1,243 @@
 package import CleanupSchedule
-package import Postgres
+import Postgres
 
-/// One execution of a job: finds the rows that are due at one cutoff, and deletes them in bounded batches.
+/// One execution of a job: claims it, finds the rows that are due at one cutoff, deletes them in bounded batches and
+/// accounts for them.
 package struct CleanupRun: Sendable {
     package let job: Job
     package let table: SessionTable
     package let limits: RunLimits
+    package let history: History
     /// The host's wall clock, compared with the database's.
     package let hostClock: @Sendable () -> UTCInstant
     /// Called after each search and each batch.
     package let onProgress: @Sendable (RunProgress) -> Void
+    /// Called after each batch, with how long it held its locks and how many rows it deleted.
+    package let onBatch: @Sendable (Duration, Int) -> Void
     /// Called when the database's clock is behind the host's by more than the limit, with the difference.
     package let onSlowDatabaseClock: @Sendable (Duration) -> Void
 
     package init(
-        job: Job, table: SessionTable, limits: RunLimits,
+        job: Job, table: SessionTable, limits: RunLimits, history: History = History(),
         hostClock: @escaping @Sendable () -> UTCInstant,
         onProgress: @escaping @Sendable (RunProgress) -> Void = { _ in },
+        onBatch: @escaping @Sendable (Duration, Int) -> Void = { _, _ in },
         onSlowDatabaseClock: @escaping @Sendable (Duration) -> Void = { _ in }
     ) {
         self.job = job
         self.table = table
         self.limits = limits
+        self.history = history
         self.hostClock = hostClock
         self.onProgress = onProgress
+        self.onBatch = onBatch
         self.onSlowDatabaseClock = onSlowDatabaseClock
     }
 
-    /// What the run is about to work on.
+    /// What the run works on.
     package struct Target: Sendable {
         package let cutoff: UTCInstant
         package let rule: Rule
         package let hasChildren: Bool
     }
 
-    /// Finds out whether the run can do its work, and fixes its cutoff. Deletes nothing.
+    /// Does the whole run over one connection; with history, up to and with the end of its row.
     ///
-    /// - Parameter shape: what an inspection over this connection found a moment ago; becomes what this one found.
-    func target(
-        over connection: isolated Connection, clock: RunClock, shape: inout SessionTable.Shape?
-    ) async throws(RunFailure) -> Target {
-        let sent = hostClock()
-        let known = shape.flatMap { $0.isFresh ? $0 : nil }
-        let found =
-            if let known {
-                try await table.clock(for: known, over: connection, clock: clock)
-            } else {
-                try await table.inspect(for: .deleting, over: connection, clock: clock)
-            }
-        shape = found
-        let comparison = ClockComparison(database: found.clock, sent: sent, received: hostClock())
-        try comparison.refuseAhead(by: limits.maxClockSkew)
-        if comparison.skew < .zero - limits.maxClockSkew { onSlowDatabaseClock(.zero - comparison.skew) }
-        return Target(
-            cutoff: found.clock, rule: job.rules.rule(for: found.generation), hasChildren: found.hasChildren)
-    }
-
-    // MARK: Deleting
-
-    /// Deletes what is due at the target's cutoff and not held by others.
-    ///
-    /// Walks through the table once, forward; if anything was left behind (held, or moved by an update), once more.
-    /// - Parameter progress: what is done so far; right after an error too.
-    package func delete(
-        _ target: Target, over connection: isolated Connection, clock: RunClock, progress: inout RunProgress
+    /// - Parameters:
+    ///   - shape: what an inspection over this connection found a moment ago; becomes what this one found.
+    ///   - report: becomes what the run did; right after an error too.
+    func execute(
+        _ request: RunRequest, over connection: isolated Connection, clock: RunClock,
+        shape known: inout SessionTable.Shape?, report: inout RunReport
     ) async throws(RunFailure) {
-        let isCleared = try await walk(target, over: connection, clock: clock, progress: &progress)
-        progress.isSearchComplete = true
-        if !isCleared {
-            progress.rowsSkipped = 0
-            _ = try await walk(target, over: connection, clock: clock, progress: &progress)
+        let look = try await look(over: connection, clock: clock, known: known)
+        report.clockSkew = look.comparison.skew
+        var claim: RunClaim?
+        if look.usesHistory {
+            claim = try await self.claim(request, over: connection, clock: clock, report: &report)
+            guard claim != nil else { return }
+        } else if request.isLookBack {
+            report.skip = .nothingMissed
+            report.outcome = .skipped
+            return await connection.rollBack(clock)
         }
+        report.cutoff = claim?.cutoff
+        let target = try await target(look, cutoff: claim?.cutoff, over: connection, clock: clock, shape: &known)
+        report.cutoff = target.cutoff
+        var deletion = Deletion(self, target, claim: claim, clock: clock)
+        let oldest = try await deletion.execute(over: connection, progress: &report.progress)
+        report.oldestOverdue = oldest.map { target.cutoff - $0 }
+        report.outcome = deletion.isCapped ? .capped : .succeeded
+        if claim != nil { try await close(&report, over: connection, clock: clock) }
     }
 
-    /// - Returns: whether everything found was deleted.
-    private func walk(
-        _ target: Target, over connection: isolated Connection, clock: RunClock, progress: inout RunProgress
-    ) async throws(RunFailure) -> Bool {
-        var isCleared = true
-        var position: (partition: UInt32, address: String)?
-        // Ends because each search starts behind the last row of the one before.
-        while true {
-            let found = try await search(target, after: position, over: connection, clock: clock)
-            let count = found.reduce(0) { $0 + $1.count }
-            let isLast = count < limits.searchRows
-            if !progress.isSearchComplete {
-                progress.rowsFound += count
-                progress.isSearchComplete = isLast
-            }
-            onProgress(progress)
-            for addresses in found {
-                for start in stride(from: 0, to: addresses.count, by: limits.batchRows) {
-                    let batch = start..<min(start + limits.batchRows, addresses.count)
-                    let result = try await delete(batch, of: addresses, target, over: connection, clock: clock)
-                    progress.rowsDeleted += result.deleted
-                    progress.rowsSkipped += result.held
-                    progress.batches += 1
-                    isCleared = isCleared && result.deleted == batch.count
-                    onProgress(progress)
-                }
-            }
-            guard !isLast, let end = found.last, let address = end.last else { return isCleared }
-            position = (end.partition, address)
+    // MARK: Looking
+
+    /// What a run finds before it does anything.
+    struct Look: Sendable {
+        let comparison: ClockComparison
+        /// `nil` when what was found a moment ago still counts.
+        let inspection: Inspection?
+        let usesHistory: Bool
+    }
+
+    /// Reads the database's clock and, unless that is known, what there is. Leaves its transaction open.
+    func look(
+        over connection: isolated Connection, clock: RunClock, known: SessionTable.Shape?
+    ) async throws(RunFailure) -> Look {
+        let sent = hostClock()
+        if let known, known.isFresh {
+            let database = try await table.clock(over: connection, clock: clock)
+            return Look(
+                comparison: ClockComparison(database: database, sent: sent, received: hostClock()), inspection: nil,
+                usesHistory: known.usesHistory)
         }
+        let found = try await table.look(for: .deleting, over: connection, clock: clock)
+        let received = hostClock()
+        if found.isInRecovery { throw .serverReadOnly }
+        return Look(
+            comparison: ClockComparison(database: found.clock, sent: sent, received: received), inspection: found,
+            usesHistory: try history.isUsed(found.history, by: found.role))
     }
 
-    private func search(
-        _ target: Target, after position: (partition: UInt32, address: String)?, over connection: isolated Connection,
-        clock: RunClock
-    ) async throws(RunFailure) -> [RowAddresses] {
-        let sql = Statements.search(
-            table.name, rule: target.rule, hasChildren: target.hasChildren, isFirst: position == nil)
-        var parameters: [Parameter] = [.timestamp("\(target.cutoff)"), .integer(limits.searchRows)]
-        if let position { parameters += [.objectIdentifier(position.partition), .rowAddress(position.address)] }
-        return try await connection.finishTransaction(clock, sql, parameters)
-            .reading { try $0.rows.map(RowAddresses.init) }
+    /// Finds out whether the run can do its work. Deletes nothing.
+    ///
+    /// - Parameter cutoff: of a run that was begun before; else the database's clock is the cutoff.
+    func target(
+        _ look: Look, cutoff: UTCInstant? = nil, over connection: isolated Connection, clock: RunClock,
+        shape known: inout SessionTable.Shape?
+    ) async throws(RunFailure) -> Target {
+        var shape = known
+        if let inspection = look.inspection {
+            shape = try await table.shape(
+                inspection, for: .deleting, usesHistory: look.usesHistory, over: connection, clock: clock)
+        }
+        guard let shape else { preconditionFailure("a look without an inspection relies on what is known") }
+        known = shape
+        try look.comparison.refuseAhead(by: limits.maxClockSkew)
+        let skew = look.comparison.skew
+        if skew < .zero - limits.maxClockSkew { onSlowDatabaseClock(.zero - skew) }
+        return Target(
+            cutoff: cutoff ?? look.comparison.database, rule: job.rules.rule(for: shape.generation),
+            hasChildren: shape.hasChildren)
     }
 
-    /// One batch: one transaction.
-    private func delete(
-        _ batch: Range<Int>, of addresses: RowAddresses, _ target: Target, over connection: isolated Connection,
-        clock: RunClock
-    ) async throws(RunFailure) -> (deleted: Int, held: Int) {
-        let parameters: [Parameter] = [
-            .timestamp("\(target.cutoff)"), .rowAddresses(addresses.literal(batch)),
-            .objectIdentifier(addresses.partition),
-        ]
-        try await connection.begin(clock)
+    // MARK: The run's row
+
+    /// Claims the run, in the transaction that is open, and ends that.
+    ///
+    /// - Returns: `nil` when there is no run for us; the report then says why.
+    private func claim(
+        _ request: RunRequest, over connection: isolated Connection, clock: RunClock, report: inout RunReport
+    ) async throws(RunFailure) -> RunClaim? {
+        let token = History.token()
+        // Known to the report before it is sent: its answer may be lost.
+        report.claimToken = token
+        let script = HistoryStatements.claim(
+            request, of: job.name, token: token, history: history, tolerance: limits.maxClockSkew)
+        let results = try await connection.finishTransaction(clock, script: script)
+        let candidates = try results.reading(at: 2) { try $0.rows.map(ClaimCandidate.init) }
+        report.lastSuccessAt = try results.reading(at: 3) { try $0.onlyRow().instantIfPresent("last_success_at") }
+        switch ClaimDecision(candidates, token: token, previous: request.previousToken) {
+        case .own(let row):
+            return begin(row.claim(token: token), &report)
+        case .reopen(let row, let keepsCutoff):
+            let reopening = HistoryStatements.reopen(
+                row, token: token, previous: request.previousToken, keepsCutoff: keepsCutoff, history: history)
+            if let claim = try await reopen(reopening, token: token, over: connection, clock: clock) {
+                return begin(claim, &report)
+            }
+            // Somebody was faster, and will be seen at the next look.
+            report.skip = .held(by: row.claimedBy, lookAgainAfter: history.lease)
+        case .ended(let row):
+            report.runID = row.runID
+            report.outcome = Outcome(rawValue: row.status) ?? .succeeded
+            report.attempts = row.attempts
+            report.progress.rowsDeleted = row.rowsDeleted
+            report.progress.batches = row.batches
+            report.cutoff = row.cutoff
+            return nil
+        case .skip(let reason):
+            report.skip = reason
+        }
+        report.claimToken = nil
+        report.outcome = .skipped
+        return nil
+    }
+
+    private func begin(_ claim: RunClaim, _ report: inout RunReport) -> RunClaim {
+        report.runID = claim.runID
+        report.attempts = claim.attempts
+        report.progress.rowsDeleted = claim.rowsDeleted
+        report.progress.batches = claim.batches
+        return claim
+    }
+
+    private func reopen(
+        _ script: String, token: String, over connection: isolated Connection, clock: RunClock
+    ) async throws(RunFailure) -> RunClaim? {
+        let results: [QueryResult]
         do {
-            let deletion = Statements.deleteBatch(from: table.name, rule: target.rule)
-            var row = try await connection.statement(clock, deletion, parameters).onlyRow()
-            var deleted = try row.integer("deleted")
-            if try row.integer("locked") > deleted {
-                // Something keeps what we hold; or, hardly ever, a row moved to an address that another one had left.
-                // A second statement sees it there.
-                row = try await connection.statement(clock, deletion, parameters).onlyRow()
-                deleted += try row.integer("deleted")
-                let vetoed = try row.integer("locked") - row.integer("deleted")
-                if vetoed > 0 { throw RunFailure.deletionVetoed(table.name, rows: vetoed) }
-            }
-            var held = 0
-            if deleted < batch.count {
-                let remaining = Statements.countRemaining(in: table.name, rule: target.rule)
-                held = try await connection.statement(clock, remaining, parameters).onlyRow().integer("remaining")
-            }
-            try await connection.commit(clock)
-            return (deleted, held)
+            results = try await connection.transaction(clock, script)
         } catch {
-            let failure = clock.failure(error)
-            await connection.rollBack(clock)
-            throw failure
+            // Another run of the job began in the same instant: unique_violation.
+            if error.sqlState == "23505" { return nil }
+            throw error
         }
+        return try results.reading(at: 0) { result in try result.rows.first.map { try RunClaim($0, token: token) } }
+    }
+
+    /// Ends the run's row as the report says, and lets the report say what the row does: the database has counted.
+    ///
+    /// - Throws: `claimLost` when somebody else owns or has closed the run.
+    func close(
+        _ report: inout RunReport, over connection: isolated Connection, clock: RunClock
+    ) async throws(RunFailure) {
+        guard let token = report.claimToken else { return }
+        let script = HistoryStatements.finish(
+            report.scheduledAt, of: job.name, token: token, outcome: report.outcome,
+            skipped: report.progress.rowsSkipped, failure: report.failure, history: history)
+        let results = try await connection.lastWords(clock, script)
+        let row = try results.reading(at: 2) { result in try result.rows.first.map(ClosedRun.init) }
+        guard let row, row.outcome != .abandoned else { throw .claimLost }
+        report.runID = row.runID
+        report.attempts = row.attempts
+        report.progress.rowsDeleted = row.rowsDeleted
+        report.progress.batches = row.batches
+        // The answer to an earlier end was lost: it counts.
+        if row.outcome == .succeeded || row.outcome == .capped {
+            report.outcome = row.outcome
+            report.failure = nil
+        }
+    }
+}
+
+/// What `HistoryStatements.finish` shows of a run's row.
+private struct ClosedRun {
+    let runID: Int64
+    let outcome: Outcome
+    let rowsDeleted: Int
+    let batches: Int
+    let attempts: Int
+
+    init(_ row: QueryResult.Row) throws(PostgresError) {
+        runID = Int64(try row.integer("run_id"))
+        let status = try row.text("status")
+        guard let outcome = Outcome(rawValue: status) else { throw .unexpectedAnswer("a run that is \(status)") }
+        self.outcome = outcome
+        rowsDeleted = try row.integer("rows_deleted")
+        batches = try row.integer("batches")
+        attempts = try row.integer("attempts")
+    }
+}
+
+extension RunClaim {
+    /// Reads a row of `HistoryStatements.reopen`.
+    fileprivate init(_ row: QueryResult.Row, token: String) throws(PostgresError) {
+        self.init(
+            runID: Int64(try row.integer("run_id")), token: token, cutoff: try row.instant("cutoff_at"),
+            attempts: try row.integer("attempts"), rowsDeleted: try row.integer("rows_deleted"),
+            batches: try row.integer("batches"))
     }
 }
 

@@ -19,6 +19,8 @@ package struct Inspection: Sendable {
     /// Type names by column, for the columns of interest that exist.
     package var columnTypes: [String: String]
 
+    package var history: HistoryTable
+
     /// Reads a row of `Statements.inspect`.
     package init(_ row: QueryResult.Row) throws(PostgresError) {
         clock = try row.instant("clock")
@@ -38,6 +40,7 @@ package struct Inspection: Sendable {
         for column in Statements.columnsOfInterest {
             columnTypes[column] = try row.textIfPresent("type_of_\(column)")
         }
+        history = try HistoryTable(row)
     }
 
     /// The generation of the table, if all is as the purpose needs it; row security and clocks are judged apart.

@@ -109,15 +109,24 @@ extension Schedule {
 package struct RunLimits: Hashable, Sendable {
     /// How far the database's clock may be ahead of the host's.
     package var maxClockSkew: Duration
+    /// How long one transaction should hold its locks.
+    package var batchTarget: Duration
     /// Rows that one transaction deletes at most.
     package var batchRows: Int
-    /// Addresses that one search returns at most. The default is about 6 MB of answer at its largest, and few enough
-    /// searches that walking over what earlier batches killed stays a small part of the work.
+    /// How long to rest after each batch.
+    package var batchPause: Duration
+    /// Addresses that one search returns at most, or a few more. The default is about 2 MB of answer, and few enough
+    /// searches that finding the way again stays a small part of the work.
     package var searchRows: Int
 
-    package init(maxClockSkew: Duration, batchRows: Int, searchRows: Int = 100_000) {
+    package init(
+        maxClockSkew: Duration, batchTarget: Duration = .milliseconds(50), batchRows: Int, batchPause: Duration = .zero,
+        searchRows: Int = 100_000
+    ) {
         self.maxClockSkew = maxClockSkew
+        self.batchTarget = batchTarget
         self.batchRows = batchRows
+        self.batchPause = batchPause
         self.searchRows = searchRows
     }
 }

@@ -17,7 +17,7 @@ package struct Migration: Sendable {
     package func apply(_ access: DatabaseAccess) async throws(RunFailure) {
         let clock = RunClock(deadline: Self.deadline)
         let connection = try await access.connect(limit: clock.remaining)
-        try await connection.begin(clock, limit: clock.remaining, lockLimit: Self.lockLimit)
+        _ = try await connection.begin(clock, limit: clock.remaining, lockLimit: Self.lockLimit)
         do {
             // On a line of its own: the SQL may end with a comment.
             _ = try await connection.script("\(sql)\nCOMMIT;", deadline: clock.giveUp(after: clock.remaining))

@@ -1,5 +1,17 @@
 import Postgres
 
+/// A row's physical address (`ctid`): its page and its line pointer there.
+struct RowAddress: Hashable, Sendable, CustomStringConvertible {
+    let page: Int
+    let line: Int
+
+    /// The address behind it, whether anything is there or not.
+    var next: RowAddress { RowAddress(page: page, line: line + 1) }
+
+    /// As SQL writes it.
+    var description: String { "(\(page),\(line))" }
+}
+
 /// Physical row addresses (`ctid`) of one table or partition, packed into 8 bytes each: a search may find very many.
 struct RowAddresses {
     /// The table or partition, by OID.
@@ -41,6 +53,5 @@ struct RowAddresses {
         return text + "}"
     }
 
-    /// The literal of the last one.
-    var last: String? { packed.last.map { "(\($0 >> 16),\($0 & 0xFFFF))" } }
+    var last: RowAddress? { packed.last.map { RowAddress(page: Int($0 >> 16), line: Int($0 & 0xFFFF)) } }
 }

@@ -28,6 +28,25 @@ extension RunFailure: CustomStringConvertible {
         case .deletionVetoed(let table, let rows):
             "\(rows) due \(rows == 1 ? "row" : "rows") of \(table) could be locked but not deleted: a BEFORE DELETE "
                 + "trigger keeps them"
+        case .tooManyDue(let table, let due, let total, let limit):
+            "\(due) of \(total) rows of \(table) are due, more than the share of \(limit) that the job may delete; nothing "
+                + "was deleted"
+        case .historyMissing(hasVanished: true): "the table mcp_cleanup.runs, which was there before, is gone"
+        case .historyMissing(hasVanished: false):
+            "the table mcp_cleanup.runs does not exist, and history.mode is required"
+        case .historyUnusable(let role, .privileges(isOnSchema: true, _)):
+            "the role \(role) has no USAGE privilege on the schema mcp_cleanup, so its runs cannot be recorded"
+        case .historyUnusable(let role, .privileges(isOnSchema: false, let privileges)):
+            "the role \(role) has no \(privileges.joined(separator: ", no ")) privilege on mcp_cleanup.runs, so its runs "
+                + "cannot be recorded"
+        case .historyUnusable(let role, .rowSecurity):
+            "row security on mcp_cleanup.runs applies to the role \(role), so runs of others might be hidden from it"
+        case .historyUnusable(_, .column(let column, let found, let expected)):
+            found.map { "the column \(column) of mcp_cleanup.runs is \($0), and must be \(expected)" }
+                ?? "the table mcp_cleanup.runs has no column \(column)"
+        case .historyUnusable(_, .index(let columns)):
+            "the table mcp_cleanup.runs has no unique index on \(columns), so two processes could own one run"
+        case .claimLost: "another process has taken over or closed the run, since this one was silent for too long"
         case .databaseClockAhead(let database, let host, let limit):
             "the database's clock says \(database) and this host's says \(host): more than \(limit.inSeconds) ahead, "
                 + "and a wrong clock must not empty a table"
@@ -72,6 +91,19 @@ extension RunFailure: CustomStringConvertible {
                 + "restrictive policy apply to the role."
         case .deletionVetoed(let table, _):
             "SELECT tgname FROM pg_trigger WHERE tgrelid = \(SQL.literal(table.quoted))::regclass; shows the triggers."
+        case .tooManyDue: "Look at what is due with --once --dry-run; the job's max-fraction is the limit."
+        case .historyMissing:
+            "Run mcp-cleanupd migrate with an owner's URL, or set history.mode to off."
+        case .historyUnusable(let role, .privileges(isOnSchema: true, _)):
+            "GRANT USAGE ON SCHEMA mcp_cleanup TO \(SQL.identifier(role));"
+        case .historyUnusable(let role, .privileges(isOnSchema: false, let privileges)):
+            "GRANT \(privileges.joined(separator: ", ")) ON mcp_cleanup.runs TO \(SQL.identifier(role));"
+        case .historyUnusable(_, .rowSecurity): "ALTER TABLE mcp_cleanup.runs DISABLE ROW LEVEL SECURITY;"
+        case .historyUnusable(_, .column), .historyUnusable(_, .index):
+            "It was made by another release or another program. Run mcp-cleanupd migrate with an owner's URL; if that does "
+                + "not help, rename the table first."
+        case .claimLost:
+            "Nothing is lost or counted twice. If it recurs, look at what froze this process, or raise claim.lease."
         case .databaseClockAhead: "Set both clocks right; database.max-clock-skew is the limit."
         case .deadlinePassed:
             "What was deleted stays deleted; the next run goes on. Raise the job's deadline if it recurs."

@@ -23,6 +23,13 @@ package enum RunFailure: Error, Hashable, Sendable {
     case rowSecurity(TableName, role: String, RowSecurityObstacle)
     /// Rows were locked and due, and yet the DELETE did not delete them.
     case deletionVetoed(TableName, rows: Int)
+    /// More than the job's share of the table is due, and nothing was deleted.
+    case tooManyDue(TableName, due: Int, total: Int, limit: Double)
+    /// The history's table is not there, or no longer.
+    case historyMissing(hasVanished: Bool)
+    case historyUnusable(role: String, HistoryTable.Obstacle)
+    /// Another process closed the run or took it over, since ours was silent for too long.
+    case claimLost
     case databaseClockAhead(database: UTCInstant, host: UTCInstant, limit: Duration)
     /// The run's deadline came before its end.
     case deadlinePassed(Duration)
@@ -50,10 +57,12 @@ extension RunFailure {
         switch self {
         case .database(let error): error.kind
         case .databaseURL, .serverTooOld, .tableMissing, .notATable, .foreignPartition, .columnMissing, .columnType,
-            .generationUndecided:
+            .generationUndecided, .historyMissing, .historyUnusable(_, .column), .historyUnusable(_, .index):
             .misconfigured
-        case .privilegesMissing, .rowSecurity, .deletionVetoed: .refused
-        case .serverReadOnly, .databaseClockAhead, .deadlinePassed: .mayPass
+        case .privilegesMissing, .rowSecurity, .deletionVetoed, .historyUnusable(_, .privileges),
+            .historyUnusable(_, .rowSecurity):
+            .refused
+        case .serverReadOnly, .databaseClockAhead, .deadlinePassed, .tooManyDue, .claimLost: .mayPass
         case .canceled: .canceled
         }
     }
@@ -65,6 +74,10 @@ extension RunFailure {
         case .database(.unreachable(.tls, _)): false
         // The time that the run had is used up; the next one goes on where it ended.
         case .deadlinePassed: false
+        // Whoever has the run now goes on with it.
+        case .claimLost: false
+        // A guard that a person set, for a person to look at.
+        case .tooManyDue: false
         default: kind == .mayPass || kind == .unreachable
         }
     }

@@ -19,7 +19,8 @@ extension CleanupRun {
     /// stops this too.
     func preview(over connection: isolated Connection, clock: RunClock) async throws(RunFailure) -> RunPreview {
         var shape: SessionTable.Shape?
-        let target = try await target(over: connection, clock: clock, shape: &shape)
+        let look = try await look(over: connection, clock: clock, known: nil)
+        let target = try await target(look, over: connection, clock: clock, shape: &shape)
         let cutoff: [Parameter] = [.timestamp("\(target.cutoff)")]
         let count = try await connection.finishTransaction(
             clock, Statements.countDue(in: table.name, rule: target.rule), cutoff)

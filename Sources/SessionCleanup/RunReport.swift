@@ -8,10 +8,20 @@ package enum Outcome: String, Hashable, Sendable, CaseIterable {
     /// Ended at the job's `max-rows`; the next run goes on.
     case capped
     case canceled
-    /// Its owner died and nobody finished it.
+    /// Its owner was silent for longer than its lease, and another process closed or took the run.
     case abandoned
-    /// No run took place: another process holds it, or has answered the fire time.
+    /// No run took place: see `RunReport.Skip`.
     case skipped
+
+    init(_ failure: RunFailure) {
+        if case .claimLost = failure {
+            self = .abandoned
+        } else if failure.kind == .canceled {
+            self = .canceled
+        } else {
+            self = failure.isTimeout ? .timedOut : .failed
+        }
+    }
 }
 
 /// What one run did.
@@ -25,11 +35,16 @@ package struct RunReport: Sendable {
     package var finishedAt: UTCInstant
     /// By the database's clock; `nil` when the run did not get that far.
     package var cutoff: UTCInstant?
-    package var progress: RunProgress
-    package var attempts: Int
+    /// With history, all that the run's attempts did, whoever made them.
+    package var progress = RunProgress()
+    package var attempts = 1
     package var failure: RunFailure?
+    /// Why there was no run; with the outcome `skipped`, and only then.
+    package var skip: Skip?
     /// The run's row in the history; `nil` where there is none.
     package var runID: Int64?
+    /// What this attempt owns the run by, or tried to: for the next attempt of the same process.
+    package var claimToken: String?
     /// The job's last success that the history knew of when this run began, whichever process had it.
     package var lastSuccessAt: UTCInstant?
     /// How far the database's clock is ahead of the host's; negative when it is behind, `nil` when it was not read.
@@ -37,14 +52,25 @@ package struct RunReport: Sendable {
     /// For how long the oldest row that was due at the cutoff had been due; `nil` when there was none.
     package var oldestOverdue: Duration?
 
-    /// This attempt's report, with what the run's earlier attempts did.
+    /// Why no run took place.
+    package enum Skip: Hashable, Sendable {
+        /// Another process is at a run of the job; it counts as dead after this time without a sign of life.
+        case held(by: String, lookAgainAfter: Duration)
+        /// The fire time was answered before.
+        case answered
+        /// Looking back, nothing was missed.
+        case nothingMissed
+    }
+
+    /// This attempt's report, with what the run's earlier attempts did where no history has counted it.
     package func following(_ earlier: RunReport) -> RunReport {
         var report = self
         report.startedAt = earlier.startedAt
+        report.cutoff = cutoff ?? earlier.cutoff
+        guard runID == nil else { return report }
         report.attempts = earlier.attempts + attempts
         report.progress.rowsDeleted += earlier.progress.rowsDeleted
         report.progress.batches += earlier.progress.batches
-        report.cutoff = cutoff ?? earlier.cutoff
         return report
     }
 }
@@ -60,14 +86,4 @@ package struct RunProgress: Hashable, Sendable {
     package var rowsFound = 0
     /// Whether `rowsFound` is all there is to find.
     package var isSearchComplete = false
-}
-
-/// Whether runs are recorded, and claimed, in `mcp_cleanup.runs`.
-package enum HistoryMode: String, Hashable, Sendable, CaseIterable {
-    /// Where the table is there at start.
-    case auto
-    /// Always: without the table a run fails.
-    case required
-    /// Never.
-    case off
 }

@@ -1,4 +1,3 @@
-package import CleanupSchedule
 package import Dispatch
 package import Postgres
 
@@ -13,17 +12,21 @@ package struct DatabaseAccess: Sendable, CustomReflectable {
     /// A serial queue whose thread connections may use; see `Connection.open`.
     package let queue: DispatchQueue?
     package let onNotice: @Sendable (ServerMessage) -> Void
+    /// Called when a connection for a run has come about, with how long it took, or has not.
+    package let onConnection: @Sendable (Result<Duration, RunFailure>) -> Void
 
     package init(
         url: @escaping @Sendable () throws(RunFailure) -> DatabaseURL, connectTimeout: Duration,
         environment: [String: String], queue: DispatchQueue? = nil,
-        onNotice: @escaping @Sendable (ServerMessage) -> Void
+        onNotice: @escaping @Sendable (ServerMessage) -> Void,
+        onConnection: @escaping @Sendable (Result<Duration, RunFailure>) -> Void = { _ in }
     ) {
         self.url = url
         self.connectTimeout = connectTimeout
         self.environment = environment.filter { $0.key.hasPrefix("PG") || ["HOME", "SSL_CERT_FILE"].contains($0.key) }
         self.queue = queue
         self.onNotice = onNotice
+        self.onConnection = onConnection
     }
 
     /// Nothing that `dump` or a description could print: PGPASSWORD is among the variables.
@@ -54,25 +57,41 @@ package struct RunSeries: Sendable {
     package init(_ access: DatabaseAccess) { self.access = access }
 
     /// Executes one run and reports it; never throws. Cancellation of the task cancels the statement under way.
-    package mutating func execute(_ run: CleanupRun, scheduledAt: UTCInstant) async -> RunReport {
+    package mutating func execute(_ run: CleanupRun, _ request: RunRequest) async -> RunReport {
         let startedAt = run.hostClock()
-        let clock = RunClock(deadline: run.job.deadline)
-        var progress = RunProgress()
-        var cutoff: UTCInstant?
-        var failure: RunFailure?
+        let clock = RunClock(deadline: run.job.deadline, lease: run.history.lease)
+        var report = RunReport(
+            job: run.job.name, outcome: .succeeded, scheduledAt: request.scheduledAt, startedAt: startedAt,
+            finishedAt: startedAt)
         do {
             let connection = try await openConnection(clock)
-            let target = try await run.target(over: connection, clock: clock, shape: &shape)
-            cutoff = target.cutoff
-            try await run.delete(target, over: connection, clock: clock, progress: &progress)
+            try await run.execute(request, over: connection, clock: clock, shape: &shape, report: &report)
         } catch {
-            failure = error
+            report.failure = error
+            report.outcome = Outcome(error)
             await connection?.rollBack(clock)
+            await close(run, &report, clock)
         }
-        return RunReport(
-            job: run.job.name, outcome: failure.map(Outcome.init) ?? .succeeded, scheduledAt: scheduledAt,
-            startedAt: startedAt, finishedAt: run.hostClock(), cutoff: cutoff, progress: progress, attempts: 1,
-            failure: failure)
+        report.finishedAt = run.hostClock()
+        return report
+    }
+
+    /// Lets the history know how a run failed, over a new connection if need be. Whatever that meets with, the run's own
+    /// failure stays the one to report; its row is closed by whoever looks after its lease, then.
+    private mutating func close(_ run: CleanupRun, _ report: inout RunReport, _ clock: RunClock) async {
+        guard report.claimToken != nil, report.outcome != .abandoned else { return }
+        do {
+            if let connection, await connection.isOpen {
+                return try await run.close(&report, over: connection, clock: clock)
+            }
+            let opened = try await access.connect(limit: clock.lastWords)
+            await opened.limitCancellation(to: clock.grace)
+            connection = opened
+            shape = nil
+            try await run.close(&report, over: opened, clock: clock)
+        } catch .claimLost {
+            report.outcome = .abandoned
+        } catch {}
     }
 
     /// What a run would delete, and how it would look for it. Deletes nothing and records nothing.
@@ -102,25 +121,18 @@ package struct RunSeries: Sendable {
         }
         let hadFullTime = clock.remaining >= access.connectTimeout
         do {
+            let started = ContinuousClock.now
             let opened = try await access.connect(limit: clock.remaining)
+            access.onConnection(.success(started.duration(to: .now)))
             await opened.limitCancellation(to: clock.grace)
             connection = opened
             shape = nil
             return opened
         } catch {
+            if error.kind != .canceled { access.onConnection(.failure(error)) }
             // A failure for want of this job's own time says nothing about the next job.
             if hadFullTime { connectFailure = error }
             throw error
-        }
-    }
-}
-
-extension Outcome {
-    init(_ failure: RunFailure) {
-        if failure.kind == .canceled {
-            self = .canceled
-        } else {
-            self = failure.isTimeout ? .timedOut : .failed
         }
     }
 }

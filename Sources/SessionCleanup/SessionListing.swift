@@ -23,7 +23,8 @@ extension SessionTable {
     ) async throws(RunFailure) -> [ListedSession] {
         let clock = RunClock(deadline: .seconds(30))
         let connection = try await access.connect(limit: clock.remaining)
-        let generation = try await inspect(for: .reading, over: connection, clock: clock).generation
+        let inspection = try await look(for: .reading, over: connection, clock: clock)
+        let generation = try await shape(inspection, for: .reading, over: connection, clock: clock).generation
         let statement = Statements.sessions(
             of: name, transient: transient.rules.rule(for: generation),
             dormant: dormant.rules.rule(for: generation))

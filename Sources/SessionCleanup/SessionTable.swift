@@ -1,4 +1,4 @@
-package import CleanupSchedule
+import CleanupSchedule
 import Postgres
 
 /// The table that holds the sessions, and what is known of its shape.
@@ -36,8 +36,8 @@ package struct SessionTable: Hashable, Sendable {
         package let generation: SchemaGeneration
         /// Partitions, or tables that inherit: then a row's address needs its table's.
         package let hasChildren: Bool
-        /// The database's clock at the start of the transaction.
-        package var clock: UTCInstant
+        /// Whether runs are recorded in the history.
+        let usesHistory: Bool
         /// When it was found.
         let inspected: ContinuousClock.Instant
 
@@ -48,28 +48,35 @@ package struct SessionTable: Hashable, Sendable {
         var isFresh: Bool { inspected.duration(to: .now) < Self.lifetime }
     }
 
-    /// The shape as it was found a moment ago, with the clock as it is now. Leaves its transaction open.
-    func clock(
-        for shape: Shape, over connection: isolated Connection, clock: RunClock
-    ) async throws(RunFailure) -> Shape {
-        var shape = shape
-        shape.clock = try await connection.openTransaction(clock, Statements.clock).reading { result in
+    /// The database's clock at the start of the transaction that this opens, and leaves open: for a table whose shape was
+    /// found a moment ago.
+    func clock(over connection: isolated Connection, clock: RunClock) async throws(RunFailure) -> UTCInstant {
+        try await connection.openTransaction(clock, Statements.clock, isReadOnly: false).reading { result in
             try result.onlyRow().instant("clock")
         }
-        return shape
+    }
+
+    /// Reads what there is to know about the server, the table, the history and our role, in one round trip. Changes
+    /// nothing, and leaves its transaction open for what follows; the caller ends it if nothing does.
+    func look(
+        for purpose: Purpose, over connection: isolated Connection, clock: RunClock
+    ) async throws(RunFailure) -> Inspection {
+        let isReadOnly = purpose == .reading
+        let look = Statements.inspect(name)
+        return try await connection.openTransaction(clock, look, isReadOnly: isReadOnly).reading { result in
+            try Inspection(result.onlyRow())
+        }
     }
 
     /// Finds out whether all rows can be reached for the purpose, and which shape they have. Changes nothing.
     ///
-    /// Leaves its transaction open, for the search that follows; the caller ends it if none does.
+    /// Goes on in the transaction that is open, and may end it.
     /// - Throws: the first obstacle, in the order in which one would look.
-    func inspect(
-        for purpose: Purpose, over connection: isolated Connection, clock: RunClock
+    func shape(
+        _ inspection: Inspection, for purpose: Purpose, usesHistory: Bool = false, over connection: isolated Connection,
+        clock: RunClock
     ) async throws(RunFailure) -> Shape {
         let inspected = ContinuousClock.now
-        let inspection = try await connection.openTransaction(clock, Statements.inspect(name)).reading { result in
-            try Inspection(result.onlyRow())
-        }
         let generation = try inspection.generation(of: self, for: purpose)
         if inspection.hasChildren, purpose == .deleting {
             let found = try await connection.finishTransaction(clock, Statements.foreignDescendant(of: name), [])
@@ -81,7 +88,7 @@ package struct SessionTable: Hashable, Sendable {
             try await judgeRowSecurity(for: purpose, role: inspection.role, over: connection, clock: clock)
         }
         return Shape(
-            generation: generation, hasChildren: inspection.hasChildren, clock: inspection.clock, inspected: inspected)
+            generation: generation, hasChildren: inspection.hasChildren, usesHistory: usesHistory, inspected: inspected)
     }
 
     private func judgeRowSecurity(

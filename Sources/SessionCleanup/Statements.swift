@@ -54,7 +54,21 @@ enum Statements {
                  , has_table_privilege(c.oid, 'DELETE') AS can_delete
                  , row_security_active(c.oid) AS is_row_security_active
             \(types)
+                 , h.oid IS NOT NULL AS has_history
+                 , has_schema_privilege(h.relnamespace, 'USAGE') AS can_use_history_schema
+                 , has_table_privilege(h.oid, 'SELECT') AS can_select_history
+                 , has_table_privilege(h.oid, 'INSERT') AS can_insert_history
+                 , has_table_privilege(h.oid, 'UPDATE') AS can_update_history
+                 , has_table_privilege(h.oid, 'DELETE') AS can_delete_history
+                 , row_security_active(h.oid) AS is_history_row_security_active
+                 , (SELECT string_agg(a.attname || E'\\t' || format_type(a.atttypid, NULL), E'\\n')
+                      FROM pg_catalog.pg_attribute AS a
+                     WHERE a.attrelid = h.oid AND a.attnum > 0 AND NOT a.attisdropped) AS history_columns
+                 , (SELECT string_agg(pg_get_indexdef(i.indexrelid), E'\\n') FROM pg_catalog.pg_index AS i
+                     WHERE i.indrelid = h.oid AND i.indisunique AND i.indisvalid) AS history_indexes
               FROM (SELECT) AS one
+              LEFT JOIN (pg_catalog.pg_class AS h JOIN pg_catalog.pg_namespace AS hn ON hn.oid = h.relnamespace)
+                ON hn.nspname = 'mcp_cleanup' AND h.relname = 'runs'
               LEFT JOIN (pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace)
                 ON n.nspname = \(SQL.literal(table.schema)) AND c.relname = \(SQL.literal(table.table))
                AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
@@ -64,11 +78,7 @@ enum Statements {
     /// A foreign table among the table's partitions and heirs, if there is one. Its rows' addresses mean nothing here.
     static func foreignDescendant(of table: TableName) -> String {
         """
-        WITH RECURSIVE tree AS (
-            SELECT \(SQL.literal(table.quoted))::regclass::oid AS relation
-             UNION
-            SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN tree ON i.inhparent = tree.relation
-        )
+        \(tree(of: table))
         SELECT min(c.oid::regclass::text) AS name
           FROM tree JOIN pg_catalog.pg_class AS c ON c.oid = tree.relation WHERE c.relkind = 'f'
         """
@@ -90,21 +100,60 @@ enum Statements {
         """
     }
 
-    /// The addresses of due rows, in the table's physical order: `$1` is the cutoff, `$2` the most to return, and,
-    /// unless it is the first search, `$3` and `$4` the table and the address of the last row already found.
+    /// The addresses of due rows, in the table's physical order, and since when the oldest of them is due: `$1` is the
+    /// cutoff, `$2` the most to return, and, unless it is the first search, `$3` and `$4` the table and the address of
+    /// the last row already found.
     ///
     /// - Parameter hasChildren: whether addresses are unique only together with their table.
     static func search(_ table: TableName, rule: Rule, hasChildren: Bool, isFirst: Bool) -> String {
-        let position = hasChildren ? "tableoid, ctid" : "ctid"
         let onward =
             isFirst ? "" : hasChildren ? "AND (tableoid, ctid) > ($3, $4)" : "AND tableoid = $3 AND ctid > $4"
-        return """
-            SELECT found.tableoid AS partition, array_agg(found.ctid ORDER BY found.ctid) AS addresses
-              FROM (SELECT tableoid, ctid FROM \(table.quoted)
-                     WHERE (\(rule.predicate)) \(onward)
-                     ORDER BY \(position) LIMIT $2) AS found
-             GROUP BY found.tableoid ORDER BY found.tableoid
-            """
+        return search(
+            table, rule: rule, onward, "ORDER BY \(hasChildren ? "tableoid, ctid" : "ctid") LIMIT $2")
+    }
+
+    /// The same for the pages from one address (`$2`) up to but without another (`$3`), in all of the table's parts.
+    static func searchPages(_ table: TableName, rule: Rule) -> String {
+        search(table, rule: rule, "AND ctid >= $2 AND ctid < $3", "")
+    }
+
+    private static func search(_ table: TableName, rule: Rule, _ range: String, _ order: String) -> String {
+        """
+        SELECT found.tableoid AS partition, array_agg(found.ctid ORDER BY found.ctid) AS addresses
+             , \(utc("min(found.due_since)")) AS oldest
+          FROM (SELECT tableoid, ctid, \(rule.dueSince) AS due_since FROM \(table.quoted)
+                 WHERE (\(rule.predicate)) \(range)
+                 \(order)) AS found
+         GROUP BY found.tableoid ORDER BY found.tableoid
+        """
+    }
+
+    /// How many rows there are on the pages from one address (`$2`) up to but without another (`$3`), and how many of
+    /// them are due.
+    static func countPages(_ table: TableName, rule: Rule) -> String {
+        """
+        SELECT count(*) AS total, count(*) FILTER (WHERE \(rule.predicate)) AS due
+          FROM \(table.quoted) WHERE ctid >= $2 AND ctid < $3
+        """
+    }
+
+    /// How many pages the table has, or the largest of its parts.
+    static func pageCount(of table: TableName) -> String {
+        """
+        \(tree(of: table))
+        SELECT coalesce(max(pg_relation_size(relation) / current_setting('block_size')::bigint), 0) AS pages FROM tree
+        """
+    }
+
+    /// A table with all its partitions and heirs.
+    private static func tree(of table: TableName) -> String {
+        """
+        WITH RECURSIVE tree AS (
+            SELECT \(SQL.literal(table.quoted))::regclass::oid AS relation
+             UNION
+            SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN tree ON i.inhparent = tree.relation
+        )
+        """
     }
 
     /// Locks and deletes: `$1` is the cutoff, `$2` the addresses, `$3` the table (or partition) they belong to.

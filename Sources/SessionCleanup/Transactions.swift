@@ -2,13 +2,14 @@ import Postgres
 
 /// A run's transactions: each with limits that the server keeps, and with an end to our patience.
 extension Connection {
-    /// Opens a read-only transaction with one statement without parameters, in one round trip, and leaves it open for
-    /// the one that follows.
-    func openTransaction(_ clock: RunClock, _ sql: String) async throws(RunFailure) -> QueryResult {
-        let limit = try clock.limit(clock.remaining)
-        let begin = Statements.begin(
-            isReadOnly: true, limit: limit, lockLimit: min(limit / 2, RunClock.transactionLimit))
-        return try await failing(clock) { connection in
+    /// Opens a transaction with one statement without parameters, in one round trip, and leaves it open for what
+    /// follows.
+    func openTransaction(
+        _ clock: RunClock, _ sql: String, isReadOnly: Bool
+    ) async throws(RunFailure) -> QueryResult {
+        let limit = try clock.limit()
+        let begin = Statements.begin(isReadOnly: isReadOnly, limit: limit)
+        return try await failing(clock, startsWriting: !isReadOnly) { connection in
             let results = try await connection.script("\(begin) \(sql)", deadline: clock.giveUp(after: limit))
             // BEGIN, three settings, the statement.
             guard results.count == 5 else { throw PostgresError.unexpectedAnswer("\(results.count) results") }
@@ -16,14 +17,14 @@ extension Connection {
         }
     }
 
-    /// A statement in the read-only transaction that is open, or else in one of its own, and the transaction's end.
+    /// A statement in the transaction that is open, or else in a read-only one of its own, and the transaction's end.
     func finishTransaction(
-        _ clock: RunClock, _ sql: String, _ parameters: [Parameter]
+        _ clock: RunClock, _ sql: String, _ parameters: [Parameter], limit wanted: Duration? = nil
     ) async throws(RunFailure) -> QueryResult {
         // It may take what is left of the run's time: it holds no row's lock.
-        let limit = try clock.limit(clock.remaining)
+        let limit = try clock.limit(wanted ?? clock.remaining)
         let begin = Statements.begin(
-            isReadOnly: true, limit: limit, lockLimit: min(limit / 2, RunClock.transactionLimit))
+            isReadOnly: true, limit: limit, lockLimit: min(limit / 2, clock.transactionLimit))
         return try await failing(clock) { connection in
             let deadline = clock.giveUp(after: limit)
             if !connection.hasOpenTransaction { _ = try await connection.script(begin, deadline: deadline) }
@@ -33,32 +34,80 @@ extension Connection {
         }
     }
 
+    /// A search for rows, which may take as long as a transaction may.
+    ///
+    /// - Returns: `nil` when the server ended it for its length, and the plan has found a smaller step.
+    func search(
+        _ clock: RunClock, _ sql: String, _ parameters: [Parameter], shrinking plan: inout SearchPlan
+    ) async throws(RunFailure) -> QueryResult? {
+        let started = ContinuousClock.now
+        do {
+            return try await finishTransaction(clock, sql, parameters, limit: clock.transactionLimit)
+        } catch {
+            guard error.sqlState == "57014", started.duration(to: .now) >= clock.transactionLimit * 9 / 10,
+                plan.timedOut()
+            else { throw error }
+            return nil
+        }
+    }
+
+    /// A script that ends the transaction that is open.
+    func finishTransaction(_ clock: RunClock, script: String) async throws(RunFailure) -> [QueryResult] {
+        try await failing(clock) { connection in
+            try await connection.script(script, deadline: clock.giveUp(after: clock.transactionLimit))
+        }
+    }
+
+    /// A writing transaction in one round trip.
+    ///
+    /// - Parameter script: its statements, with COMMIT as the last.
+    /// - Returns: a result for each statement of the script.
+    func transaction(_ clock: RunClock, _ script: String) async throws(RunFailure) -> [QueryResult] {
+        let limit = try clock.limit()
+        let begin = Statements.begin(limit: limit)
+        return try await failing(clock, startsWriting: true) { connection in
+            let results = try await connection.script("\(begin) \(script)", deadline: clock.giveUp(after: limit))
+            return Array(results.dropFirst(4))
+        }
+    }
+
+    /// A writing transaction with which a run ends, also when its time is up or its task is canceled.
+    func lastWords(_ clock: RunClock, _ script: String) async throws(RunFailure) -> [QueryResult] {
+        let limit = max(min(clock.transactionLimit, clock.lastWords), .milliseconds(1))
+        let begin = Statements.begin(limit: limit)
+        return try await failing(clock, startsWriting: true) { connection in
+            let results = try await connection.script(
+                "\(begin) \(script)", during: .committing, deadline: .now + limit, heedsCancellation: false)
+            return Array(results.dropFirst(4))
+        }
+    }
+
     /// Leaves the transaction when a part of it fails, and says what that means for the run.
     private func failing<Value>(
-        _ clock: RunClock, _ body: (isolated Connection) async throws -> Value
+        _ clock: RunClock, startsWriting: Bool = false, _ body: (isolated Connection) async throws -> Value
     ) async throws(RunFailure) -> Value {
         do {
             return try await body(self)
         } catch {
             let failure = clock.failure(error)
             await rollBack(clock)
-            throw failure
+            // All that a server does not support about READ WRITE: it is, or has just become, a standby.
+            throw startsWriting && failure.sqlState == "0A000" ? .serverReadOnly : failure
         }
     }
 
     /// Starts a transaction that writes.
+    ///
+    /// - Parameter statement: one more, in the same round trip, whose result is returned.
     func begin(
-        _ clock: RunClock, limit wanted: Duration = RunClock.transactionLimit, lockLimit: Duration? = nil
-    ) async throws(RunFailure) {
-        let limit = try clock.limit(wanted)
-        do {
-            _ = try await script(
-                Statements.begin(limit: limit, lockLimit: lockLimit), deadline: clock.giveUp(after: limit))
-        } catch {
-            let failure = clock.failure(error)
-            await rollBack(clock)
-            // All that a server does not support about READ WRITE: it is, or has just become, a standby.
-            throw failure.sqlState == "0A000" ? .serverReadOnly : failure
+        _ clock: RunClock, limit wanted: Duration? = nil, lockLimit: Duration? = nil, then statement: String? = nil
+    ) async throws(RunFailure) -> QueryResult? {
+        let limit = try clock.limit(wanted ?? clock.transactionLimit)
+        return try await failing(clock, startsWriting: true) { connection in
+            let results = try await connection.script(
+                "\(Statements.begin(limit: limit, lockLimit: lockLimit)) \(statement ?? "")",
+                deadline: clock.giveUp(after: limit))
+            return statement == nil ? nil : results.last
         }
     }
 
@@ -66,24 +115,35 @@ extension Connection {
     func statement(
         _ clock: RunClock, _ sql: String, _ parameters: [Parameter]
     ) async throws(PostgresError) -> QueryResult {
-        try await query(sql, parameters, deadline: clock.giveUp(after: RunClock.transactionLimit))
+        try await query(sql, parameters, deadline: clock.giveUp(after: clock.transactionLimit))
     }
 
     /// Commits, even when the task is canceled meanwhile: it takes a moment, and a COMMIT that is called off leaves
     /// nobody knowing whether the rows are gone.
-    func commit(_ clock: RunClock) async throws(PostgresError) {
-        let deadline = clock.giveUp(after: RunClock.transactionLimit)
-        _ = try await script("COMMIT", during: .committing, deadline: deadline, heedsCancellation: false)
+    ///
+    /// - Parameter script: COMMIT, and what has to be said before it.
+    func commit(_ clock: RunClock, _ script: String) async throws(PostgresError) {
+        let deadline = clock.giveUp(after: clock.transactionLimit)
+        _ = try await self.script(script, during: .committing, deadline: deadline, heedsCancellation: false)
     }
 
     /// Leaves a failed transaction, so that the connection can be used again; if it cannot, it is closed.
     func rollBack(_ clock: RunClock) async {
         guard hasOpenTransaction else { return }
         do {
-            _ = try await script("ROLLBACK", deadline: clock.giveUp(after: RunClock.transactionLimit))
+            _ = try await script(
+                "ROLLBACK", deadline: .now + max(clock.lastWords, .milliseconds(1)), heedsCancellation: false)
         } catch {
             // The error that led here says more.
             close()
         }
+    }
+}
+
+extension [QueryResult] {
+    /// What `read` makes of one of the results; an answer that is not there, or that it cannot read, fails the run.
+    func reading<Value>(at index: Int, _ read: (QueryResult) throws -> Value) throws(RunFailure) -> Value {
+        guard indices.contains(index) else { throw .database(.unexpectedAnswer("\(count) results")) }
+        return try self[index].reading(read)
     }
 }

@@ -9,19 +9,28 @@ import SessionCleanup
 struct CommandSetup: Sendable {
     let configuration: Configuration
     let logger: Logger
+    private let historyMemory: History.Memory
     private let options: CommonOptions.Values
     let environment: [String: String]
 
     /// Reads the configuration, and warns of variables that it does not know.
     ///
-    /// - Parameter isService: whether it is for the service, whose messages go elsewhere than a one-shot command's.
+    /// - Parameter isService: whether it is for the service: its messages go elsewhere than a one-shot command's, and what
+    ///   is missing is said once for a long time, and so is worth a warning.
     /// - Throws: `CommandFailure` with exit code 78.
     init(_ options: CommonOptions.Values, isService: Bool = false) throws(CommandFailure) {
         self.options = options
         environment = Self.processEnvironment()
         let handler = (options.logFormat ?? .auto).handler(
             level: options.logLevel ?? .info, isService: isService, environment: environment)
-        logger = Logger(label: "mcp-cleanupd") { _ in handler }
+        let logger = Logger(label: "mcp-cleanupd") { _ in handler }
+        self.logger = logger
+        historyMemory = History.Memory {
+            logger.log(
+                level: isService ? .warning : .debug,
+                "The table mcp_cleanup.runs is not there: runs are not recorded, and nothing is promised across processes.",
+                metadata: ["hint": "Run mcp-cleanupd migrate with an owner's URL, or set history.mode to off."])
+        }
         do {
             let (configuration, unknownVariables) = try Configuration.load(environment: environment)
             self.configuration = configuration
@@ -64,7 +73,12 @@ struct CommandSetup: Sendable {
     func run(_ job: Job, onProgress: @escaping @Sendable (RunProgress) -> Void = { _ in }) -> CleanupRun {
         CleanupRun(
             job: job, table: table,
-            limits: RunLimits(maxClockSkew: configuration.maxClockSkew, batchRows: configuration.batchMaxRows),
+            limits: RunLimits(
+                maxClockSkew: configuration.maxClockSkew, batchTarget: configuration.batchTargetDuration,
+                batchRows: configuration.batchMaxRows, batchPause: configuration.batchPause),
+            history: History(
+                mode: configuration.historyMode, lease: configuration.claimLease,
+                retention: configuration.historyRetention, memory: historyMemory),
             hostClock: { .now }, onProgress: onProgress,
             onSlowDatabaseClock: { [logger] behind in
                 logger.warning(

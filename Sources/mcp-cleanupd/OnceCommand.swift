@@ -47,11 +47,15 @@ struct OnceCommand: Sendable {
         for job in jobs where !Task.isCancelled {
             let display = StandardStream.error.isTerminal ? ProgressDisplay(job: job.name) : nil
             let report = await series.execute(
-                setup.run(job, onProgress: { display?.show($0) }), scheduledAt: askedAt)
+                setup.run(job, onProgress: { display?.show($0) }), RunRequest(scheduledAt: askedAt, origin: .once))
             display?.end()
             if let failure = report.failure {
                 setup.logger.report(failure, of: job)
                 codes.append(Sysexit(failure.kind))
+            }
+            if case .held(let owner, _) = report.skip {
+                setup.logger.notice(
+                    "\(owner) is at a run of the job; there was none here.", metadata: ["job": "\(job.name)"])
             }
             try StandardStream.output.write("\(isJSON ? "\(report.json)" : report.line)\n")
         }
@@ -93,7 +97,8 @@ extension RunReport {
             ("scheduled_at", .string("\(scheduledAt)")), ("started_at", .string("\(startedAt)")),
             ("finished_at", .string("\(finishedAt)")), ("cutoff", JSON(cutoff.map { "\($0)" })),
             ("rows_deleted", .integer(progress.rowsDeleted)), ("rows_skipped", .integer(progress.rowsSkipped)),
-            ("batches", .integer(progress.batches)), ("attempts", .integer(attempts)), ("run_id", .null),
+            ("batches", .integer(progress.batches)), ("attempts", .integer(attempts)),
+            ("run_id", runID.map { .integer(Int($0)) } ?? .null),
             ("error", failure.map(\.json) ?? .null),
         ])
     }

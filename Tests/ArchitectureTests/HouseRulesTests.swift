@@ -11,7 +11,7 @@ import Testing
         "TimerWheel": ["BasicContainers"],
         "CleanupSchedule": [],
         "Postgres": ["CLibpq", "Dispatch", "Glibc", "Synchronization"],
-        "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres"],
+        "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres", "Synchronization"],
         "Configuration": ["CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
         "Systemd": ["Dispatch", "Glibc", "Synchronization"],
         "CleanupDaemon": [

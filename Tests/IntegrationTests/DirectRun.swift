@@ -30,10 +30,12 @@ extension SessionsDatabase {
             job: job, table: SessionTable(name: table, schema: .auto), limits: limits, hostClock: { .hostNow })
         let clock = RunClock(deadline: deadline)
         var shape: SessionTable.Shape?
-        let found = try await run.target(over: connection, clock: clock, shape: &shape)
+        let look = try await run.look(over: connection, clock: clock, known: nil)
+        let found = try await run.target(look, over: connection, clock: clock, shape: &shape)
         let target = CleanupRun.Target(cutoff: cutoff, rule: found.rule, hasChildren: found.hasChildren)
         var progress = RunProgress()
-        try await run.delete(target, over: connection, clock: clock, progress: &progress)
+        var deletion = Deletion(run, target, claim: nil, clock: clock)
+        _ = try await deletion.execute(over: connection, progress: &progress)
         if given == nil { await connection.close() }
         return progress
     }

@@ -34,7 +34,7 @@ import Testing
             let run = CleanupRun(
                 job: job, table: SessionTable(name: world.name, schema: .auto), limits: world.limits,
                 hostClock: { .hostNow })
-            let report = await series.execute(run, scheduledAt: .hostNow)
+            let report = await series.execute(run, RunRequest(scheduledAt: .hostNow, origin: .once))
             #expect(report.outcome == .succeeded, "seed \(seed): \(String(describing: report.failure))")
             let cutoff = try #require(report.cutoff)
             try await database.run("DELETE FROM copy WHERE \(world.condition(of: job, at: "timestamptz '\(cutoff)'"))")

@@ -28,7 +28,8 @@ import Testing
         let target = CleanupRun.Target(cutoff: .hostNow, rule: run.job.rules.active, hasChildren: false)
         var progress = RunProgress()
         await #expect(throws: RunFailure.serverReadOnly) {
-            try await run.delete(target, over: connection, clock: RunClock(deadline: .seconds(30)), progress: &progress)
+            var deletion = Deletion(run, target, claim: nil, clock: RunClock(deadline: .seconds(30)))
+            _ = try await deletion.execute(over: connection, progress: &progress)
         }
         #expect(await connection.isOpen)
         await connection.close()

@@ -96,8 +96,9 @@ import Testing
         }
         #expect(limit <= Self.limit && time >= Self.limit - .milliseconds(1) && time < Self.limit + Self.slack)
         // A backend that lost its client sleeps on: only the cancellation ends it before 120 s are over.
-        #expect(try await eventually { try await !server.isAlive(backend) })
-        #expect(await connection.isOpen == false)
+        #expect(try await eventually { try await !server.isRunning(backend) })
+        #expect(try await connection.value("1") == "1")
+        await connection.close()
     }
 
     @Test func endsAResultThatNeverEnds() async throws {
@@ -113,6 +114,7 @@ import Testing
             return
         }
         #expect(time < .seconds(2) + Self.slack)
+        await connection.close()
         #expect(try await eventually { try await !server.isAlive(backend) })
     }
 

@@ -12,6 +12,9 @@ import Testing
             "kind": "r", "has_children": "f", "can_use_schema": "t", "can_select": "t", "can_update": "t",
             "can_delete": "t", "is_row_security_active": "f", "type_of_active": "boolean", "type_of_status": nil,
             "type_of_expires_at": "timestamp with time zone", "type_of_updated_at": "timestamp with time zone",
+            "has_history": "f", "can_use_history_schema": nil, "can_select_history": nil, "can_insert_history": nil,
+            "can_update_history": nil, "can_delete_history": nil, "is_history_row_security_active": nil,
+            "history_columns": nil, "history_indexes": nil,
         ]
         for (column, value) in changes { values.updateValue(value, forKey: column) }
         return try Inspection(QueryResult.Row(columns: Array(values.keys), values: Array(values.values)))

@@ -15,7 +15,7 @@ import Testing
         #expect(addresses.literal(0..<4) == text)
         #expect(addresses.literal(2..<3) == #"{"(7,65535)"}"#)
         #expect(addresses.literal(1..<1) == "{}")
-        #expect(addresses.last == "(4294967294,291)")
+        #expect(addresses.last == RowAddress(page: 4_294_967_294, line: 291))
     }
 
     @Test func anEmptyArrayHasNoAddress() throws {

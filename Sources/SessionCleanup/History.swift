@@ -1,0 +1,143 @@
+import Glibc
+import Postgres
+import Synchronization
+
+/// Whether runs are recorded, and claimed, in `mcp_cleanup.runs`.
+package enum HistoryMode: String, Hashable, Sendable, CaseIterable {
+    /// Where the table is there. Once it was, it has to stay.
+    case auto
+    /// Always: without the table a run fails.
+    case required
+    /// Never.
+    case off
+}
+
+/// What a process does with the history of runs: `mcp_cleanup.runs`.
+package struct History: Sendable {
+    package let mode: HistoryMode
+    /// After so long without a sign of life a run's owner counts as dead.
+    package let lease: Duration
+    /// How long closed runs are kept.
+    package let retention: Duration
+    package let memory: Memory
+
+    package init(
+        mode: HistoryMode = .auto, lease: Duration = .seconds(60), retention: Duration = .seconds(30 * 86_400),
+        memory: Memory = Memory()
+    ) {
+        self.mode = mode
+        self.lease = lease
+        self.retention = retention
+        self.memory = memory
+    }
+
+    /// What a process remembers of the history as long as it lives.
+    package final class Memory: Sendable {
+        private enum Seen { case nothing, absence, table }
+
+        private let seen = Mutex(Seen.nothing)
+        private let onAbsence: @Sendable () -> Void
+
+        /// - Parameter onAbsence: called once, when the table is not there the first time that one looks.
+        package init(onAbsence: @escaping @Sendable () -> Void = {}) { self.onAbsence = onAbsence }
+
+        /// - Returns: whether the table was there before and is gone.
+        fileprivate func hasVanished(isThere: Bool) -> Bool {
+            let before = seen.withLock { seen in
+                defer { if isThere || seen == .nothing { seen = isThere ? .table : .absence } }
+                return seen
+            }
+            if !isThere, before == .nothing { onAbsence() }
+            return !isThere && before == .table
+        }
+    }
+
+    /// Whether a run is to be recorded, given what the database has.
+    ///
+    /// - Throws: `historyMissing`, `historyUnusable`.
+    func isUsed(_ found: HistoryTable, by role: String) throws(RunFailure) -> Bool {
+        guard mode != .off else { return false }
+        let hasVanished = memory.hasVanished(isThere: found.isThere)
+        guard found.isThere else {
+            if hasVanished || mode == .required { throw .historyMissing(hasVanished: hasVanished) }
+            return false
+        }
+        if let obstacle = found.obstacle { throw .historyUnusable(role: role, obstacle) }
+        return true
+    }
+
+    /// A fresh token for a claim: whose it is, for people, and what nobody else can have.
+    static func token() -> String {
+        var name = [CChar](repeating: 0, count: 256)
+        let isNamed = gethostname(&name, name.count - 1) == 0
+        let host =
+            isNamed ? String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) : "?"
+        return "\(host):\(getpid()):\(String(UInt64.random(in: 0...UInt64.max), radix: 36))"
+    }
+}
+
+/// The history's table as the database has it.
+package struct HistoryTable: Hashable, Sendable {
+    package var isThere: Bool
+    package var canUseSchema: Bool
+    /// Which of SELECT, INSERT, UPDATE and DELETE the role lacks.
+    package var missingPrivileges: [String]
+    package var isRowSecurityActive: Bool
+    /// Names and types.
+    package var columns: [String: String]
+    /// The definitions of its valid unique indexes.
+    package var uniqueIndexes: [String]
+
+    package enum Obstacle: Hashable, Sendable {
+        case privileges(isOnSchema: Bool, [String])
+        case rowSecurity
+        case column(String, found: String?, expected: String)
+        case index(String)
+    }
+
+    /// The first thing that keeps it from being used, or `nil`.
+    package var obstacle: Obstacle? {
+        guard canUseSchema else { return .privileges(isOnSchema: true, ["USAGE"]) }
+        for (column, type) in Self.expectedColumns where columns[column] != type {
+            return .column(column, found: columns[column], expected: type)
+        }
+        for index in Self.expectedIndexes
+        where !uniqueIndexes.contains(where: { $0.hasPrefix("CREATE UNIQUE") && $0.hasSuffix(index) }) {
+            return .index(index)
+        }
+        guard missingPrivileges.isEmpty else { return .privileges(isOnSchema: false, missingPrivileges) }
+        return isRowSecurityActive ? .rowSecurity : nil
+    }
+
+    private static let expectedColumns = [
+        ("run_id", "bigint"), ("job", "text"), ("scheduled_at", "timestamp with time zone"), ("origin", "text"),
+        ("claimed_by", "text"), ("attempts", "integer"), ("status", "text"),
+        ("started_at", "timestamp with time zone"), ("heartbeat_at", "timestamp with time zone"),
+        ("finished_at", "timestamp with time zone"), ("cutoff", "timestamp with time zone"),
+        ("rows_deleted", "bigint"), ("rows_skipped", "bigint"), ("batches", "integer"), ("error_sqlstate", "text"),
+        ("error_message", "text"),
+    ]
+
+    /// How `pg_get_indexdef` ends for the two that claims rely on.
+    private static let expectedIndexes = ["(job, scheduled_at)", "(job) WHERE (status = 'running'::text)"]
+}
+
+extension HistoryTable {
+    /// Reads a row of `Statements.inspect`.
+    init(_ row: QueryResult.Row) throws(PostgresError) {
+        isThere = try row.bool("has_history")
+        canUseSchema = try row.boolIfPresent("can_use_history_schema") ?? false
+        missingPrivileges = []
+        for privilege in ["SELECT", "INSERT", "UPDATE", "DELETE"]
+        where try row.boolIfPresent("can_\(privilege.lowercased())_history") != true {
+            missingPrivileges.append(privilege)
+        }
+        isRowSecurityActive = try row.boolIfPresent("is_history_row_security_active") ?? false
+        columns = [:]
+        for column in try (row.textIfPresent("history_columns") ?? "").split(separator: "\n") {
+            let parts = column.split(separator: "\t")
+            if parts.count == 2 { columns[String(parts[0])] = String(parts[1]) }
+        }
+        uniqueIndexes = try (row.textIfPresent("history_indexes") ?? "").split(separator: "\n").map { String($0) }
+    }
+}

@@ -1,0 +1,157 @@
+import CleanupSchedule
+import Postgres
+
+/// The statements about `mcp_cleanup.runs`. Scripts of the simple protocol, so that several of them take one round trip:
+/// all values in them are ours, as literals.
+enum HistoryStatements {
+    /// Closed runs that go with one run at the most: what a day of runs every few minutes leaves behind, and a
+    /// transaction of milliseconds.
+    private static let pruneLimit = 500
+
+    /// Closes what dead owners left, claims the run unless somebody has it, and shows what stands in the way. The
+    /// transaction's end included.
+    ///
+    /// Two statements, since an INSERT beside an UPDATE in one statement does not see the row closed.
+    /// - Parameters:
+    ///   - token: what the run will be owned by.
+    ///   - tolerance: how far before its fire time, by the database's clock, a run may have begun.
+    static func claim(
+        _ request: RunRequest, of job: String, token: String, history: History, tolerance: Duration
+    ) -> String {
+        let (job, fireTime) = (SQL.literal(job), instant(request.scheduledAt))
+        let lease = interval(history.lease)
+        return """
+            UPDATE mcp_cleanup.runs SET status = 'abandoned', finished_at = clock_timestamp()
+             WHERE run_id IN (SELECT run_id FROM mcp_cleanup.runs
+                               WHERE status = 'running' AND heartbeat_at < clock_timestamp() - \(lease)
+                                 AND NOT (job = \(job) AND scheduled_at = \(fireTime))
+                                 FOR UPDATE SKIP LOCKED);
+            INSERT INTO mcp_cleanup.runs
+                   (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at, cutoff)
+            SELECT \(job), \(fireTime), \(SQL.literal(request.origin.rawValue)), \(SQL.literal(token)), 1, 'running',
+                   now(), clock_timestamp(), now()
+            \(request.isLookBack ? "WHERE \(wasMissed(job, fireTime))" : "")
+                ON CONFLICT DO NOTHING;
+            SELECT r.run_id, r.scheduled_at = \(fireTime) AS is_same_fire_time, r.status, r.origin, r.claimed_by
+                 , \(Statements.utc("r.cutoff")) AS cutoff_at, r.attempts, r.rows_deleted, r.batches
+                 , (extract(epoch FROM r.heartbeat_at + \(lease) - clock_timestamp()) * 1000)::bigint AS lease_left_ms
+                 , r.started_at < r.scheduled_at - \(interval(tolerance)) AS is_ahead
+              FROM mcp_cleanup.runs AS r
+             WHERE r.job = \(job) AND (r.scheduled_at = \(fireTime) OR r.status = 'running');
+            SELECT \(lastSuccess(of: job)) AS last_success_at;
+            COMMIT
+            """
+    }
+
+    /// Whether the job ran before, and neither this fire time nor a later one that has come was answered.
+    private static func wasMissed(_ job: String, _ fireTime: String) -> String {
+        """
+        EXISTS (SELECT FROM mcp_cleanup.runs
+                 WHERE job = \(job) AND origin <> 'once' AND scheduled_at <= now())
+              AND NOT EXISTS (SELECT FROM mcp_cleanup.runs
+                               WHERE job = \(job) AND origin <> 'once' AND scheduled_at > \(fireTime)
+                                 AND scheduled_at <= now())
+        """
+    }
+
+    private static func lastSuccess(of job: String) -> String {
+        """
+        (SELECT \(Statements.utc("finished_at")) FROM mcp_cleanup.runs
+          WHERE job = \(job) AND status = 'succeeded' ORDER BY scheduled_at DESC LIMIT 1)
+        """
+    }
+
+    /// Takes over a row that was seen, unless it has changed since, or another run of the job is under way. One row if
+    /// it did. The transaction's end included.
+    static func reopen(
+        _ seen: ClaimCandidate, token: String, previous: String?, keepsCutoff: Bool, history: History
+    ) -> String {
+        let isDead =
+            seen.isRunning && seen.claimedBy != previous
+            ? "AND r.heartbeat_at < clock_timestamp() - \(interval(history.lease))" : ""
+        return """
+            UPDATE mcp_cleanup.runs AS r
+               SET claimed_by = \(SQL.literal(token)), attempts = attempts + 1, status = 'running'
+                 , heartbeat_at = clock_timestamp(), finished_at = NULL, error_sqlstate = NULL, error_message = NULL
+                 \(keepsCutoff ? "" : ", started_at = now(), cutoff = now()")
+             WHERE r.run_id = \(seen.runID) AND r.claimed_by = \(SQL.literal(seen.claimedBy))
+               AND r.status = \(SQL.literal(seen.status)) \(isDead)
+               AND NOT EXISTS (SELECT FROM mcp_cleanup.runs AS o
+                                WHERE o.job = r.job AND o.status = 'running' AND o.run_id <> r.run_id)
+            RETURNING r.run_id, \(Statements.utc("r.cutoff")) AS cutoff_at, r.attempts, r.rows_deleted, r.batches;
+            COMMIT
+            """
+    }
+
+    /// Locks the run's row, if the run is still ours; one row if it is. Whoever wants to take the run waits behind it.
+    static func hold(_ claim: RunClaim) -> String {
+        """
+        SELECT run_id FROM mcp_cleanup.runs
+         WHERE run_id = \(claim.runID) AND claimed_by = \(SQL.literal(claim.token)) AND status = 'running'
+           FOR NO KEY UPDATE;
+        """
+    }
+
+    /// Accounts for a batch, in the batch's own transaction, and ends that.
+    static func account(_ claim: RunClaim, deleted: Int, skipped: Int) -> String {
+        """
+        UPDATE mcp_cleanup.runs
+           SET rows_deleted = rows_deleted + \(deleted), rows_skipped = \(skipped), batches = batches + 1
+             , heartbeat_at = clock_timestamp()
+         WHERE run_id = \(claim.runID);
+        COMMIT
+        """
+    }
+
+    /// A sign of life; one row if the run is still ours. The transaction's end included.
+    static func renew(_ claim: RunClaim) -> String {
+        """
+        UPDATE mcp_cleanup.runs SET heartbeat_at = clock_timestamp()
+         WHERE run_id = \(claim.runID) AND claimed_by = \(SQL.literal(claim.token)) AND status = 'running'
+        RETURNING run_id;
+        COMMIT
+        """
+    }
+
+    /// Closes the run, lets go of what is past its retention, and shows the row, if it is there and its last owner was
+    /// the token's. The transaction's end included.
+    ///
+    /// By the fire time and the token, which are known even when the answer to the claim never came.
+    static func finish(
+        _ scheduledAt: UTCInstant, of job: String, token: String, outcome: Outcome, skipped: Int,
+        failure: RunFailure?, history: History
+    ) -> String {
+        let (job, fireTime) = (SQL.literal(job), instant(scheduledAt))
+        let key = "job = \(job) AND scheduled_at = \(fireTime) AND claimed_by = \(SQL.literal(token))"
+        return """
+            UPDATE mcp_cleanup.runs
+               SET status = '\(outcome.rawValue)', heartbeat_at = clock_timestamp(), finished_at = clock_timestamp()
+                 , rows_skipped = \(skipped), error_sqlstate = \(text(failure?.sqlState?.rawValue))
+                 , error_message = \(text(failure?.description))
+             WHERE \(key) AND status = 'running';
+            DELETE FROM mcp_cleanup.runs
+             WHERE run_id IN (
+                   SELECT r.run_id FROM mcp_cleanup.runs AS r
+                    WHERE r.job = \(job) AND r.scheduled_at < now() - \(interval(history.retention))
+                      AND r.status <> 'running'
+                      AND EXISTS (SELECT FROM mcp_cleanup.runs AS n
+                                   WHERE n.job = r.job AND n.scheduled_at > r.scheduled_at
+                                     AND (r.status <> 'succeeded' OR n.status = 'succeeded'))
+                    ORDER BY r.scheduled_at LIMIT \(pruneLimit));
+            SELECT run_id, status, rows_deleted, batches, attempts FROM mcp_cleanup.runs WHERE \(key);
+            COMMIT
+            """
+    }
+
+    private static func text(_ value: String?) -> String {
+        // A server's text cannot have one; a message of our own might quote what somebody wrote.
+        value.map { SQL.literal(String($0.unicodeScalars.filter { $0 != "\0" }.map(Character.init))) } ?? "NULL"
+    }
+
+    private static func instant(_ instant: UTCInstant) -> String { "timestamptz '\(instant)'" }
+
+    private static func interval(_ duration: Duration) -> String {
+        let (seconds, attoseconds) = duration.components
+        return "interval '\(seconds * 1000 + attoseconds / 1_000_000_000_000_000) milliseconds'"
+    }
+}
