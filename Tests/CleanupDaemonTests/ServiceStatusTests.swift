@@ -58,6 +58,18 @@ import Testing
         #expect(status.text == "next: nothing, every job is disabled")
     }
 
+    @Test func saysThatAnotherProcessHasTheRun() {
+        var status = started()
+        var held = report(Self.transient)
+        held.outcome = .skipped
+        held.skip = .held(by: "another", lookAgainAfter: .seconds(60))
+        status.hear(.runConcluded(held))
+        #expect(status.text.hasSuffix("; last: transient left to another process"))
+        held.skip = .nothingMissed
+        status.hear(.runConcluded(held))
+        #expect(status.text.hasSuffix("; last: transient left to another process"))
+    }
+
     @Test func saysThatItStops() {
         var status = started()
         status.hear(.stopping)

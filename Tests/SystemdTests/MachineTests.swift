@@ -165,16 +165,31 @@ struct MachineTests {
         try await machine.wait("a removal") { try await database.count() == 0 }
     }
 
-    @Test func isStartedAgainAfterItWasKilled() async throws {
+    @Test func isStartedAgainAfterItWasKilledAndAccountsForEachRow() async throws {
         let database = try await makeDatabase()
-        try await configure("RestartSec=100ms")
+        try await database.run(SessionsDatabase.migration("20260513030000_install_mcp_cleanup_runs"))
+        let role = try #require(
+            try await database.value(
+                "SELECT grantee FROM information_schema.role_table_grants WHERE table_name = 'mcp_sessions' AND grantee LIKE 'role_%' LIMIT 1"
+            ))
+        try await database.run(
+            "GRANT USAGE ON SCHEMA mcp_cleanup TO \(role); GRANT SELECT, INSERT, UPDATE, DELETE ON mcp_cleanup.runs TO \(role)"
+        )
+        // Two rows a batch: some are committed when it is killed.
+        try await configure(
+            "RestartSec=100ms\nEnvironment=MCP_CLEANUP_CLAIM_LEASE=3s MCP_CLEANUP_BATCH_MAX_ROWS=2")
         try await database.run(Self.due + Self.slowDeletion)
         try await machine.check("systemctl start mcp-cleanupd")
-        try await machine.wait("a batch under way") { try await Self.isDeleting(in: database) }
+        try await machine.wait("a first batch") { try await database.count() < 20 }
         try await machine.check("systemctl kill --signal KILL mcp-cleanupd")
         try await machine.wait("a restart") { try await machine.property("NRestarts") == "1" }
         try await database.run("DROP FUNCTION linger CASCADE")
         try await machine.wait("a removal") { try await database.count() == 0 }
+        try await machine.check("systemctl stop mcp-cleanupd")
+        #expect(try await database.value("SELECT sum(rows_deleted) FROM mcp_cleanup.runs") == "20")
+        #expect(try await database.value("SELECT count(*) FROM mcp_cleanup.runs WHERE status = 'running'") == "0")
+        let ids = try await machine.journal().compactMap { $0["MCP_CLEANUP_RUN_ID"] }
+        #expect(!ids.isEmpty)
     }
 
     @Test(arguments: [
