@@ -58,7 +58,9 @@ package struct ServiceStatus: Sendable {
     }
 
     /// One line, with what is wrong at its end: `next: transient 12:05:00Z, dormant 00:00:00Z; last: …; wrong: …`.
+    /// Empty until the service has started.
     package var text: String {
+        guard !jobs.isEmpty else { return "" }
         let running = jobs.filter(\.isRunning).map(\.shortName)
         let last = jobs.compactMap { job in job.lastRun.map { "\(job.shortName) \($0)" } }
         let faults = jobs.compactMap { job in job.fault.map { "\(job.shortName): \($0)" } }

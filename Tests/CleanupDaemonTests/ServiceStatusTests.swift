@@ -25,6 +25,12 @@ import Testing
         return status
     }
 
+    @Test func saysNothingBeforeTheStart() {
+        var status = ServiceStatus()
+        status.hear(.fireTimeArmed(job: Self.transient.name, instant("2026-05-13T12:05:00Z")))
+        #expect(status.text == "")
+    }
+
     @Test func saysWhatComesNextAndHowTheLastRunsEnded() {
         var status = started()
         #expect(status.text == "next: transient 12:05:00Z, dormant 00:00:00Z")

@@ -194,6 +194,10 @@ struct MachineTests {
 
     @Test(arguments: [
         ("Environment=MCP_CLEANUP_BATCH_MAX_ROWS=many", "MCP_CLEANUP_BATCH_MAX_ROWS"), ("", "no database URL"),
+        (
+            "ExecStart=\nExecStart=/usr/bin/mcp-cleanupd --database-url-file /etc/mcp-cleanupd/database-url",
+            "Permission denied"
+        ),
     ])
     func failsOnceAndForGoodWhenItIsConfiguredWrongly(lines: String, words: String) async throws {
         try await putURL(lines.isEmpty ? "" : "postgresql://nobody@127.0.0.1:1/nothing")
@@ -206,6 +210,17 @@ struct MachineTests {
         #expect(try await machine.property("StatusText").contains(words))
         #expect(try await machine.property("StatusErrno") == "22")
         #expect(try await machine.check("journalctl --unit mcp-cleanupd").contains(words))
+    }
+
+    @Test func failsOnceAndForGoodWithoutItsCredentialFile() async throws {
+        try await configure("RestartSec=100ms")
+        try await machine.check("rm /etc/mcp-cleanupd/database-url")
+        #expect(try await machine.run("systemctl start mcp-cleanupd").status != 0)
+        try await Task.sleep(for: .seconds(1))
+        #expect(try await machine.property("ActiveState") == "failed")
+        #expect(try await machine.property("NRestarts") == "0")
+        #expect(try await machine.check("systemctl status mcp-cleanupd || true").contains("status=243/CREDENTIALS"))
+        try await machine.check("install -m 600 /dev/null /etc/mcp-cleanupd/database-url")
     }
 
     // MARK: The sandbox
@@ -231,6 +246,22 @@ struct MachineTests {
         }
         #expect(try await machine.check("\(inside) ls /dev").contains("null"))
         #expect(try await !machine.check("\(inside) ls /dev").contains("console\n"))
+    }
+
+    /// Other programs in the service's place, which try what it never does.
+    @Test(arguments: [
+        ("/usr/bin/touch /etc/x", "Read-only file system"), ("/usr/bin/unshare --user /bin/true", "not permitted"),
+        ("/usr/bin/unshare --mount /bin/true", "not permitted"), ("/usr/bin/chrt --rr 1 /bin/true", "not permitted"),
+        ("/bin/ls /root/", "Permission denied"), ("/usr/bin/setarch --addr-no-randomize /bin/true", "not permitted"),
+    ])
+    func refusesWhatTheServiceDoesNotDo(command: String, words: String) async throws {
+        let folder = "/run/systemd/system/mcp-cleanupd-once@probe.service.d"
+        try await machine.check(
+            "mkdir -p \(folder); cat >\(folder)/probe.conf; systemctl daemon-reload",
+            input: "[Service]\nExecStart=\nExecStart=\(command)\n")
+        #expect(try await machine.run("systemctl start mcp-cleanupd-once@probe.service").status != 0)
+        let journal = try await machine.check("journalctl --unit mcp-cleanupd-once@probe.service; rm -r \(folder)")
+        #expect(journal.contains(words), "\(journal)")
     }
 
     @Test func hasUnitsThatSystemdFindsNothingWrongWith() async throws {

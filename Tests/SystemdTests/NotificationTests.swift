@@ -1,3 +1,4 @@
+import CleanupDaemon
 import Glibc
 import Synchronization
 import Systemd
@@ -31,6 +32,16 @@ import Testing
         let before = UInt64(time.tv_sec) * 1_000_000
         guard case .reloading(let since) = Notification.State.reloading else { throw TestServerError("another state") }
         #expect(since >= before && since < before + 60_000_000)
+    }
+
+    @Test func tellsThatItReloadsAndThatItHas() throws {
+        let manager = try ManagerSocket()
+        let supervision = Supervision(notifier: try notifier(manager.address), shutdownTimeout: .seconds(20))
+        supervision.reloading()
+        let reloading = try #require(manager.receive())
+        #expect(reloading.wholeMatch(of: /RELOADING=1\nMONOTONIC_USEC=[0-9]+/) != nil)
+        supervision.reloaded()
+        #expect(manager.receive() == "READY=1")
     }
 
     @Test(arguments: [nil, "@mcp-cleanupd-test-\(UInt64.random(in: 0...UInt64.max))"])
