@@ -38,7 +38,8 @@ let package = Package(
             name: "TimerWheel",
             dependencies: [.product(name: "BasicContainers", package: "swift-collections")],
             swiftSettings: sources),
-        .target(name: "Postgres", dependencies: ["CLibpq"], swiftSettings: sources),
+        .target(name: "Deadlines", dependencies: ["TimerWheel"], swiftSettings: sources),
+        .target(name: "Postgres", dependencies: ["CLibpq", "Deadlines"], swiftSettings: sources),
         .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres"], swiftSettings: sources),
         .target(
             name: "Configuration", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup"],
@@ -47,7 +48,7 @@ let package = Package(
         .target(
             name: "CleanupDaemon",
             dependencies: [
-                "CTimerfd", "CleanupSchedule", "Postgres", "SessionCleanup", "Systemd", "TimerWheel",
+                "CTimerfd", "CleanupSchedule", "Deadlines", "Postgres", "SessionCleanup", "Systemd", "TimerWheel",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -55,7 +56,8 @@ let package = Package(
         .executableTarget(
             name: "mcp-cleanupd",
             dependencies: [
-                "CleanupDaemon", "CleanupSchedule", "Configuration", "Postgres", "SessionCleanup", "Systemd",
+                "CleanupDaemon", "CleanupSchedule", "Configuration", "Deadlines", "Postgres", "SessionCleanup",
+                "Systemd",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -80,6 +82,8 @@ let package = Package(
             linkerSettings: linking),
         .testTarget(
             name: "TimerWheelTests", dependencies: ["TimerWheel"], swiftSettings: settings, linkerSettings: linking),
+        .testTarget(
+            name: "DeadlinesTests", dependencies: ["Deadlines"], swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "CleanupScheduleTests", dependencies: ["CleanupSchedule"], swiftSettings: settings,
             linkerSettings: linking),

@@ -29,4 +29,21 @@ struct AnsweredFireTimes {
     func endOfRange(containing fireTime: UTCInstant) -> UTCInstant? {
         ranges.first { $0.contains(fireTime) }?.upperBound
     }
+
+    /// The schedule's last fire time up to the instant that was not answered.
+    func lastAbsent(_ schedule: Schedule, atOrBefore instant: UTCInstant, in zone: TimeZoneRules?) -> UTCInstant? {
+        var fireTime = schedule.previous(atOrBefore: instant, in: zone)
+        // Ends because each range is left behind once.
+        while let candidate = fireTime, let range = ranges.first(where: { $0.contains(candidate) }) {
+            fireTime = schedule.previous(before: range.lowerBound, in: zone)
+        }
+        return fireTime
+    }
+}
+
+extension Schedule {
+    /// The fire time before this one.
+    func previous(before fireTime: UTCInstant, in zone: TimeZoneRules?) -> UTCInstant? {
+        previous(atOrBefore: fireTime - .microseconds(1), in: zone)
+    }
 }

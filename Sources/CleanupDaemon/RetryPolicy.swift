@@ -8,12 +8,18 @@ struct RetryPolicy: Sendable {
     /// More attempts than a day has room for, at half the longest wait each.
     static let maximumAttempts = 600
 
-    /// The wait after an attempt that failed: from half of the nominal time to all of it.
+    /// Any wait that does after an attempt that failed: from half of the nominal time to all of it.
     ///
     /// - Parameter attempt: counts from 1.
-    static func delay(after attempt: Int, using generator: inout some RandomNumberGenerator) -> Duration {
+    static func delays(after attempt: Int) -> ClosedRange<Duration> {
         // 2^9 seconds are above the longest wait already.
         let nominal = min(shortest * (1 << min(attempt - 1, 9)), longest)
-        return nominal / 2 + .milliseconds(Int64.random(in: 0...500, using: &generator)) * Int(nominal / .seconds(1))
+        return nominal / 2...nominal
+    }
+
+    /// One of them, by chance, to a thousandth of their range.
+    static func delay(in range: ClosedRange<Duration>, using generator: inout some RandomNumberGenerator) -> Duration {
+        let width = range.upperBound - range.lowerBound
+        return range.lowerBound + width * Int.random(in: 0...1000, using: &generator) / 1000
     }
 }

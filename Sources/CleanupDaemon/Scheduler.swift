@@ -25,6 +25,20 @@ package struct Scheduler: ~Copyable {
         package let origin: RunOrigin
         /// Counts from 1.
         package let number: Int
+        /// Whether it only looks, after a start, if its fire time was missed meanwhile.
+        package var isLookBack = false
+    }
+
+    /// What became of an attempt.
+    package enum Result: Hashable, Sendable {
+        /// The run is at its end.
+        case ended
+        /// There was no run here, and there is none to come.
+        case skipped
+        /// It failed for a cause that may pass.
+        case mayRetry
+        /// Another process is at a run of the job; it counts as dead after this time.
+        case heldElsewhere(lookAgainAfter: Duration)
     }
 
     package enum Action: Hashable, Sendable {
@@ -34,7 +48,7 @@ package struct Scheduler: ~Copyable {
         case announceRetry(Attempt, after: Duration)
         /// No attempt of this run follows.
         case concludeRun(Attempt)
-        /// A fire time came while its job was running: it gets no run.
+        /// A fire time came while its job was running.
         case countCoalesced(job: Int, UTCInstant)
         /// So many fire times passed while nobody could answer them.
         case countMissed(job: Int, Int)
@@ -45,8 +59,8 @@ package struct Scheduler: ~Copyable {
     private enum Phase {
         case idle
         case running(Attempt)
-        /// Until the next attempt, which is the one that is held here.
-        case waiting(Attempt, TimerWheel.Handle)
+        /// Until the next attempt, which is the one that is held here, and starts after so much of the process's time.
+        case waiting(Attempt, TimerWheel.Handle, until: Duration)
     }
 
     private struct JobState {
@@ -54,6 +68,8 @@ package struct Scheduler: ~Copyable {
         var phase = Phase.idle
         var nextFireTime: UTCInstant?
         var answered = AnsweredFireTimes()
+        /// For the latest fire time that came during the attempt under way: made only if that one fails.
+        var successor: Attempt?
     }
 
     private var states: [JobState]
@@ -109,6 +125,14 @@ package struct Scheduler: ~Copyable {
         }
     }
 
+    /// Whether any attempt is to be repeated.
+    package var isRetrying: Bool {
+        states.contains { state in
+            if case .waiting = state.phase { return true }
+            return false
+        }
+    }
+
     // MARK: Events
 
     /// Time has passed, or the wall clock was set: what is due now?
@@ -131,36 +155,78 @@ package struct Scheduler: ~Copyable {
                 continue
             }
             let job = Int(timer.payload)
-            guard case .waiting(let attempt, _) = states[job].phase else { continue }
+            guard case .waiting(let attempt, _, _) = states[job].phase else { continue }
             states[job].phase = .running(attempt)
             attempts.append(attempt)
         }
         if !attempts.isEmpty {
             attempts.sort { $0.job < $1.job }
-            watchdog?.attemptsBegan(attempts.map { ($0.job, states[$0.job].job.deadline) }, at: now.elapsed)
-            actions.append(.start(attempts))
+            actions.append(begin(attempts, now))
         }
         return actions
     }
 
+    /// The service has started: was the last fire time of each job missed while nobody ran? Only the history can tell.
+    package mutating func lookBack(now: Now) -> [Action] {
+        var attempts: [Attempt] = []
+        for job in states.indices where states[job].job.isEnabled {
+            let (schedule, zone) = (states[job].job.schedule, states[job].job.timeZone?.rules)
+            guard let last = schedule.previous(atOrBefore: now.wall, in: zone) else { continue }
+            let attempt = Attempt(job: job, scheduledAt: last, origin: .catchUp, number: 1, isLookBack: true)
+            states[job].phase = .running(attempt)
+            attempts.append(attempt)
+        }
+        return attempts.isEmpty ? [] : [begin(attempts, now)]
+    }
+
     /// An attempt has ended.
-    ///
-    /// - Parameter mayRetry: whether it failed for a cause that may pass.
-    package mutating func attemptEnded(job: Int, mayRetry: Bool, now: Now) -> [Action] {
+    package mutating func attemptEnded(job: Int, _ result: Result, now: Now) -> [Action] {
         guard case .running(let attempt) = states[job].phase else { return [] }
+        let successor = states[job].successor
         states[job].phase = .idle
         watchdog?.attemptEnded(job: job)
-        guard mayRetry, !isShuttingDown, attempt.number < RetryPolicy.maximumAttempts else {
-            return [.concludeRun(attempt)]
+        states[job].successor = nil
+        // Inside the interval only: when a fire time has come meanwhile, its own run is the better retry.
+        let following =
+            successor
+            ?? Attempt(
+                job: job, scheduledAt: attempt.scheduledAt, origin: attempt.origin, number: attempt.number + 1,
+                isLookBack: attempt.isLookBack)
+        let wait: Duration
+        switch result {
+        case .ended: return [.concludeRun(attempt)]
+        case .skipped:
+            guard let successor, !isShuttingDown else { return [.concludeRun(attempt)] }
+            states[job].phase = .running(successor)
+            return [.concludeRun(attempt), begin([successor], now)]
+        case .mayRetry: wait = self.wait(after: max(1, following.number - 1), now)
+        case .heldElsewhere(let lease):
+            // A little later than the lease's end, and not all who wait for it at the same instant.
+            wait = max(lease, .zero) + .milliseconds(Int64.random(in: 100...1000, using: &generator))
         }
-        let delay = RetryPolicy.delay(after: attempt.number, using: &generator)
-        // Inside the interval only: the next fire time's own run is the better retry.
-        guard let next = states[job].nextFireTime, now.wall + delay < next else { return [.concludeRun(attempt)] }
-        let handle = retries.add(deadline: Self.ticks(now.elapsed + delay), payload: UInt64(job))
-        let following = Attempt(
-            job: job, scheduledAt: attempt.scheduledAt, origin: attempt.origin, number: attempt.number + 1)
-        states[job].phase = .waiting(following, handle)
-        return [.announceRetry(attempt, after: delay)]
+        guard !isShuttingDown, attempt.number < RetryPolicy.maximumAttempts,
+            now.wall + wait < endOfInterval(of: following)
+        else { return [.concludeRun(attempt)] }
+        let handle = retries.add(deadline: Self.ticks(now.elapsed + wait), payload: UInt64(job))
+        states[job].phase = .waiting(following, handle, until: now.elapsed + wait)
+        return successor == nil ? [.announceRetry(attempt, after: wait)] : [.concludeRun(attempt)]
+    }
+
+    /// A run has the time up to the next fire time, answered or not; a disabled job has none.
+    private func endOfInterval(of attempt: Attempt) -> UTCInstant {
+        let state = states[attempt.job]
+        guard let next = state.nextFireTime else { return attempt.scheduledAt }
+        return min(next, state.job.schedule.next(after: attempt.scheduledAt, in: state.job.timeZone?.rules) ?? next)
+    }
+
+    /// Another job's retry that is about to come is joined: one connection serves both.
+    private mutating func wait(after attempt: Int, _ now: Now) -> Duration {
+        let range = RetryPolicy.delays(after: attempt)
+        for state in states {
+            guard case .waiting(_, _, let start) = state.phase else { continue }
+            if start - now.elapsed <= range.upperBound { return start - now.elapsed }
+        }
+        return RetryPolicy.delay(in: range, using: &generator)
     }
 
     /// No attempt starts from now on; the watchdog still hears from those under way.
@@ -178,32 +244,48 @@ package struct Scheduler: ~Copyable {
         _ fireTime: UTCInstant, of job: Int, _ now: UTCInstant, _ attempts: inout [Attempt], _ actions: inout [Action]
     ) {
         let (schedule, zone) = (states[job].job.schedule, states[job].job.timeZone?.rules)
-        // The latest fire time that has come: the earlier ones were missed, and this run answers them too.
-        let latest = max(fireTime, schedule.previous(atOrBefore: now, in: zone) ?? fireTime)
+        // The latest that has come and was not answered before: the earlier ones were missed, and this run answers them too.
+        let latest = max(fireTime, states[job].answered.lastAbsent(schedule, atOrBefore: now, in: zone) ?? fireTime)
         arm(job, after: now)
-        guard !states[job].answered.contains(latest) else { return }
         let isPunctual = now - latest <= Self.punctuality
-        let missed =
-            schedule.count(from: fireTime, before: latest, in: zone, limit: Self.countLimit) + (isPunctual ? 0 : 1)
+        let missed = missedFireTimes(of: job, from: fireTime, before: latest) + (isPunctual ? 0 : 1)
         if missed > 0 { actions.append(.countMissed(job: job, missed)) }
         let isOnTime = isPunctual && latest == fireTime
+        let attempt = Attempt(job: job, scheduledAt: latest, origin: isOnTime ? .schedule : .catchUp, number: 1)
+        let isWanted = isPunctual || states[job].job.catchUp == .once
         if case .running = states[job].phase {
             states[job].answered.insert(latest, after: schedule.previous(before: latest, in: zone))
+            if isWanted { states[job].successor = attempt }
             actions.append(.countCoalesced(job: job, latest))
             return
         }
-        guard isPunctual || states[job].job.catchUp == .once else { return }
+        guard isWanted else { return }
         abandonRetry(of: job, &actions)
         states[job].answered.insert(latest, after: schedule.previous(before: latest, in: zone))
-        let attempt = Attempt(job: job, scheduledAt: latest, origin: isOnTime ? .schedule : .catchUp, number: 1)
         states[job].phase = .running(attempt)
         attempts.append(attempt)
     }
 
+    /// How many fire times there are from the first, itself one, up to but without the end, that nobody answered.
+    private func missedFireTimes(of job: Int, from first: UTCInstant, before end: UTCInstant) -> Int {
+        let state = states[job]
+        var count = 0
+        var fireTime: UTCInstant? = first
+        while let candidate = fireTime, candidate < end, count < Self.countLimit {
+            // Ranges are skipped whole: each is left behind once.
+            let answered = state.answered.endOfRange(containing: candidate)
+            if answered == nil { count += 1 }
+            fireTime = state.job.schedule.next(after: answered ?? candidate, in: state.job.timeZone?.rules)
+        }
+        return count
+    }
+
     private mutating func abandonRetry(of job: Int, _ actions: inout [Action]) {
-        guard case .waiting(let following, let handle) = states[job].phase else { return }
+        guard case .waiting(let following, let handle, _) = states[job].phase else { return }
         _ = retries.cancel(handle)
         states[job].phase = .idle
+        // A run that was to begin after another one's failure has nothing to conclude.
+        guard following.number > 1 else { return }
         actions.append(
             .concludeRun(
                 Attempt(
@@ -241,6 +323,11 @@ package struct Scheduler: ~Copyable {
         if let fireTime { _ = fireTimes.add(deadline: Self.ticks(fireTime), payload: UInt64(job)) }
     }
 
+    private mutating func begin(_ attempts: [Attempt], _ now: Now) -> Action {
+        watchdog?.attemptsBegan(attempts.map { ($0.job, states[$0.job].job.deadline) }, at: now.elapsed)
+        return .start(attempts)
+    }
+
     private mutating func armWatchdog(after elapsed: Duration) {
         guard let watchdog else { return }
         _ = retries.add(deadline: Self.ticks(elapsed + watchdog.interval), payload: Self.watchdogPayload)
@@ -253,37 +340,5 @@ package struct Scheduler: ~Copyable {
     private static func ticks(_ elapsed: Duration) -> UInt64 {
         let (seconds, attoseconds) = elapsed.components
         return UInt64(clamping: seconds * 1_000_000 + (attoseconds + 999_999_999_999) / 1_000_000_000_000)
-    }
-}
-
-extension Schedule {
-    /// The fire time before this one.
-    fileprivate func previous(before fireTime: UTCInstant, in zone: TimeZoneRules?) -> UTCInstant? {
-        previous(atOrBefore: fireTime - .microseconds(1), in: zone)
-    }
-
-    /// How many fire times there are from the first, itself one, up to but without the end; at most the limit.
-    fileprivate func count(from first: UTCInstant, before end: UTCInstant, in zone: TimeZoneRules?, limit: Int) -> Int {
-        var count = 0
-        var fireTime = first
-        while fireTime < end, count < limit, let following = next(after: fireTime, in: zone) {
-            count += 1
-            fireTime = following
-        }
-        return count
-    }
-}
-
-/// A small generator with a seed, so that a test can replay it: Steele, Lea and Flood, "Fast Splittable Pseudorandom
-/// Number Generators", 2014.
-struct SplitMix64: RandomNumberGenerator, Sendable {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

@@ -24,7 +24,9 @@ package enum ServiceEvent: Sendable {
     case attemptFailed(RunReport, retryAfter: Duration)
     /// No attempt of this run follows.
     case runConcluded(RunReport)
-    /// A fire time came while its job was running here: it gets no run.
+    /// The history knows of this last success of a job, whichever process had it.
+    case successKnown(job: String, at: UTCInstant)
+    /// A fire time came while its job was running here: it gets a run only if the attempt under way fails.
     case fireTimeCoalesced(job: String, UTCInstant)
     /// So many fire times passed while nobody could answer them.
     case fireTimesMissed(job: String, Int)

@@ -30,7 +30,7 @@ package final class ServiceLog: Sendable {
             write(report)
         case .fireTimeCoalesced(let job, let fireTime):
             logger.notice(
-                "The fire time \(fireTime) came while the job was running; it gets no run of its own.",
+                "The fire time \(fireTime) came while the job was running; it gets a run of its own only if that fails.",
                 metadata: ["job": "\(job)"])
         case .fireTimesMissed(let job, let count):
             logger.notice(
@@ -41,7 +41,7 @@ package final class ServiceLog: Sendable {
                 logger.info("\(job.name): \(job.schedule), \(fireTime.map { "next at \($0)" } ?? "disabled")")
             }
         case .stopping: logger.info("Stopping.")
-        case .attemptStarted, .connected, .connectFailed, .batchEnded, .foundWell: break
+        case .attemptStarted, .connected, .connectFailed, .batchEnded, .successKnown, .foundWell: break
         }
     }
 
@@ -55,7 +55,7 @@ package final class ServiceLog: Sendable {
         ]
         if let runID = report.runID { metadata["run_id"] = "\(runID)" }
         if let skip = report.skip {
-            logger.debug("No run: \(skip.words).", metadata: metadata)
+            logger.debug("\(skip)", metadata: metadata)
             return
         }
         if let failure = report.failure {
@@ -97,16 +97,6 @@ package final class ServiceLog: Sendable {
                 metadata: metadata)
         case .isKnown:
             logger.debug("\(failure)\(whatFollows)", metadata: metadata)
-        }
-    }
-}
-
-extension RunReport.Skip {
-    fileprivate var words: String {
-        switch self {
-        case .held(let owner, _): "\(owner) is at it"
-        case .answered: "the fire time was answered before"
-        case .nothingMissed: "nothing was missed"
         }
     }
 }

@@ -47,7 +47,8 @@ package struct ServiceStatus: Sendable {
                 if report.outcome != .canceled { job.fault = report.failure.map { "\($0)" } }
             }
         case .stopping: isStopping = true
-        case .clockWasSet, .connected, .connectFailed, .batchEnded, .fireTimeCoalesced, .fireTimesMissed, .foundWell:
+        case .clockWasSet, .connected, .connectFailed, .batchEnded, .fireTimeCoalesced, .fireTimesMissed, .successKnown,
+            .foundWell:
             break
         }
     }

@@ -1,3 +1,4 @@
+import Deadlines
 import Dispatch
 import Synchronization
 
@@ -5,9 +6,6 @@ import Synchronization
 ///
 /// Used for the two calls of the platform that have no non-blocking form: `getaddrinfo(3)` and libpq 15's `PQcancel`.
 enum BlockingCall {
-    /// Where limits are noticed: never behind a call that blocks.
-    private static let timers = DispatchQueue(label: "mcp-cleanupd.postgres.limits")
-
     /// What `body` returned, or `nil` when it had not returned after `limit` or when the task was canceled first.
     ///
     /// The call is not interrupted: it goes on in its thread, nobody waits for it, and its result is dropped. It ends
@@ -16,11 +14,8 @@ enum BlockingCall {
         limit: Duration, heedsCancellation: Bool = true, _ body: @escaping @Sendable () -> Value
     ) async -> Value? {
         let answer = FirstAnswer<Value?>()
-        let timer = DispatchSource.makeTimerSource(queue: timers)
-        timer.setEventHandler { answer.give(nil) }
-        timer.schedule(deadline: .now() + limit.dispatchInterval)
-        timer.activate()
-        defer { timer.cancel() }
+        let limit = Deadlines.shared.add(at: .now + limit) { answer.give(nil) }
+        defer { Deadlines.shared.cancel(limit) }
         // A serial queue for each call: Dispatch gives each of those a thread, up to 255. A concurrent queue would take
         // its threads from the ones that Swift's cooperative pool runs on, one per core, and a few silent name servers
         // would stop the whole process.
@@ -72,14 +67,5 @@ final class FirstAnswer<Value: Sendable>: Sendable {
                 if let given { continuation.resume(returning: given) }
             }
         }
-    }
-}
-
-extension Duration {
-    /// Rounded up to a whole nanosecond, so that a timer is never early; not above 100 years, nor below 0.
-    var dispatchInterval: DispatchTimeInterval {
-        let limit = Duration.seconds(100 * 366 * 86_400)
-        let (seconds, attoseconds) = min(max(self, .zero), limit).components
-        return .nanoseconds(Int(seconds) * 1_000_000_000 + Int((attoseconds + 999_999_999) / 1_000_000_000))
     }
 }

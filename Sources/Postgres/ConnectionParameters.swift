@@ -41,3 +41,25 @@ struct ConnectionParameters {
             texts.map { UnsafePointer($0) } + [nil])
     }
 }
+
+extension DatabaseURL {
+    /// Asks everything of the URL that can be asked without a server: hosts, certificates, and libpq for each value.
+    ///
+    /// - Parameter environment: for libpq's own variables; what they say where the URL is silent is checked with it.
+    /// - Throws: `invalidParameters`, as connecting would.
+    package func check(environment: [String: String]) throws(PostgresError) {
+        _ = try hosts(environment: environment)
+        let security = try TransportSecurity(url: self, environment: environment) { access($0, R_OK) == 0 }
+        // libpq checks values only when it connects, and connects last of all: to a socket whose path no system takes. Its
+        // message then names the path, in every language.
+        let nowhere = "/nowhere" + String(repeating: "-", count: 200)
+        let parameters = ConnectionParameters(
+            url: self, security: security, candidate: HostCandidate(host: nowhere), environment: environment)
+        guard let connection = parameters.withCStrings({ PQconnectStartParams($0, $1, 0) }) else {
+            throw .invalidParameters("out of memory")
+        }
+        defer { PQfinish(connection) }
+        let message = String(cString: PQerrorMessage(connection))
+        if !message.contains(nowhere) { throw .invalidParameters(withoutQuotations(withoutTrailingLines(message))) }
+    }
+}

@@ -1,3 +1,4 @@
+import Deadlines
 import Dispatch
 import Glibc
 import Synchronization
@@ -32,9 +33,7 @@ final class SocketWait: Sendable {
     private let ended = FirstAnswer<Outcome>()
 
     /// - Parameter queue: where the sources' handlers run; they only note what happened.
-    private init(
-        socket: Int32, directions: Directions, deadline: ContinuousClock.Instant, queue: DispatchQueue
-    ) {
+    private init(socket: Int32, directions: Directions, queue: DispatchQueue) {
         var sources: [any DispatchSourceProtocol & Sendable] = []
         if directions.contains(.read) {
             sources.append(DispatchSource.makeReadSource(fileDescriptor: socket, queue: queue) as! DispatchSource)
@@ -42,24 +41,16 @@ final class SocketWait: Sendable {
         if directions.contains(.write) {
             sources.append(DispatchSource.makeWriteSource(fileDescriptor: socket, queue: queue) as! DispatchSource)
         }
-        let timer = DispatchSource.makeTimerSource(queue: queue) as! DispatchSource
-        timer.schedule(deadline: .now() + Self.interval(until: deadline))
-        self.sources = sources + [timer]
-        state = Mutex(State(sourcesLeft: sources.count + 1))
+        self.sources = sources
+        state = Mutex(State(sourcesLeft: sources.count))
         for source in sources { source.setEventHandler { self.end(.ready) } }
-        timer.setEventHandler { [unowned timer] in
-            if ContinuousClock.now >= deadline {
-                self.end(.deadlinePassed)
-            } else {
-                timer.schedule(deadline: .now() + Self.interval(until: deadline))
-            }
-        }
-        for source in self.sources { source.setCancelHandler { self.sourceEnded() } }
-        for source in self.sources { source.activate() }
+        for source in sources { source.setCancelHandler { self.sourceEnded() } }
+        for source in sources { source.activate() }
     }
 
-    /// Most answers of a near server come within this, its start of a process included; sources, and the two changes of thread that they cost, are for
-    /// the others. The connection's own queue is blocked meanwhile, and a cancellation may come this much later.
+    /// Most answers of a near server come within this, its start of a process included; sources, and the two changes of
+    /// thread that they cost, are for the others. The connection's own queue is blocked meanwhile, and a cancellation may
+    /// come this much later.
     private static let briefWaitMilliseconds: Int32 = 10
 
     /// Waits until the socket is ready, the deadline has passed or the task is canceled.
@@ -80,20 +71,15 @@ final class SocketWait: Sendable {
         guard socket >= 0 else { return .ready }
         // Without an actor's queue under it this runs on the cooperative pool, which must not be blocked.
         if isolation != nil, isReadyAfterBriefWait(socket, directions) { return .ready }
-        let wait = SocketWait(socket: socket, directions: directions, deadline: deadline, queue: queue)
+        let wait = SocketWait(socket: socket, directions: directions, queue: queue)
+        let limit = Deadlines.shared.add(at: deadline) { wait.end(.deadlinePassed) }
+        defer { Deadlines.shared.cancel(limit) }
         guard heedsCancellation else { return await wait.ended.value }
         return await withTaskCancellationHandler {
             await wait.ended.value
         } onCancel: {
             wait.end(.canceled)
         }
-    }
-
-    /// Dispatch's timers stand still while the machine sleeps, and the deadline does not: look at it this often.
-    private static let longestInterval = Duration.seconds(30)
-
-    private static func interval(until deadline: ContinuousClock.Instant) -> DispatchTimeInterval {
-        min(ContinuousClock.now.duration(to: deadline), longestInterval).dispatchInterval
     }
 
     private static func isReadyAfterBriefWait(_ socket: Int32, _ directions: Directions) -> Bool {

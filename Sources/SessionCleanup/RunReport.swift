@@ -53,13 +53,21 @@ package struct RunReport: Sendable {
     package var oldestOverdue: Duration?
 
     /// Why no run took place.
-    package enum Skip: Hashable, Sendable {
+    package enum Skip: Hashable, Sendable, CustomStringConvertible {
         /// Another process is at a run of the job; it counts as dead after this time without a sign of life.
         case held(by: String, lookAgainAfter: Duration)
         /// The fire time was answered before.
         case answered
         /// Looking back, nothing was missed.
         case nothingMissed
+
+        package var description: String {
+            switch self {
+            case .held(let owner, _): "\(owner) is at a run of the job; there is none here"
+            case .answered: "the fire time was answered before"
+            case .nothingMissed: "no fire time was missed"
+            }
+        }
     }
 
     /// This attempt's report, with what the run's earlier attempts did where no history has counted it.
@@ -67,6 +75,9 @@ package struct RunReport: Sendable {
         var report = self
         report.startedAt = earlier.startedAt
         report.cutoff = cutoff ?? earlier.cutoff
+        report.runID = runID ?? earlier.runID
+        report.claimToken = claimToken ?? earlier.claimToken
+        report.lastSuccessAt = lastSuccessAt ?? earlier.lastSuccessAt
         guard runID == nil else { return report }
         report.attempts = earlier.attempts + attempts
         report.progress.rowsDeleted += earlier.progress.rowsDeleted

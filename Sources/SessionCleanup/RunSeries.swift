@@ -89,9 +89,11 @@ package struct RunSeries: Sendable {
             connection = opened
             shape = nil
             try await run.close(&report, over: opened, clock: clock)
-        } catch .claimLost {
+        } catch .claimLost where report.runID != nil {
             report.outcome = .abandoned
-        } catch {}
+        } catch {
+            // Also where no row came about.
+        }
     }
 
     /// What a run would delete, and how it would look for it. Deletes nothing and records nothing.

@@ -47,30 +47,42 @@ struct CommandSetup: Sendable {
     /// - Throws: `CommandFailure` with exit code 78.
     /// - Parameter queue: where a command that does one thing after the other lets its connections run too: each change of
     ///   thread would wait for its turn behind the server.
-    func databaseAccess(sharing queue: DispatchQueue? = TaskQueue.shared.queue) throws(CommandFailure) -> DatabaseAccess
-    {
+    func databaseAccess(
+        sharing queue: DispatchQueue? = TaskQueue.shared.queue,
+        onConnection: @escaping @Sendable (Result<Duration, RunFailure>) -> Void = { _ in }
+    ) throws(CommandFailure) -> DatabaseAccess {
         let source: DatabaseURLSource
         do {
             source = try DatabaseURLSource.find(option: options.databaseURLFile, environment: environment)
         } catch {
             throw CommandFailure(.configuration, "\(error)")
         }
+        let url: DatabaseURL
         do {
-            let url = try source.read()
-            logger.debug("The database is \(url); its URL comes from \(source).")
-            if let warning = url.transportWarning(environment: environment) { logger.warning("\(warning)") }
+            url = try source.read()
         } catch {
             throw CommandFailure(error)
         }
+        do {
+            try url.check(environment: environment)
+        } catch {
+            throw CommandFailure(.configuration, "\(error)")
+        }
+        logger.debug("The database is \(url); its URL comes from \(source).")
+        if let warning = url.transportWarning(environment: environment) { logger.warning("\(warning)") }
         return DatabaseAccess(
             url: { () throws(RunFailure) in try source.read() }, connectTimeout: configuration.connectTimeout,
-            environment: environment, queue: queue, onNotice: { [logger] in logger.debug("The server says: \($0)") })
+            environment: environment, queue: queue, onNotice: { [logger] in logger.debug("The server says: \($0)") },
+            onConnection: onConnection)
     }
 
     var table: SessionTable { SessionTable(name: configuration.table, schema: configuration.sessionSchema) }
 
     /// A run of the job that reports its progress.
-    func run(_ job: Job, onProgress: @escaping @Sendable (RunProgress) -> Void = { _ in }) -> CleanupRun {
+    func run(
+        _ job: Job, onProgress: @escaping @Sendable (RunProgress) -> Void = { _ in },
+        onBatch: @escaping @Sendable (Duration, Int) -> Void = { _, _ in }
+    ) -> CleanupRun {
         CleanupRun(
             job: job, table: table,
             limits: RunLimits(
@@ -79,7 +91,7 @@ struct CommandSetup: Sendable {
             history: History(
                 mode: configuration.historyMode, lease: configuration.claimLease,
                 retention: configuration.historyRetention, memory: historyMemory),
-            hostClock: { .now }, onProgress: onProgress,
+            hostClock: { .now }, onProgress: onProgress, onBatch: onBatch,
             onSlowDatabaseClock: { [logger] behind in
                 logger.warning(
                     "The database's clock is \(behind.inSeconds) behind this host's: sessions are removed that much later."

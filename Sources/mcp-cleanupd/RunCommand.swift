@@ -3,6 +3,7 @@ import CleanupDaemon
 import Configuration
 import Logging
 import ServiceLifecycle
+import SessionCleanup
 
 struct RunCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -33,13 +34,22 @@ struct RunCommand: AsyncParsableCommand {
         let setup = try CommandSetup(options, isService: true)
         let manager = ServiceManager(setup)
         let log = ServiceLog(logger: setup.logger)
+        let tell: @Sendable (ServiceEvent) -> Void = { event in
+            log.write(event)
+            manager.supervision?.hear(event)
+        }
+        let access = try setup.databaseAccess(sharing: nil) { result in
+            switch result {
+            case .success(let duration): tell(.connected(after: duration))
+            case .failure(let failure): tell(.connectFailed(failure))
+            }
+        }
         let scheduler = SchedulerService(
-            jobs: setup.configuration.jobs, access: try setup.databaseAccess(sharing: nil),
-            makeRun: { setup.run($0) }, watchdogInterval: manager.pingInterval,
-            onEvent: { event in
-                log.write(event)
-                manager.supervision?.hear(event)
-            })
+            jobs: setup.configuration.jobs, access: access,
+            makeRun: { job in
+                setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
+            },
+            looksBack: setup.configuration.historyMode != .off, watchdogInterval: manager.pingInterval, onEvent: tell)
         let signals = StopSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
             scheduler.requestStop()
         }

@@ -10,16 +10,18 @@ import Testing
     private static let imports: [String: Set<String>] = [
         "TimerWheel": ["BasicContainers"],
         "CleanupSchedule": [],
-        "Postgres": ["CLibpq", "Dispatch", "Glibc", "Synchronization"],
+        "Deadlines": ["Dispatch", "Synchronization", "TimerWheel"],
+        "Postgres": ["CLibpq", "Deadlines", "Dispatch", "Glibc", "Synchronization"],
         "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres", "Synchronization"],
         "Configuration": ["CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
         "Systemd": ["Dispatch", "Glibc", "Synchronization"],
         "CleanupDaemon": [
-            "CTimerfd", "CleanupSchedule", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
+            "CTimerfd", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
             "SessionCleanup", "Synchronization", "Systemd", "TimerWheel",
         ],
         "mcp-cleanupd": [
-            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Configuration", "Dispatch", "Glibc", "Logging",
+            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Configuration", "Deadlines", "Dispatch", "Glibc",
+            "Logging",
             "Postgres",
             "ServiceLifecycle", "SessionCleanup", "Synchronization", "Systemd",
         ],

@@ -105,6 +105,23 @@ import Testing
         #expect(simulation.fireTimes(of: transient) == [instant("2026-05-14T06:00:00Z")])
     }
 
+    /// What was answered ahead of time hides nothing that comes before it.
+    @Test func answersFireTimesBetweenTwoOppositeStepsAndASleep() {
+        let simulation = Simulation([Job.transientSessions], at: "2026-05-13T12:02:00Z")
+        simulation.stepClock(by: .seconds(20 * 60))
+        simulation.advance(by: .seconds(1))
+        simulation.stepClock(by: .seconds(-19 * 60))
+        simulation.suspend(for: .seconds(19 * 60))
+        simulation.advance(by: .seconds(1))
+        #expect(
+            simulation.fireTimes(of: transient) == [instant("2026-05-13T12:20:00Z"), instant("2026-05-13T12:15:00Z")])
+        let missed = simulation.happenings.compactMap { if case .missed(_, let count) = $0 { count } else { nil } }
+        // 12:05, 12:10 and 12:15 twice: by the clock that was wrong, and by the one that was right.
+        #expect(missed == [4, 3])
+        simulation.advance(by: .seconds(600))
+        #expect(simulation.fireTimes(of: transient).count == 4)
+    }
+
     @Test func leavesMissedFireTimesUnansweredWhenToldTo() throws {
         let simulation = try Simulation([.named("job", "0 0 * * *", catchUp: .skip)], at: "2026-05-13T22:00:00Z")
         simulation.suspend(for: .seconds(8 * 3600))
@@ -202,6 +219,77 @@ import Testing
         #expect(attempts < 100)
     }
 
+    /// The interval bounds the run, whatever its attempts' deadlines are: then the next fire time has a run of its own.
+    @Test func givesTheFireTimeThatCameDuringAFailingAttemptItsOwnRun() throws {
+        let simulation = try Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
+        simulation.attempt = { attempt in (.seconds(200), attempt.scheduledAt < instant("2026-05-13T12:10:00Z")) }
+        simulation.advance(by: .seconds(600))
+        #expect(
+            simulation.happenings == [
+                .started("job", instant("2026-05-13T12:05:00Z"), .schedule, attempt: 1),
+                .started("job", instant("2026-05-13T12:05:00Z"), .schedule, attempt: 2),
+                .coalesced("job", instant("2026-05-13T12:10:00Z")),
+                .concluded("job", instant("2026-05-13T12:05:00Z"), attempts: 2),
+                .started("job", instant("2026-05-13T12:10:00Z"), .schedule, attempt: 1),
+            ])
+    }
+
+    @Test func makesNoAttemptAfterTheIntervalOfItsRun() throws {
+        let simulation = try Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
+        simulation.attempt = { _ in (.seconds(240), true) }
+        simulation.advance(by: .seconds(6 * 3600))
+        let attempts = simulation.happenings.compactMap { happening -> Int? in
+            if case .started(_, _, _, let attempt) = happening { attempt } else { nil }
+        }
+        // Of 240 s each, two begin inside an interval of 300 s at most.
+        #expect(attempts.count >= 6 * 3600 / 245 && attempts.allSatisfy { $0 <= 2 })
+        let fireTimes = simulation.fireTimes(of: "job")
+        #expect(Set(fireTimes).count == fireTimes.count)
+        let concluded = simulation.happenings.filter { if case .concluded = $0 { true } else { false } }
+        #expect(concluded.count >= fireTimes.count - 1)
+    }
+
+    @Test func leavesALateFireTimeThatCameDuringAFailingAttemptWhenToldTo() throws {
+        let simulation = try Simulation([.named("job", "0 0 * * *", catchUp: .skip)], at: "2026-05-13T23:59:00Z")
+        simulation.attempt = { _ in (.seconds(30 * 3600), true) }
+        simulation.advance(by: .seconds(3600))
+        simulation.suspend(for: .seconds(26 * 3600))
+        simulation.advance(by: .seconds(6 * 3600))
+        #expect(simulation.fireTimes(of: "job") == [instant("2026-05-14T00:00:00Z")])
+        #expect(!simulation.isBusy)
+    }
+
+    @Test(arguments: 1...100 as ClosedRange<UInt64>)
+    func repeatsJobsThatFailedTogetherOverOneConnection(seed: UInt64) {
+        var now = Scheduler.Now(wall: instant("2026-05-13T23:59:00Z"), elapsed: .zero)
+        var scheduler = Scheduler(jobs: [Job.transientSessions, Job.dormantSessions()], now: now, seed: seed)
+        func pass(_ duration: Duration) {
+            now.wall += duration
+            now.elapsed += duration
+        }
+        pass(.seconds(60))
+        #expect(scheduler.clockAdvanced(to: now, wasSet: false).count == 1)
+        // Until the transient job's next fire time is too near.
+        for number in 2...6 {
+            for job in [0, 1] {
+                let actions = scheduler.attemptEnded(job: job, .mayRetry, now: now)
+                guard case .announceRetry(_, let delay) = actions.first else {
+                    Issue.record("\(actions)")
+                    return
+                }
+                #expect(delay <= RetryPolicy.delays(after: number - 1).upperBound)
+                pass(.milliseconds(3))
+            }
+            pass((scheduler.nextRetry ?? .zero) - now.elapsed)
+            let actions = scheduler.clockAdvanced(to: now, wasSet: false)
+            guard case .start(let attempts) = actions.first, actions.count == 1 else {
+                Issue.record("\(actions)")
+                return
+            }
+            #expect(attempts.map(\.job) == [0, 1] && attempts.allSatisfy { $0.number == number })
+        }
+    }
+
     @Test func failsAtOnceForACauseThatWillNotPass() throws {
         let simulation = try Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
         simulation.advance(by: .seconds(120))
@@ -211,7 +299,7 @@ import Testing
     @Test(arguments: 1...400)
     func waitsBetweenHalfAndAllOfTheNominalTime(attempt: Int) {
         var generator = SplitMix64(state: UInt64(attempt))
-        let delay = RetryPolicy.delay(after: attempt, using: &generator)
+        let delay = RetryPolicy.delay(in: RetryPolicy.delays(after: attempt), using: &generator)
         let nominal = min(Duration.seconds(attempt > 9 ? 300 : 1 << (attempt - 1)), .seconds(300))
         #expect(delay >= nominal / 2 && delay <= nominal)
     }

@@ -72,7 +72,7 @@ final class Simulation {
     private func endAttempt(_ ended: (end: Duration, attempts: [Scheduler.Attempt])) {
         let first = ended.attempts[0]
         let rest = Array(ended.attempts.dropFirst())
-        carryOut(scheduler.attemptEnded(job: first.job, mayRetry: attempt(first).fails, now: now))
+        carryOut(scheduler.attemptEnded(job: first.job, attempt(first).fails ? .mayRetry : .ended, now: now))
         begin(rest)
     }
 

@@ -157,6 +157,36 @@ import Testing
         }
         #expect(try DatabaseURL("postgresql://h/d").hosts(environment: ["PGSERVICE": "x"]).count == 1)
     }
+
+    @Test(arguments: [
+        "postgresql://", "postgresql://u:p@h:5433/d?sslmode=require", "postgresql://a:1,b,c:3/d",
+        "postgresql://u@/d?host=@abstract", "postgresql://u@/d?host=/run/postgresql,h",
+        "postgresql://u@/d?hostaddr=127.0.0.1&host=h&channel_binding=require", "postgresql://h/d?connect_timeout=5",
+        "postgresql://h/d?options=-c%20geqo%3Doff&target_session_attrs=read-write&gssencmode=prefer",
+        "postgresql://h/d?sslmode=verify-full", "postgresql://h/d?sslmode=verify-full&sslrootcert=/nonexistent",
+    ])
+    func findsNothingWrongWithWhatLibpqTakes(text: String) throws {
+        try DatabaseURL(text).check(environment: [:])
+    }
+
+    @Test(
+        arguments: [
+            ("sslmode=nonsense", [:], "sslmode"), ("channel_binding=nonsense", [:], "channel_binding"),
+            ("target_session_attrs=nonsense", [:], "target_session_attrs"), ("gssencmode=nonsense", [:], "gssencmode"),
+            ("ssl_min_protocol_version=nonsense", [:], "ssl_min_protocol_version"),
+            ("sslrootcert=system&sslmode=prefer", [:], "sslmode=verify-full"), ("service=nonsense", [:], "services"),
+            ("host=a,b&hostaddr=127.0.0.1", [:], "another number of addresses"),
+            ("user=u", ["PGHOST": "a,b", "PGPORT": "1,2,3"], "another number of addresses or ports"),
+        ] as [(String, [String: String], String)])
+    func findsWhatConnectingWouldRefuse(query: String, environment: [String: String], words: String) throws {
+        let url = try DatabaseURL("postgresql://u:SECRET@/d?\(query)")
+        let error = #expect(throws: PostgresError.self) { try url.check(environment: environment) }
+        guard case .invalidParameters(let message) = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        #expect(message.contains(words) && !message.contains("nonsense") && !message.contains("SECRET"))
+    }
 }
 
 /// A value by every way that a log line or a debugger has of printing it.

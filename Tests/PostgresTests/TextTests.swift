@@ -33,16 +33,6 @@ import Testing
         #expect(duration.inSeconds == text)
     }
 
-    @Test(
-        arguments: [
-            (.seconds(1), 1_000_000_000), (.nanoseconds(1), 1),
-            (Duration(secondsComponent: 0, attosecondsComponent: 1), 1),
-            (.seconds(-1), 0), (.seconds(Int64.max), 100 * 366 * 86_400 * 1_000_000_000),
-        ] as [(Duration, Int)])
-    func neverSetsATimerThatIsEarly(duration: Duration, nanoseconds: Int) {
-        #expect(duration.dispatchInterval == .nanoseconds(nanoseconds))
-    }
-
     @Test func readsRowsByType() throws {
         let row = QueryResult.Row(
             columns: ["t", "f", "n", "i", "x"], values: ["t", "f", nil, "-9223372036854775808", "1.5"])

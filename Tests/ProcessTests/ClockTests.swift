@@ -45,6 +45,75 @@ import Testing
         }
     }
 
+    /// The kernel tells of a step that comes between a read of the timer and its next setting by the setting's own answer,
+    /// and by nothing else.
+    @Test func noticesABackwardStepThatOnlyTheSettingOfTheTimerTells() async throws {
+        let clock = try await SteppedClock(offset: 3600)
+        let database = try await SessionsDatabase(on: .packaged())
+        let daemon = try RunningDaemon(
+            url: database.url, environment: clock.environment.merging(["CLOCK_STEP_AT_SETTIME": "1"]) { $1 })
+        try await daemon.wait("runs ahead of time") { try daemon.runs.count >= 2 }
+        let before = ISO8601DateFormatter().string(from: Date() + 1800)
+        try clock.step(to: 0)
+        try await daemon.wait("runs at the right time") {
+            try daemon.runs.filter { $0["fire_time"].map { $0 < before } ?? false }.count >= 3
+        }
+        #expect(try daemon.log.contains("The clock was set"))
+    }
+
+    @Test func runsTheDormantJobAtWakeUpAfterASleepOverMidnight() async throws {
+        let midnight = (Int(Date().timeIntervalSince1970) / 86_400 + 1) * 86_400
+        // A minute before midnight, and so never behind the database's clock by more than that.
+        let clock = try await SteppedClock(offset: midnight - 60 - Int(Date().timeIntervalSince1970))
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            """
+            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at, active, updated_at)
+            VALUES ('s', 'u', 'x', 'sse', 'x', now() - interval '1 hour', true, now() - interval '31 days')
+            """)
+        let daemon = try RunningDaemon(
+            url: database.url, schedules: ("0 0 1 1 *", "0 0 * * *"), environment: clock.environment)
+        try await daemon.wait("the start") { try daemon.log.contains("next at") }
+        #expect(try await database.count() == 1)
+        try clock.sleep(for: 6 * 3600)
+        try await daemon.wait("the run of midnight") {
+            try daemon.runs.contains { $0["job"] == "mcp-cleanup-dormant-sessions" }
+        }
+        let run = try #require(try daemon.runs.first { $0["job"] == "mcp-cleanup-dormant-sessions" })
+        #expect(
+            run["fire_time"]
+                == ISO8601DateFormatter().string(from: Date(timeIntervalSince1970: TimeInterval(midnight))))
+        #expect(run["outcome"] == "succeeded" && run["rows_deleted"] == "1")
+        #expect(try await database.count() == 0)
+    }
+
+    /// An hour of the wall clock, in which every fire time has its run, and each of them fails.
+    @Test func outlivesADatabaseThatIsGoneForAnHour() async throws {
+        let clock = try await SteppedClock()
+        let server = try await PostgresServer(binaries: PostgresServer.packaged().binaries)
+        try await server.query(SessionsDatabase.migration("20260513010000_install_mcp_sessions"))
+        let daemon = try RunningDaemon(
+            url: server.url("postgres"), schedules: ("*/5 * * * *", "0 0 1 1 *"), environment: clock.environment)
+        try await daemon.wait("the start") { try daemon.log.contains("next at") }
+        server.stop()
+        for interval in 1...12 {
+            let failures = try daemon.failedAttempts
+            try clock.step(to: interval * 300)
+            // The first attempt, and one that repeats it.
+            try await daemon.wait("failed attempts") { try daemon.failedAttempts >= failures + 2 }
+        }
+        let failed = try daemon.runs
+        #expect(failed.count >= 11 && failed.allSatisfy { $0["outcome"] == "failed" })
+        #expect(Set(failed.compactMap { $0["fire_time"] }).count == failed.count)
+        // Comes back as it was.
+        let restarted = try SupervisedProcess(
+            ServerUser.command + [server.binaries + "/postgres", "-D", server.directory + "/data"],
+            logPath: server.directory + "/log", stopSignal: "INT")
+        try await daemon.wait("a run that succeeds") { try daemon.runs.last?["outcome"] == "succeeded" }
+        #expect(Int(try daemon.runs.last?["attempts"] ?? "") ?? 0 > 2)
+        restarted.stop()
+    }
+
     @Test func refusesToDeleteWhenTheDatabaseIsAnHourAheadOfTheHost() async throws {
         let clock = try await SteppedClock(offset: -3600)
         let database = try await SessionsDatabase(on: .packaged())
@@ -57,6 +126,12 @@ import Testing
         #expect(result.status == 75)
         #expect(result.error.contains("database's clock"))
         #expect(try await database.count() == 1)
+    }
+}
+
+extension RunningDaemon {
+    fileprivate var failedAttempts: Int {
+        get throws { try events.filter { $0["message"]?.contains("another attempt in") ?? false }.count }
     }
 }
 
@@ -80,6 +155,13 @@ private struct SteppedClock {
 
     /// Sets the clock to the true time and so many seconds.
     func step(to seconds: Int) throws {
-        try "\(seconds)\n".write(toFile: directory + "/offset", atomically: true, encoding: .utf8)
+        try "\(seconds) 0\n".write(toFile: directory + "/offset", atomically: true, encoding: .utf8)
+    }
+
+    /// What a process sees of the machine's sleep: both clocks that go on meanwhile are so many seconds later.
+    func sleep(for seconds: Int) throws {
+        let file = directory + "/offset"
+        let before = try String(contentsOfFile: file, encoding: .utf8).split(separator: " ").first.flatMap { Int($0) }
+        try "\((before ?? 0) + seconds) \(seconds)\n".write(toFile: file, atomically: true, encoding: .utf8)
     }
 }

@@ -62,6 +62,16 @@ import Testing
         #expect(result.error.contains(variable) && result.error.contains(value), "\(result.error)")
     }
 
+    @Test(arguments: [["run"], ["--once"], ["--once", "--dry-run"]])
+    func doesNotStartWithAURLThatLibpqWouldNotTake(arguments: [String]) async throws {
+        for (query, environment) in [("sslmode=nonsense", [:]), ("", ["PGSSLMODE": "nonsense"])] {
+            let variables = environment.merging(["NEON_DATABASE_URL": "postgresql://u:SECRET@h/d?\(query)"]) { $1 }
+            let result = try await run(arguments, environment: variables)
+            #expect(result.status == 78, "\(result)")
+            #expect(result.error.contains("sslmode") && !result.error.contains("SECRET"), "\(result.error)")
+        }
+    }
+
     @Test func statusShowsEachJobsNextFireTime() async throws {
         let result = try await run(
             ["status", "--json"],

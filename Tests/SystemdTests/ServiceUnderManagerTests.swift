@@ -9,7 +9,10 @@ import Testing
     private static let nowhere = "postgresql://nobody@127.0.0.1:1/nothing?sslmode=disable"
 
     private func daemon(_ environment: [String: String], schedule: String = "0 0 1 1 *") throws -> RunningDaemon {
-        try RunningDaemon(url: Self.nowhere, schedules: (schedule, "0 0 1 1 *"), environment: environment)
+        // Without history it does not look for missed fire times at its start.
+        try RunningDaemon(
+            url: Self.nowhere, schedules: (schedule, "0 0 1 1 *"),
+            environment: environment.merging(["MCP_CLEANUP_HISTORY_MODE": "off"]) { $1 })
     }
 
     @Test func tellsThatItIsReadyHowItIsAndThatItStops() async throws {
@@ -43,6 +46,29 @@ import Testing
         let took = began.duration(to: .now)
         #expect(took > .milliseconds(1900) && took < .seconds(5), "\(took)")
         withExtendedLifetime(daemon) {}
+    }
+
+    /// Half of its time is five minutes: in half a minute nothing may wake the process.
+    @Test func wakesForNoWatchdogBeforeItIsTime() async throws {
+        let manager = try ManagerSocket()
+        let daemon = try daemon([
+            "NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "600000000",
+        ])
+        #expect(manager.receive(containing: "READY=1") != nil)
+        // Dispatch lets idle threads go after 5 s.
+        try await Task.sleep(for: .seconds(8))
+        let before = try Self.contextSwitches(of: daemon.processIdentifier)
+        try await Task.sleep(for: .seconds(35))
+        #expect(try Self.contextSwitches(of: daemon.processIdentifier) - before <= 1)
+    }
+
+    private static func contextSwitches(of process: Int32) throws -> Int {
+        try FileManager.default.contentsOfDirectory(atPath: "/proc/\(process)/task").reduce(0) { sum, thread in
+            let status = try String(contentsOfFile: "/proc/\(process)/task/\(thread)/status", encoding: .utf8)
+            return sum
+                + status.split(separator: "\n").filter { $0.contains("ctxt_switches") }
+                .compactMap { Int($0.split(separator: "\t").last ?? "") }.reduce(0, +)
+        }
     }
 
     @Test(arguments: [

@@ -50,8 +50,10 @@ package final class RunningDaemon: @unchecked Sendable {
         get throws { try String(contentsOfFile: logPath, encoding: .utf8) }
     }
 
-    /// The runs that were concluded so far.
-    package var runs: [[String: String]] { get throws { try events.filter { $0["outcome"] != nil } } }
+    /// The runs that took place and were concluded so far.
+    package var runs: [[String: String]] {
+        get throws { try events.filter { $0["outcome"] != nil && $0["outcome"] != "skipped" } }
+    }
 
     /// Waits until the condition holds.
     /// - Throws: with the log, when it does not within the limit.
