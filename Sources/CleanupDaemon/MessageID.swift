@@ -9,6 +9,8 @@ package enum MessageID: String, CaseIterable, Sendable {
     case failureEnded = "744c21971925404392dfc2da740cebd4"
     case clockWasSet = "06baabc0f2c141509093ffda714d6907"
     case fireTimesMissed = "ddca4ebf36e74639bf9d593d88505ad7"
+    case reloaded = "b9877416ba7045bbb60e7fa65a3a4fd0"
+    case reloadFailed = "1919b94147614acd943cbc8ed3317cdc"
 
     /// The key under which a log entry carries it.
     package static let metadataKey = "message_id"

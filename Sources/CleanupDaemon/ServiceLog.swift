@@ -36,12 +36,27 @@ package final class ServiceLog: Sendable {
             logger.notice(
                 "\(count) fire \(count == 1 ? "time was" : "times were") missed.",
                 metadata: MessageID.fireTimesMissed.with(["job": "\(job)"]))
-        case .started(let jobs):
-            for (job, fireTime) in jobs {
-                logger.info("\(job.name): \(job.schedule), \(fireTime.map { "next at \($0)" } ?? "disabled")")
+        case .started(let jobs): write(jobs)
+        case .reloading: logger.debug("Reading the configuration again.")
+        case .reloaded(let jobs, let waiting):
+            logger.notice(
+                "The configuration was read again and is in force.", metadata: MessageID.reloaded.with([:]))
+            write(jobs)
+            if !waiting.isEmpty {
+                logger.warning("Changed, and in force only after a restart: \(waiting.joined(separator: ", ")).")
             }
+        case .reloadFailed(let why):
+            logger.error(
+                "The configuration was read again and is wrong; the old one stays in force:\n\(why)",
+                metadata: MessageID.reloadFailed.with(["hint": "mcp-cleanupd config checks a file before a reload."]))
         case .stopping: logger.info("Stopping.")
         case .attemptStarted, .connected, .connectFailed, .batchEnded, .successKnown, .foundWell: break
+        }
+    }
+
+    private func write(_ jobs: [(job: Job, nextFireTime: UTCInstant?)]) {
+        for (job, fireTime) in jobs {
+            logger.info("\(job.name): \(job.schedule), \(fireTime.map { "next at \($0)" } ?? "disabled")")
         }
     }
 

@@ -17,15 +17,18 @@ package struct ServiceStatus: Sendable {
 
     private var jobs: [JobStatus] = []
     private var isStopping = false
+    /// Why the configuration that was read last is not in force.
+    private var configurationFault: String?
 
     package init() {}
 
     package mutating func hear(_ event: ServiceEvent) {
         switch event {
-        case .started(let started):
-            jobs = started.map { job, fireTime in
-                JobStatus(name: job.name, shortName: job.shortName ?? job.name, nextFireTime: fireTime)
-            }
+        case .started(let jobs): take(jobs)
+        case .reloaded(let jobs, _):
+            take(jobs)
+            configurationFault = nil
+        case .reloadFailed(let why): configurationFault = "configuration, the old one is in force: \(why)"
         case .fireTimeArmed(let name, let fireTime): change(name) { $0.nextFireTime = fireTime }
         case .attemptStarted(let name, _, _, _): change(name) { $0.isRunning = true }
         case .attemptFailed(let report, let delay):
@@ -48,8 +51,17 @@ package struct ServiceStatus: Sendable {
             }
         case .stopping: isStopping = true
         case .clockWasSet, .connected, .connectFailed, .batchEnded, .fireTimeCoalesced, .fireTimesMissed, .successKnown,
-            .foundWell:
+            .foundWell, .reloading:
             break
+        }
+    }
+
+    private mutating func take(_ present: [(job: Job, nextFireTime: UTCInstant?)]) {
+        jobs = present.map { job, fireTime in
+            var status = JobStatus(name: job.name, shortName: job.shortName ?? job.name)
+            if let known = jobs.first(where: { $0.name == job.name }) { status = known }
+            status.nextFireTime = fireTime
+            return status
         }
     }
 
@@ -64,7 +76,8 @@ package struct ServiceStatus: Sendable {
         guard !jobs.isEmpty else { return "" }
         let running = jobs.filter(\.isRunning).map(\.shortName)
         let last = jobs.compactMap { job in job.lastRun.map { "\(job.shortName) \($0)" } }
-        let faults = jobs.compactMap { job in job.fault.map { "\(job.shortName): \($0)" } }
+        var faults = jobs.compactMap { job in job.fault.map { "\(job.shortName): \($0)" } }
+        if let configurationFault { faults.insert(configurationFault, at: 0) }
         var parts: [String] = []
         if isStopping { parts.append("stopping") }
         if !running.isEmpty { parts.append("running: \(running.joined(separator: ", "))") }

@@ -23,7 +23,8 @@ package final class Supervision: Sendable {
             return text
         }
         switch event {
-        case .started: notifier.send(Notification(state: .ready, status: text))
+        case .started, .reloaded, .reloadFailed: notifier.send(Notification(state: .ready, status: text))
+        case .reloading: notifier.send(Notification(state: .reloading, status: text))
         case .stopping:
             // A last batch drains for so long at most; the second more is for the end of the process.
             notifier.send(
@@ -32,10 +33,4 @@ package final class Supervision: Sendable {
         default: if let text { notifier.send(Notification(status: text)) }
         }
     }
-
-    /// The configuration is about to be read again.
-    package func reloading() { notifier.send(Notification(state: .reloading)) }
-
-    /// The configuration was read again, and is in force or was refused.
-    package func reloaded() { notifier.send(Notification(state: .ready)) }
 }

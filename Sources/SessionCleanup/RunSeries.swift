@@ -6,7 +6,7 @@ package struct DatabaseAccess: Sendable, CustomReflectable {
     /// Reads the URL from wherever it is kept.
     package let url: @Sendable () throws(RunFailure) -> DatabaseURL
     /// How long a connection may take to come about, name resolution and TLS included.
-    package let connectTimeout: Duration
+    package var connectTimeout: Duration
     /// The variables that libpq and its TLS library look at; never one that may hold the URL.
     package let environment: [String: String]
     /// A serial queue whose thread connections may use; see `Connection.open`.

@@ -1,7 +1,7 @@
 import CleanupDaemon
-import Configuration
 import Glibc
 import Logging
+import Settings
 import Systemd
 
 /// What the service's surroundings ask of it: whom to tell how it is, and how often. Where nobody asks, nothing is done.

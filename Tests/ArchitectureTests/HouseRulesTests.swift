@@ -13,17 +13,16 @@ import Testing
         "Deadlines": ["Dispatch", "Synchronization", "TimerWheel"],
         "Postgres": ["CLibpq", "Deadlines", "Dispatch", "Glibc", "Synchronization"],
         "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres", "Synchronization"],
-        "Configuration": ["CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
+        "Configuration": ["CYaml", "CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
         "Systemd": ["Dispatch", "Glibc", "Synchronization"],
         "CleanupDaemon": [
             "CTimerfd", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
             "SessionCleanup", "Synchronization", "Systemd", "TimerWheel",
         ],
         "mcp-cleanupd": [
-            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Configuration", "Deadlines", "Dispatch", "Glibc",
-            "Logging",
+            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging",
             "Postgres",
-            "ServiceLifecycle", "SessionCleanup", "Synchronization", "Systemd",
+            "ServiceLifecycle", "SessionCleanup", "Settings", "Synchronization", "Systemd",
         ],
     ]
 

@@ -76,6 +76,16 @@ import Testing
         #expect(status.text.hasSuffix("; last: transient left to another process"))
     }
 
+    @Test func saysThatAConfigurationWasRefusedUntilOneIsInForce() {
+        var status = started()
+        status.hear(.runConcluded(report(Self.transient, removed: 1)))
+        let before = status.text
+        status.hear(.reloadFailed("line 3: no such key"))
+        #expect(status.text == before + "; wrong: configuration, the old one is in force: line 3: no such key")
+        status.hear(.reloaded([(Self.transient, instant("2026-05-13T13:00:00Z"))], waitingForRestart: []))
+        #expect(status.text == "next: transient 13:00:00Z; last: transient succeeded, 1 removed")
+    }
+
     @Test func saysThatItStops() {
         var status = started()
         status.hear(.stopping)

@@ -134,6 +134,42 @@ struct MachineTests {
         #expect(began.duration(to: .now) > .seconds(1))
     }
 
+    // MARK: Reload
+
+    private func putConfiguration(schedule: String) async throws {
+        try await machine.check(
+            "cat >/etc/mcp-cleanupd/config.yaml",
+            input: """
+                history: { mode: "off" }
+                jobs:
+                  mcp-cleanup-transient-sessions: { schedule: "\(schedule)" }
+                  mcp-cleanup-dormant-sessions: { enabled: false }
+                """)
+    }
+
+    @Test func hasANewConfigurationInForceOrRefusedWhenReloadReturns() async throws {
+        try await putURL("postgresql://nobody@127.0.0.1:1/nothing?sslmode=disable")
+        // The environment would come before the file.
+        try await machine.check("rm -r /run/systemd/system/mcp-cleanupd.service.d; systemctl daemon-reload")
+        try await putConfiguration(schedule: "0 3 * * *")
+        try await machine.check("systemctl start mcp-cleanupd")
+        let process = try await machine.property("MainPID")
+        #expect(try await machine.property("StatusText") == "next: transient 03:00:00Z")
+        try await putConfiguration(schedule: "0 4 * * *")
+        try await machine.check("systemctl reload mcp-cleanupd")
+        #expect(try await machine.property("StatusText") == "next: transient 04:00:00Z")
+        try await putConfiguration(schedule: "0 61 * * *")
+        try await machine.check("systemctl reload mcp-cleanupd")
+        let refused = try await machine.property("StatusText")
+        #expect(refused.hasPrefix("next: transient 04:00:00Z; wrong: configuration, the old one is in force: "))
+        #expect(refused.contains("0 61 * * *"))
+        try await putConfiguration(schedule: "0 5 * * *")
+        try await machine.check("systemctl reload mcp-cleanupd")
+        #expect(try await machine.property("StatusText") == "next: transient 05:00:00Z")
+        #expect(try await machine.property("ActiveState") == "active")
+        #expect(try await machine.property("MainPID") == process)
+    }
+
     // MARK: Failures
 
     @Test func isRestartedByTheWatchdogWhenItsLoopIsStuck() async throws {

@@ -37,10 +37,14 @@ import Testing
     @Test func tellsThatItReloadsAndThatItHas() throws {
         let manager = try ManagerSocket()
         let supervision = Supervision(notifier: try notifier(manager.address), shutdownTimeout: .seconds(20))
-        supervision.reloading()
+        supervision.hear(.reloading)
         let reloading = try #require(manager.receive())
         #expect(reloading.wholeMatch(of: /RELOADING=1\nMONOTONIC_USEC=[0-9]+/) != nil)
-        supervision.reloaded()
+        supervision.hear(.reloadFailed("line 3 is wrong"))
+        #expect(manager.receive() == "READY=1")
+        supervision.hear(.reloading)
+        #expect(manager.receive()?.hasPrefix("RELOADING=1\n") ?? false)
+        supervision.hear(.reloaded([], waitingForRestart: []))
         #expect(manager.receive() == "READY=1")
     }
 
