@@ -49,6 +49,7 @@ package struct ServiceStatus: Sendable {
                 job.lastRun = "\(report.outcome.rawValue), \(report.progress.rowsDeleted.grouped) removed"
                 if report.outcome != .canceled { job.fault = report.failure.map { "\($0)" } }
             }
+        case .nothingMissed(let name): change(name) { $0.isRunning = false }
         case .stopping: isStopping = true
         case .clockWasSet, .connected, .connectFailed, .batchEnded, .fireTimeCoalesced, .fireTimesMissed, .successKnown,
             .foundWell, .reloading:

@@ -19,10 +19,14 @@ import Testing
             "CTimerfd", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
             "SessionCleanup", "Synchronization", "Systemd", "TimerWheel",
         ],
+        "Monitoring": [
+            "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Glibc", "HTTPTypes", "HummingbirdCore", "Logging",
+            "NIOCore", "NIOHTTPTypes", "NIOPosix", "Postgres", "ServiceLifecycle", "SessionCleanup", "Synchronization",
+        ],
         "mcp-cleanupd": [
-            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging",
-            "Postgres",
-            "ServiceLifecycle", "SessionCleanup", "Settings", "Synchronization", "Systemd",
+            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Deadlines", "Dispatch", "Glibc",
+            "Logging", "Monitoring", "Postgres", "ServiceLifecycle", "SessionCleanup", "Settings", "Synchronization",
+            "Systemd",
         ],
     ]
 

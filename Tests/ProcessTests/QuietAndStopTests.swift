@@ -16,9 +16,16 @@ import Testing
             VALUES ('s', 'u', 'x', 'sse', 'x', now() - interval '1 hour');
             """)
         // One run a minute, so that there is a quiet half of a minute after it.
-        let daemon = try RunningDaemon(url: database.url, schedules: ("* * * * *", "0 0 1 1 *"))
+        let port = try Loopback.freePort()
+        let daemon = try RunningDaemon(
+            url: database.url, schedules: ("* * * * *", "0 0 1 1 *"),
+            environment: ["MCP_CLEANUP_HTTP_LISTEN": "127.0.0.1:\(port)"])
         try await daemon.wait("a removal", limit: .seconds(90)) { try !daemon.runs.isEmpty }
         #expect(try daemon.runs.first?["rows_deleted"] == "1")
+        // Answers have been given, and nobody asks any more.
+        for path in ["/", "/metrics", "/livez", "/readyz"] {
+            #expect(try await LoopbackHTTP.get(path, port: port).status == 200)
+        }
         // Dispatch lets idle threads go after 5 s.
         try await Task.sleep(for: .seconds(12))
         let before = try Self.contextSwitches(of: daemon.processIdentifier)
@@ -46,7 +53,9 @@ import Testing
         #expect(fcntl(writing, F_SETFL, 0) == 0)
         let process = Process()
         process.executableURL = URL(fileURLWithPath: try Command.daemon)
-        process.environment = ["NEON_DATABASE_URL": database.url, "MCP_CLEANUP_SHUTDOWN_TIMEOUT": "1s"]
+        process.environment = [
+            "NEON_DATABASE_URL": database.url, "MCP_CLEANUP_SHUTDOWN_TIMEOUT": "1s", "MCP_CLEANUP_HTTP_LISTEN": "off",
+        ]
         process.standardError = pipe
         try process.run()
         defer { kill(process.processIdentifier, SIGKILL) }

@@ -28,6 +28,7 @@ struct MachineTests {
                 [Service]
                 Environment="MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_SCHEDULE=\(schedule)"
                 Environment="MCP_CLEANUP_JOBS_MCP_CLEANUP_DORMANT_SESSIONS_SCHEDULE=0 0 1 1 *"
+                Environment=MCP_CLEANUP_HTTP_LISTEN=off
                 Environment=SSL_CERT_FILE=/etc/mcp-cleanupd/test-authority.crt
                 \(lines)
                 """)
@@ -141,6 +142,7 @@ struct MachineTests {
             "cat >/etc/mcp-cleanupd/config.yaml",
             input: """
                 history: { mode: "off" }
+                http: { listen: "off" }
                 jobs:
                   mcp-cleanup-transient-sessions: { schedule: "\(schedule)" }
                   mcp-cleanup-dormant-sessions: { enabled: false }
