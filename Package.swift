@@ -138,7 +138,7 @@ let package = Package(
             dependencies: [
                 "mcp-cleanupd", "CleanupSchedule", "Postgres", "SeededRandom", "SessionCleanup", "TestServers",
             ],
-            swiftSettings: settings, linkerSettings: linking),
+            exclude: ["Faults/fail-call.c"], swiftSettings: settings, linkerSettings: linking),
     ],
     swiftLanguageModes: [.v6]
 )

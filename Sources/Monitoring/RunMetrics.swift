@@ -11,7 +11,7 @@ package import SessionCleanup
 package struct RunMetrics: Sendable {
     private struct OfJob: Sendable {
         let runs: [Outcome: Counter]
-        let rowsDeleted, rowsSkipped, batches, coalescedFires, missedFires: Counter
+        let rowsDeleted, rowsSkipped, batches, coalescedFires, missedFires, passedOverFires: Counter
         let runDuration, batchDuration, startDelay: Timer
         let runInProgress, lastRun, lastSuccess, nextFire, interval, deadline, oldestOverdue: Gauge
 
@@ -23,6 +23,7 @@ package struct RunMetrics: Sendable {
             batches = Counter(.batches, labels, factory)
             coalescedFires = Counter(.coalescedFires, labels, factory)
             missedFires = Counter(.missedFires, labels, factory)
+            passedOverFires = Counter(.passedOverFires, labels, factory)
             runDuration = Timer(.runDuration, labels, factory)
             batchDuration = Timer(.batchDuration, labels, factory)
             startDelay = Timer(.startDelay, labels, factory)
@@ -98,6 +99,7 @@ package struct RunMetrics: Sendable {
             jobs[job]?.rowsDeleted.increment(by: rowsDeleted)
         case .runConcluded(let report): record(report)
         case .fireTimeCoalesced(let job, _): jobs[job]?.coalescedFires.increment()
+        case .fireTimesPassedOver(let job, let count, _): jobs[job]?.passedOverFires.increment(by: count)
         case .fireTimesMissed(let job, let count): jobs[job]?.missedFires.increment(by: count)
         case .nothingMissed(let job): jobs[job]?.runInProgress.record(0)
         case .successKnown(let job, let time): recordSuccess(of: job, at: time)
