@@ -31,7 +31,7 @@ check: ## What CI runs: format, warnings as errors, the release build, all tests
 	CI=1 $(MAKE) --no-print-directory build
 	CI=1 $(SWIFT) test
 
-build: ## Build the release binary, which needs only libpq and the C library
+build: ## Build the release binary, which needs only libpq, its libssl and the C library
 	@scripts/install-tools build
 	@mkdir -p .build/static-runtime
 	@archive=$$(clang -print-file-name=libstdc++.a); \

@@ -38,7 +38,6 @@ package struct CleanupRun: Sendable {
     package struct Target: Sendable {
         package let cutoff: UTCInstant
         package let rule: Rule
-        package let hasChildren: Bool
         /// Whether row security that became active since would be an error, rather than hide rows.
         var refusesFilters = false
     }
@@ -70,7 +69,26 @@ package struct CleanupRun: Sendable {
         let oldest = try await deletion.execute(over: connection, progress: &report.progress)
         report.oldestOverdue = oldest.map { target.cutoff - $0 }
         report.outcome = deletion.isCapped ? .capped : .succeeded
+        if let limit = job.maxStaleness, request.origin != .once, report.progress.rowsFound == 0 {
+            report.restsUntil = await rest(target, limit: limit, over: connection, clock: clock)
+        }
         if claim != nil { try await close(&report, over: connection, clock: clock) }
+    }
+
+    /// Until when nothing will be due, or the limit if that comes first. A question whose answer takes too long is no
+    /// failure of a run that has done its work.
+    private func rest(
+        _ target: Target, limit: Duration, over connection: isolated Connection, clock: RunClock
+    ) async -> UTCInstant? {
+        do {
+            let found = try await connection.finishTransaction(
+                clock, Statements.firstPending(in: table.name, rule: target.rule), [.timestamp("\(target.cutoff)")])
+            let due = try found.reading { try $0.onlyRow().instantIfPresent("due_at") }
+            return min(due ?? target.cutoff + limit, target.cutoff + limit)
+        } catch {
+            await connection.rollBack(clock)
+            return nil
+        }
     }
 
     // MARK: Looking
@@ -88,15 +106,23 @@ package struct CleanupRun: Sendable {
         over connection: isolated Connection, clock: RunClock, known: SessionTable.Shape?
     ) async throws(RunFailure) -> Look {
         let sent = hostClock()
-        if let known, known.isFresh {
+        if let known, known.isFresh(for: table) {
             let database = try await table.clock(over: connection, clock: clock)
             return Look(
                 comparison: ClockComparison(database: database, sent: sent, received: hostClock()), inspection: nil,
                 usesHistory: known.usesHistory)
         }
-        let found = try await table.look(for: .deleting, over: connection, clock: clock)
+        var found = try await table.look(for: .deleting, over: connection, clock: clock)
         let received = hostClock()
         if found.isInRecovery { throw .serverReadOnly }
+        if history.mode != .off, found.history.isThere, found.history.canUseSchema {
+            do {
+                let structure = try await connection.statement(clock, Statements.inspectHistory, [])
+                try found.history.readStructure(structure.onlyRow())
+            } catch {
+                throw clock.failure(error)
+            }
+        }
         return Look(
             comparison: ClockComparison(database: found.clock, sent: sent, received: received), inspection: found,
             usesHistory: try history.isUsed(found.history, by: found.role))
@@ -119,9 +145,24 @@ package struct CleanupRun: Sendable {
         try look.comparison.refuseAhead(by: limits.maxClockSkew)
         let skew = look.comparison.skew
         if skew < .zero - limits.maxClockSkew { onSlowDatabaseClock(.zero - skew) }
+        let rule = job.rules.rule(for: shape.generation)
+        if let condition = rule.condition {
+            try await refuseVolatileCalls(in: condition, over: connection, clock: clock)
+        }
         return Target(
-            cutoff: cutoff ?? look.comparison.database, rule: job.rules.rule(for: shape.generation),
-            hasChildren: shape.hasChildren, refusesFilters: !shape.isRowSecurityActive)
+            cutoff: cutoff ?? look.comparison.database, rule: rule, refusesFilters: !shape.isRowSecurityActive)
+    }
+
+    /// A row has to be due at the search, at the lock and at the delete alike: a function that answers otherwise each time
+    /// would make it due at random.
+    private func refuseVolatileCalls(
+        in condition: RowCondition, over connection: isolated Connection, clock: RunClock
+    ) async throws(RunFailure) {
+        guard !condition.calls.isEmpty else { return }
+        let found = try await connection.finishTransaction(clock, Statements.volatileFunction(of: condition.calls), [])
+        if let name = try found.reading({ try $0.onlyRow().textIfPresent("name") }) {
+            throw .volatileFunction(job: job.name, function: name)
+        }
     }
 
     // MARK: The run's row

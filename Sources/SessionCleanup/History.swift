@@ -125,7 +125,7 @@ package struct HistoryTable: Hashable, Sendable {
 }
 
 extension HistoryTable {
-    /// Reads a row of `Statements.inspect`.
+    /// Reads a row of `Statements.inspect`, which leaves the structure out.
     init(_ row: QueryResult.Row) throws(PostgresError) {
         isThere = try row.bool("has_history")
         canUseSchema = try row.boolIfPresent("can_use_history_schema") ?? false
@@ -136,10 +136,15 @@ extension HistoryTable {
         }
         isRowSecurityActive = try row.boolIfPresent("is_history_row_security_active") ?? false
         columns = [:]
-        for column in try (row.textIfPresent("history_columns") ?? "").split(separator: "\n") {
+        uniqueIndexes = []
+    }
+
+    /// Reads the row of `Statements.inspectHistory`.
+    mutating func readStructure(_ row: QueryResult.Row) throws(PostgresError) {
+        for column in try (row.textIfPresent("columns") ?? "").split(separator: "\n") {
             let parts = column.split(separator: "\t")
             if parts.count == 2 { columns[String(parts[0])] = String(parts[1]) }
         }
-        uniqueIndexes = try (row.textIfPresent("history_indexes") ?? "").split(separator: "\n").map { String($0) }
+        uniqueIndexes = try (row.textIfPresent("indexes") ?? "").split(separator: "\n").map { String($0) }
     }
 }

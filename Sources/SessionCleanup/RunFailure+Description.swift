@@ -19,6 +19,8 @@ extension RunFailure: CustomStringConvertible {
         case .generationUndecided(let table, let hasBoth):
             "the table \(table) has \(hasBoth ? "both" : "neither") of the columns active and status, so it is not "
                 + "clear which sessions are active"
+        case .volatileFunction(let job, let function):
+            "the condition of the job \(job) calls \(function), which may answer otherwise each time"
         case .privilegesMissing(let table, let role, isOnSchema: true, _):
             "the role \(role) has no USAGE privilege on the schema of \(table)"
         case .privilegesMissing(let table, let role, isOnSchema: false, let privileges):
@@ -68,9 +70,10 @@ extension RunFailure: CustomStringConvertible {
         case .tableMissing(let table):
             table == .sessions
                 ? "Run mcp-cleanupd migrate --sessions with an owner's URL, or set database.table to the table's name."
-                : "Set database.table to the table's name."
-        case .notATable: "Set database.table to the table that holds the sessions."
-        case .foreignPartition: "Run mcp-cleanupd on the server that holds it, and set database.table to a local table."
+                : "Set database.table, or the job's own table, to the table's name."
+        case .notATable: "Set database.table, or the job's own table, to the table that holds the rows."
+        case .foreignPartition:
+            "Run mcp-cleanupd on the server that holds it, and set database.table, or the job's own table, to a local table."
         case .columnMissing:
             "Set database.table to the table that holds the sessions, and database.session-schema to auto or to its "
                 + "generation."
@@ -84,6 +87,9 @@ extension RunFailure: CustomStringConvertible {
                 + "which it is: active or status."
         case .generationUndecided(_, hasBoth: true):
             "Set database.session-schema to active or status, whichever the application writes."
+        case .volatileFunction:
+            "Compare with $1, the cutoff, instead. If the function does answer the same within a statement: ALTER FUNCTION … "
+                + "STABLE;"
         case .privilegesMissing(let table, let role, isOnSchema: true, _):
             "GRANT USAGE ON SCHEMA \(SQL.identifier(table.schema)) TO \(SQL.identifier(role));"
         case .privilegesMissing(let table, let role, isOnSchema: false, let privileges):

@@ -55,6 +55,8 @@ package struct RunReport: Sendable {
     package var lastSuccessAt: UTCInstant?
     /// How far the database's clock is ahead of the host's; negative when it is behind, `nil` when it was not read.
     package var clockSkew: Duration?
+    /// The run found nothing, and until this instant its job may let fire times pass.
+    package var restsUntil: UTCInstant?
     /// For how long the oldest row that was due at the cutoff had been due; `nil` when there was none.
     package var oldestOverdue: Duration?
 
