@@ -21,6 +21,7 @@ struct RootCommand: AsyncParsableCommand {
         version: version,
         subcommands: [
             RunCommand.self, StatusCommand.self, SessionsCommand.self, ScheduleCommand.self, MigrateCommand.self,
+            CheckCommand.self, HistoryCommand.self, PgCronCommand.self,
         ])
 
     static let version = "0.1.0"
