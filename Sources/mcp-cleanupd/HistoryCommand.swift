@@ -18,8 +18,8 @@ struct HistoryCommand: AsyncParsableCommand {
     @Flag(help: "One JSON object a line on standard output.")
     var json = false
 
-    /// A year of runs every five minutes; all of it is in memory once.
-    private static let largestLimit = 100_000
+    /// A month of runs every five minutes, which is what the history keeps; all of it is in memory once.
+    private static let largestLimit = 10_000
 
     func run() async throws {
         try root.refuseOnceFlags(with: "history", except: ["--json", "--job"])
