@@ -33,6 +33,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CTimerfd"),
+        .systemLibrary(name: "CYaml", providers: [.apt(["libyaml-dev"])]),
         .target(name: "CleanupSchedule", swiftSettings: sources),
         .target(
             name: "TimerWheel",
@@ -42,8 +43,9 @@ let package = Package(
         .target(name: "Postgres", dependencies: ["CLibpq", "Deadlines"], swiftSettings: sources),
         .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres"], swiftSettings: sources),
         .target(
-            name: "Configuration", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup"],
-            swiftSettings: sources),
+            // Not "Configuration": a package that hummingbird names has a target of that name.
+            name: "Settings", dependencies: ["CYaml", "CleanupSchedule", "Postgres", "SessionCleanup"],
+            path: "Sources/Configuration", swiftSettings: sources),
         .target(
             name: "CleanupDaemon",
             dependencies: [
@@ -55,7 +57,7 @@ let package = Package(
         .executableTarget(
             name: "mcp-cleanupd",
             dependencies: [
-                "CleanupDaemon", "CleanupSchedule", "Configuration", "Postgres", "SessionCleanup",
+                "CleanupDaemon", "CleanupSchedule", "Deadlines", "Postgres", "SessionCleanup", "Settings",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -76,7 +78,7 @@ let package = Package(
             linkerSettings: linking),
         .testTarget(
             name: "ConfigurationTests",
-            dependencies: ["Configuration", "Postgres", "SessionCleanup", "TestServers"], swiftSettings: settings,
+            dependencies: ["Postgres", "SessionCleanup", "Settings", "TestServers"], swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(
             name: "TimerWheelTests", dependencies: ["TimerWheel"], swiftSettings: settings, linkerSettings: linking),

@@ -19,7 +19,7 @@ package struct Scheduler: ~Copyable {
 
     /// One attempt at the run for a fire time.
     package struct Attempt: Hashable, Sendable {
-        /// Index into the jobs that the scheduler was made with.
+        /// As `job(_:)` knows it.
         package let job: Int
         package let scheduledAt: UTCInstant
         package let origin: RunOrigin
@@ -62,7 +62,9 @@ package struct Scheduler: ~Copyable {
     }
 
     private struct JobState {
-        let job: Job
+        var job: Job
+        /// The place among jobs that are due together; `nil` for a job that the configuration no longer has.
+        var order: Int?
         var phase = Phase.idle
         var nextFireTime: UTCInstant?
         var answered = AnsweredFireTimes()
@@ -70,6 +72,7 @@ package struct Scheduler: ~Copyable {
         var successor: Attempt?
     }
 
+    /// One for each name that a configuration has had: an index means the same job for as long as the process lives.
     private var states: [JobState]
     /// Fire times, in microseconds since the Unix epoch; the payload is the job's index.
     private var fireTimes = TimerWheel()
@@ -91,7 +94,7 @@ package struct Scheduler: ~Copyable {
     ///   - jobs: in the order in which they run when they are due together; disabled ones are never due.
     ///   - seed: for the jitter of retries.
     package init(jobs: [Job], now: Now, seed: UInt64) {
-        states = jobs.map { JobState(job: $0) }
+        states = jobs.enumerated().map { JobState(job: $1, order: $0) }
         lastWall = now.wall
         generator = SplitMix64(state: seed)
         armFireTimes(after: now.wall)
@@ -109,6 +112,19 @@ package struct Scheduler: ~Copyable {
 
     /// The next fire time of a job; `nil` when it is disabled.
     package func nextFireTime(of job: Int) -> UTCInstant? { states[job].nextFireTime }
+
+    /// The job with that index, with the settings for its next attempt.
+    package func job(_ index: Int) -> Job { states[index].job }
+
+    /// The indices of the jobs in force, in the order in which they run when they are due together.
+    package var jobs: [Int] {
+        states.indices.filter { states[$0].order != nil }.sorted { order(of: $0) < order(of: $1) }
+    }
+
+    /// Of all jobs that it has known, those included that the configuration no longer has.
+    package var indices: Range<Int> { states.indices }
+
+    private func order(of job: Int) -> Int { states[job].order ?? states.count }
 
     /// Whether any attempt is under way.
     package var isBusy: Bool {
@@ -140,14 +156,14 @@ package struct Scheduler: ~Copyable {
             states[job].phase = .running(attempt)
             attempts.append(attempt)
         }
-        if !attempts.isEmpty { actions.append(.start(attempts.sorted { $0.job < $1.job })) }
+        if !attempts.isEmpty { actions.append(.start(attempts.sorted { order(of: $0.job) < order(of: $1.job) })) }
         return actions
     }
 
     /// The service has started: was the last fire time of each job missed while nobody ran? Only the history can tell.
     package mutating func lookBack(now: Now) -> [Action] {
         var attempts: [Attempt] = []
-        for job in states.indices where states[job].job.isEnabled {
+        for job in states.indices where states[job].job.isEnabled && states[job].job.catchUp == .once {
             let (schedule, zone) = (states[job].job.schedule, states[job].job.timeZone?.rules)
             guard let last = schedule.previous(atOrBefore: now.wall, in: zone) else { continue }
             let attempt = Attempt(job: job, scheduledAt: last, origin: .catchUp, number: 1, isLookBack: true)
@@ -204,6 +220,42 @@ package struct Scheduler: ~Copyable {
             if start - now.elapsed <= range.upperBound { return start - now.elapsed }
         }
         return RetryPolicy.delay(in: range, using: &generator)
+    }
+
+    /// The configuration was read again.
+    ///
+    /// Jobs are known by their names. What has come by now is answered first, by the schedules that were in force. An
+    /// attempt under way goes on; one that waits to be repeated keeps its time, unless its job is gone or disabled;
+    /// what was answered stays answered.
+    package mutating func reconfigure(jobs: [Job], now: Now) -> [Action] {
+        guard !isShuttingDown else { return [] }
+        var actions = clockAdvanced(to: now, wasSet: false)
+        var isNew = states.map { _ in false }
+        for index in states.indices { states[index].order = nil }
+        for (order, job) in jobs.enumerated() {
+            if let index = states.firstIndex(where: { $0.job.name == job.name }) {
+                isNew[index] = !states[index].job.firesAsOften(as: job)
+                states[index].job = job
+                states[index].order = order
+            } else {
+                states.append(JobState(job: job, order: order))
+                isNew.append(true)
+            }
+        }
+        fireTimes = TimerWheel()
+        for index in states.indices {
+            if states[index].order == nil || !states[index].job.isEnabled {
+                states[index].job.isEnabled = false
+                states[index].nextFireTime = nil
+                abandonRetry(of: index, &actions)
+            } else if isNew[index] {
+                // This instant included: nobody else would answer it.
+                arm(index, after: now.wall - .microseconds(1))
+            } else if let fireTime = states[index].nextFireTime {
+                _ = fireTimes.add(deadline: Self.ticks(fireTime), payload: UInt64(index))
+            }
+        }
+        return actions
     }
 
     /// No attempt starts from now on.
@@ -265,8 +317,9 @@ package struct Scheduler: ~Copyable {
         actions.append(
             .concludeRun(
                 Attempt(
-                    job: job, scheduledAt: following.scheduledAt, origin: following.origin, number: following.number - 1
-                )))
+                    job: job, scheduledAt: following.scheduledAt, origin: following.origin,
+                    number: following.number - 1,
+                    isLookBack: following.isLookBack)))
     }
 
     /// After the clock was set. Fire times that have come meanwhile stay due; those ahead are named anew, since a clock
@@ -306,5 +359,11 @@ package struct Scheduler: ~Copyable {
     private static func ticks(_ elapsed: Duration) -> UInt64 {
         let (seconds, attoseconds) = elapsed.components
         return UInt64(clamping: seconds * 1_000_000 + (attoseconds + 999_999_999_999) / 1_000_000_000_000)
+    }
+}
+
+extension Job {
+    fileprivate func firesAsOften(as other: Job) -> Bool {
+        isEnabled == other.isEnabled && schedule == other.schedule && timeZone == other.timeZone
     }
 }

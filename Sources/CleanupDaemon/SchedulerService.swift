@@ -8,13 +8,11 @@ package import SessionCleanup
 /// One loop takes one event after the other, so that the scheduler needs no lock; between events nothing in the process
 /// wakes up.
 package struct SchedulerService: Service, CustomStringConvertible {
-    private let jobs: [Job]
-    private let access: DatabaseAccess
-    private let makeRun: @Sendable (Job) -> CleanupRun
+    private let work: Work
     private let looksBack: Bool
     private let tell: @Sendable (ServiceEvent) -> Void
     private let started = ContinuousClock.now
-    /// At most one attempt per job, one wake-up of each timer and a few requests to stop are under way at a time.
+    /// At most one attempt per job, one wake-up of each timer and a few requests are under way at a time.
     private let events: AsyncStream<Event>
     private let sender: AsyncStream<Event>.Continuation
 
@@ -28,9 +26,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
         jobs: [Job], access: DatabaseAccess, makeRun: @escaping @Sendable (Job) -> CleanupRun, looksBack: Bool,
         onEvent: @escaping @Sendable (ServiceEvent) -> Void
     ) {
-        self.jobs = jobs
-        self.access = access
-        self.makeRun = makeRun
+        work = Work(jobs: jobs, access: access, makeRun: makeRun)
         self.looksBack = looksBack
         tell = onEvent
         (events, sender) = AsyncStream<Event>.makeStream(bufferingPolicy: .unbounded)
@@ -39,12 +35,38 @@ package struct SchedulerService: Service, CustomStringConvertible {
     /// Asks for the end: no new runs, and those under way are canceled. From any thread, before `run` too.
     package func requestStop() { sender.yield(.shutdownRequested) }
 
+    /// Says that the configuration is being read again. From any thread.
+    package func reloadBegan() { sender.yield(.reloadBegan) }
+
+    /// Puts a configuration into force that was read again. Attempts under way go on as they began. From any thread.
+    ///
+    /// - Parameter waitingForRestart: keys that have changed and are not in force.
+    package func reload(
+        jobs: [Job], access: DatabaseAccess, waitingForRestart: [String],
+        makeRun: @escaping @Sendable (Job) -> CleanupRun
+    ) {
+        sender.yield(.reloaded(Work(jobs: jobs, access: access, makeRun: makeRun), waitingForRestart))
+    }
+
+    /// Says that the configuration that was read again is wrong, and why. From any thread.
+    package func reloadFailed(_ why: String) { sender.yield(.reloadFailed(why)) }
+
+    /// What the service works by; a reload replaces it as a whole.
+    private struct Work: Sendable {
+        let jobs: [Job]
+        let access: DatabaseAccess
+        let makeRun: @Sendable (Job) -> CleanupRun
+    }
+
     /// Short: the service group puts it into its messages.
     package var description: String { "scheduler" }
 
     private enum Event: Sendable {
         case timeCame(wasClockSet: Bool)
         case attemptEnded(Scheduler.Attempt, RunReport)
+        case reloadBegan
+        case reloaded(Work, [String])
+        case reloadFailed(String)
         case shutdownRequested
     }
 
@@ -52,26 +74,27 @@ package struct SchedulerService: Service, CustomStringConvertible {
     /// - Throws: `TimerUnavailable`.
     package func run() async throws {
         let wallTimer = try WallClockTimer { sender.yield(.timeCame(wasClockSet: $0 == .clockWasSet)) }
-        var scheduler = Scheduler(jobs: jobs, now: now, seed: UInt64.random(in: 0...UInt64.max))
-        var armed: [UTCInstant?] = jobs.indices.map { scheduler.nextFireTime(of: $0) }
-        for (job, fireTime) in zip(jobs, armed) { tell(.fireTimeArmed(job: job.name, fireTime)) }
+        var work = work
+        var scheduler = Scheduler(jobs: work.jobs, now: now, seed: UInt64.random(in: 0...UInt64.max))
+        var armed: [Int: UTCInstant] = [:]
+        tellArmed(scheduler, &armed)
         wallTimer.arm(at: scheduler.nextFireTime)
-        tell(.started(Array(zip(jobs, armed))))
+        tell(.started(scheduler.nextFireTimes))
         await withGracefulShutdownHandler {
             await withDiscardingTaskGroup { group in
                 var reports: [Int: RunReport] = [:]
                 var retry: Deadlines.Handle?
                 if looksBack {
-                    for action in scheduler.lookBack(now: now) { carryOut(action, &reports, in: &group) }
+                    for action in scheduler.lookBack(now: now) {
+                        carryOut(action, scheduler, work, &reports, in: &group)
+                    }
                 }
                 for await event in events {
                     if let retry { Deadlines.shared.cancel(retry) }
+                    if case .reloaded(let new, _) = event { work = new }
                     let actions = respond(to: event, &scheduler, &reports)
-                    for action in actions { carryOut(action, &reports, in: &group) }
-                    for index in jobs.indices where armed[index] != scheduler.nextFireTime(of: index) {
-                        armed[index] = scheduler.nextFireTime(of: index)
-                        tell(.fireTimeArmed(job: jobs[index].name, armed[index]))
-                    }
+                    for action in actions { carryOut(action, scheduler, work, &reports, in: &group) }
+                    tellArmed(scheduler, &armed)
                     if case .shutdownRequested = event { group.cancelAll() }
                     if scheduler.isShuttingDown && !scheduler.isBusy { break }
                     wallTimer.arm(at: scheduler.nextFireTime)
@@ -82,6 +105,13 @@ package struct SchedulerService: Service, CustomStringConvertible {
             }
         } onGracefulShutdown: {
             sender.yield(.shutdownRequested)
+        }
+    }
+
+    private func tellArmed(_ scheduler: borrowing Scheduler, _ armed: inout [Int: UTCInstant]) {
+        for index in scheduler.indices where armed[index] != scheduler.nextFireTime(of: index) {
+            armed[index] = scheduler.nextFireTime(of: index)
+            tell(.fireTimeArmed(job: scheduler.job(index).name, armed[index]))
         }
     }
 
@@ -102,6 +132,16 @@ package struct SchedulerService: Service, CustomStringConvertible {
         case .attemptEnded(let attempt, let report):
             reports[attempt.job] = reports[attempt.job].map(report.following) ?? report
             return scheduler.attemptEnded(job: attempt.job, Scheduler.Result(report), now: now)
+        case .reloadBegan:
+            tell(.reloading)
+            return []
+        case .reloaded(let work, let waiting):
+            let actions = scheduler.reconfigure(jobs: work.jobs, now: now)
+            tell(.reloaded(scheduler.nextFireTimes, waitingForRestart: waiting))
+            return actions
+        case .reloadFailed(let why):
+            tell(.reloadFailed(why))
+            return []
         case .shutdownRequested:
             tell(.stopping)
             return scheduler.shutDown()
@@ -111,17 +151,19 @@ package struct SchedulerService: Service, CustomStringConvertible {
     // MARK: Actions
 
     private func carryOut(
-        _ action: Scheduler.Action, _ reports: inout [Int: RunReport], in group: inout DiscardingTaskGroup
+        _ action: Scheduler.Action, _ scheduler: borrowing Scheduler, _ work: Work,
+        _ reports: inout [Int: RunReport], in group: inout DiscardingTaskGroup
     ) {
         switch action {
         case .start(let attempts):
-            let requests = attempts.map { attempt in
+            var requests: [(job: Job, attempt: Scheduler.Attempt, request: RunRequest)] = []
+            for attempt in attempts {
                 let request = RunRequest(
                     scheduledAt: attempt.scheduledAt, origin: attempt.origin,
                     previousToken: reports[attempt.job]?.claimToken, isLookBack: attempt.isLookBack)
-                return (attempt, request)
+                requests.append((scheduler.job(attempt.job), attempt, request))
             }
-            group.addTask { await execute(requests) }
+            group.addTask { [requests] in await execute(requests, work) }
         case .announceRetry(let attempt, let delay):
             if let report = reports[attempt.job], report.failure != nil {
                 tell(.attemptFailed(report, retryAfter: delay))
@@ -132,20 +174,21 @@ package struct SchedulerService: Service, CustomStringConvertible {
             // A look that found nothing missed was no run.
             if !attempt.isLookBack || report.outcome != .skipped { tell(.runConcluded(report)) }
         case .countCoalesced(let job, let fireTime):
-            tell(.fireTimeCoalesced(job: jobs[job].name, fireTime))
+            tell(.fireTimeCoalesced(job: scheduler.job(job).name, fireTime))
         case .countMissed(let job, let count):
-            tell(.fireTimesMissed(job: jobs[job].name, count))
+            tell(.fireTimesMissed(job: scheduler.job(job).name, count))
         }
     }
 
-    private func execute(_ requests: [(attempt: Scheduler.Attempt, request: RunRequest)]) async {
-        var series = RunSeries(access)
-        for (attempt, request) in requests {
-            let job = jobs[attempt.job]
+    private func execute(
+        _ requests: [(job: Job, attempt: Scheduler.Attempt, request: RunRequest)], _ work: Work
+    ) async {
+        var series = RunSeries(work.access)
+        for (job, attempt, request) in requests {
             tell(
                 .attemptStarted(
                     job: job.name, scheduledAt: attempt.scheduledAt, origin: attempt.origin, number: attempt.number))
-            let report = await series.execute(makeRun(job), request)
+            let report = await series.execute(work.makeRun(job), request)
             sender.yield(.attemptEnded(attempt, report))
         }
         await series.end()
@@ -160,5 +203,14 @@ extension Scheduler.Result {
         case .answered, .nothingMissed: self = .skipped
         case nil: self = report.failure?.mayPass ?? false ? .mayRetry : .ended
         }
+    }
+}
+
+extension Scheduler {
+    /// The jobs in force, and when each fires next.
+    fileprivate var nextFireTimes: [(job: Job, nextFireTime: UTCInstant?)] {
+        var times: [(job: Job, nextFireTime: UTCInstant?)] = []
+        for index in jobs { times.append((job(index), nextFireTime(of: index))) }
+        return times
     }
 }

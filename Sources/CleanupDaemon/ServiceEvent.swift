@@ -8,6 +8,12 @@ package import SessionCleanup
 package enum ServiceEvent: Sendable {
     /// The schedule is armed: fire times are answered from now on.
     case started([(job: Job, nextFireTime: UTCInstant?)])
+    /// The configuration is being read again.
+    case reloading
+    /// A new configuration is in force; the keys whose change waits for a restart are named.
+    case reloaded([(job: Job, nextFireTime: UTCInstant?)], waitingForRestart: [String])
+    /// The configuration is not as it has to be; the old one stays in force. In words, without a secret.
+    case reloadFailed(String)
     /// Somebody set the wall clock, or the machine slept; this is what it says now.
     case clockWasSet(to: UTCInstant)
     /// `nil`: the job is disabled.

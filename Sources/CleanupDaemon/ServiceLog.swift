@@ -27,12 +27,26 @@ package struct ServiceLog: Sendable {
         case .fireTimesMissed(let job, let count):
             logger.notice(
                 "\(count) fire \(count == 1 ? "time was" : "times were") missed.", metadata: ["job": "\(job)"])
-        case .started(let jobs):
-            for (job, fireTime) in jobs {
-                logger.info("\(job.name): \(job.schedule), \(fireTime.map { "next at \($0)" } ?? "disabled")")
+        case .started(let jobs): write(jobs)
+        case .reloading: logger.debug("Reading the configuration again.")
+        case .reloaded(let jobs, let waiting):
+            logger.notice("The configuration was read again and is in force.")
+            write(jobs)
+            if !waiting.isEmpty {
+                logger.warning("Changed, and in force only after a restart: \(waiting.joined(separator: ", ")).")
             }
+        case .reloadFailed(let why):
+            logger.error(
+                "The configuration was read again and is wrong; the old one stays in force:\n\(why)",
+                metadata: ["hint": "mcp-cleanupd config checks a file before a reload."])
         case .stopping: logger.info("Stopping.")
         case .attemptStarted, .connected, .connectFailed, .batchEnded, .successKnown: break
+        }
+    }
+
+    private func write(_ jobs: [(job: Job, nextFireTime: UTCInstant?)]) {
+        for (job, fireTime) in jobs {
+            logger.info("\(job.name): \(job.schedule), \(fireTime.map { "next at \($0)" } ?? "disabled")")
         }
     }
 

@@ -60,29 +60,11 @@ package enum DatabaseURLSource: Hashable, Sendable {
 
     /// The file's text without white space around it; editors and `echo` end a file with a line break.
     private static func readFile(_ path: String) throws(DatabaseURLSourceError) -> String {
-        // O_NONBLOCK: opening a pipe waits for its writer.
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-        guard descriptor >= 0 else { throw .unreadable(path: path, errno) }
-        defer { close(descriptor) }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0 else { throw .unreadable(path: path, errno) }
-        // A pipe, such as a shell's `<(…)`, could be read once only, and waiting for its writer has no limit.
-        guard status.st_mode & S_IFMT != S_IFIFO else { throw .pipe(path: path) }
-        var bytes = [UInt8](repeating: 0, count: sizeLimit + 1)
-        var length = 0
-        while length < bytes.count {
-            let count = bytes.withUnsafeMutableBytes {
-                Glibc.read(descriptor, $0.baseAddress! + length, $0.count - length)
-            }
-            if count < 0 {
-                if errno == EINTR { continue }
-                throw .unreadable(path: path, errno)
-            }
-            if count == 0 { break }
-            length += count
+        do {
+            return trimmed(String(decoding: try BoundedFile.read(path, limit: sizeLimit), as: UTF8.self))
+        } catch {
+            throw DatabaseURLSourceError(path: path, error)
         }
-        guard length <= sizeLimit else { throw .tooLarge(path: path) }
-        return trimmed(String(decoding: bytes[..<length], as: UTF8.self))
     }
 
     /// Far above any connection URL; a larger file is another file.
@@ -118,6 +100,16 @@ package enum DatabaseURLSourceError: Error, Hashable, Sendable, CustomStringConv
     case tooLarge(path: String)
     case pipe(path: String)
     case nowhere(isGeneralURLPresent: Bool)
+
+    fileprivate init(path: String, _ error: FileUnreadable) {
+        self =
+            switch error {
+            case .system(let code): .unreadable(path: path, code)
+            case .tooLarge: .tooLarge(path: path)
+            // Such as a shell's `<(…)`.
+            case .pipe: .pipe(path: path)
+            }
+    }
 
     package var description: String {
         switch self {

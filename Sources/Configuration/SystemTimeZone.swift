@@ -1,5 +1,4 @@
 package import CleanupSchedule
-import Glibc
 package import SessionCleanup
 
 extension NamedTimeZone {
@@ -9,19 +8,14 @@ extension NamedTimeZone {
     package init(systemName name: String) throws(TimeZoneUnavailable) {
         guard TimeZoneRules.isValidName(name) else { throw .invalidName }
         let path = Self.directory + "/" + name
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw .unreadable(path: path, errno) }
-        defer { close(descriptor) }
-        var bytes = [UInt8](repeating: 0, count: TimeZoneRules.maximumFileSize + 1)
-        var length = 0
-        while length < bytes.count {
-            let count = bytes.withUnsafeMutableBytes { read(descriptor, $0.baseAddress! + length, $0.count - length) }
-            if count < 0 { throw .unreadable(path: path, errno) }
-            if count == 0 { break }
-            length += count
+        let bytes: [UInt8]
+        do {
+            bytes = try BoundedFile.read(path, limit: TimeZoneRules.maximumFileSize)
+        } catch {
+            throw .unreadable(path: path, error)
         }
         do {
-            self.init(name: name, rules: try TimeZoneRules(tzif: Array(bytes[..<length])))
+            self.init(name: name, rules: try TimeZoneRules(tzif: bytes))
         } catch {
             throw .malformed(path: path, error)
         }
@@ -33,15 +27,14 @@ extension NamedTimeZone {
 
 package enum TimeZoneUnavailable: Error, Hashable, Sendable, CustomStringConvertible {
     case invalidName
-    /// With an `errno`.
-    case unreadable(path: String, Int32)
+    case unreadable(path: String, FileUnreadable)
     case malformed(path: String, TimeZoneError)
 
     package var description: String {
         switch self {
         case .invalidName: "that is no zone's name"
-        case .unreadable(let path, let code):
-            "\(path) cannot be read: \(String(cString: strerror(code))); is tzdata installed?"
+        case .unreadable(let path, let why):
+            "\(path) cannot be read: \(why); is tzdata installed?"
         case .malformed(let path, let error): "\(path) holds no time zone: \(error)"
         }
     }

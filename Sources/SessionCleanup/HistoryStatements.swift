@@ -54,10 +54,12 @@ enum HistoryStatements {
         """
     }
 
+    /// Runs with fire times ahead of the clock are as old as any.
     private static func lastSuccess(of job: String) -> String {
         """
         (SELECT \(Statements.utc("finished_at")) FROM mcp_cleanup.runs
-          WHERE job = \(job) AND status = 'succeeded' ORDER BY scheduled_at DESC LIMIT 1)
+          WHERE job = \(job) AND status = 'succeeded' AND scheduled_at <= now() + interval '1 minute'
+          ORDER BY scheduled_at DESC LIMIT 1)
         """
     }
 

@@ -6,7 +6,7 @@ package struct DatabaseAccess: Sendable, CustomReflectable {
     /// Reads the URL from wherever it is kept.
     package let url: @Sendable () throws(RunFailure) -> DatabaseURL
     /// How long a connection may take to come about, name resolution and TLS included.
-    package let connectTimeout: Duration
+    package var connectTimeout: Duration
     /// The variables that libpq and its TLS library look at; never one that may hold the URL.
     package let environment: [String: String]
     /// A serial queue whose thread connections may use; see `Connection.open`.
@@ -89,9 +89,11 @@ package struct RunSeries: Sendable {
             connection = opened
             shape = nil
             try await run.close(&report, over: opened, clock: clock)
-        } catch .claimLost {
+        } catch .claimLost where report.runID != nil {
             report.outcome = .abandoned
-        } catch {}
+        } catch {
+            // Also where no row came about.
+        }
     }
 
     /// What a run would delete, and how it would look for it. Deletes nothing and records nothing.

@@ -1,5 +1,5 @@
 import ArgumentParser
-import Configuration
+import Settings
 import Dispatch
 import Glibc
 import Logging
@@ -8,11 +8,14 @@ import SessionCleanup
 
 /// What a command starts from: the configuration, and where its messages go.
 struct CommandSetup: Sendable {
-    let configuration: Configuration
+    private(set) var effective: EffectiveConfiguration
     let logger: Logger
+    private let logThreshold: LogThreshold
     private let historyMemory: History.Memory
     private let options: CommonOptions.Values
     private let environment: [String: String]
+
+    var configuration: Configuration { effective.configuration }
 
     /// Reads the configuration, and warns of variables that it does not know.
     ///
@@ -21,8 +24,17 @@ struct CommandSetup: Sendable {
     init(_ options: CommonOptions.Values, isService: Bool = false) throws(CommandFailure) {
         self.options = options
         environment = Self.processEnvironment()
-        let handler = LineLogHandler(format: options.logFormat ?? .auto, level: options.logLevel ?? .info)
-        let logger = Logger(label: "mcp-cleanupd") { _ in handler }
+        do {
+            effective = try EffectiveConfiguration(
+                file: try .find(option: options.config), environment: environment, options: options.settings)
+        } catch {
+            throw CommandFailure(.configuration, "\(error)")
+        }
+        let configuration = effective.configuration
+        let handler = LineLogHandler(format: configuration.logFormat, level: .trace)
+        let threshold = LogThreshold(Logger.Level(configuration.logLevel))
+        logThreshold = threshold
+        let logger = Logger(label: "mcp-cleanupd") { _ in ThresholdLogHandler(handler, threshold) }
         self.logger = logger
         historyMemory = History.Memory {
             logger.log(
@@ -30,15 +42,22 @@ struct CommandSetup: Sendable {
                 "The table mcp_cleanup.runs is not there: runs are not recorded, and nothing is promised across processes.",
                 metadata: ["hint": "Run mcp-cleanupd migrate with an owner's URL, or set history.mode to off."])
         }
-        do {
-            let (configuration, unknownVariables) = try Configuration.load(environment: environment)
-            self.configuration = configuration
-            for variable in unknownVariables {
-                logger.warning("The environment variable \(variable) names no key of the configuration; it is ignored.")
-            }
-        } catch {
-            throw CommandFailure(.configuration, "\(error)")
+        for variable in effective.unknownVariables {
+            logger.warning("The environment variable \(variable) names no key of the configuration; it is ignored.")
         }
+    }
+
+    /// The configuration, read again, with the same logger.
+    ///
+    /// - Returns: the new setup, and the keys that have changed but keep their values until a restart.
+    /// - Throws: `ConfigurationFaults`; nothing has changed then.
+    func reloaded() throws(ConfigurationFaults) -> (setup: CommandSetup, waitingForRestart: [String]) {
+        var setup = self
+        setup.effective = try EffectiveConfiguration(
+            file: try .find(option: options.config), environment: environment, options: options.settings)
+        let waiting = setup.effective.keepFixedKeys(of: effective)
+        logThreshold.level = Logger.Level(setup.configuration.logLevel)
+        return (setup, waiting)
     }
 
     /// Finds the database URL, and warns if it leaves the connection less protected than it could be.
@@ -134,5 +153,20 @@ struct CommandSetup: Sendable {
             entry += 1
         }
         return variables
+    }
+}
+
+extension Logger.Level {
+    init(_ level: LogLevel) {
+        self =
+            switch level {
+            case .trace: .trace
+            case .debug: .debug
+            case .info: .info
+            case .notice: .notice
+            case .warning: .warning
+            case .error: .error
+            case .critical: .critical
+            }
     }
 }

@@ -1,44 +1,50 @@
 import ArgumentParser
-import Logging
+import Settings
 
 /// Options that every command takes, before or after its name.
 struct CommonOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Read the configuration from this file; from \(ConfigurationFile.standardPath), if there is one, otherwise.",
+            valueName: "path"))
+    var config: String?
+
     @Option(
         name: .customLong("database-url-file"),
         help: ArgumentHelp("Read the database URL from this file, anew for each connection.", valueName: "path"))
     var databaseURLFile: String?
 
-    @Option(
-        help: ArgumentHelp("The least important messages to log: trace to critical.", valueName: "level"),
-        transform: Self.level)
-    var logLevel: Logger.Level?
+    @Option(help: ArgumentHelp("The least important messages to log: trace to critical.", valueName: "level"))
+    var logLevel: LogLevel?
 
     @Option(help: ArgumentHelp("How messages on standard error look: auto, text or json.", valueName: "format"))
     var logFormat: LogFormat?
 
-    private static func level(_ text: String) throws -> Logger.Level {
-        guard let level = Logger.Level(rawValue: text) else {
-            let known = Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")
-            throw ValidationError("“\(text)” is no log level; there are \(known).")
-        }
-        return level
-    }
-
-    /// What was given; what is `nil` is left to the defaults.
+    /// What was given; what is `nil` is left to the configuration and the defaults.
     struct Values {
+        var config: String?
         var databaseURLFile: String?
-        var logLevel: Logger.Level?
+        var logLevel: LogLevel?
         var logFormat: LogFormat?
+
+        /// What the command line sets of the configuration.
+        var settings: [(option: String, key: String, value: String)] {
+            (logLevel.map { [("--log-level", "log.level", $0.rawValue)] } ?? [])
+                + (logFormat.map { [("--log-format", "log.format", $0.rawValue)] } ?? [])
+        }
     }
 
-    var values: Values { Values(databaseURLFile: databaseURLFile, logLevel: logLevel, logFormat: logFormat) }
+    var values: Values {
+        Values(config: config, databaseURLFile: databaseURLFile, logLevel: logLevel, logFormat: logFormat)
+    }
 
     /// These options, completed by those given before the command's name.
     func merged(with earlier: CommonOptions) -> Values {
         Values(
-            databaseURLFile: databaseURLFile ?? earlier.databaseURLFile, logLevel: logLevel ?? earlier.logLevel,
-            logFormat: logFormat ?? earlier.logFormat)
+            config: config ?? earlier.config, databaseURLFile: databaseURLFile ?? earlier.databaseURLFile,
+            logLevel: logLevel ?? earlier.logLevel, logFormat: logFormat ?? earlier.logFormat)
     }
 }
 
+extension LogLevel: ExpressibleByArgument {}
 extension LogFormat: ExpressibleByArgument {}

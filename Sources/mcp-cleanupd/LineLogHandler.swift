@@ -1,15 +1,8 @@
 import CleanupSchedule
+import Settings
 import SessionCleanup
 import Glibc
 import Logging
-
-/// How log lines look on standard error.
-enum LogFormat: String, CaseIterable, Sendable {
-    /// `text` everywhere, until there is a journal to write to.
-    case auto
-    case text
-    case json
-}
 
 /// Writes one line per event to standard error: for people, or as JSON.
 struct LineLogHandler: LogHandler {

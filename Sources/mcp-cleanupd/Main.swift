@@ -1,5 +1,4 @@
 import ArgumentParser
-import Dispatch
 import Glibc
 import SessionCleanup
 
@@ -8,6 +7,7 @@ enum Main {
     static func main() {
         // A reader that goes away is an error to report, not a reason to die in the middle of a run.
         signal(SIGPIPE, SIG_IGN)
+        Signals.hold()
         // Not `async`, which would make the main thread an executor that is never used.
         Task(executorPreference: TaskQueue.shared) {
             let code = await status()
@@ -15,7 +15,8 @@ enum Main {
             fflush(nil as UnsafeMutablePointer<FILE>?)
             _exit(code)
         }
-        dispatchMain()
+        // Not `dispatchMain()`, which ends the main thread and loads a library for that.
+        Signals.take()
     }
 
     private static func status() async -> Int32 {

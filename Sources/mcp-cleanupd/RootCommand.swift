@@ -1,4 +1,5 @@
 import ArgumentParser
+import Settings
 
 struct RootCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -9,8 +10,9 @@ struct RootCommand: AsyncParsableCommand {
             NEON_DATABASE_URL; DATABASE_URL when MCP_TS_STORAGE_TYPE=neon. Never from the command line, which every \
             user of the machine can read.
 
-            Settings are environment variables: MCP_CLEANUP_ and the key, with underscores for dots and dashes, such as \
-            MCP_CLEANUP_DATABASE_TABLE for database.table. The README has all of them.
+            Settings are keys of \(ConfigurationFile.standardPath), or environment variables: MCP_CLEANUP_ and the key, \
+            with underscores for dots and dashes, such as MCP_CLEANUP_DATABASE_TABLE for database.table. \
+            mcp-cleanupd config shows all of them.
 
             EXAMPLES
               mcp-cleanupd --once --dry-run     what would be removed now
@@ -21,7 +23,7 @@ struct RootCommand: AsyncParsableCommand {
         version: version,
         subcommands: [
             RunCommand.self, StatusCommand.self, SessionsCommand.self, ScheduleCommand.self, MigrateCommand.self,
-            CheckCommand.self, HistoryCommand.self, PgCronCommand.self,
+            CheckCommand.self, HistoryCommand.self, PgCronCommand.self, ConfigCommand.self,
         ])
 
     static let version = "0.1.0"

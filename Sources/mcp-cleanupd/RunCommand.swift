@@ -1,9 +1,10 @@
 import ArgumentParser
 import CleanupDaemon
-import Configuration
+import Settings
 import Logging
 import ServiceLifecycle
 import SessionCleanup
+import Synchronization
 
 struct RunCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -31,14 +32,28 @@ struct RunCommand: AsyncParsableCommand {
             case .failure(let failure): tell(.connectFailed(failure))
             }
         }
+        let run: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
+            setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
+        }
         let scheduler = SchedulerService(
-            jobs: setup.configuration.jobs, access: access,
-            makeRun: { job in
-                setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
-            },
+            jobs: setup.configuration.jobs, access: access, makeRun: { run($0, setup) },
             looksBack: setup.configuration.historyMode != .off, onEvent: tell)
-        let signals = StopSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
+        let inForce = Mutex(setup)
+        let signals = ServiceSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
             scheduler.requestStop()
+        } reload: {
+            scheduler.reloadBegan()
+            do throws(ConfigurationFaults) {
+                let (new, waiting) = try inForce.withLock(\.self).reloaded()
+                inForce.withLock { $0 = new }
+                var access = access
+                access.connectTimeout = new.configuration.connectTimeout
+                scheduler.reload(jobs: new.configuration.jobs, access: access, waitingForRestart: waiting) {
+                    run($0, new)
+                }
+            } catch {
+                scheduler.reloadFailed("\(error)")
+            }
         }
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(

@@ -1,6 +1,6 @@
 import ArgumentParser
 import CleanupSchedule
-import Configuration
+import Settings
 import Logging
 import SessionCleanup
 

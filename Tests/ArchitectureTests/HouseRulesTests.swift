@@ -13,15 +13,15 @@ import Testing
         "Deadlines": ["Dispatch", "Synchronization", "TimerWheel"],
         "Postgres": ["CLibpq", "Deadlines", "Dispatch", "Glibc", "Synchronization"],
         "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres", "Synchronization"],
-        "Configuration": ["CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
+        "Configuration": ["CYaml", "CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
         "CleanupDaemon": [
             "CTimerfd", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
             "SessionCleanup", "TimerWheel",
         ],
         "mcp-cleanupd": [
-            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Configuration", "Dispatch", "Glibc", "Logging",
+            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging",
             "Postgres",
-            "ServiceLifecycle", "SessionCleanup", "Synchronization",
+            "ServiceLifecycle", "SessionCleanup", "Settings", "Synchronization",
         ],
     ]
 

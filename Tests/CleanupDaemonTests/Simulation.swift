@@ -19,11 +19,9 @@ final class Simulation {
     private(set) var wakeUps = 0
     /// How long an attempt takes, and whether it fails for a cause that may pass.
     var attempt: (Scheduler.Attempt) -> (duration: Duration, fails: Bool) = { _ in (.milliseconds(10), false) }
-    private let jobs: [Job]
     private var underWay: [(end: Duration, attempts: [Scheduler.Attempt])] = []
 
     init(_ jobs: [Job], at start: String, seed: UInt64 = 1) {
-        self.jobs = jobs
         now = Scheduler.Now(wall: UTCInstant(rfc3339: start)!, elapsed: .zero)
         scheduler = Scheduler(jobs: jobs, now: now, seed: seed)
     }
@@ -62,6 +60,9 @@ final class Simulation {
         carryOut(scheduler.clockAdvanced(to: now, wasSet: true))
     }
 
+    /// The configuration is read again.
+    func reconfigure(_ jobs: [Job]) { carryOut(scheduler.reconfigure(jobs: jobs, now: now)) }
+
     private func move(to elapsed: Duration) {
         now.wall += elapsed - now.elapsed
         now.elapsed = elapsed
@@ -76,7 +77,8 @@ final class Simulation {
 
     private func begin(_ attempts: [Scheduler.Attempt]) {
         guard let first = attempts.first else { return }
-        happenings.append(.started(jobs[first.job].name, first.scheduledAt, first.origin, attempt: first.number))
+        happenings.append(
+            .started(scheduler.job(first.job).name, first.scheduledAt, first.origin, attempt: first.number))
         underWay.append((now.elapsed + attempt(first).duration, attempts))
     }
 
@@ -86,9 +88,10 @@ final class Simulation {
             case .start(let attempts): begin(attempts)
             case .announceRetry: break
             case .concludeRun(let last):
-                happenings.append(.concluded(jobs[last.job].name, last.scheduledAt, attempts: last.number))
-            case .countCoalesced(let job, let fireTime): happenings.append(.coalesced(jobs[job].name, fireTime))
-            case .countMissed(let job, let count): happenings.append(.missed(jobs[job].name, count))
+                happenings.append(.concluded(scheduler.job(last.job).name, last.scheduledAt, attempts: last.number))
+            case .countCoalesced(let job, let fireTime):
+                happenings.append(.coalesced(scheduler.job(job).name, fireTime))
+            case .countMissed(let job, let count): happenings.append(.missed(scheduler.job(job).name, count))
             }
         }
     }

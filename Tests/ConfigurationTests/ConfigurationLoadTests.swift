@@ -1,7 +1,7 @@
 import SessionCleanup
 import Testing
 
-@testable import Configuration
+@testable import Settings
 
 @Suite struct ConfigurationLoadTests {
     private static let prefix = "MCP_CLEANUP_"
@@ -9,15 +9,14 @@ import Testing
     private static let dormant = "JOBS_MCP_CLEANUP_DORMANT_SESSIONS"
 
     private func load(_ variable: String, _ value: String) throws -> Configuration {
-        try Configuration.load(environment: [Self.prefix + variable: value]).configuration
+        try EffectiveConfiguration(environment: [Self.prefix + variable: value]).configuration
     }
 
     @Test func hasTheDefaultsOfTheContract() throws {
-        let (configuration, unknown) = try Configuration.load(environment: [
-            "PATH": "/bin", "MCP_TS_STORAGE_TYPE": "neon",
-        ])
+        let effective = try EffectiveConfiguration(environment: ["PATH": "/bin", "MCP_TS_STORAGE_TYPE": "neon"])
+        let configuration = effective.configuration
         #expect(configuration == Configuration())
-        #expect(unknown == [])
+        #expect(effective.unknownVariables == [])
         #expect(configuration.table == .sessions && configuration.sessionSchema == .auto)
         #expect(configuration.connectTimeout == .seconds(15) && configuration.maxClockSkew == .seconds(300))
         #expect(configuration.jobs.map(\.name) == ["mcp-cleanup-transient-sessions", "mcp-cleanup-dormant-sessions"])
@@ -58,45 +57,54 @@ import Testing
         ("BATCH_MAX_ROWS", "0x10"), ("BATCH_MAX_ROWS", "99999999999999999999"), ("BATCH_MAX_ROWS", "10 "),
         ("\(transient)_ENABLED", "yes"), ("\(transient)_ENABLED", "TRUE"), ("\(transient)_DEADLINE", "0s"),
         ("\(dormant)_ENABLED", "1"), ("\(dormant)_DEADLINE", "25h"), ("\(dormant)_AFTER", "59m"),
-        ("\(dormant)_AFTER", "3651d"),
+        ("\(dormant)_AFTER", "3651d"), ("\(dormant)_MAX_FRACTION", "0"), ("\(dormant)_MAX_FRACTION", "1.1"),
+        ("\(dormant)_MAX_FRACTION", "nan"), ("\(dormant)_MAX_FRACTION", "0x1p-1"), ("\(dormant)_MAX_ROWS", "none"),
+        ("HTTP_LISTEN", "9764"), ("HTTP_LISTEN", "localhost:9764"), ("HTTP_LISTEN", "127.0.0.1:0"),
+        ("HTTP_LISTEN", "127.0.0.1:65536"), ("HTTP_LISTEN", "::1:9764"), ("HTTP_LISTEN", "[127.0.0.1]:9764"),
+        ("HTTP_LISTEN", "127.1:9764"), ("LOG_LEVEL", "warn"), ("LOG_FORMAT", "xml"),
     ])
     func refusesMalformedValuesAndValuesOutOfRange(variable: String, value: String) throws {
         let faults = try #require(throws: ConfigurationFaults.self) { try load(variable, value) }
         let fault = try #require(faults.faults.first)
-        #expect(faults.faults.count == 1 && fault.variable == Self.prefix + variable && fault.value == value)
-        #expect(
-            fault.description.contains(fault.variable) && fault.description.contains(fault.key)
-                && fault.description.contains("“\(value)”"))
-        #expect(!fault.expected.isEmpty)
+        guard case .value(let key, "“\(value)”", .variable(Self.prefix + variable), let expected) = fault else {
+            Issue.record("\(fault)")
+            return
+        }
+        #expect(faults.faults.count == 1 && !expected.isEmpty)
+        for part in [Self.prefix + variable, key, "“\(value)”", expected] {
+            #expect(fault.description.contains(part))
+        }
     }
 
     @Test func reportsAllFaultsTogether() {
         let error = #expect(throws: ConfigurationFaults.self) {
-            try Configuration.load(environment: [
+            try EffectiveConfiguration(environment: [
                 Self.prefix + "BATCH_MAX_ROWS": "many", Self.prefix + "DATABASE_TABLE": "x",
                 Self.prefix + "NONSENSE": "x",
                 Self.prefix + "DATABASE_CONNECT_TIMEOUT": "soon", Self.prefix + "DATABASE_MAX_CLOCK_SKEW": "1m",
             ])
         }
-        #expect(error?.faults.map(\.key) == ["batch.max-rows", "database.connect-timeout", "database.table"])
+        let keys = error?.faults.map { if case .value(let key, _, _, _) = $0 { key } else { "" } }
+        #expect(keys == ["batch.max-rows", "database.connect-timeout", "database.table"])
         #expect(error?.description.split(separator: "\n").count == 3)
     }
 
     /// Platforms inject variables of their own, such as a service's address under its name.
     @Test func onlyReportsVariablesThatNameNoKey() throws {
-        let (configuration, unknown) = try Configuration.load(environment: [
+        let effective = try EffectiveConfiguration(environment: [
             Self.prefix + "SERVICE_HOST": "10.0.0.1", Self.prefix + "BATCH_MAX_ROW": "5", "MCP_CLEANUP": "x",
             Self.prefix: "x",
         ])
-        #expect(configuration == Configuration())
-        #expect(unknown == [Self.prefix, Self.prefix + "BATCH_MAX_ROW", Self.prefix + "SERVICE_HOST"])
+        #expect(effective.configuration == Configuration())
+        #expect(
+            effective.unknownVariables == [Self.prefix, Self.prefix + "BATCH_MAX_ROW", Self.prefix + "SERVICE_HOST"])
     }
 
     @Test func treatsAnEmptyVariableAsUnset() throws {
-        let (configuration, unknown) = try Configuration.load(environment: [
+        let effective = try EffectiveConfiguration(environment: [
             Self.prefix + "BATCH_MAX_ROWS": "", Self.prefix + "NONSENSE": "",
         ])
-        #expect(configuration == Configuration() && unknown == [])
+        #expect(effective.configuration == Configuration() && effective.unknownVariables == [])
     }
 
     @Test(

@@ -5,7 +5,7 @@ import SessionCleanup
 import TestServers
 import Testing
 
-@testable import Configuration
+@testable import Settings
 
 @Suite struct DatabaseURLSourceTests {
     private static let url = "postgresql://role:SECRET@host.example/db"

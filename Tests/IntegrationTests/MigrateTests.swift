@@ -230,6 +230,27 @@ import Testing
         #expect(try await Self.indexes(of: database) == [Self.both[1]])
     }
 
+    /// While it waits for an older transaction.
+    @Test func aMigrationThatIsStoppedLeavesNoUnfinishedIndex() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let older = try await OtherTransaction(in: database, "LOCK TABLE mcp_sessions IN ROW EXCLUSIVE MODE")
+        let command = try RunningCommand(["migrate", "--indexes"], url: database.url)
+        try await eventually("the index is being built") {
+            try await Self.indexes(of: database) == ["\(Self.both[1]) invalid"]
+        }
+        command.send(SIGINT)
+        try await eventually("the build was canceled") {
+            try await database.value(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CREATE INDEX%'"
+            )
+                == "0"
+        }
+        try await older.rollBack()
+        let result = await command.end()
+        #expect(result.status == 130, "\(result)")
+        #expect(try await Self.indexes(of: database) == [])
+    }
+
     @Test func aNameThatSomethingElseHasIsSaid() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run("CREATE TABLE other (a int); CREATE INDEX idx_mcp_sessions_cleanup_dormant ON other (a)")

@@ -9,14 +9,17 @@ package final class RunningDaemon: @unchecked Sendable {
 
     /// - Parameters:
     ///   - wrapper: a command to start it under.
-    ///   - environment: all of its variables.
+    ///   - environment: all of its variables; the schedules, and the level of the log, are left to its configuration
+    ///     where they are empty or `nil`.
     package init(
         url: String, schedules: (transient: String, dormant: String) = ("1 seconds", "0 0 1 1 *"),
-        environment: [String: String] = [:], wrapper: [String] = [], arguments: [String] = []
+        environment: [String: String] = [:], wrapper: [String] = [], arguments: [String] = [],
+        logLevel: String? = "debug"
     ) throws {
         logPath = try TemporaryDirectory.make() + "/log"
         try Data().write(to: URL(fileURLWithPath: logPath))
-        let command = wrapper + [try Command.daemon, "--log-level", "debug", "--log-format", "json"] + arguments
+        let level = logLevel.map { ["--log-level", $0] } ?? []
+        let command = wrapper + [try Command.daemon, "--log-format", "json"] + level + arguments
         process.executableURL = URL(fileURLWithPath: command[0])
         process.arguments = Array(command.dropFirst())
         process.environment = [

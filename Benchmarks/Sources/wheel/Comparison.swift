@@ -47,9 +47,8 @@ struct Comparison {
     func timeRows() -> [String] {
         Operation.allCases.compactMap { operation in
             let dispatch = median(operation, of: dispatch)
-            if operation == .addAtRest, dispatch == nil { return nil }
-            // A queue without a thread is always at rest.
-            let ofQueue = operation == .addAtRest ? .add : operation
+            let ofQueue = operation.ofQueue
+            if operation != ofQueue, dispatch == nil { return nil }
             guard let wheel = median(ofQueue, of: wheel) else { return nil }
             let heap = median(ofQueue, of: heap)
             let indexedHeap = median(ofQueue, of: indexedHeap)

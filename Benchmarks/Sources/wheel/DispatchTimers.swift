@@ -19,15 +19,17 @@ struct DispatchTimers {
     /// Nanoseconds a timer to create and arm, and to cancel and release.
     func run() -> Nanoseconds {
         // First, and long after what an earlier round canceled: disposing of many timers is not rest.
-        let addAtRest = addAtRest()
+        let atRest = addAtRest()
         var total: Nanoseconds = [:]
         for workload in workloads {
             var timers: [any DispatchSourceTimer] = []
             timers.reserveCapacity(workload.deadlines.count)
+            let beforehand = processorNanoseconds()
             total[.add, default: 0] += nanoseconds {
                 for deadline in workload.deadlines { timers.append(armedTimer(deadline)) }
                 waitForDispatch()
             }
+            total[.addProcessor, default: 0] += processorNanoseconds() - beforehand
             total[.cancel, default: 0] += nanoseconds {
                 for index in workload.cancelOrder { timers[index].cancel() }
                 timers = []
@@ -36,24 +38,32 @@ struct DispatchTimers {
         }
         let timers = workloads.reduce(0) { $0 + $1.deadlines.count }
         total = total.mapValues { $0 / Double(timers) }
-        total[.addAtRest] = addAtRest
-        return total
+        return total.merging(atRest) { $1 }
     }
 
-    /// Nanoseconds to create one timer and hand it over to be armed, when Dispatch has nothing else to do.
+    /// One timer after the other, when Dispatch has nothing else to do: what a daemon pays, which adds a timer now and
+    /// then. Dispatch's thread sleeps and has to be woken; many timers in a row are cheaper, since one wake-up may serve
+    /// several.
     ///
-    /// This is what a daemon pays, which adds a timer now and then: Dispatch's thread sleeps and has to be woken. Many
-    /// timers in a row are cheaper, since one wake-up may serve several. What that thread does then is not included.
-    private func addAtRest() -> Double {
+    /// The time is the caller's until the timer is handed over. The processor time is that of both threads until the timer
+    /// is armed, less what waiting for that takes by itself.
+    private func addAtRest() -> Nanoseconds {
         var timers: [any DispatchSourceTimer] = []
-        var total = 0.0
-        for deadline in workloads[0].deadlines.prefix(Self.timersAtRest) {
+        let deadlines = workloads[0].deadlines.prefix(Self.timersAtRest)
+        waitForDispatch()
+        var elapsed = 0.0
+        let beforehand = processorNanoseconds()
+        for deadline in deadlines {
+            elapsed += nanoseconds { timers.append(armedTimer(deadline)) }
             waitForDispatch()
-            total += nanoseconds { timers.append(armedTimer(deadline)) }
         }
+        let afterward = processorNanoseconds()
+        for _ in deadlines { waitForDispatch() }
+        let processor = (afterward - beforehand) - (processorNanoseconds() - afterward)
         for timer in timers { timer.cancel() }
         waitForDispatch()
-        return total / Double(timers.count)
+        let count = Double(timers.count)
+        return [.addAtRest: elapsed / count, .addAtRestProcessor: processor / count]
     }
 
     /// Bytes allocated for the first workload.

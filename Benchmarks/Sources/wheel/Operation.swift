@@ -2,7 +2,9 @@
 enum Operation: String, CaseIterable {
     case addCold = "add, memory never touched"
     case add = "add"
+    case addProcessor = "add, processor time of all threads"
     case addAtRest = "add, Dispatch at rest"
+    case addAtRestProcessor = "add, Dispatch at rest, processor time of all threads"
     case next = "next"
     case cancel = "cancel, random order"
     case discard = "… and what cancel left behind"
@@ -10,6 +12,17 @@ enum Operation: String, CaseIterable {
     case drainBySecond = "drain, now in steps of 1 s"
     case drainByMillisecond = "drain, now in steps of 1 ms"
     case drainByNext = "drain, now from next"
+}
+
+extension Operation {
+    /// What a queue without a thread of its own, which is always at rest, is measured by.
+    var ofQueue: Operation {
+        switch self {
+        case .addAtRest: .add
+        case .addAtRestProcessor: .addProcessor
+        default: self
+        }
+    }
 }
 
 typealias Nanoseconds = [Operation: Double]

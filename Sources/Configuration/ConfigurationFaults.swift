@@ -1,0 +1,105 @@
+/// All that is wrong with a configuration, together.
+package struct ConfigurationFaults: Error, Hashable, Sendable, CustomStringConvertible {
+    package let faults: [ConfigurationFault]
+
+    /// More than anybody mends before looking again.
+    private static let shown = 50
+
+    /// One line for each.
+    package var description: String {
+        var lines = faults.prefix(Self.shown).map(\.description)
+        if faults.count > Self.shown { lines.append("and \(faults.count - Self.shown) more") }
+        return lines.joined(separator: "\n")
+    }
+}
+
+/// One thing that is wrong with a configuration.
+package enum ConfigurationFault: Hashable, Sendable, CustomStringConvertible {
+    case unreadable(path: String, FileUnreadable)
+    /// The file as a whole cannot be understood; in words what was found there.
+    case malformed(at: ConfigurationSource, String)
+    case unknownKey(String, at: ConfigurationSource, suggestion: String)
+    case duplicateKey(String, at: ConfigurationSource, firstLine: Int)
+    /// A value stands where keys belong.
+    case notASection(String, at: ConfigurationSource)
+    /// Keys, or a list, stand where a value belongs.
+    case notAValue(String, at: ConfigurationSource, expected: String)
+    /// The value as it may be shown: never a secret.
+    case value(key: String, shown: String, at: ConfigurationSource, expected: String)
+    case variableClash(String, keys: [String])
+
+    package var description: String {
+        switch self {
+        case .unreadable(let path, let why): "the configuration file \(path) cannot be read: \(why)"
+        case .malformed(let place, let found): "\(place.forFault): \(found)"
+        case .unknownKey(let key, let place, let suggestion):
+            "\(place.forFault): there is no key \(key.shown); \(suggestion)"
+        case .duplicateKey(let key, let place, let line):
+            "\(place.forFault): the key \(key.shown) appears again; it is in line \(line) already"
+        case .notASection(let key, let place):
+            "\(place.forFault): \(key.shown) has a value; expected keys below it, such as \(key): { … }"
+        case .notAValue(let key, let place, let expected):
+            "\(place.forFault): the key \(key) has no single value; expected \(expected)"
+        case .value(let key, let shown, .variable(let variable), let expected):
+            "\(variable) (the key \(key)) is \(shown); expected \(expected)"
+        case .value(let key, let shown, let place, let expected):
+            "\(place.forFault): the key \(key) is \(shown); expected \(expected)"
+        case .variableClash(let variable, let keys):
+            "the keys \(keys.joined(separator: " and ")) would both be the environment variable \(variable); "
+                + "rename a job"
+        }
+    }
+}
+
+extension ConfigurationSource {
+    /// To the column, as editors jump to it.
+    fileprivate var forFault: String {
+        switch self {
+        case .file(let path, let line, let column): "\(path):\(line):\(column)"
+        case .standard, .variable, .option: "\(self)"
+        }
+    }
+}
+
+extension String {
+    /// In quotes, on one line, and not longer than a line.
+    var shown: String {
+        // Connection URLs end up in the wrong place, and hold passwords.
+        if contains("://") { return "a URL, which is not repeated here" }
+        let limit = 120
+        var text = "“"
+        for scalar in unicodeScalars.prefix(limit) {
+            switch scalar.properties.generalCategory {
+            case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .unassigned, .privateUse:
+                text += "\\u{\(String(scalar.value, radix: 16))}"
+            default: text.unicodeScalars.append(scalar)
+            }
+        }
+        return text + (unicodeScalars.count > limit ? "…”" : "”")
+    }
+
+    /// Of the candidates, the one that a typo would make this of.
+    func nearest(of candidates: [String]) -> String? {
+        // Longer than any key, and than a typo.
+        guard utf8.count <= 64 else { return nil }
+        let near = candidates.map { (name: $0, distance: distance(to: $0)) }.min { $0.distance < $1.distance }
+        guard let near, near.distance <= Swift.max(1, near.name.utf8.count / 3) else { return nil }
+        return near.name
+    }
+
+    /// How many letters have to be put in, left out or replaced: Levenshtein.
+    private func distance(to other: String) -> Int {
+        let (from, to) = (Array(lowercased().utf8), Array(other.lowercased().utf8))
+        var row = Array(0...to.count)
+        for (line, letter) in from.enumerated() {
+            var diagonal = row[0]
+            row[0] = line + 1
+            for column in to.indices {
+                let replaced = diagonal + (letter == to[column] ? 0 : 1)
+                diagonal = row[column + 1]
+                row[column + 1] = Swift.min(replaced, row[column] + 1, diagonal + 1)
+            }
+        }
+        return row[to.count]
+    }
+}

@@ -1,0 +1,74 @@
+import Foundation
+import SessionCleanup
+import Testing
+
+@testable import Settings
+
+/// The sample file and the README say what the code does.
+@Suite struct DocumentedKeysTests {
+    private static let root = URL(fileURLWithPath: #filePath)
+        .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+
+    private func text(_ path: String) throws -> String {
+        try String(contentsOf: Self.root.appendingPathComponent(path), encoding: .utf8)
+    }
+
+    @Test func theSampleHasEveryKeyWithItsDefaultAndAReason() throws {
+        let text = try text("config/mcp-cleanupd.yaml")
+        let effective = try EffectiveConfiguration(
+            file: ConfigurationFile(path: "sample", bytes: Array(text.utf8)))
+        #expect(effective.configuration == Configuration())
+        let lines = text.components(separatedBy: "\n")
+        let defaults = try EffectiveConfiguration().entries
+        #expect(effective.entries.map(\.value) == defaults.map(\.value))
+        for entry in effective.entries {
+            guard case .file(_, let line, _) = entry.source else {
+                Issue.record("the sample lacks \(entry.key)")
+                continue
+            }
+            #expect(lines[line - 2].trimmingCharacters(in: .whitespaces).hasPrefix("# "), "\(entry.key) has no reason")
+        }
+    }
+
+    @Test func theSampleMarksWhatWaitsForARestart() throws {
+        let lines = try text("config/mcp-cleanupd.yaml").components(separatedBy: "\n")
+        let bytes = Array(lines.joined(separator: "\n").utf8)
+        let effective = try EffectiveConfiguration(file: ConfigurationFile(path: "sample", bytes: bytes))
+        for (setting, entry) in zip(Setting.all(of: effective.configuration), effective.entries) {
+            guard case .file(_, let line, _) = entry.source else { continue }
+            #expect(lines[line - 2].contains("At a restart.") == setting.isFixed, "\(setting.key)")
+        }
+    }
+
+    @Test func theReadmeHasEveryKeyWithItsDefault() throws {
+        let rows = try text("README.md").components(separatedBy: "\n").filter { $0.hasPrefix("| `") }.map {
+            $0.components(separatedBy: "|").map { $0.trimmingCharacters(in: .whitespaces) }
+        }
+        let names = Configuration().jobs.map(\.name)
+        var expected: [String: [String]] = [:]
+        for entry in try EffectiveConfiguration().entries {
+            var key = entry.key
+            if !rows.contains(where: { $0[1] == "`\(key)`" }) {
+                for name in names { key = key.replacingOccurrences(of: "jobs.\(name).", with: "jobs.NAME.") }
+            }
+            if !(expected[key]?.contains("`\(entry.value)`") ?? false) {
+                expected[key, default: []].append("`\(entry.value)`")
+            }
+        }
+        // 1m and 60s are the same.
+        let readme = Dictionary(uniqueKeysWithValues: rows.map { ($0[1], $0[2]) })
+        for (key, values) in expected {
+            let found = readme["`\(key)`"]
+            #expect(found.map(normal) == normal(values.joined(separator: ", ")), "\(key)")
+        }
+        let documented = Set(rows.map { $0[1] }.filter { $0.contains(".") })
+        #expect(documented == Set(expected.keys.map { "`\($0)`" }))
+    }
+
+    private func normal(_ values: String) -> String {
+        values.components(separatedBy: ", ").map { value in
+            let text = value.trimmingCharacters(in: CharacterSet(charactersIn: "`"))
+            return Duration(configured: text)?.configured ?? text
+        }.joined(separator: ", ")
+    }
+}

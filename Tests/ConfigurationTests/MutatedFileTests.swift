@@ -1,0 +1,127 @@
+import Foundation
+import SessionCleanup
+import Testing
+
+@testable import Settings
+
+/// Whatever becomes of a file, it is refused with faults or it is in force as it stands: no crash, no silent default.
+@Suite struct MutatedFileTests {
+    private static let seeds: [UInt64] = {
+        if let seed = ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_SEED"].flatMap(UInt64.init) {
+            return [seed]
+        }
+        return (0..<4).map { _ in UInt64.random(in: 0...UInt64.max) }
+    }()
+    private static let filesPerSeed = 25_000
+
+    private static let originals = [
+        """
+        database: { table: public.mcp_sessions, session-schema: auto, connect-timeout: 15s }
+        jobs:
+          mcp-cleanup-transient-sessions: { enabled: true, schedule: "*/5 * * * *", deadline: 4m, catch-up: once }
+          mcp-cleanup-dormant-sessions:   { schedule: "0 0 * * *", max-fraction: 0.5, after: 30d }
+        http: { listen: "[::1]:9764" }
+        """,
+        """
+        batch:
+          target-duration: 50ms
+          max-rows: 10000 # rows
+          pause: 0ms
+        jobs:
+          mcp-cleanup-transient-sessions:
+            schedule: |-
+              @hourly
+            time-zone: UTC
+            max-rows: off
+        log: { level: info, format: auto }
+        notify: { success-url: 'https://hc-ping.com/x?y' }
+        """,
+    ]
+
+    private static let pieces = [
+        ":", ": ", "\n", "  ", "\t", "{", "}", "[", "]", ",", "\"", "'", "#", "*", "&a ", "!!str ", "|", ">", "- ",
+        "? ",
+        "---\n", "...\n", "~", "null", "yes", "0x1", "1:30", "010", "1e3", "99999999999999999999", "off", "\0", "\u{1}",
+        "é", "\u{2028}", "\u{FEFF}", "<<: ", "%YAML 1.2\n", "\\x00", "UTC", "jobs", "batch", "max-rows", "d", "ms",
+    ]
+
+    @Test(arguments: seeds)
+    func isRefusedOrInForceAsItStands(seed: UInt64) {
+        print("MCP_CLEANUPD_TEST_SEED=\(seed)")
+        var generator = Mutation(state: seed)
+        var accepted = 0
+        for _ in 0..<Self.filesPerSeed {
+            let bytes = generator.mutated(Self.originals, Self.pieces)
+            do throws(ConfigurationFaults) {
+                let effective = try EffectiveConfiguration(file: ConfigurationFile(path: "c.yaml", bytes: bytes))
+                accepted += 1
+                expectInForce(effective, bytes)
+            } catch {
+                if error.faults.isEmpty || error.description.isEmpty { Issue.record("refused without a fault") }
+            }
+        }
+        // A generator that makes nothing but rubbish would prove nothing.
+        #expect(accepted > Self.filesPerSeed / 50 && accepted < Self.filesPerSeed / 2, "\(accepted)")
+    }
+
+    private func expectInForce(_ effective: EffectiveConfiguration, _ bytes: [UInt8]) {
+        let text = String(decoding: bytes, as: UTF8.self)
+        do {
+            let fromFile = effective.entries.count { if case .file = $0.source { true } else { false } }
+            let values = Self.values(in: try YAMLNode.compose(bytes))
+            if fromFile != values {
+                Issue.record("\(values) values stand in the file, \(fromFile) are in force:\n\(text)")
+            }
+            let written = effective.yaml(entries: effective.entriesWithSecrets)
+            let again = try EffectiveConfiguration(
+                file: ConfigurationFile(path: "c.yaml", bytes: Array(written.utf8)))
+            if again.configuration != effective.configuration { Issue.record("\(text)\nis written as\n\(written)") }
+        } catch {
+            Issue.record("\(error) for what was accepted:\n\(text)")
+        }
+    }
+
+    private static func values(in node: YAMLNode) -> Int {
+        switch node.content {
+        case .text: 1
+        case .empty, .list: 0
+        case .mapping(let members): members.reduce(0) { $0 + values(in: $1.value) }
+        }
+    }
+}
+
+/// A generator of spoiled files.
+private struct Mutation: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        // SplitMix64.
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+
+    mutating func mutated(_ originals: [String], _ pieces: [String]) -> [UInt8] {
+        var bytes = Array(originals.randomElement(using: &self)!.utf8)
+        for _ in 0..<Int.random(in: 1...4, using: &self) {
+            let place = Int.random(in: 0..<max(1, bytes.count), using: &self)
+            switch Int.random(in: 0..<6, using: &self) {
+            case 0: bytes.insert(contentsOf: pieces.randomElement(using: &self)!.utf8, at: place)
+            case 1: bytes.removeSubrange(place..<min(bytes.count, place + Int.random(in: 1...8, using: &self)))
+            case 2 where !bytes.isEmpty: bytes[place] = UInt8.random(in: .min ... .max, using: &self)
+            case 3 where !bytes.isEmpty: bytes[place] = UInt8.random(in: 32...126, using: &self)
+            case 4:
+                let end = min(bytes.count, place + Int.random(in: 1...40, using: &self))
+                bytes.insert(contentsOf: bytes[place..<end], at: Int.random(in: 0...bytes.count, using: &self))
+            default:
+                var lines = bytes.split(separator: 10, omittingEmptySubsequences: false)
+                lines.swapAt(
+                    Int.random(in: lines.indices, using: &self), Int.random(in: lines.indices, using: &self))
+                bytes = Array(lines.joined(separator: [10]))
+            }
+        }
+        return bytes
+    }
+}
