@@ -43,7 +43,7 @@ build: ## Build the release binary, which needs only libpq and the C library
 
 sanitize: ## Run all tests under the thread sanitizer
 	@scripts/install-tools test
-	TSAN_OPTIONS="suppressions=$(CURDIR)/Tests/thread-sanitizer.supp" THREAD_SANITIZER=1 $(SWIFT) test --scratch-path .build/sanitize
+	TSAN_OPTIONS="suppressions=$(CURDIR)/Tests/thread-sanitizer.supp atexit_sleep_ms=0" THREAD_SANITIZER=1 $(SWIFT) test --scratch-path .build/sanitize
 
 bench: ## Measure start-up and the schedulers, side by side with their peers
 	@Benchmarks/run

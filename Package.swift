@@ -27,6 +27,12 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        // Without its traits it needs no Foundation.
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0", traits: []),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.5.0"),
     ],
@@ -54,11 +60,26 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: sources),
+        .target(
+            name: "Monitoring",
+            dependencies: [
+                "CleanupDaemon", "CleanupSchedule", "Postgres", "SessionCleanup",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: sources),
         .executableTarget(
             name: "mcp-cleanupd",
             dependencies: [
-                "CleanupDaemon", "CleanupSchedule", "Deadlines", "Postgres", "SessionCleanup", "Settings",
+                "CleanupDaemon", "CleanupSchedule", "Deadlines", "Monitoring", "Postgres", "SessionCleanup", "Settings",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -72,6 +93,7 @@ let package = Package(
                 .product(name: "SystemPackage", package: "swift-system"),
             ],
             path: "Tests/TestServers", swiftSettings: settings),
+        .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: settings),
         .testTarget(name: "ArchitectureTests", swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "PostgresTests", dependencies: ["Postgres", "TestServers"], swiftSettings: settings,
@@ -81,14 +103,22 @@ let package = Package(
             dependencies: ["Postgres", "SessionCleanup", "Settings", "TestServers"], swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(
-            name: "TimerWheelTests", dependencies: ["TimerWheel"], swiftSettings: settings, linkerSettings: linking),
+            name: "TimerWheelTests", dependencies: ["SeededRandom", "TimerWheel"], swiftSettings: settings,
+            linkerSettings: linking),
         .testTarget(
             name: "DeadlinesTests", dependencies: ["Deadlines"], swiftSettings: settings, linkerSettings: linking),
         .testTarget(
-            name: "CleanupScheduleTests", dependencies: ["CleanupSchedule"], swiftSettings: settings,
+            name: "CleanupScheduleTests", dependencies: ["CleanupSchedule", "SeededRandom"], swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(
             name: "CleanupDaemonTests", dependencies: ["CleanupDaemon", "CleanupSchedule", "SessionCleanup"],
+            swiftSettings: settings, linkerSettings: linking),
+        .testTarget(
+            name: "MonitoringTests",
+            dependencies: [
+                "mcp-cleanupd", "CleanupDaemon", "CleanupSchedule", "Monitoring", "Postgres", "SessionCleanup",
+                "TestServers", .product(name: "CoreMetrics", package: "swift-metrics"),
+            ],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "ProcessTests", dependencies: ["mcp-cleanupd", "TestServers"], exclude: ["clock-step.c"],
@@ -98,7 +128,9 @@ let package = Package(
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "IntegrationTests",
-            dependencies: ["mcp-cleanupd", "CleanupSchedule", "Postgres", "SessionCleanup", "TestServers"],
+            dependencies: [
+                "mcp-cleanupd", "CleanupSchedule", "Postgres", "SeededRandom", "SessionCleanup", "TestServers",
+            ],
             swiftSettings: settings, linkerSettings: linking),
     ],
     swiftLanguageModes: [.v6]

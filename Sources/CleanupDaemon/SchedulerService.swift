@@ -12,7 +12,8 @@ package struct SchedulerService: Service, CustomStringConvertible {
     private let looksBack: Bool
     private let tell: @Sendable (ServiceEvent) -> Void
     private let started = ContinuousClock.now
-    /// At most one attempt per job, one wake-up of each timer and a few requests are under way at a time.
+    private let probe = LoopProbe()
+    /// At most one attempt per job, one wake-up of each timer, one probe and a few requests are under way at a time.
     private let events: AsyncStream<Event>
     private let sender: AsyncStream<Event>.Continuation
 
@@ -34,6 +35,11 @@ package struct SchedulerService: Service, CustomStringConvertible {
 
     /// Asks for the end: no new runs, and those under way are canceled. From any thread, before `run` too.
     package func requestStop() { sender.yield(.shutdownRequested) }
+
+    /// Whether the loop takes an event within the limit: false before it runs, when it is stuck and after its end.
+    package func isTurning(within limit: Duration) async -> Bool {
+        await probe.isAnswered(within: limit) { sender.yield(.probed) }
+    }
 
     /// Says that the configuration is being read again. From any thread.
     package func reloadBegan() { sender.yield(.reloadBegan) }
@@ -67,6 +73,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
         case reloadBegan
         case reloaded(Work, [String])
         case reloadFailed(String)
+        case probed
         case shutdownRequested
     }
 
@@ -142,6 +149,9 @@ package struct SchedulerService: Service, CustomStringConvertible {
         case .reloadFailed(let why):
             tell(.reloadFailed(why))
             return []
+        case .probed:
+            probe.answer()
+            return []
         case .shutdownRequested:
             tell(.stopping)
             return scheduler.shutDown()
@@ -172,7 +182,8 @@ package struct SchedulerService: Service, CustomStringConvertible {
             guard let report = reports.removeValue(forKey: attempt.job) else { return }
             if let time = report.lastSuccessAt { tell(.successKnown(job: report.job, at: time)) }
             // A look that found nothing missed was no run.
-            if !attempt.isLookBack || report.outcome != .skipped { tell(.runConcluded(report)) }
+            let isRun = !attempt.isLookBack || report.outcome != .skipped
+            tell(isRun ? .runConcluded(report) : .nothingMissed(job: report.job))
         case .countCoalesced(let job, let fireTime):
             tell(.fireTimeCoalesced(job: scheduler.job(job).name, fireTime))
         case .countMissed(let job, let count):

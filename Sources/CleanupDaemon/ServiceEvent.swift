@@ -30,6 +30,8 @@ package enum ServiceEvent: Sendable {
     case attemptFailed(RunReport, retryAfter: Duration)
     /// No attempt of this run follows.
     case runConcluded(RunReport)
+    /// After the start: the history has answers to all fire times so far, and no run came of the attempt to look.
+    case nothingMissed(job: String)
     /// The history knows of this last success of a job, whichever process had it.
     case successKnown(job: String, at: UTCInstant)
     /// A fire time came while its job was running here: it gets a run only if the attempt under way fails.
@@ -38,4 +40,12 @@ package enum ServiceEvent: Sendable {
     case fireTimesMissed(job: String, Int)
     /// No run starts from now on; those under way are being canceled.
     case stopping
+
+    /// What came of connecting.
+    package static func connection(_ result: Result<Duration, RunFailure>) -> ServiceEvent {
+        switch result {
+        case .success(let duration): .connected(after: duration)
+        case .failure(let failure): .connectFailed(failure)
+        }
+    }
 }

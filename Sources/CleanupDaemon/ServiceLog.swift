@@ -40,7 +40,7 @@ package struct ServiceLog: Sendable {
                 "The configuration was read again and is wrong; the old one stays in force:\n\(why)",
                 metadata: ["hint": "mcp-cleanupd config checks a file before a reload."])
         case .stopping: logger.info("Stopping.")
-        case .attemptStarted, .connected, .connectFailed, .batchEnded, .successKnown: break
+        case .attemptStarted, .connected, .connectFailed, .batchEnded, .successKnown, .nothingMissed: break
         }
     }
 

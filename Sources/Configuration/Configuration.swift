@@ -13,7 +13,7 @@ package struct Configuration: Hashable, Sendable {
     package var historyMode = HistoryMode.auto
     package var historyRetention = Duration.seconds(30 * 86_400)
     /// Where HTTP is served; `nil` is nowhere.
-    package var httpListen: ListenAddress? = ListenAddress(host: "127.0.0.1", port: 9764)
+    package var httpListen: ListenAddress? = .loopback
     package var logLevel = LogLevel.info
     package var logFormat = LogFormat.auto
     package var notifySuccessURL: NotifyURL?

@@ -6,6 +6,9 @@ package struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
     package let host: String
     package let port: Int
 
+    /// Other machines see nothing of it.
+    package static let loopback = ListenAddress(host: "127.0.0.1", port: 9764)
+
     package init(host: String, port: Int) {
         self.host = host
         self.port = port

@@ -30,7 +30,7 @@ enum BlockingCall {
 }
 
 /// A value that several threads may give and one task waits for; the first one counts.
-final class FirstAnswer<Value: Sendable>: Sendable {
+package final class FirstAnswer<Value: Sendable>: Sendable {
     private enum State {
         case open
         case awaited(CheckedContinuation<Value, Never>)
@@ -39,7 +39,9 @@ final class FirstAnswer<Value: Sendable>: Sendable {
 
     private let state = Mutex(State.open)
 
-    func give(_ value: Value) {
+    package init() {}
+
+    package func give(_ value: Value) {
         let waiting: CheckedContinuation<Value, Never>? = state.withLock { state in
             switch state {
             case .open:
@@ -56,7 +58,7 @@ final class FirstAnswer<Value: Sendable>: Sendable {
     }
 
     /// The first value given. For one task only.
-    var value: Value {
+    package var value: Value {
         get async {
             await withCheckedContinuation { continuation in
                 let given: Value? = state.withLock { state in

@@ -1,7 +1,9 @@
 import ArgumentParser
+import CleanupDaemon
 import CleanupSchedule
 import Settings
 import Logging
+import Monitoring
 import Postgres
 import SessionCleanup
 
@@ -11,6 +13,7 @@ struct OnceCommand: Sendable {
     var jobNames: [String] = []
     var isDryRun = false
     var isJSON = false
+    var metricsTextfile: String?
 
     func run() async throws {
         let asked = UTCInstant.now
@@ -21,24 +24,30 @@ struct OnceCommand: Sendable {
             }
             return job.isEnabled
         }
-        let access = try setup.databaseAccess()
+        let metrics = metricsTextfile.map { OnceMetrics(path: $0, jobs: setup.configuration.jobs) }
+        let access = try setup.databaseAccess { metrics?.record(.connection($0)) }
         let code = try await SignalCancellation.run {
-            isDryRun ? try await preview(jobs, setup, access) : try await execute(jobs, setup, access, askedAt: asked)
+            isDryRun
+                ? try await preview(jobs, setup, access)
+                : try await execute(jobs, setup, access, askedAt: asked, metrics)
         }
         // Each run has been reported already.
         if code != .success { throw ExitCode(code.rawValue) }
     }
 
     private func execute(
-        _ jobs: [Job], _ setup: CommandSetup, _ access: DatabaseAccess, askedAt: UTCInstant
+        _ jobs: [Job], _ setup: CommandSetup, _ access: DatabaseAccess, askedAt: UTCInstant, _ metrics: OnceMetrics?
     ) async throws -> Sysexit {
         var series = RunSeries(access)
         var codes: [Sysexit] = []
         for job in jobs where !Task.isCancelled {
             let display = StandardStream.error.isTerminal ? ProgressDisplay(job: job.name) : nil
-            let report = await series.execute(
-                setup.run(job, onProgress: { display?.show($0) }), RunRequest(scheduledAt: askedAt, origin: .once))
+            let run = setup.run(
+                job, onProgress: { display?.show($0) },
+                onBatch: { metrics?.record(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
+            let report = await series.execute(run, RunRequest(scheduledAt: askedAt, origin: .once))
             display?.end()
+            metrics?.record(report)
             if let failure = report.failure {
                 setup.logger.report(failure, of: job)
                 codes.append(Sysexit(failure.kind))
@@ -50,6 +59,12 @@ struct OnceCommand: Sendable {
             try StandardStream.output.write("\(isJSON ? "\(report.json)" : report.line)\n")
         }
         await series.end()
+        do {
+            try metrics?.write()
+        } catch {
+            setup.logger.error("\(error)")
+            codes.append(.cannotWrite)
+        }
         return Sysexit.gravest(of: codes)
     }
 

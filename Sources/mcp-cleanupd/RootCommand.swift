@@ -23,7 +23,7 @@ struct RootCommand: AsyncParsableCommand {
         version: version,
         subcommands: [
             RunCommand.self, StatusCommand.self, SessionsCommand.self, ScheduleCommand.self, MigrateCommand.self,
-            CheckCommand.self, HistoryCommand.self, PgCronCommand.self, ConfigCommand.self,
+            CheckCommand.self, HistoryCommand.self, PgCronCommand.self, ConfigCommand.self, HealthCommand.self,
         ])
 
     static let version = "0.1.0"
@@ -36,7 +36,8 @@ struct RootCommand: AsyncParsableCommand {
     @Option(
         name: .customLong("job"),
         help: ArgumentHelp(
-            "With --once: only this job, by its name, or by transient or dormant. Repeatable.", valueName: "name"))
+            "With --once or history: only this job, by its name, or by transient or dormant. Repeatable.",
+            valueName: "name"))
     var jobs: [String] = []
 
     @Flag(help: "With --once: say what would be removed, and remove nothing.")
@@ -45,12 +46,21 @@ struct RootCommand: AsyncParsableCommand {
     @Flag(help: "With --once: one JSON object a line on standard output.")
     var json = false
 
+    @Option(
+        help: ArgumentHelp("With --once: write metrics to this file, for a textfile collector.", valueName: "path"))
+    var metricsTextfile: String?
+
     func run() async throws {
         guard once else {
             if let flag = onceOnlyFlags.first { throw ValidationError("\(flag) goes with --once.") }
             return try await RunCommand.serve(common.values)
         }
-        try await OnceCommand(common: common.values, jobNames: jobs, isDryRun: dryRun, isJSON: json).run()
+        if dryRun, metricsTextfile != nil {
+            throw ValidationError("--metrics-textfile and --dry-run do not go together: a dry run records nothing.")
+        }
+        try await OnceCommand(
+            common: common.values, jobNames: jobs, isDryRun: dryRun, isJSON: json, metricsTextfile: metricsTextfile
+        ).run()
     }
 
     /// For subcommands: refuses what goes with `--once` only.
@@ -66,5 +76,6 @@ struct RootCommand: AsyncParsableCommand {
 
     private var onceOnlyFlags: [String] {
         (jobs.isEmpty ? [] : ["--job"]) + (dryRun ? ["--dry-run"] : []) + (json ? ["--json"] : [])
+            + (metricsTextfile == nil ? [] : ["--metrics-textfile"])
     }
 }

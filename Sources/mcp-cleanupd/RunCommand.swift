@@ -1,9 +1,12 @@
 import ArgumentParser
 import CleanupDaemon
-import Settings
+import CleanupSchedule
+import CoreMetrics
 import Logging
+import Monitoring
 import ServiceLifecycle
 import SessionCleanup
+import Settings
 import Synchronization
 
 struct RunCommand: AsyncParsableCommand {
@@ -24,19 +27,23 @@ struct RunCommand: AsyncParsableCommand {
     /// Serves until SIGTERM or SIGINT.
     static func serve(_ options: CommonOptions.Values) async throws {
         let setup = try CommandSetup(options, isService: true)
+        let jobs = setup.configuration.jobs
         let log = ServiceLog(logger: setup.logger)
-        let tell: @Sendable (ServiceEvent) -> Void = log.write
-        let access = try setup.databaseAccess(sharing: nil) { result in
-            switch result {
-            case .success(let duration): tell(.connected(after: duration))
-            case .failure(let failure): tell(.connectFailed(failure))
-            }
+        let registry = PrometheusRegistry()
+        MetricsSystem.bootstrap(registry)
+        let record = ServiceRecord(
+            state: { ServiceState(jobs: jobs, startedAt: $0) },
+            metrics: RunMetrics(jobs: jobs, version: RootCommand.version), wallClock: { .now })
+        let tell: @Sendable (ServiceEvent) -> Void = { event in
+            record.hear(event)
+            log.write(event)
         }
+        let access = try setup.databaseAccess(sharing: nil) { tell(.connection($0)) }
         let run: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
             setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
         }
         let scheduler = SchedulerService(
-            jobs: setup.configuration.jobs, access: access, makeRun: { run($0, setup) },
+            jobs: jobs, access: access, makeRun: { run($0, setup) },
             looksBack: setup.configuration.historyMode != .off, onEvent: tell)
         let inForce = Mutex(setup)
         let signals = ServiceSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
@@ -55,15 +62,43 @@ struct RunCommand: AsyncParsableCommand {
                 scheduler.reloadFailed("\(error)")
             }
         }
+        let endpoints = Endpoints(
+            record: record, registry: registry, version: RootCommand.version,
+            isTurning: { await scheduler.isTurning(within: $0) })
+        let services = Self.services(scheduler, endpoints, at: setup.configuration.httpListen)
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
-                services: [.init(service: scheduler, successTerminationBehavior: .gracefullyShutdownGroup)],
+                services: services.map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
                 logger: Self.silent))
         do {
             try await group.run()
         } catch let error as TimerUnavailable {
             throw CommandFailure(.software, "\(error)")
+        } catch let error as ListenFailure {
+            throw CommandFailure(error.mayPass ? .temporaryFailure : .configuration, "\(error)", hint: error.hint)
         }
         signals.cancel()
+    }
+
+    /// The scheduler and, unless HTTP is off, what tells of it.
+    private static func services(
+        _ scheduler: SchedulerService, _ endpoints: Endpoints, at address: ListenAddress?
+    ) -> [any Service] {
+        guard let address else { return [scheduler] }
+        let listening = AsyncStream<Void>.makeStream()
+        let server = StatusServer(
+            address: (address.host, address.port), endpoints: endpoints,
+            executor: TaskQueue(label: "mcp-cleanupd.http"), onListening: { listening.continuation.yield() })
+        return [server, AfterListening(service: scheduler, listening: listening.stream)]
+    }
+
+    /// Starts the service once the address is ours: a second daemon started by mistake runs nothing.
+    private struct AfterListening: Service {
+        let service: any Service
+        let listening: AsyncStream<Void>
+
+        func run() async throws {
+            for await _ in listening { return try await service.run() }
+        }
     }
 }

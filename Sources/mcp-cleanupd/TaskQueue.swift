@@ -8,7 +8,9 @@ import Dispatch
 final class TaskQueue: TaskExecutor {
     static let shared = TaskQueue()
 
-    let queue = DispatchQueue(label: "mcp-cleanupd.tasks")
+    let queue: DispatchQueue
+
+    init(label: String = "mcp-cleanupd.tasks") { queue = DispatchQueue(label: label) }
 
     func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)

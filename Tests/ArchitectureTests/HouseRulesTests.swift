@@ -16,12 +16,15 @@ import Testing
         "Configuration": ["CYaml", "CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
         "CleanupDaemon": [
             "CTimerfd", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
-            "SessionCleanup", "TimerWheel",
+            "SessionCleanup", "Synchronization", "TimerWheel",
+        ],
+        "Monitoring": [
+            "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Glibc", "HTTPTypes", "HummingbirdCore", "Logging",
+            "NIOCore", "NIOHTTPTypes", "NIOPosix", "Postgres", "ServiceLifecycle", "SessionCleanup", "Synchronization",
         ],
         "mcp-cleanupd": [
-            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging",
-            "Postgres",
-            "ServiceLifecycle", "SessionCleanup", "Settings", "Synchronization",
+            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Deadlines", "Dispatch", "Glibc",
+            "Logging", "Monitoring", "Postgres", "ServiceLifecycle", "SessionCleanup", "Settings", "Synchronization",
         ],
     ]
 

@@ -1,3 +1,4 @@
+import SeededRandom
 /// A schedule made at random, as text and as what it means. The meaning is built beside the text, never read from it.
 struct RandomSchedule {
     var text = ""

@@ -1,4 +1,5 @@
 import CleanupSchedule
+import SeededRandom
 import Testing
 
 /// What is refused, and that the caret stands under the right character.

@@ -1,4 +1,5 @@
 import CleanupSchedule
+import SeededRandom
 import Testing
 
 /// Bytes that are no time zone are refused, and none of them traps.

@@ -1,4 +1,5 @@
 import CleanupSchedule
+import SeededRandom
 import Testing
 
 @Suite struct UTCInstantTests {

@@ -25,8 +25,11 @@ import Testing
     ]
 
     /// A database in which all is well, and its role.
-    private static func database(_ generation: SchemaGeneration = .active) async throws -> (SessionsDatabase, String) {
-        let database = try await SessionsDatabase(on: .packaged(), generation)
+    private static func database(
+        _ generation: SchemaGeneration = .active, on server: PostgresServer? = nil
+    ) async throws -> (SessionsDatabase, String) {
+        let server = if let server { server } else { try await PostgresServer.packaged() }
+        let database = try await SessionsDatabase(on: server, generation)
         let role = "role_" + String(UInt64.random(in: 0...UInt64.max), radix: 36)
         try await database.run("CREATE ROLE \(role) LOGIN PASSWORD 'correct-horse-battery'")
         let result = try await database.daemon(["migrate", "--indexes", "--role", role])
@@ -36,7 +39,24 @@ import Testing
 
     @Test(arguments: SchemaGeneration.allCases)
     func allIsWellForARoleThatHasWhatItNeeds(generation: SchemaGeneration) async throws {
-        let (database, role) = try await Self.database(generation)
+        try await Self.expectAllIsWell(in: try await Self.database(generation), generation)
+    }
+
+    @Test(.enabled(if: hasNewest, "the newest PostgreSQL is not installed; scripts/install-tools test fetches it"))
+    func allIsWellOnTheNewestServer() async throws {
+        let server = try #require(try await PostgresServer.newest())
+        try await Self.expectAllIsWell(in: try await Self.database(on: server), .active)
+    }
+
+    private static var hasNewest: Bool {
+        let path = ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_NEWEST_POSTGRES"]
+        return path.map { FileManager.default.isExecutableFile(atPath: $0 + "/postgres") } ?? false
+    }
+
+    private static func expectAllIsWell(
+        in place: (SessionsDatabase, String), _ generation: SchemaGeneration
+    ) async throws {
+        let (database, role) = place
         let url = database.server.url(database.name, user: role)
         let result = try await database.daemon(["check", "--json"], url: url)
         #expect(result.status == 0, "\(result)")
@@ -45,7 +65,7 @@ import Testing
         #expect(lines.map(\.check) == Self.all)
         for line in lines { #expect(line.status == "ok" && line.hint == nil, "\(line)") }
         #expect(lines[1].message == "a Unix socket")
-        #expect(lines[2].message.hasPrefix("PostgreSQL 15."))
+        #expect(lines[2].message.hasPrefix("PostgreSQL \(database.server.majorVersion)."))
         #expect(lines[3].message.hasPrefix("none"))
         #expect(lines[5].message.contains("generation \(generation.rawValue)"))
         #expect(result.lines[0].hasPrefix(#"{"check":"connection","status":"ok","message":"#))

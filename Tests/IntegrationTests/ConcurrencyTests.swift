@@ -2,6 +2,7 @@ import CleanupSchedule
 import Foundation
 import Postgres
 @testable import SessionCleanup
+import SeededRandom
 import TestServers
 import Testing
 
@@ -104,7 +105,7 @@ import Testing
     }
 
     /// A trigger makes the server itself the witness: it raises for any row that is not due when it goes.
-    @Test(arguments: TestSeed.some(2))
+    @Test(arguments: SeededRandom.seeds(2))
     func randomUpdatersNeverLoseALiveSession(seed: UInt64) async throws {
         let database = try await Self.database(due: 400)
         try await database.run(
@@ -122,7 +123,7 @@ import Testing
         let deleted = try await withThrowingTaskGroup(of: Int.self) { group in
             for updater in 0..<4 {
                 group.addTask {
-                    var generator = SeededGenerator(seed: seed &+ UInt64(updater))
+                    var generator = SeededRandom(seed: seed &+ UInt64(updater))
                     let connection = try await database.server.connect(database.name)
                     for round in 0..<150 {
                         let row = Int.random(in: 1...400, using: &generator)

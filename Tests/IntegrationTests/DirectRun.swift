@@ -88,28 +88,3 @@ func eventually(_ what: String, _ condition: () async throws -> Bool) async thro
     }
     throw TestServerError("this did not happen: \(what)")
 }
-
-/// A small generator whose whole state is its seed: SplitMix64.
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var bits = state
-        bits = (bits ^ bits >> 30) &* 0xBF58_476D_1CE4_E5B9
-        bits = (bits ^ bits >> 27) &* 0x94D0_49BB_1331_11EB
-        return bits ^ bits >> 31
-    }
-}
-
-enum TestSeed {
-    /// The seed in MCP_CLEANUPD_TEST_SEED alone, to replay a failure, or as many new ones as asked for.
-    static func some(_ count: Int) -> [UInt64] {
-        if let text = ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_SEED"], let seed = UInt64(text) {
-            return [seed]
-        }
-        return (0..<count).map { _ in UInt64.random(in: 0..<1 << 32) }
-    }
-}

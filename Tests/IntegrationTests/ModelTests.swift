@@ -1,12 +1,13 @@
 import CleanupSchedule
 import Postgres
 @testable import SessionCleanup
+import SeededRandom
 import TestServers
 import Testing
 
 /// Our runs beside the two statements that they replace, on random tables. The seed is the test's argument.
 @Suite(.inTurn) struct ModelTests {
-    @Test(arguments: TestSeed.some(32))
+    @Test(arguments: SeededRandom.seeds(32))
     func keepsExactlyTheRowsThatTheStatementsKeep(seed: UInt64) async throws {
         var world = RandomTable(seed: seed)
         let database = try await SessionsDatabase(on: .packaged(), world.generation)
@@ -65,10 +66,10 @@ struct RandomTable {
     let limits: RunLimits
     private let hasNulls: Bool
     private let count: Int
-    private var generator: SeededGenerator
+    private var generator: SeededRandom
 
     init(seed: UInt64) {
-        generator = SeededGenerator(seed: seed)
+        generator = SeededRandom(seed: seed)
         generation = SchemaGeneration.allCases.randomElement(using: &generator)!  // Not empty.
         shape = Shape.allCases.randomElement(using: &generator)!  // Not empty.
         name = [

@@ -12,6 +12,7 @@ final class RunningCommand: Sendable {
         process.executableURL = URL(fileURLWithPath: try Command.daemon)
         process.arguments = arguments
         process.environment = ["NEON_DATABASE_URL": url].merging(environment) { $1 }
+            .merging(Command.sanitizerOptions) { $1 }
         outputPath = try TemporaryDirectory.make()
         process.standardOutput = try Self.file("\(outputPath)/out")
         process.standardError = try Self.file("\(outputPath)/err")

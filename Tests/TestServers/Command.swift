@@ -31,7 +31,9 @@ package enum Command {
             environment: environment.map { variables in
                 .custom(
                     Dictionary(
-                        uniqueKeysWithValues: variables.map { (Subprocess.Environment.Key(stringLiteral: $0), $1) }))
+                        uniqueKeysWithValues: variables.merging(sanitizerOptions) { $1 }.map {
+                            (Subprocess.Environment.Key(stringLiteral: $0), $1)
+                        }))
             } ?? .inherit,
             input: .string(input), output: .string(limit: 8 << 20), error: .string(limit: 8 << 20))
         let status =
@@ -42,6 +44,9 @@ package enum Command {
         return CommandResult(
             status: status, output: result.standardOutput, error: result.standardError)
     }
+
+    /// What a program built for `make sanitize` has to be told, whatever its environment is otherwise.
+    package static let sanitizerOptions = ProcessInfo.processInfo.environment.filter { $0.key == "TSAN_OPTIONS" }
 
     /// Runs a program that has to succeed.
     @discardableResult

@@ -9,8 +9,8 @@ package final class RunningDaemon: @unchecked Sendable {
 
     /// - Parameters:
     ///   - wrapper: a command to start it under.
-    ///   - environment: all of its variables; the schedules, and the level of the log, are left to its configuration
-    ///     where they are empty or `nil`.
+    ///   - environment: more of its variables; the schedules, and the level of the log, are left to its configuration where
+    ///     they are empty or `nil`. HTTP is off unless they say where, since several daemons run at a time.
     package init(
         url: String, schedules: (transient: String, dormant: String) = ("1 seconds", "0 0 1 1 *"),
         environment: [String: String] = [:], wrapper: [String] = [], arguments: [String] = [],
@@ -23,10 +23,10 @@ package final class RunningDaemon: @unchecked Sendable {
         process.executableURL = URL(fileURLWithPath: command[0])
         process.arguments = Array(command.dropFirst())
         process.environment = [
-            "NEON_DATABASE_URL": url, "PATH": "/usr/bin:/bin",
+            "NEON_DATABASE_URL": url, "PATH": "/usr/bin:/bin", "MCP_CLEANUP_HTTP_LISTEN": "off",
             "MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_SCHEDULE": schedules.transient,
             "MCP_CLEANUP_JOBS_MCP_CLEANUP_DORMANT_SESSIONS_SCHEDULE": schedules.dormant,
-        ].merging(environment) { $1 }
+        ].merging(environment) { $1 }.merging(Command.sanitizerOptions) { $1 }
         process.standardError = FileHandle(forWritingAtPath: logPath)
         try process.runWithSignals()
     }

@@ -1,3 +1,4 @@
+import SeededRandom
 import TimerWheel
 
 /// Something the wheel did that the model did not, and where to find it again.
@@ -7,7 +8,7 @@ struct Mismatch: Error, CustomStringConvertible {
     let operation: Int
 
     var description: String {
-        "\(what), at operation \(operation); replay with \(ModelTests.seedVariable)=\(seed)"
+        "\(what), at operation \(operation); replay with MCP_CLEANUPD_TEST_SEED=\(seed)"
     }
 }
 
@@ -21,7 +22,7 @@ struct ModelRun: ~Copyable {
     static let operationsPerCheck = 200
 
     private let seed: UInt64
-    private var random: SplitMix64
+    private var random: SeededRandom
     private var operation = 0
     private var wheel = TimerWheel()
     private var model = SortedTimers()
@@ -34,7 +35,7 @@ struct ModelRun: ~Copyable {
 
     init(seed: UInt64) {
         self.seed = seed
-        random = SplitMix64(seed: seed)
+        random = SeededRandom(seed: seed)
     }
 
     mutating func run(operations: Int) throws {

@@ -1,0 +1,205 @@
+package import CleanupDaemon
+package import CleanupSchedule
+package import CoreMetrics
+import Postgres
+package import SessionCleanup
+
+/// Records what happens in the service: the one place where metrics are counted.
+///
+/// Every series exists from the start. Goes through swift-metrics, so that another backend than `PrometheusRegistry` can
+/// stand behind it. Nothing here blocks.
+package struct RunMetrics: Sendable {
+    private struct OfJob: Sendable {
+        let runs: [Outcome: Counter]
+        let rowsDeleted, rowsSkipped, batches, coalescedFires, missedFires: Counter
+        let runDuration, batchDuration, startDelay: Timer
+        let runInProgress, lastRun, lastSuccess, nextFire, interval, deadline, oldestOverdue: Gauge
+
+        init(_ name: String, _ factory: any MetricsFactory) {
+            let labels = [("job", name)]
+            runs = Outcome.allCases.keyed { Counter(.runs, labels + [("outcome", $0.rawValue)], factory) }
+            rowsDeleted = Counter(.rowsDeleted, labels, factory)
+            rowsSkipped = Counter(.rowsSkipped, labels, factory)
+            batches = Counter(.batches, labels, factory)
+            coalescedFires = Counter(.coalescedFires, labels, factory)
+            missedFires = Counter(.missedFires, labels, factory)
+            runDuration = Timer(.runDuration, labels, factory)
+            batchDuration = Timer(.batchDuration, labels, factory)
+            startDelay = Timer(.startDelay, labels, factory)
+            runInProgress = Gauge(.runInProgress, labels, factory)
+            lastRun = Gauge(.lastRun, labels, factory)
+            lastSuccess = Gauge(.lastSuccess, labels, factory)
+            nextFire = Gauge(.nextFire, labels, factory)
+            interval = Gauge(.interval, labels, factory)
+            deadline = Gauge(.deadline, labels, factory)
+            oldestOverdue = Gauge(.oldestOverdue, labels, factory)
+        }
+    }
+
+    private let factory: any MetricsFactory
+    private var jobs: [String: OfJob] = [:]
+    /// The last success of each job so far, so that an older one does not take its place.
+    private var lastSuccess: [String: UTCInstant] = [:]
+    private let connectDuration: Timer
+    private let connectFailures: [ConnectFailureCause: Counter]
+    private let clockSkew: Gauge
+    private let reloadSuccessful: Gauge
+    private let notifyFailures: Counter
+
+    /// - Parameters:
+    ///   - jobs: those whose series there are from the start.
+    ///   - version: of this program.
+    ///   - factory: where the numbers are kept; what swift-metrics was bootstrapped with, unless a test has its own.
+    package init(jobs: [Job], version: String, factory: any MetricsFactory = MetricsSystem.factory) {
+        self.factory = factory
+        connectDuration = Timer(.connectDuration, [], factory)
+        connectFailures = ConnectFailureCause.allCases.keyed {
+            Counter(.connectFailures, [("cause", $0.rawValue)], factory)
+        }
+        clockSkew = Gauge(.clockSkew, [], factory)
+        reloadSuccessful = Gauge(.reloadSuccessful, [], factory)
+        notifyFailures = Counter(.notifyFailures, [], factory)
+        Gauge(.buildInfo, [("version", version)], factory).record(1)
+        for job in jobs { know(job) }
+    }
+
+    /// Makes the series of a job that was not known before, and takes over its settings.
+    private mutating func know(_ job: Job) {
+        if jobs[job.name] == nil { jobs[job.name] = OfJob(job.name, factory) }
+        jobs[job.name]?.deadline.record(job.deadline.inFractionalSeconds)
+    }
+
+    // MARK: Events
+
+    /// - Parameter now: the host's wall clock when it happened.
+    package mutating func record(_ event: ServiceEvent, at now: UTCInstant) {
+        switch event {
+        case .started(let started), .reloaded(let started, _):
+            reloadSuccessful.record(1)
+            for (job, fireTime) in started {
+                know(job)
+                jobs[job.name]?.interval.record(fireTime.map { job.interval(around: $0) } ?? 0)
+            }
+        case .fireTimeArmed(let job, let fireTime):
+            jobs[job]?.nextFire.record(fireTime?.inFractionalSeconds ?? 0)
+        case .attemptStarted(let job, let scheduledAt, let origin, let number):
+            jobs[job]?.runInProgress.record(1)
+            if number == 1, origin == .schedule { jobs[job]?.startDelay.record(now - scheduledAt) }
+        case .connected(let duration): connectDuration.record(duration)
+        case .connectFailed(let failure): connectFailures[ConnectFailureCause(failure)]?.increment()
+        case .batchEnded(let job, let duration, let rowsDeleted):
+            jobs[job]?.batchDuration.record(duration)
+            jobs[job]?.batches.increment()
+            jobs[job]?.rowsDeleted.increment(by: rowsDeleted)
+        case .runConcluded(let report): record(report)
+        case .fireTimeCoalesced(let job, _): jobs[job]?.coalescedFires.increment()
+        case .fireTimesMissed(let job, let count): jobs[job]?.missedFires.increment(by: count)
+        case .nothingMissed(let job): jobs[job]?.runInProgress.record(0)
+        case .successKnown(let job, let time): recordSuccess(of: job, at: time)
+        case .reloadFailed: reloadSuccessful.record(0)
+        case .attemptFailed, .clockWasSet, .reloading, .stopping: break
+        }
+    }
+
+    /// A heartbeat could not be delivered.
+    package func recordNotifyFailure() { notifyFailures.increment() }
+
+    private mutating func record(_ report: RunReport) {
+        guard let job = jobs[report.job] else { return }
+        job.runInProgress.record(0)
+        job.runs[report.outcome]?.increment()
+        if report.isSuccess { recordSuccess(of: report.job, at: report.finishedAt) }
+        if let skew = report.clockSkew { clockSkew.record(skew.inFractionalSeconds) }
+        guard report.outcome != .skipped else { return }
+        job.rowsSkipped.increment(by: report.progress.rowsSkipped)
+        job.runDuration.record(report.finishedAt - report.startedAt)
+        job.lastRun.record(report.finishedAt.inFractionalSeconds)
+        if report.cutoff != nil { job.oldestOverdue.record(report.oldestOverdue?.inFractionalSeconds ?? 0) }
+    }
+
+    private mutating func recordSuccess(of job: String, at time: UTCInstant) {
+        guard time > lastSuccess[job] ?? .epoch else { return }
+        lastSuccess[job] = time
+        jobs[job]?.lastSuccess.record(time.inFractionalSeconds)
+    }
+}
+
+/// Why no connection came about, as a label: `PostgresError.Unreachability` and what a server may answer.
+package enum ConnectFailureCause: String, CaseIterable, Sendable {
+    case unresolved, refused, silent, tls, broken
+    /// The server turned the role or its password down.
+    case authentication
+    /// The server is starting, stopping or full, or a pooler has none.
+    case unavailable
+    /// The URL, above all.
+    case configuration
+    case other
+
+    package init(_ failure: RunFailure) {
+        switch failure {
+        case .database(.unreachable(let cause, _)): self = Self(rawValue: cause.rawValue) ?? .other
+        case .database(.timedOut(_, _)): self = .silent
+        case .database(.connectionLost(_, _)): self = .broken
+        default:
+            switch failure.kind {
+            case .refused: self = .authentication
+            case .unreachable: self = .unavailable
+            case .misconfigured: self = .configuration
+            case .mayPass, .canceled, .unexpected: self = .other
+            }
+        }
+    }
+}
+
+extension RunReport {
+    /// Whether the run did all that it was allowed to: what a cap left over is the next run's.
+    var isSuccess: Bool { outcome == .succeeded || outcome == .capped }
+}
+
+extension Job {
+    /// The longer of the times before and after a fire time, in seconds: no alert should fire over a weekend.
+    fileprivate func interval(around fireTime: UTCInstant) -> Double {
+        let before = schedule.previous(atOrBefore: fireTime - .microseconds(1), in: timeZone?.rules)
+        let after = schedule.next(after: fireTime, in: timeZone?.rules)
+        return max(before.map { fireTime - $0 } ?? .zero, after.map { $0 - fireTime } ?? .zero).inFractionalSeconds
+    }
+}
+
+extension Collection where Element: Hashable {
+    fileprivate func keyed<Value>(_ value: (Element) -> Value) -> [Element: Value] {
+        Dictionary(uniqueKeysWithValues: map { ($0, value($0)) })
+    }
+}
+
+extension Counter {
+    fileprivate convenience init(_ family: MetricFamily, _ labels: [(String, String)], _ factory: any MetricsFactory) {
+        self.init(label: family.rawValue, dimensions: labels, factory: factory)
+    }
+}
+
+extension Gauge {
+    fileprivate convenience init(_ family: MetricFamily, _ labels: [(String, String)], _ factory: any MetricsFactory) {
+        self.init(label: family.rawValue, dimensions: labels, factory: factory)
+    }
+}
+
+extension Timer {
+    fileprivate convenience init(_ family: MetricFamily, _ labels: [(String, String)], _ factory: any MetricsFactory) {
+        self.init(label: family.rawValue, dimensions: labels, factory: factory)
+    }
+
+    /// A time below zero, which a clock that was set makes, counts as none.
+    fileprivate func record(_ duration: Duration) {
+        let (seconds, attoseconds) = max(duration, .zero).components
+        recordNanoseconds(min(seconds, 9_000_000_000) * 1_000_000_000 + attoseconds / 1_000_000_000)
+    }
+}
+
+extension Duration {
+    var inFractionalSeconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
+}
+
+extension UTCInstant {
+    /// Since the Unix epoch.
+    var inFractionalSeconds: Double { Double(microsecondsSinceEpoch) / 1e6 }
+}

@@ -1,0 +1,144 @@
+package import CleanupDaemon
+package import CleanupSchedule
+package import SessionCleanup
+
+/// What is known of the service from what was told about it: a value, which health checks and pages are answered from.
+/// Nothing here asks the database.
+package struct ServiceState: Sendable {
+    /// In the order in which they run.
+    package private(set) var jobs: [JobState]
+    package let startedAt: Scheduler.Now
+    package private(set) var isStopping = false
+    /// Why the configuration that was read last is not in force; `nil` when it is.
+    package private(set) var reloadFailure: String?
+
+    package init(jobs: [Job], startedAt: Scheduler.Now) {
+        self.jobs = jobs.map { JobState(job: $0) }
+        self.startedAt = startedAt
+    }
+
+    package mutating func hear(_ event: ServiceEvent, at now: Scheduler.Now) {
+        switch event {
+        case .started(let started), .reloaded(let started, _):
+            reloadFailure = nil
+            jobs = started.map { job, fireTime in
+                var state = jobs.first { $0.job.name == job.name } ?? JobState(job: job)
+                state.job = job
+                state.nextFireTime = fireTime
+                return state
+            }
+        case .fireTimeArmed(let name, let fireTime): change(name) { $0.nextFireTime = fireTime }
+        case .attemptStarted(let name, let scheduledAt, let origin, let number):
+            let startedAt = startedAt.wall
+            change(name) { job in
+                // Whether an earlier one was answered is what a look back finds out.
+                job.isDue = job.isDue || scheduledAt >= startedAt
+                job.begin(scheduledAt, origin, number, at: now)
+            }
+        case .attemptFailed(let report, let delay):
+            change(report.job) { job in
+                job.failure = report.failure
+                job.retryAt = now.elapsed + delay
+            }
+        case .runConcluded(let report): change(report.job) { $0.conclude(report, at: now) }
+        case .nothingMissed(let name): change(name) { $0.endRun(failure: nil) }
+        case .successKnown(let name, let time): change(name) { $0.succeeded(at: time, now) }
+        case .fireTimeCoalesced(let name, _): change(name) { $0.coalescedFires += 1 }
+        case .fireTimesMissed(let name, let count): change(name) { $0.missedFires += count }
+        case .reloadFailed(let why): reloadFailure = why
+        case .stopping: isStopping = true
+        case .reloading, .clockWasSet, .connected, .connectFailed, .batchEnded: break
+        }
+    }
+
+    private mutating func change(_ name: String, _ body: (inout JobState) -> Void) {
+        guard let index = jobs.firstIndex(where: { $0.job.name == name }) else { return }
+        body(&jobs[index])
+    }
+}
+
+/// What is known of a job.
+package struct JobState: Sendable {
+    package fileprivate(set) var job: Job
+    /// `nil` while it is disabled.
+    package fileprivate(set) var nextFireTime: UTCInstant?
+    package fileprivate(set) var underWay: RunUnderWay?
+    /// When the next attempt of the run under way begins, in time since the process began; `nil` during an attempt.
+    package fileprivate(set) var retryAt: Duration?
+    /// Why the last attempt or run failed; `nil` after one that did not.
+    package fileprivate(set) var failure: RunFailure?
+    package fileprivate(set) var lastSuccess: Success?
+    /// Whether a fire time has come since the process began.
+    package fileprivate(set) var isDue = false
+    /// The last runs, the oldest first.
+    package fileprivate(set) var recent: [FinishedRun] = []
+    package fileprivate(set) var coalescedFires = 0
+    package fileprivate(set) var missedFires = 0
+
+    /// As many as fit side by side on a phone.
+    package static let recentLimit = 40
+
+    package struct RunUnderWay: Sendable {
+        package let scheduledAt: UTCInstant
+        /// In time since the process began.
+        package let startedAt: Duration
+        package let startDelay: Duration
+        package let origin: RunOrigin
+        package let attempt: Int
+    }
+
+    package struct Success: Sendable {
+        package let at: UTCInstant
+        /// In time since the process began; negative when it was before. Unlike `at`, no setting of the clock makes it old.
+        package let elapsed: Duration
+        /// How old it may become before the job counts as overdue.
+        package let budget: Duration
+    }
+
+    package struct FinishedRun: Sendable {
+        package let report: RunReport
+        package let origin: RunOrigin?
+        package let startDelay: Duration?
+    }
+
+    fileprivate mutating func begin(
+        _ scheduledAt: UTCInstant, _ origin: RunOrigin, _ number: Int, at now: Scheduler.Now
+    ) {
+        retryAt = nil
+        underWay = RunUnderWay(
+            scheduledAt: scheduledAt, startedAt: number > 1 ? underWay?.startedAt ?? now.elapsed : now.elapsed,
+            startDelay: number > 1 ? underWay?.startDelay ?? .zero : now.wall - scheduledAt, origin: origin,
+            attempt: number)
+    }
+
+    fileprivate mutating func conclude(_ report: RunReport, at now: Scheduler.Now) {
+        recent.append(FinishedRun(report: report, origin: underWay?.origin, startDelay: underWay?.startDelay))
+        if recent.count > Self.recentLimit { recent.removeFirst() }
+        endRun(failure: report.outcome == .canceled ? failure : report.failure)
+        if report.isSuccess { succeeded(at: report.finishedAt, now) }
+    }
+
+    fileprivate mutating func endRun(failure: RunFailure?) {
+        underWay = nil
+        retryAt = nil
+        self.failure = failure
+    }
+
+    fileprivate mutating func succeeded(at time: UTCInstant, _ now: Scheduler.Now) {
+        // What the history says is by the clock of the database, and may be a little ahead of ours.
+        let elapsed = min(now.elapsed, now.elapsed - (now.wall - time))
+        guard elapsed >= lastSuccess?.elapsed ?? elapsed else { return }
+        lastSuccess = Success(at: time, elapsed: elapsed, budget: job.budget(after: time))
+    }
+}
+
+extension Job {
+    /// How old a success may become: until the second fire time after it, and no less than two intervals, has come and
+    /// its run had its time.
+    fileprivate func budget(after success: UTCInstant) -> Duration {
+        guard let first = schedule.next(after: success, in: timeZone?.rules),
+            let second = schedule.next(after: first, in: timeZone?.rules)
+        else { return deadline }
+        return max(second - success, (second - first) * 2) + deadline
+    }
+}

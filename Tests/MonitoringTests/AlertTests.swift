@@ -1,0 +1,79 @@
+import Foundation
+@testable import Monitoring
+import TestServers
+import Testing
+
+/// What ships in config/ for Prometheus and Grafana.
+@Suite struct AlertTests {
+    private static let config = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().appendingPathComponent("config")
+
+    /// What the rules may use besides our own: the node exporter's, about the file of `--once`.
+    private static let others: Set<String> = ["node_textfile_mtime_seconds"]
+
+    private static func text(_ name: String) throws -> String {
+        try String(contentsOf: config.appendingPathComponent(name), encoding: .utf8)
+    }
+
+    /// Names of metrics in an expression: what is no function, label or number, that is, what has our prefix or node's.
+    private static func families(in text: String) -> Set<String> {
+        Set(text.matches(of: /\b(?:mcp_cleanup|node)_[a-z_]+/).map { String($0.0) })
+    }
+
+    private static let known: Set<String> = Set(
+        MetricFamily.allCases.flatMap { family -> [String] in
+            if case .histogram = family.kind { return ["_bucket", "_sum", "_count"].map { family.rawValue + $0 } }
+            return [family.rawValue]
+        })
+
+    @Test(arguments: ["prometheus-rules.yml", "prometheus-rules-test.yml", "grafana-dashboard.json"])
+    func usesOnlyFamiliesThatExist(file: String) throws {
+        let used = Self.families(in: try Self.text(file))
+        #expect(used.count > 5)
+        #expect(used.subtracting(Self.known).subtracting(Self.others).isEmpty)
+    }
+
+    @Test func theDashboardShowsEveryFamily() throws {
+        let used = Self.families(in: try Self.text("grafana-dashboard.json"))
+        for family in MetricFamily.allCases where ![.batches, .lastRun].contains(family) {
+            #expect(used.contains { $0.hasPrefix(family.rawValue) }, "\(family.rawValue)")
+        }
+    }
+
+    @Test func theDashboardIsWellFormed() throws {
+        let dashboard = try #require(
+            try JSONSerialization.jsonObject(with: Data(Self.text("grafana-dashboard.json").utf8)) as? [String: Any])
+        let panels = try #require(dashboard["panels"] as? [[String: Any]])
+        #expect(Set(panels.compactMap { $0["id"] as? Int }).count == panels.count)
+        for panel in panels {
+            #expect((panel["targets"] as? [[String: Any]])?.isEmpty == false, "\(panel["title"] ?? "")")
+        }
+    }
+
+    @Test(.enabled(if: Tool.promtool != nil, "promtool is not installed: apt-get install prometheus"))
+    func everyRuleFiresAndDoesNotFireInItsTest() async throws {
+        let promtool = try #require(Tool.promtool)
+        try await Command.check(promtool, ["check", "rules", Self.config.path + "/prometheus-rules.yml"])
+        let result = try await Command.run(
+            promtool, ["test", "rules", Self.config.path + "/prometheus-rules-test.yml"])
+        #expect(result.status == 0, "\(result.output) \(result.error)")
+        let names = try Self.text("prometheus-rules.yml").matches(of: /alert: (\w+)/).map { String($0.1) }
+        let tests = try Self.text("prometheus-rules-test.yml")
+        #expect(names.count >= 10)
+        for name in names {
+            // On one line: expected not to fire. On a line of its own: expected to.
+            #expect(tests.contains("{ alertname: \(name), "), "\(name) is never expected not to fire")
+            #expect(tests.contains("alertname: \(name)\n"), "\(name) is never expected to fire")
+        }
+    }
+
+    /// Every query of the dashboard, its variables replaced by what Grafana would put in.
+    static func dashboardQueries() throws -> [String] {
+        try text("grafana-dashboard.json").matches(of: /"expr": ("(?:[^"\\]|\\.)*")/).map { match in
+            let expression = try JSONDecoder().decode(String.self, from: Data(match.1.utf8))
+            return expression.replacing("$job", with: ".*").replacing("$__rate_interval", with: "5m")
+        }
+    }
+
+    static var rulesPath: String { config.path + "/prometheus-rules.yml" }
+}

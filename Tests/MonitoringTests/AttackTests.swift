@@ -1,0 +1,107 @@
+import Dispatch
+import Foundation
+import Glibc
+import TestServers
+import Testing
+
+/// Clients that are broken or mean: runs, memory and health checks are unaffected by ten thousand of them.
+@Suite struct AttackTests {
+    /// What a client sends, and then nothing more.
+    private static let requests: [String] = [
+        "", "G", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: x\r\nX: ",
+        "POST / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFF\r\n", "\u{0}\u{1}\u{2}\u{3}\r\n\r\n",
+        "\r\n\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n", "GET http://[::1 HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+        String(repeating: "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", count: 50),
+        "GET /\(String(repeating: "a", count: 30_000)) HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\n\(String(repeating: "X: y\r\n", count: 2000))\r\n",
+        "GET / HTTP/1.1\r\nX: \(String(repeating: "y", count: 30_000))\r\n\r\n",
+    ]
+
+    @Test func tenThousandBrokenRequestsLeaveRunsMemoryAndHealthAsTheyAre() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let served = try ServedDaemon(url: database.url)
+        try await served.daemon.wait("runs") { try served.daemon.runs.count >= 2 }
+        for path in ["/", "/metrics", "/readyz"] { _ = try await served.get(path) }
+        let before = try served.memory
+        let runs = try served.daemon.runs.count
+        var held: [Int32] = []
+        defer { for descriptor in held { close(descriptor) } }
+        for number in 0..<10_000 {
+            let descriptor = try LoopbackHTTP.connected(port: served.port)
+            let request = Array(Self.requests[number % Self.requests.count].utf8)
+            _ = send(descriptor, request, request.count, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
+            // Half-open: 200 stay, and say nothing more.
+            held.append(descriptor)
+            if held.count > 200 { close(held.removeFirst()) }
+            if number % 500 == 499 {
+                for path in ["/readyz", "/livez"] {
+                    let answer = try await served.get(path)
+                    #expect(answer.status == 200, "\(path) after \(number) requests: \(answer)")
+                }
+            }
+        }
+        let metrics = try await served.get("/metrics")
+        #expect(metrics.status == 200)
+        let after = try served.memory
+        #expect(after - before < 6 * 1024, "from \(before) to \(after) KiB")
+        try await served.daemon.wait("runs as before") { try served.daemon.runs.count > runs + 1 }
+        #expect(try served.daemon.runs.allSatisfy { $0["outcome"] == "succeeded" })
+        #expect(metrics.body.contains(#"coalesced_fires_total{job="mcp-cleanup-transient-sessions"} 0"#))
+    }
+
+    @Test func aSlowClientIsCutOffAndOthersAreServedMeanwhile() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let served = try ServedDaemon(url: database.url)
+        try await served.waitForAnswer()
+        let slow = try LoopbackHTTP.connected(port: served.port)
+        defer { close(slow) }
+        let began = ContinuousClock.now
+        var isOpen = true
+        // A byte every 200 ms, for ever.
+        while isOpen, began.duration(to: .now) < .seconds(20) {
+            isOpen = send(slow, "X", 1, Int32(MSG_NOSIGNAL)) == 1
+            #expect(try await served.get("/livez").status == 200)
+            try await Task.sleep(for: .milliseconds(200))
+        }
+        #expect(!isOpen)
+        #expect(began.duration(to: .now) > .seconds(2))
+    }
+
+    @Test func aHugeBodyIsNotRead() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let served = try ServedDaemon(url: database.url)
+        try await served.waitForAnswer()
+        let before = try served.memory
+        let descriptor = try LoopbackHTTP.connected(port: served.port)
+        defer { close(descriptor) }
+        let head = Array("POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n".utf8)
+        _ = send(descriptor, head, head.count, Int32(MSG_NOSIGNAL))
+        let body = [UInt8](repeating: 120, count: 1 << 16)
+        var sent = 0
+        while sent < 1_000_000_000 {
+            let count = send(descriptor, body, body.count, Int32(MSG_NOSIGNAL))
+            if count <= 0 { break }
+            sent += count
+        }
+        // What both sockets' buffers hold, and a little.
+        #expect(sent < 32 << 20)
+        #expect(try served.memory - before < 2048)
+        #expect(try await served.get("/livez").status == 200)
+    }
+
+    @Test func endsInTimeAlthoughClientsHoldOn() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let served = try ServedDaemon(url: database.url)
+        try await served.waitForAnswer()
+        let held = try (0..<20).map { _ in try LoopbackHTTP.connected(port: served.port) }
+        defer { for descriptor in held { close(descriptor) } }
+        for descriptor in held { _ = send(descriptor, "GET", 3, Int32(MSG_NOSIGNAL)) }
+        served.daemon.signal(SIGTERM)
+        #expect(try await served.daemon.exitStatus(limit: .seconds(5)) == 0)
+    }
+}

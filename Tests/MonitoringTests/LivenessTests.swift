@@ -1,0 +1,76 @@
+import CleanupDaemon
+import CleanupSchedule
+import Dispatch
+@testable import Monitoring
+import SessionCleanup
+import Testing
+
+/// Whether the scheduler's loop turns is asked of the loop itself.
+@Suite struct LivenessTests {
+    private static let never = Job(
+        name: "job", shortName: nil, isEnabled: false, schedule: Job.transientSessions.schedule, deadline: .seconds(60),
+        rules: Job.transientSessions.rules)
+
+    private func scheduler(onEvent: @escaping @Sendable (ServiceEvent) -> Void = { _ in }) -> SchedulerService {
+        let access = DatabaseAccess(
+            url: { () throws(RunFailure) in throw .databaseURL("nobody connects here") }, connectTimeout: .seconds(1),
+            environment: [:], onNotice: { _ in })
+        return SchedulerService(
+            jobs: [Self.never], access: access,
+            makeRun: { job in
+                CleanupRun(
+                    job: job, table: SessionTable(name: .sessions, schema: .auto),
+                    limits: RunLimits(maxClockSkew: .seconds(300), batchRows: 1), hostClock: { .now })
+            }, looksBack: false, onEvent: onEvent)
+    }
+
+    private func endpoints(_ scheduler: SchedulerService) -> Endpoints {
+        let registry = PrometheusRegistry()
+        let record = ServiceRecord(
+            state: { ServiceState(jobs: [Self.never], startedAt: $0) },
+            metrics: RunMetrics(jobs: [], version: "1", factory: registry), wallClock: { .now })
+        return Endpoints(
+            record: record, registry: registry, version: "1", isTurning: { await scheduler.isTurning(within: $0) })
+    }
+
+    @Test func answersWhileTheLoopTurnsAndNotBeforeOrAfter() async throws {
+        let scheduler = scheduler()
+        let endpoints = endpoints(scheduler)
+        let before = await endpoints.answer(method: "GET", target: "/livez")
+        #expect(before.status == 503)
+        #expect(before.body.contains("did not answer within 500 ms"))
+        async let run: Void = scheduler.run()
+        #expect(await endpoints.answer(method: "GET", target: "/livez").status == 200)
+        scheduler.requestStop()
+        try await run
+        #expect(await endpoints.answer(method: "GET", target: "/livez").status == 503)
+    }
+
+    @Test func tellsALoopThatIsStuckAndRecoversWithIt() async throws {
+        let gate = DispatchSemaphore(value: 0)
+        let scheduler = scheduler { event in
+            // Whoever hears of it does not return, and the loop with it.
+            if case .started = event { gate.wait() }
+        }
+        async let run: Void = scheduler.run()
+        #expect(await !scheduler.isTurning(within: .milliseconds(200)))
+        #expect(await !scheduler.isTurning(within: .milliseconds(200)))
+        gate.signal()
+        #expect(await scheduler.isTurning(within: .seconds(10)))
+        scheduler.requestStop()
+        try await run
+    }
+
+    @Test func isNotBuriedInQuestions() async throws {
+        let scheduler = scheduler()
+        let answers = await withTaskGroup(of: Bool.self) { group in
+            for _ in 0..<500 { group.addTask { await scheduler.isTurning(within: .milliseconds(300)) } }
+            return await group.reduce(into: 0) { $0 += $1 ? 1 : 0 }
+        }
+        #expect(answers == 0)
+        async let run: Void = scheduler.run()
+        #expect(await scheduler.isTurning(within: .seconds(10)))
+        scheduler.requestStop()
+        try await run
+    }
+}

@@ -1,0 +1,177 @@
+import CleanupDaemon
+import CleanupSchedule
+import CoreMetrics
+import Foundation
+@testable import Monitoring
+import SessionCleanup
+import TestServers
+import Testing
+
+@Suite struct MetricsTests {
+    private let builtIn = [Job.transientSessions, Job.dormantSessions()]
+
+    private func lines(_ service: Simulated) -> Set<String> {
+        Set(service.registry.text.split(separator: "\n").map(String.init))
+    }
+
+    @Test func everyFamilyAndSeriesIsThereFromTheStart() {
+        let lines = lines(Simulated(builtIn))
+        for family in MetricFamily.allCases {
+            #expect(lines.contains { $0.hasPrefix("# TYPE \(family.rawValue) ") }, "\(family)")
+            #expect(lines.contains { $0.hasPrefix(family.rawValue) }, "\(family)")
+        }
+        for job in builtIn {
+            for outcome in Outcome.allCases {
+                #expect(
+                    lines.contains(
+                        #"mcp_cleanup_runs_total{job="\#(job.name)",outcome="\#(outcome.rawValue)"} 0"#))
+            }
+            #expect(lines.contains(#"mcp_cleanup_last_success_timestamp_seconds{job="\#(job.name)"} 0"#))
+            #expect(lines.contains(#"mcp_cleanup_run_duration_seconds_count{job="\#(job.name)"} 0"#))
+        }
+        for cause in ConnectFailureCause.allCases {
+            #expect(lines.contains(#"mcp_cleanup_connect_failures_total{cause="\#(cause.rawValue)"} 0"#))
+        }
+        #expect(lines.contains(#"mcp_cleanup_build_info{version="1.2.3"} 1"#))
+        #expect(lines.contains("mcp_cleanup_config_last_reload_successful 1"))
+    }
+
+    @Test func recordsARunWithAllThatItDid() {
+        var service = Simulated()
+        let job = Job.transientSessions.name
+        service.pass(.seconds(270))
+        service.hear(
+            .attemptStarted(job: job, scheduledAt: service.now.wall - .milliseconds(4), origin: .schedule, number: 1))
+        #expect(lines(service).contains(#"mcp_cleanup_run_in_progress{job="\#(job)"} 1"#))
+        service.hear(.connectFailed(.databaseAway))
+        service.hear(.connected(after: .milliseconds(30)))
+        service.hear(.batchEnded(job: job, after: .milliseconds(40), rowsDeleted: 1000))
+        service.hear(.batchEnded(job: job, after: .milliseconds(60), rowsDeleted: 234))
+        let report = RunReport.ended(
+            job, .succeeded, at: service.now.wall, deleted: 1234, skipped: 7, duration: .milliseconds(1500),
+            clockSkew: .milliseconds(-250), oldestOverdue: .seconds(299))
+        service.hear(.runConcluded(report))
+        service.hear(.fireTimeCoalesced(job: job, service.now.wall))
+        service.hear(.fireTimesMissed(job: job, 12))
+        let lines = lines(service)
+        let label = #"{job="\#(job)"}"#
+        for line in [
+            #"mcp_cleanup_runs_total{job="\#(job)",outcome="succeeded"} 1"#,
+            "mcp_cleanup_rows_deleted_total\(label) 1234",
+            "mcp_cleanup_rows_skipped_total\(label) 7", "mcp_cleanup_batches_total\(label) 2",
+            "mcp_cleanup_run_duration_seconds_sum\(label) 1.5", "mcp_cleanup_run_duration_seconds_count\(label) 1",
+            #"mcp_cleanup_run_duration_seconds_bucket{job="\#(job)",le="1"} 0"#,
+            #"mcp_cleanup_run_duration_seconds_bucket{job="\#(job)",le="5"} 1"#,
+            #"mcp_cleanup_run_duration_seconds_bucket{job="\#(job)",le="+Inf"} 1"#,
+            #"mcp_cleanup_batch_duration_seconds_bucket{job="\#(job)",le="0.05"} 1"#,
+            #"mcp_cleanup_batch_duration_seconds_bucket{job="\#(job)",le="0.075"} 2"#,
+            "mcp_cleanup_start_delay_seconds_sum\(label) 0.004", "mcp_cleanup_connect_duration_seconds_count 1",
+            #"mcp_cleanup_connect_failures_total{cause="refused"} 1"#, "mcp_cleanup_run_in_progress\(label) 0",
+            "mcp_cleanup_coalesced_fires_total\(label) 1", "mcp_cleanup_missed_fires_total\(label) 12",
+            "mcp_cleanup_oldest_overdue_seconds\(label) 299", "mcp_cleanup_database_clock_skew_seconds -0.25",
+            "mcp_cleanup_interval_seconds\(label) 300", "mcp_cleanup_deadline_seconds\(label) 240",
+            "mcp_cleanup_last_run_timestamp_seconds\(label) 1778673900",
+            "mcp_cleanup_last_success_timestamp_seconds\(label) 1778673900",
+            "mcp_cleanup_next_fire_timestamp_seconds\(label) 1778673900",
+        ] {
+            #expect(lines.contains(line), "\(line)")
+        }
+    }
+
+    @Test func aFailureKeepsTheLastSuccessAndASkippedRunIsNoRun() {
+        var service = Simulated()
+        let job = Job.transientSessions.name
+        service.answer(1)
+        let success = service.now.wall.wholeSecondsSinceEpoch
+        service.answer(1, .transientSessions, .failed, failure: .databaseAway)
+        let failed = service.now.wall.wholeSecondsSinceEpoch
+        service.answer(1, .transientSessions, .skipped)
+        let lines = lines(service)
+        #expect(lines.contains(#"mcp_cleanup_last_success_timestamp_seconds{job="\#(job)"} \#(success)"#))
+        #expect(lines.contains(#"mcp_cleanup_last_run_timestamp_seconds{job="\#(job)"} \#(failed)"#))
+        #expect(lines.contains(#"mcp_cleanup_runs_total{job="\#(job)",outcome="skipped"} 1"#))
+        #expect(lines.contains(#"mcp_cleanup_run_duration_seconds_count{job="\#(job)"} 2"#))
+    }
+
+    @Test func takesTheLastSuccessFromTheHistoryAfterARestart() {
+        var service = Simulated()
+        service.pass(.seconds(270))
+        service.run(
+            .transientSessions, .failed, failure: .noPrivilege,
+            lastSuccessAt: UTCInstant(secondsSinceEpoch: 1_778_673_000))
+        #expect(
+            lines(service).contains(
+                #"mcp_cleanup_last_success_timestamp_seconds{job="mcp-cleanup-transient-sessions"} 1778673000"#))
+    }
+
+    @Test func countsNoStartDelayForACatchUpRun() {
+        var service = Simulated()
+        service.hear(
+            .attemptStarted(
+                job: Job.transientSessions.name, scheduledAt: service.now.wall - .seconds(3600), origin: .catchUp,
+                number: 1))
+        #expect(
+            lines(service).contains(
+                #"mcp_cleanup_start_delay_seconds_count{job="mcp-cleanup-transient-sessions"} 0"#))
+    }
+
+    // MARK: The text
+
+    @Test func goesOnWhereAnotherProcessEnded() {
+        var first = Simulated(builtIn)
+        first.answer(3)
+        first.hear(.batchEnded(job: builtIn[0].name, after: .milliseconds(3), rowsDeleted: 9))
+        let second = Simulated(builtIn)
+        second.registry.restore(from: first.registry.text)
+        #expect(second.registry.text == first.registry.text)
+    }
+
+    @Test(arguments: [
+        "", "nonsense", "mcp_cleanup_rows_deleted_total{job=\"mcp-cleanup-transient-sessions\"} NaN",
+        "mcp_cleanup_rows_deleted_total{job=\"other\"} 7\n\n# x\nmcp_cleanup_batches_total 5 ",
+        "mcp_cleanup_run_duration_seconds_bucket{job=\"mcp-cleanup-transient-sessions\",le=\"0.01\"} 5",
+        "\u{0} \u{FFFD}\n 1\n=",
+    ])
+    func passesOverWhatIsNotItsOwn(text: String) {
+        let service = Simulated()
+        let before = service.registry.text
+        service.registry.restore(from: text)
+        #expect(service.registry.text == before)
+    }
+
+    @Test func escapesLabelsAndIgnoresOthersMetrics() {
+        let registry = PrometheusRegistry()
+        registry.makeCounter(label: "someone_elses_total", dimensions: []).increment(by: 1)
+        registry.makeCounter(
+            label: MetricFamily.rowsDeleted.rawValue, dimensions: [("job", "a\"b\\c\nd")]
+        ).increment(by: 1)
+        #expect(
+            registry.text == """
+                # HELP mcp_cleanup_rows_deleted_total Sessions deleted in committed batches.
+                # TYPE mcp_cleanup_rows_deleted_total counter
+                mcp_cleanup_rows_deleted_total{job="a\\"b\\\\c\\nd"} 1
+
+                """)
+    }
+
+    @Test(.enabled(if: Tool.promtool != nil, "promtool is not installed: apt-get install prometheus"))
+    func promtoolFindsNothingToCorrect() async throws {
+        var service = Simulated(builtIn)
+        service.answer(3)
+        let result = try await Command.run(
+            #require(Tool.promtool), ["check", "metrics"], input: service.registry.text)
+        #expect(result.status == 0 && result.error.isEmpty && result.output.isEmpty, "\(result)")
+    }
+}
+
+/// Programs that some tests need.
+enum Tool {
+    static let promtool = path("promtool")
+    static let prometheus = path("prometheus")
+    static let chromium = path("chromium")
+
+    private static func path(_ name: String) -> String? {
+        let path = "/usr/bin/\(name)"
+        return FileManager.default.isExecutableFile(atPath: path) ? path : nil
+    }
+}

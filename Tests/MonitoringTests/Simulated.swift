@@ -1,0 +1,106 @@
+import CleanupDaemon
+import CleanupSchedule
+import Monitoring
+import Postgres
+@testable import SessionCleanup
+
+/// A state with a clock that moves only when told to, and a job or more whose runs end as the test says.
+struct Simulated {
+    private(set) var state: ServiceState
+    private(set) var metrics: RunMetrics
+    let registry = PrometheusRegistry()
+    private(set) var now: Scheduler.Now
+    private let jobs: [Job]
+
+    init(_ jobs: [Job] = [.transientSessions], at start: String = "2026-05-13T12:00:30Z") {
+        self.jobs = jobs
+        now = Scheduler.Now(wall: UTCInstant(rfc3339: start)!, elapsed: .zero)
+        state = ServiceState(jobs: jobs, startedAt: now)
+        metrics = RunMetrics(jobs: jobs, version: "1.2.3", factory: registry)
+        for job in jobs { arm(job) }
+        let now = now
+        hear(.started(jobs.map { ($0, Self.next($0, now)) }))
+    }
+
+    private static func next(_ job: Job, _ now: Scheduler.Now) -> UTCInstant? {
+        job.isEnabled ? job.schedule.next(after: now.wall) : nil
+    }
+
+    mutating func hear(_ event: ServiceEvent) {
+        state.hear(event, at: now)
+        metrics.record(event, at: now.wall)
+    }
+
+    mutating func pass(_ duration: Duration) {
+        now.wall += duration
+        now.elapsed += duration
+    }
+
+    /// An administrator sets the clock.
+    mutating func setClock(by duration: Duration) {
+        now.wall += duration
+        hear(.clockWasSet(to: now.wall))
+    }
+
+    mutating func arm(_ job: Job) { hear(.fireTimeArmed(job: job.name, Self.next(job, now))) }
+
+    mutating func beginRun(of job: Job = .transientSessions, attempt: Int = 1) {
+        hear(.attemptStarted(job: job.name, scheduledAt: now.wall, origin: .schedule, number: attempt))
+    }
+
+    /// A run that begins and ends now.
+    mutating func run(
+        _ job: Job = .transientSessions, _ outcome: Outcome = .succeeded, failure: RunFailure? = nil, deleted: Int = 0,
+        lastSuccessAt: UTCInstant? = nil, oldestOverdue: Duration? = nil
+    ) {
+        beginRun(of: job)
+        arm(job)
+        if let lastSuccessAt { hear(.successKnown(job: job.name, at: lastSuccessAt)) }
+        hear(
+            .runConcluded(
+                .ended(
+                    job.name, outcome, at: now.wall, failure: failure, deleted: deleted, lastSuccessAt: lastSuccessAt,
+                    oldestOverdue: oldestOverdue)))
+    }
+
+    /// Lets fire times come one after the other, and answers each alike.
+    mutating func answer(
+        _ count: Int, _ job: Job = .transientSessions, _ outcome: Outcome = .succeeded, failure: RunFailure? = nil
+    ) {
+        for _ in 0..<count {
+            guard let next = job.schedule.next(after: now.wall) else { return }
+            pass(next - now.wall)
+            run(job, outcome, failure: failure)
+        }
+    }
+
+    var obstacles: [String] { state.obstacles(at: now) }
+    var condition: JobState.Condition { state.jobs[0].condition(at: now) }
+    var page: String { StatusPage(state, at: now, version: "1.2.3").html }
+}
+
+extension RunReport {
+    static func ended(
+        _ job: String, _ outcome: Outcome, at end: UTCInstant, failure: RunFailure? = nil, deleted: Int = 0,
+        skipped: Int = 0, duration: Duration = .seconds(2), lastSuccessAt: UTCInstant? = nil,
+        clockSkew: Duration? = nil,
+        oldestOverdue: Duration? = nil
+    ) -> RunReport {
+        let start = end - duration
+        var report = RunReport(
+            job: job, outcome: outcome, scheduledAt: start, startedAt: start, finishedAt: end,
+            cutoff: failure == nil ? start : nil,
+            progress: RunProgress(rowsDeleted: deleted, rowsSkipped: skipped, batches: 1, rowsFound: deleted + skipped),
+            attempts: 1)
+        report.failure = failure
+        report.lastSuccessAt = lastSuccessAt
+        report.clockSkew = clockSkew
+        report.oldestOverdue = oldestOverdue
+        return report
+    }
+}
+
+extension RunFailure {
+    static let databaseAway = RunFailure.database(.unreachable(.refused, message: "connection to db:5432 refused"))
+    static let noPrivilege = RunFailure.privilegesMissing(.sessions, role: "r", isOnSchema: false, ["DELETE"])
+}

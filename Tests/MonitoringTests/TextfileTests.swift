@@ -1,0 +1,95 @@
+import Foundation
+import Glibc
+import TestServers
+import Testing
+
+/// `--once --metrics-textfile`.
+@Suite struct TextfileTests {
+    private static let due = """
+        INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
+        SELECT gen_random_uuid()::text, 'u', 'x', 'sse', 'x', now() - interval '1 hour' FROM generate_series(1, 20);
+        """
+    private static let job = #"{job="mcp-cleanup-transient-sessions"}"#
+
+    private func once(_ database: SessionsDatabase, _ path: String, url: String? = nil) async throws -> CommandResult {
+        try await database.daemon(["--once", "--metrics-textfile", path], url: url)
+    }
+
+    @Test func countersGoOnFromProcessToProcess() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let directory = try TemporaryDirectory.make()
+        let path = directory + "/mcp-cleanupd.prom"
+        for number in 1...3 {
+            try await database.run(Self.due)
+            #expect(try await once(database, path).status == 0)
+            let text = try String(contentsOfFile: path, encoding: .utf8)
+            #expect(text.contains("mcp_cleanup_rows_deleted_total\(Self.job) \(number * 20)\n"), "\(text)")
+            #expect(text.contains("mcp_cleanup_run_duration_seconds_count\(Self.job) \(number)\n"))
+            #expect(text.contains("mcp_cleanup_batch_duration_seconds_count\(Self.job) \(number)\n"))
+            #expect(text.contains("mcp_cleanup_interval_seconds\(Self.job) 300\n"))
+            #expect(text.contains("mcp_cleanup_run_in_progress\(Self.job) 0\n"))
+            #expect(text.contains("mcp_cleanup_connect_duration_seconds_count \(number)\n"))
+        }
+        let before = try String(contentsOfFile: path, encoding: .utf8)
+        #expect(try await once(database, path, url: "postgresql://127.0.0.1:1/d").status == 69)
+        let after = try String(contentsOfFile: path, encoding: .utf8)
+        #expect(after.contains(#"outcome="failed"} 1"#) && after.contains(#"{cause="refused"} 1"#), "\(after)")
+        let success = try #require(before.firstMatch(of: /last_success_timestamp_seconds\{[^}]*\} [0-9.]+/))
+        #expect(after.contains(success.0), "a failure does not take the last success away")
+        // 0644 whatever the umask, and nothing else is left.
+        #expect(try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int == 0o644)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: directory) == ["mcp-cleanupd.prom"])
+        if let promtool = Tool.promtool {
+            let result = try await Command.run(promtool, ["check", "metrics"], input: after)
+            #expect(result.status == 0 && result.error.isEmpty, "\(result)")
+        }
+    }
+
+    @Test func hasMode0644UnderAStrictUmask() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let path = try TemporaryDirectory.make() + "/m.prom"
+        try await Command.check(
+            "/bin/sh", ["-c", "umask 077; exec \"$0\" --once --metrics-textfile \"$1\"", Command.daemon, path],
+            environment: ["NEON_DATABASE_URL": database.url])
+        #expect(try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int == 0o644)
+    }
+
+    @Test(.enabled(if: geteuid() == 0, "needs root to mount a small file system"))
+    func aFullDiskIsAnErrorAndLeavesTheOldFile() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let directory = try TemporaryDirectory.make()
+        // In a mount namespace of its own, so that nothing is left mounted. 16 KiB are one file and no second.
+        let script = """
+            mount -t tmpfs -o size=16k none "$1" || exit 99
+            "$0" --once --metrics-textfile "$1/m.prom" >/dev/null || exit 98
+            cp "$1/m.prom" "$2"; head -c 1M /dev/zero >"$1/filler" 2>/dev/null
+            "$0" --once --json --metrics-textfile "$1/m.prom"; echo "status $?"
+            cmp "$1/m.prom" "$2" && echo intact; ls -A "$1"
+            """
+        let result = try await Command.run(
+            "/usr/bin/unshare", ["-m", "/bin/sh", "-c", script, Command.daemon, directory, directory + ".copy"],
+            environment: ["NEON_DATABASE_URL": database.url, "PATH": "/usr/bin:/bin"])
+        try #require(result.status != 99, "cannot mount a file system here: \(result.error)")
+        #expect(result.output.contains("status 74\nintact\nfiller\nm.prom\n"), "\(result)")
+        #expect(result.output.contains(#""outcome":"succeeded""#), "the runs are not to blame")
+        #expect(result.error.contains("No space left"), "\(result.error)")
+    }
+
+    @Test func makesNoSenseWithoutOnceNorWithADryRun() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        for arguments in [[], ["--once", "--dry-run"], ["status"]] {
+            let result = try await database.daemon(arguments + ["--metrics-textfile", "/tmp/never"])
+            #expect(result.status == 64, "\(result)")
+        }
+    }
+
+    @Test func aDirectoryThatIsNotThereIsReportedAfterTheRuns() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(Self.due)
+        let result = try await once(database, "/nonexistent/m.prom")
+        #expect(result.status == 74)
+        #expect(
+            result.error.contains("/nonexistent/m.prom") && result.error.contains("No such file"), "\(result.error)")
+        #expect(try await database.count() == 0)
+    }
+}

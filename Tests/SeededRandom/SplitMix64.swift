@@ -1,0 +1,1 @@
+../../Sources/CleanupDaemon/SplitMix64.swift
