@@ -12,7 +12,7 @@ RELEASE := -c release --static-swift-stdlib --product mcp-cleanupd -Xswiftc -gno
 export SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH ?= 4
 export MCP_CLEANUPD_TEST_NEWEST_POSTGRES ?= /var/tmp/mcp-cleanupd-test-tools-$(shell id -u)/newest-postgres/bin
 
-.PHONY: help demo test check build format lint sanitize bench
+.PHONY: help demo test check build format lint sanitize soak bench
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ check: ## What CI runs: format, warnings as errors, the release build, all tests
 	CI=1 $(MAKE) --no-print-directory build
 	CI=1 $(SWIFT) test
 
-build: ## Build the release binary, which needs only libpq and the C library
+build: ## Build the release binary, which needs only libpq, its libssl and the C library
 	@scripts/install-tools build
 	@mkdir -p .build/static-runtime
 	@archive=$$(clang -print-file-name=libstdc++.a); \
@@ -44,6 +44,10 @@ build: ## Build the release binary, which needs only libpq and the C library
 sanitize: ## Run all tests under the thread sanitizer
 	@scripts/install-tools test
 	TSAN_OPTIONS="suppressions=$(CURDIR)/Tests/thread-sanitizer.supp atexit_sleep_ms=0" THREAD_SANITIZER=1 $(SWIFT) test --scratch-path .build/sanitize
+
+soak: ## Keep runs under fire: twenty times the kills and the frozen replicas, every failing call, a million held rows
+	@scripts/install-tools test
+	MCP_CLEANUPD_TEST_SOAK=20 $(SWIFT) test --filter 'KillTests|ReplicaTests|FailedCallTests|LargeAndForeignTests'
 
 bench: ## Measure start-up and the schedulers, side by side with their peers
 	@Benchmarks/run

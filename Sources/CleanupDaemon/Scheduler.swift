@@ -52,6 +52,8 @@ package struct Scheduler: ~Copyable {
         case countCoalesced(job: Int, UTCInstant)
         /// So many fire times passed while nobody could answer them.
         case countMissed(job: Int, Int)
+        /// So many fire times will pass before anything is due.
+        case countPassedOver(job: Int, Int, until: UTCInstant)
     }
 
     private enum Phase {
@@ -68,6 +70,8 @@ package struct Scheduler: ~Copyable {
         var phase = Phase.idle
         var nextFireTime: UTCInstant?
         var answered = AnsweredFireTimes()
+        /// Fire times before it pass: nothing will be due.
+        var restsUntil: UTCInstant?
         /// For the latest fire time that came during the attempt under way: made only if that one fails.
         var successor: Attempt?
     }
@@ -143,7 +147,11 @@ package struct Scheduler: ~Copyable {
         guard !isShuttingDown else { return [] }
         var actions: [Action] = []
         var attempts: [Attempt] = []
-        if wasSet || now.wall < lastWall { forgetFutureFireTimes(now.wall) }
+        if wasSet || now.wall < lastWall {
+            // By another clock it would be another instant, and might silence the job for a year.
+            for job in states.indices { states[job].restsUntil = nil }
+            forgetFutureFireTimes(now.wall)
+        }
         lastWall = now.wall
         while let timer = fireTimes.pop(now: Self.ticks(now.wall)) {
             answer(
@@ -222,6 +230,20 @@ package struct Scheduler: ~Copyable {
         return RetryPolicy.delay(in: range, using: &generator)
     }
 
+    /// The attempt that is about to end found nothing, and nothing will be due before the instant: fire times until then
+    /// pass, but none that is later than the job's `maxStaleness` after this one.
+    package mutating func rest(job: Int, until due: UTCInstant, now: Now) -> [Action] {
+        guard !isShuttingDown, case .running(let attempt) = states[job].phase, let limit = states[job].job.maxStaleness,
+            let next = states[job].nextFireTime, next > now.wall
+        else { return [] }
+        let (schedule, zone) = (states[job].job.schedule, states[job].job.timeZone?.rules)
+        let instant = min(due, schedule.previous(atOrBefore: attempt.scheduledAt + limit, in: zone) ?? next)
+        guard next < instant else { return [] }
+        states[job].restsUntil = instant
+        forgetFutureFireTimes(now.wall)
+        return [.countPassedOver(job: job, missedFireTimes(of: job, from: next, before: instant), until: instant)]
+    }
+
     /// The configuration was read again.
     ///
     /// Jobs are known by their names. What has come by now is answered first, by the schedules that were in force. An
@@ -234,7 +256,8 @@ package struct Scheduler: ~Copyable {
         for index in states.indices { states[index].order = nil }
         for (order, job) in jobs.enumerated() {
             if let index = states.firstIndex(where: { $0.job.name == job.name }) {
-                isNew[index] = !states[index].job.firesAsOften(as: job)
+                isNew[index] = !states[index].job.firesAsOften(as: job) || states[index].restsUntil != nil
+                states[index].restsUntil = nil
                 states[index].job = job
                 states[index].order = order
             } else {
@@ -247,6 +270,7 @@ package struct Scheduler: ~Copyable {
             if states[index].order == nil || !states[index].job.isEnabled {
                 states[index].job.isEnabled = false
                 states[index].nextFireTime = nil
+                states[index].successor = nil
                 abandonRetry(of: index, &actions)
             } else if isNew[index] {
                 // This instant included: nobody else would answer it.
@@ -343,7 +367,8 @@ package struct Scheduler: ~Copyable {
     private mutating func arm(_ job: Int, after now: UTCInstant) {
         let state = states[job]
         guard state.job.isEnabled else { return }
-        var fireTime = state.job.schedule.next(after: now, in: state.job.timeZone?.rules)
+        let start = max(now, state.restsUntil.map { $0 - .microseconds(1) } ?? now)
+        var fireTime = state.job.schedule.next(after: start, in: state.job.timeZone?.rules)
         // Ends because each range is left behind once, and there is a bounded number of them.
         while let candidate = fireTime, let end = state.answered.endOfRange(containing: candidate) {
             fireTime = state.job.schedule.next(after: end, in: state.job.timeZone?.rules)

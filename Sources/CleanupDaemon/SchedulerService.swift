@@ -138,7 +138,9 @@ package struct SchedulerService: Service, CustomStringConvertible {
             return scheduler.clockAdvanced(to: now, wasSet: wasClockSet)
         case .attemptEnded(let attempt, let report):
             reports[attempt.job] = reports[attempt.job].map(report.following) ?? report
-            return scheduler.attemptEnded(job: attempt.job, Scheduler.Result(report), now: now)
+            let now = now
+            let rest = report.restsUntil.map { scheduler.rest(job: attempt.job, until: $0, now: now) } ?? []
+            return rest + scheduler.attemptEnded(job: attempt.job, Scheduler.Result(report), now: now)
         case .reloadBegan:
             tell(.reloading)
             return []
@@ -170,7 +172,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
             for attempt in attempts {
                 let request = RunRequest(
                     scheduledAt: attempt.scheduledAt, origin: attempt.origin,
-                    previousToken: reports[attempt.job]?.claimToken, isLookBack: attempt.isLookBack)
+                    previousTokens: reports[attempt.job]?.claimTokens ?? [], isLookBack: attempt.isLookBack)
                 requests.append((scheduler.job(attempt.job), attempt, request))
             }
             group.addTask { [requests] in await execute(requests, work) }
@@ -188,6 +190,8 @@ package struct SchedulerService: Service, CustomStringConvertible {
             tell(.fireTimeCoalesced(job: scheduler.job(job).name, fireTime))
         case .countMissed(let job, let count):
             tell(.fireTimesMissed(job: scheduler.job(job).name, count))
+        case .countPassedOver(let job, let count, let until):
+            tell(.fireTimesPassedOver(job: scheduler.job(job).name, count, until: until))
         }
     }
 

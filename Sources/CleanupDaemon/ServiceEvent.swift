@@ -38,6 +38,9 @@ package enum ServiceEvent: Sendable {
     case fireTimeCoalesced(job: String, UTCInstant)
     /// So many fire times passed while nobody could answer them.
     case fireTimesMissed(job: String, Int)
+    /// A run found nothing, and nothing will be due before the instant: so many fire times will pass, and the database
+    /// may sleep.
+    case fireTimesPassedOver(job: String, Int, until: UTCInstant)
     /// No run starts from now on; those under way are being canceled.
     case stopping
 

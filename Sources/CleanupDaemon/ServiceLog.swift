@@ -27,6 +27,10 @@ package struct ServiceLog: Sendable {
         case .fireTimesMissed(let job, let count):
             logger.notice(
                 "\(count) fire \(count == 1 ? "time was" : "times were") missed.", metadata: ["job": "\(job)"])
+        case .fireTimesPassedOver(let job, let count, let until):
+            logger.info(
+                "Nothing is due, nor will be soon: \(count) fire \(count == 1 ? "time passes" : "times pass") until \(until).",
+                metadata: ["job": "\(job)"])
         case .started(let jobs): write(jobs)
         case .reloading: logger.debug("Reading the configuration again.")
         case .reloaded(let jobs, let waiting):
@@ -66,7 +70,7 @@ package struct ServiceLog: Sendable {
             let level: Logger.Level = report.progress.rowsDeleted + report.progress.rowsSkipped > 0 ? .info : .debug
             let duration = (report.finishedAt - report.startedAt).inSeconds
             logger.log(
-                level: level, "Removed \(report.progress.rowsDeleted) sessions in \(duration).", metadata: metadata)
+                level: level, "Removed \(report.progress.rowsDeleted) rows in \(duration).", metadata: metadata)
         }
     }
 }

@@ -21,14 +21,24 @@ package struct Configuration: Hashable, Sendable {
     package var shutdownTimeout = Duration.seconds(20)
     package var transient = Job.transientSessions
     package var dormant = Job.dormantSessions()
+    /// The operator's own, in the order of the file.
+    package internal(set) var ownJobs: [Job] = []
 
     /// In the order in which they run when they are due together.
-    package var jobs: [Job] { [transient, dormant] }
+    package var jobs: [Job] { [transient, dormant] + ownJobs }
 
     /// The job of that name, which is one of `jobs`.
     subscript(job name: String) -> Job {
-        get { name == transient.name ? transient : dormant }
-        set { if name == transient.name { transient = newValue } else { dormant = newValue } }
+        get { ownJobs.first { $0.name == name } ?? (name == transient.name ? transient : dormant) }
+        set {
+            if let index = ownJobs.firstIndex(where: { $0.name == name }) {
+                ownJobs[index] = newValue
+            } else if name == transient.name {
+                transient = newValue
+            } else {
+                dormant = newValue
+            }
+        }
     }
 }
 

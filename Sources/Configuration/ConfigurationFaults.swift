@@ -20,6 +20,8 @@ package enum ConfigurationFault: Hashable, Sendable, CustomStringConvertible {
     case malformed(at: ConfigurationSource, String)
     case unknownKey(String, at: ConfigurationSource, suggestion: String)
     case duplicateKey(String, at: ConfigurationSource, firstLine: Int)
+    case missingKey(String, at: ConfigurationSource)
+    case jobName(String, at: ConfigurationSource)
     /// A value stands where keys belong.
     case notASection(String, at: ConfigurationSource)
     /// Keys, or a list, stand where a value belongs.
@@ -36,6 +38,10 @@ package enum ConfigurationFault: Hashable, Sendable, CustomStringConvertible {
             "\(place.forFault): there is no key \(key.shown); \(suggestion)"
         case .duplicateKey(let key, let place, let line):
             "\(place.forFault): the key \(key.shown) appears again; it is in line \(line) already"
+        case .missingKey(let key, let place): "\(place.forFault): the key \(key) is missing, and has no default"
+        case .jobName(let name, let place):
+            "\(place.forFault): \(name.shown) is no name for a job; expected a letter, then letters, digits, - and _, at most "
+                + "63 in all"
         case .notASection(let key, let place):
             "\(place.forFault): \(key.shown) has a value; expected keys below it, such as \(key): { … }"
         case .notAValue(let key, let place, let expected):

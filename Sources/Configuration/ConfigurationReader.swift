@@ -37,15 +37,25 @@ struct ConfigurationReader {
     }
 
     private mutating func readJob(_ member: YAMLNode.Member) {
-        guard let job = configuration.jobs.first(where: { $0.name == member.key }) else {
+        let section = "jobs.\(member.key)"
+        let entries = members(of: member.value, key: section)
+        let isKnown = configuration.jobs.contains { $0.name == member.key }
+        if !isKnown {
             let meant = configuration.jobs.first { $0.isNamed(member.key) }?.name
-            return reportUnknown(
-                member.key, below: "jobs", known: meant.map { [$0] } ?? configuration.jobs.map(\.name),
-                at: member.position)
+            guard meant == nil, entries.contains(where: { Job.ownKeys.contains($0.key) }) else {
+                let known = meant.map { [$0] } ?? configuration.jobs.map(\.name)
+                return reportUnknown(member.key, below: "jobs", known: known, at: member.position)
+            }
+            guard Job.isValidName(member.key) else {
+                return faults.append(.jobName(member.key, at: place(member.position)))
+            }
+            configuration.ownJobs.append(.own(named: member.key))
         }
-        let section = "jobs.\(job.name)"
-        let settings = Setting.all(of: configuration).filter { $0.key.hasPrefix(section + ".") }
-        for entry in members(of: member.value, key: section) { read(entry, below: section, settings: settings) }
+        let settings = Setting<Job>.all(of: configuration[job: member.key]).map { $0.lifted(to: member.key) }
+        for entry in entries { read(entry, below: section, settings: settings) }
+        for key in isKnown ? [] : Job.ownKeys + ["schedule"] where !entries.contains(where: { $0.key == key }) {
+            faults.append(.missingKey("\(section).\(key)", at: place(member.position)))
+        }
     }
 
     private mutating func read(_ member: YAMLNode.Member, below section: String, settings: [Setting<Configuration>]) {
@@ -101,7 +111,8 @@ struct ConfigurationReader {
         } else if key.lowercased().contains("url") {
             suggestion = "the database URL never comes from this file: see NEON_DATABASE_URL and --database-url-file"
         } else {
-            suggestion = "there are \(known.joined(separator: ", "))"
+            let own = section == "jobs" ? "; a job of one's own has table, where and schedule" : ""
+            suggestion = "there are \(known.joined(separator: ", "))\(own)"
         }
         faults.append(
             .unknownKey(section.map { "\($0).\(key)" } ?? key, at: place(position), suggestion: suggestion))

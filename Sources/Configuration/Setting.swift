@@ -80,7 +80,15 @@ extension Setting<Configuration> {
 
 extension Setting<Job> {
     /// The keys that a job has.
-    static func all(of job: Job) -> [Setting] { job.name == Job.dormantSessions().name ? every + [after] : every }
+    static func all(of job: Job) -> [Setting] {
+        if job.table != nil { return own + every }
+        return every + [maxStaleness] + (job.name == Job.dormantSessions().name ? [after] : [])
+    }
+
+    /// The keys of a job of the operator's own that have no default; `schedule` is the third.
+    private static let own = [
+        Setting("table", \.table, .required(.table)), Setting("where", \.condition, .required(.condition)),
+    ]
 
     private static let every = [
         Setting("enabled", \.isEnabled, .boolean),
@@ -92,11 +100,15 @@ extension Setting<Job> {
         Setting("max-fraction", \.maxFraction, .optional(.share)),
     ]
 
+    // Of a job of the operator's own nobody knows when its rows will be due.
+    private static let maxStaleness = Setting(
+        "max-staleness", \.maxStaleness, .optional(.duration(.seconds(1)...(.days(7)))))
+
     // A limit of less than an hour would remove sessions that are in use.
     private static let after = Setting("after", \.after, .duration(.seconds(3600)...(.days(3650))))
 
     /// The same key, as the configuration's own.
-    fileprivate func lifted(to job: String) -> Setting<Configuration> {
+    func lifted(to job: String) -> Setting<Configuration> {
         Setting<Configuration>(
             key: "jobs.\(job).\(key)",
             apply: { text, configuration throws(Expectation) in try apply(text, &configuration[job: job]) },
@@ -105,6 +117,11 @@ extension Setting<Job> {
 }
 
 extension Job {
+    fileprivate var condition: RowCondition? {
+        get { rules.active.condition }
+        set { if let newValue { rules = SessionRules(newValue) } }
+    }
+
     fileprivate var after: Duration {
         get { rules.active.after }
         set {

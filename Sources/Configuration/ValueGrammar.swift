@@ -101,6 +101,29 @@ extension ValueGrammar {
     }
 }
 
+extension ValueGrammar {
+    /// The grammar's values, where there always is one.
+    static func required<Wrapped>(_ grammar: ValueGrammar<Wrapped>) -> Self where Value == Wrapped? {
+        Self(
+            read: { text throws(Expectation) in try grammar.read(text) },
+            write: { $0.map(grammar.write) ?? "" })
+    }
+}
+
+extension ValueGrammar<RowCondition> {
+    static var condition: Self {
+        Self(
+            read: { text throws(Expectation) in
+                do {
+                    return try RowCondition(parsing: text)
+                } catch {
+                    throw Expectation("a condition on the row, such as expires_at < $1: \(error)")
+                }
+            },
+            write: \.sql)
+    }
+}
+
 extension ValueGrammar<TableName> {
     static var table: Self {
         Self(

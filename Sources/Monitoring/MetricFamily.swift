@@ -14,6 +14,7 @@ package enum MetricFamily: String, CaseIterable, Sendable {
     case runInProgress = "mcp_cleanup_run_in_progress"
     case coalescedFires = "mcp_cleanup_coalesced_fires_total"
     case missedFires = "mcp_cleanup_missed_fires_total"
+    case passedOverFires = "mcp_cleanup_passed_over_fires_total"
     case lastRun = "mcp_cleanup_last_run_timestamp_seconds"
     case lastSuccess = "mcp_cleanup_last_success_timestamp_seconds"
     case nextFire = "mcp_cleanup_next_fire_timestamp_seconds"
@@ -35,6 +36,7 @@ package enum MetricFamily: String, CaseIterable, Sendable {
     package var kind: Kind {
         switch self {
         case .runs, .rowsDeleted, .rowsSkipped, .batches, .connectFailures, .coalescedFires, .missedFires,
+            .passedOverFires,
             .notifyFailures:
             .counter
         case .runInProgress, .lastRun, .lastSuccess, .nextFire, .interval, .deadline, .oldestOverdue, .clockSkew,
@@ -64,6 +66,7 @@ package enum MetricFamily: String, CaseIterable, Sendable {
         case .connectFailures: "Connections that did not come about, by cause."
         case .runInProgress: "1 while a run of the job is under way, waits between attempts included."
         case .coalescedFires: "Fire times that came while their job was running and got no run."
+        case .passedOverFires: "Fire times without a run, since nothing would be due: max-staleness."
         case .missedFires: "Fire times that passed while nobody could answer them."
         case .lastRun: "When the job's last run ended; 0 before the first."
         case .lastSuccess: "When the job last succeeded, in any process that shares the history; 0 if not known."

@@ -11,7 +11,7 @@ package import SessionCleanup
 package struct RunMetrics: Sendable {
     private struct OfJob: Sendable {
         let runs: [Outcome: Counter]
-        let rowsDeleted, rowsSkipped, batches, coalescedFires, missedFires: Counter
+        let rowsDeleted, rowsSkipped, batches, coalescedFires, missedFires, passedOverFires: Counter
         let runDuration, batchDuration, startDelay: Timer
         let runInProgress, lastRun, lastSuccess, nextFire, interval, deadline, oldestOverdue: Gauge
 
@@ -23,6 +23,7 @@ package struct RunMetrics: Sendable {
             batches = Counter(.batches, labels, factory)
             coalescedFires = Counter(.coalescedFires, labels, factory)
             missedFires = Counter(.missedFires, labels, factory)
+            passedOverFires = Counter(.passedOverFires, labels, factory)
             runDuration = Timer(.runDuration, labels, factory)
             batchDuration = Timer(.batchDuration, labels, factory)
             startDelay = Timer(.startDelay, labels, factory)
@@ -80,6 +81,11 @@ package struct RunMetrics: Sendable {
                 know(job)
                 jobs[job.name]?.interval.record(fireTime.map { job.interval(around: $0) } ?? 0)
             }
+            // A job that is no more keeps its series, and has no fire time to be late for.
+            for (name, job) in jobs where !started.contains(where: { $0.job.name == name }) {
+                job.nextFire.record(0)
+                job.interval.record(0)
+            }
         case .fireTimeArmed(let job, let fireTime):
             jobs[job]?.nextFire.record(fireTime?.inFractionalSeconds ?? 0)
         case .attemptStarted(let job, let scheduledAt, let origin, let number):
@@ -93,6 +99,7 @@ package struct RunMetrics: Sendable {
             jobs[job]?.rowsDeleted.increment(by: rowsDeleted)
         case .runConcluded(let report): record(report)
         case .fireTimeCoalesced(let job, _): jobs[job]?.coalescedFires.increment()
+        case .fireTimesPassedOver(let job, let count, _): jobs[job]?.passedOverFires.increment(by: count)
         case .fireTimesMissed(let job, let count): jobs[job]?.missedFires.increment(by: count)
         case .nothingMissed(let job): jobs[job]?.runInProgress.record(0)
         case .successKnown(let job, let time): recordSuccess(of: job, at: time)

@@ -55,7 +55,7 @@ extension Inspection {
     }
 
     /// The table and its columns, whatever the role may do with it and wherever it is.
-    func shape(of table: SessionTable) throws(RunFailure) -> SchemaGeneration {
+    func shape(of table: SessionTable) throws(RunFailure) -> SchemaGeneration? {
         var unhindered = self
         unhindered.isInRecovery = false
         unhindered.serverVersion = max(serverVersion, 140_000)

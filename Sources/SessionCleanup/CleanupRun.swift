@@ -38,7 +38,8 @@ package struct CleanupRun: Sendable {
     package struct Target: Sendable {
         package let cutoff: UTCInstant
         package let rule: Rule
-        package let hasChildren: Bool
+        /// Whether row security that became active since would be an error, rather than hide rows.
+        var refusesFilters = false
     }
 
     /// Does the whole run over one connection; with history, up to and with the end of its row.
@@ -68,7 +69,26 @@ package struct CleanupRun: Sendable {
         let oldest = try await deletion.execute(over: connection, progress: &report.progress)
         report.oldestOverdue = oldest.map { target.cutoff - $0 }
         report.outcome = deletion.isCapped ? .capped : .succeeded
+        if let limit = job.maxStaleness, request.origin != .once, report.progress.rowsFound == 0 {
+            report.restsUntil = await rest(target, limit: limit, over: connection, clock: clock)
+        }
         if claim != nil { try await close(&report, over: connection, clock: clock) }
+    }
+
+    /// Until when nothing will be due, or the limit if that comes first. A question whose answer takes too long is no
+    /// failure of a run that has done its work.
+    private func rest(
+        _ target: Target, limit: Duration, over connection: isolated Connection, clock: RunClock
+    ) async -> UTCInstant? {
+        do {
+            let found = try await connection.finishTransaction(
+                clock, Statements.firstPending(in: table.name, rule: target.rule), [.timestamp("\(target.cutoff)")])
+            let due = try found.reading { try $0.onlyRow().instantIfPresent("due_at") }
+            return min(due ?? target.cutoff + limit, target.cutoff + limit)
+        } catch {
+            await connection.rollBack(clock)
+            return nil
+        }
     }
 
     // MARK: Looking
@@ -86,15 +106,23 @@ package struct CleanupRun: Sendable {
         over connection: isolated Connection, clock: RunClock, known: SessionTable.Shape?
     ) async throws(RunFailure) -> Look {
         let sent = hostClock()
-        if let known, known.isFresh {
+        if let known, known.isFresh(for: table) {
             let database = try await table.clock(over: connection, clock: clock)
             return Look(
                 comparison: ClockComparison(database: database, sent: sent, received: hostClock()), inspection: nil,
                 usesHistory: known.usesHistory)
         }
-        let found = try await table.look(for: .deleting, over: connection, clock: clock)
+        var found = try await table.look(for: .deleting, over: connection, clock: clock)
         let received = hostClock()
         if found.isInRecovery { throw .serverReadOnly }
+        if history.mode != .off, found.history.isThere, found.history.canUseSchema {
+            do {
+                let structure = try await connection.statement(clock, Statements.inspectHistory, [])
+                try found.history.readStructure(structure.onlyRow())
+            } catch {
+                throw clock.failure(error)
+            }
+        }
         return Look(
             comparison: ClockComparison(database: found.clock, sent: sent, received: received), inspection: found,
             usesHistory: try history.isUsed(found.history, by: found.role))
@@ -117,12 +145,31 @@ package struct CleanupRun: Sendable {
         try look.comparison.refuseAhead(by: limits.maxClockSkew)
         let skew = look.comparison.skew
         if skew < .zero - limits.maxClockSkew { onSlowDatabaseClock(.zero - skew) }
+        let rule = job.rules.rule(for: shape.generation)
+        if let condition = rule.condition {
+            try await refuseVolatileCalls(in: condition, over: connection, clock: clock)
+        }
         return Target(
-            cutoff: cutoff ?? look.comparison.database, rule: job.rules.rule(for: shape.generation),
-            hasChildren: shape.hasChildren)
+            cutoff: cutoff ?? look.comparison.database, rule: rule, refusesFilters: !shape.isRowSecurityActive)
+    }
+
+    /// A row has to be due at the search, at the lock and at the delete alike: a function that answers otherwise each time
+    /// would make it due at random.
+    private func refuseVolatileCalls(
+        in condition: RowCondition, over connection: isolated Connection, clock: RunClock
+    ) async throws(RunFailure) {
+        guard !condition.calls.isEmpty else { return }
+        let found = try await connection.finishTransaction(clock, Statements.volatileFunction(of: condition.calls), [])
+        if let name = try found.reading({ try $0.onlyRow().textIfPresent("name") }) {
+            throw .volatileFunction(job: job.name, function: name)
+        }
     }
 
     // MARK: The run's row
+
+    /// How often a claim is repeated that found nobody in its way and yet no row: two runs of a job that end just then
+    /// are rare, three do not happen.
+    private static let claims = 3
 
     /// Claims the run, in the transaction that is open, and ends that.
     ///
@@ -135,15 +182,22 @@ package struct CleanupRun: Sendable {
         report.claimToken = token
         let script = HistoryStatements.claim(
             request, of: job.name, token: token, history: history, tolerance: limits.maxClockSkew)
-        let results = try await connection.finishTransaction(clock, script: script)
-        let candidates = try results.reading(at: 2) { try $0.rows.map(ClaimCandidate.init) }
+        var results = try await connection.finishTransaction(clock, script: script)
+        var candidates = try results.reading(at: 2) { try $0.rows.map(ClaimCandidate.init) }
+        for _ in 0..<Self.claims where candidates.isEmpty && !request.isLookBack {
+            // A run that stood in the way has ended between our INSERT and our look.
+            results = try await connection.transaction(clock, script)
+            candidates = try results.reading(at: 2) { try $0.rows.map(ClaimCandidate.init) }
+        }
+        if candidates.isEmpty, !request.isLookBack { throw .historyUnusable(role: "", .insertVetoed) }
         report.lastSuccessAt = try results.reading(at: 3) { try $0.onlyRow().instantIfPresent("last_success_at") }
-        switch ClaimDecision(candidates, token: token, previous: request.previousToken) {
+        switch ClaimDecision(candidates, token: token, previous: request.previousTokens) {
         case .own(let row):
             return begin(row.claim(token: token), &report)
         case .reopen(let row, let keepsCutoff):
             let reopening = HistoryStatements.reopen(
-                row, token: token, previous: request.previousToken, keepsCutoff: keepsCutoff, history: history)
+                row, token: token, isOurs: request.previousTokens.contains(row.claimedBy), keepsCutoff: keepsCutoff,
+                history: history)
             if let claim = try await reopen(reopening, token: token, over: connection, clock: clock) {
                 return begin(claim, &report)
             }

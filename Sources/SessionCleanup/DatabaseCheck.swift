@@ -3,17 +3,24 @@ import Postgres
 
 /// Finds out, before a run does, whether this role on this database can do the work. Changes nothing.
 package struct DatabaseCheck: Sendable {
-    private let table: SessionTable
-    private let jobs: [Job]
+    /// The sessions' table with its jobs first, then each table of the operator's own with its.
+    private let tables: [(table: SessionTable, jobs: [Job])]
     private let history: History
     private let maxClockSkew: Duration
     private let hostClock: @Sendable () -> UTCInstant
 
-    /// - Parameter run: for each job, what it would run with; they differ in their jobs only.
+    /// - Parameter runs: for each job, what it would run with; they differ in their jobs and tables only.
     package init(_ runs: [CleanupRun]) {
         precondition(!runs.isEmpty, "there are built-in jobs")
-        table = runs[0].table
-        jobs = runs.map(\.job)
+        var tables: [(table: SessionTable, jobs: [Job])] = []
+        for run in runs {
+            if let index = tables.firstIndex(where: { $0.table == run.table }) {
+                tables[index].jobs.append(run.job)
+            } else {
+                tables.append((run.table, [run.job]))
+            }
+        }
+        self.tables = tables
         history = runs[0].history
         maxClockSkew = runs[0].limits.maxClockSkew
         hostClock = runs[0].hostClock
@@ -50,13 +57,16 @@ package struct DatabaseCheck: Sendable {
     ) async -> [CheckResult] {
         var results = [transport(of: connection, access)]
         let sent = hostClock()
-        let inspection: Inspection
+        var inspection: Inspection
+        let comparison: ClockComparison
         do {
-            inspection = try await table.look(for: .reading, over: connection, clock: clock)
+            inspection = try await tables[0].table.look(for: .reading, over: connection, clock: clock)
+            comparison = ClockComparison(database: inspection.clock, sent: sent, received: hostClock())
+            try await inspection.readHistoryStructure(
+                over: connection, deadline: clock.giveUp(after: clock.transactionLimit))
         } catch {
-            return results + [.fail(.server, error)]
+            return results + [.fail(.server, clock.failure(error))]
         }
-        let comparison = ClockComparison(database: inspection.clock, sent: sent, received: hostClock())
         results.append(inspection.serverCheck())
         results.append(
             await attempt(.pooler) { () async throws(RunFailure) in
@@ -65,7 +75,17 @@ package struct DatabaseCheck: Sendable {
                     : .ok(.pooler, "a pooler or a proxy stands in between, which is fine")
             })
         results.append(comparison.check(limit: maxClockSkew))
-        results += await tableChecks(inspection, over: connection, clock: clock)
+        for (table, jobs) in tables {
+            do {
+                let found =
+                    table == tables[0].table
+                    ? inspection : try await table.look(for: .reading, over: connection, clock: clock)
+                results += await checks(of: table, jobs, found, over: connection, clock: clock)
+            } catch {
+                results.append(.fail(.table, error))
+            }
+            await connection.rollBack(clock)
+        }
         results += await historyChecks(inspection, over: connection, clock: clock)
         results.append(
             await attempt(.cron) { () async throws(RunFailure) in
@@ -104,17 +124,19 @@ package struct DatabaseCheck: Sendable {
 
     // MARK: The table
 
-    private func tableChecks(
-        _ inspection: Inspection, over connection: isolated Connection, clock: RunClock
+    private func checks(
+        of table: SessionTable, _ jobs: [Job], _ inspection: Inspection, over connection: isolated Connection, clock: RunClock
     ) async -> [CheckResult] {
         var generation: SchemaGeneration?
+        var isUsable = false
         var results: [CheckResult] = []
         do {
             let found = try inspection.shape(of: table)
             try await table.refuseForeignDescendants(inspection, over: connection, clock: clock)
             let parts = inspection.hasChildren ? ", in several parts" : ""
-            results.append(.ok(.table, "\(table.name) has the columns of the generation \(found.rawValue)\(parts)"))
-            generation = found
+            let shape = found.map { "has the columns of the generation \($0.rawValue)" } ?? "is there"
+            results.append(.ok(.table, "\(table.name) \(shape)\(parts)"))
+            (generation, isUsable) = (found, true)
         } catch {
             results.append(.fail(.table, error))
         }
@@ -129,7 +151,7 @@ package struct DatabaseCheck: Sendable {
         } else if inspection.kind != nil {
             results.append(.ok(.rowSecurity, "not active for \(inspection.role)"))
         }
-        guard let generation, inspection.canUseSchema else { return results }
+        guard isUsable, inspection.canUseSchema else { return results }
         let readable = !inspection.missingPrivileges.contains("SELECT")
         do {
             let pages = try await table.pageCount(over: connection, clock: clock)
@@ -138,12 +160,12 @@ package struct DatabaseCheck: Sendable {
                     results.append(
                         await attempt(.search) { () async throws(RunFailure) in
                             try await searchCheck(
-                                job, generation, inspection.clock, pages, over: connection, clock: clock)
+                                job, of: table, generation, inspection.clock, pages, over: connection, clock: clock)
                         })
                 }
             }
-            if inspection.kind == "r" {
-                results.append(try await indexCheck(generation, pages, over: connection, clock: clock))
+            if inspection.kind == "r", generation != nil {
+                results.append(try await indexCheck(of: table, jobs, generation, pages, over: connection, clock: clock))
             }
         } catch {
             results.append(.fail(.indexes, error))
@@ -152,7 +174,7 @@ package struct DatabaseCheck: Sendable {
     }
 
     private func searchCheck(
-        _ job: Job, _ generation: SchemaGeneration, _ cutoff: UTCInstant, _ pages: Int,
+        _ job: Job, of table: SessionTable, _ generation: SchemaGeneration?, _ cutoff: UTCInstant, _ pages: Int,
         over connection: isolated Connection, clock: RunClock
     ) async throws(RunFailure) -> CheckResult {
         let plan = try await table.plan(
@@ -164,7 +186,7 @@ package struct DatabaseCheck: Sendable {
     }
 
     private func indexCheck(
-        _ generation: SchemaGeneration, _ pages: Int, over connection: isolated Connection, clock: RunClock
+        of table: SessionTable, _ jobs: [Job], _ generation: SchemaGeneration?, _ pages: Int, over connection: isolated Connection, clock: RunClock
     ) async throws(RunFailure) -> CheckResult {
         var (missing, invalid): ([String], [String]) = ([], [])
         for index in table.partialIndexes(for: jobs, of: generation) {

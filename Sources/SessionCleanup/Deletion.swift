@@ -53,16 +53,13 @@ struct Deletion: Sendable {
         over connection: isolated Connection, progress: inout RunProgress, oldest: inout UTCInstant?
     ) async throws(RunFailure) -> Bool {
         var isCleared = true
-        var plan = SearchPlan(limit: run.limits.searchRows, hasChildren: target.hasChildren)
+        var plan = SearchPlan(limit: run.limits.searchRows)
         // Ends because each step begins behind the one before, or is smaller.
         while let step = plan.step {
             let started = ContinuousClock.now
             guard let found = try await search(step, &plan, over: connection) else { continue }
             let count = found.reduce(0) { $0 + $1.addresses.count }
-            let last = found.last.flatMap { part in
-                part.addresses.last.map { SearchPlan.Position(partition: part.addresses.partition, address: $0) }
-            }
-            plan.found(count, last: last, after: started.duration(to: .now))
+            guard plan.found(count, after: started.duration(to: .now)) else { continue }
             for since in found.compactMap(\.oldest) { oldest = min(oldest ?? since, since) }
             if !progress.isSearchComplete {
                 progress.rowsFound += count
@@ -90,24 +87,28 @@ struct Deletion: Sendable {
         let sql: String
         var parameters = [cutoff]
         switch step {
-        case .ordered(let position, let limit):
-            sql = Statements.search(
-                name, rule: target.rule, hasChildren: target.hasChildren, isFirst: position == nil)
+        case .oldest(let limit):
+            sql = Statements.searchOldest(name, rule: target.rule)
             parameters.append(.integer(limit))
-            if let position {
-                parameters += [.objectIdentifier(position.partition), .rowAddress("\(position.address)")]
-            }
-        case .pages(let start, let end):
+        case .pages(let pages):
             sql = Statements.searchPages(name, rule: target.rule)
-            parameters += [.rowAddress("\(start)"), .rowAddress("\(RowAddress(page: end, line: 0))")]
+            parameters += Self.bounds(of: pages)
         case .countPages:
             try await countPages(&plan, over: connection)
             return nil
         }
-        guard let result = try await connection.search(clock, sql, parameters, shrinking: &plan) else { return nil }
+        guard
+            let result = try await connection.search(
+                clock, sql, parameters, refusesFilters: target.refusesFilters, shrinking: &plan)
+        else { return nil }
         return try result.reading { result in
             try result.rows.map { Found(addresses: try RowAddresses($0), oldest: try $0.instantIfPresent("oldest")) }
         }
+    }
+
+    /// The address from which on, and the one up to but without which, the pages' rows lie.
+    private static func bounds(of pages: Range<Int>) -> [Parameter] {
+        [pages.lowerBound, pages.upperBound].map { .rowAddress("(\($0),0)") }
     }
 
     private func countPages(_ plan: inout SearchPlan, over connection: isolated Connection) async throws(RunFailure) {
@@ -122,15 +123,16 @@ struct Deletion: Sendable {
         var plan = SearchPlan(countingPagesOf: run.limits.searchRows)
         let sql = Statements.countPages(name, rule: target.rule)
         while let step = plan.step {
-            guard case .pages(let start, let end) = step else {
+            guard case .pages(let pages) = step else {
                 try await countPages(&plan, over: connection)
                 continue
             }
             let started = ContinuousClock.now
-            let parameters: [Parameter] = [
-                cutoff, .rowAddress("\(start)"), .rowAddress("\(RowAddress(page: end, line: 0))"),
-            ]
-            guard let result = try await connection.search(clock, sql, parameters, shrinking: &plan) else { continue }
+            let parameters = [cutoff] + Self.bounds(of: pages)
+            guard
+                let result = try await connection.search(
+                    clock, sql, parameters, refusesFilters: target.refusesFilters, shrinking: &plan)
+            else { continue }
             let row = try result.reading { try $0.onlyRow() }
             do {
                 due += try row.integer("due")
@@ -138,7 +140,7 @@ struct Deletion: Sendable {
             } catch {
                 throw RunFailure(error)
             }
-            plan.found(0, last: nil, after: started.duration(to: .now))
+            _ = plan.found(0, after: started.duration(to: .now))
             try await renewClaim(over: connection)
         }
         if Double(due) > share * Double(total) { throw .tooManyDue(name, due: due, total: total, limit: share) }
@@ -169,7 +171,7 @@ struct Deletion: Sendable {
             }
             let batch = start..<min(start + min(size.rows, room), addresses.count)
             let started = ContinuousClock.now
-            let result: (deleted: Int, held: Int)
+            let result: (deleted: Int, held: Int, work: Duration)
             do {
                 result = try await delete(batch, of: addresses, skipped: progress.rowsSkipped, over: connection)
             } catch {
@@ -179,7 +181,7 @@ struct Deletion: Sendable {
                 continue
             }
             let duration = started.duration(to: .now)
-            size.batchEnded(rows: batch.count, after: duration)
+            size.batchEnded(rows: batch.count, after: result.work)
             claim?.renewed = started
             progress.rowsDeleted += result.deleted
             progress.rowsSkipped += result.held
@@ -197,17 +199,24 @@ struct Deletion: Sendable {
     }
 
     /// One batch: one transaction, in which nothing is deleted unless the run is still ours.
+    ///
+    /// - Returns: with the counts, how long the server worked on the rows.
     private func delete(
         _ batch: Range<Int>, of addresses: RowAddresses, skipped: Int, over connection: isolated Connection
-    ) async throws(RunFailure) -> (deleted: Int, held: Int) {
+    ) async throws(RunFailure) -> (deleted: Int, held: Int, work: Duration) {
         let parameters: [Parameter] = [
             cutoff, .rowAddresses(addresses.literal(batch)), .objectIdentifier(addresses.partition),
         ]
-        let owned = try await connection.begin(clock, then: claim.map(HistoryStatements.hold))
+        let started = ContinuousClock.now
+        let owned = try await connection.begin(
+            clock, refusesFilters: target.refusesFilters, then: claim.map(HistoryStatements.hold))
+        let begun = ContinuousClock.now
         do {
             if claim != nil, owned?.rows.count != 1 { throw RunFailure.claimLost }
             let deletion = Statements.deleteBatch(from: name, rule: target.rule)
             var row = try await connection.statement(clock, deletion, parameters).onlyRow()
+            // Less what it took to begin, which is the way there and back.
+            let work = begun.duration(to: .now) - started.duration(to: begun)
             var deleted = try row.integer("deleted")
             if try row.integer("locked") > deleted {
                 // Something keeps what we hold; or, hardly ever, a row moved to an address that another one had left.
@@ -225,7 +234,7 @@ struct Deletion: Sendable {
             try await connection.commit(
                 clock,
                 claim.map { HistoryStatements.account($0, deleted: deleted, skipped: skipped + held) } ?? "COMMIT")
-            return (deleted, held)
+            return (deleted, held, work)
         } catch {
             let failure = clock.failure(error)
             await connection.rollBack(clock)

@@ -93,6 +93,8 @@ package struct HistoryTable: Hashable, Sendable {
         case rowSecurity
         case column(String, found: String?, expected: String)
         case index(String)
+        /// A row was inserted, nothing stood in its way, and it is not there.
+        case insertVetoed
     }
 
     /// The first thing that keeps it from being used, or `nil`.
@@ -141,7 +143,7 @@ package struct HistoryTable: Hashable, Sendable {
 }
 
 extension HistoryTable {
-    /// Reads a row of `Statements.inspect`.
+    /// Reads a row of `Statements.inspect`, which leaves the structure out.
     init(_ row: QueryResult.Row) throws(PostgresError) {
         isThere = try row.bool("has_history")
         canUseSchema = try row.boolIfPresent("can_use_history_schema") ?? false
@@ -152,10 +154,15 @@ extension HistoryTable {
         }
         isRowSecurityActive = try row.boolIfPresent("is_history_row_security_active") ?? false
         columns = [:]
-        for column in try (row.textIfPresent("history_columns") ?? "").split(separator: "\n") {
+        uniqueIndexes = []
+    }
+
+    /// Reads the row of `Statements.inspectHistory`.
+    mutating func readStructure(_ row: QueryResult.Row) throws(PostgresError) {
+        for column in try (row.textIfPresent("columns") ?? "").split(separator: "\n") {
             let parts = column.split(separator: "\t")
             if parts.count == 2 { columns[String(parts[0])] = String(parts[1]) }
         }
-        uniqueIndexes = try (row.textIfPresent("history_indexes") ?? "").split(separator: "\n").map { String($0) }
+        uniqueIndexes = try (row.textIfPresent("indexes") ?? "").split(separator: "\n").map { String($0) }
     }
 }

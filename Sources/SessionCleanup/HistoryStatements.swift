@@ -35,7 +35,8 @@ enum HistoryStatements {
             SELECT r.run_id, r.scheduled_at = \(fireTime) AS is_same_fire_time, r.status, r.origin, r.claimed_by
                  , \(Statements.utc("r.cutoff")) AS cutoff_at, r.attempts, r.rows_deleted, r.batches
                  , (extract(epoch FROM r.heartbeat_at + \(lease) - clock_timestamp()) * 1000)::bigint AS lease_left_ms
-                 , r.started_at < r.scheduled_at - \(interval(tolerance)) AS is_ahead
+                 , r.started_at < r.scheduled_at - \(interval(tolerance))
+                   AND r.scheduled_at <= now() + \(interval(tolerance)) AS is_ahead
               FROM mcp_cleanup.runs AS r
              WHERE r.job = \(job) AND (r.scheduled_at = \(fireTime) OR r.status = 'running');
             SELECT \(lastSuccess(of: job)) AS last_success_at;
@@ -65,11 +66,13 @@ enum HistoryStatements {
 
     /// Takes over a row that was seen, unless it has changed since, or another run of the job is under way. One row if
     /// it did. The transaction's end included.
+    ///
+    /// - Parameter isOurs: whether an earlier attempt of this process owned it, so that nobody's lease has to end.
     static func reopen(
-        _ seen: ClaimCandidate, token: String, previous: String?, keepsCutoff: Bool, history: History
+        _ seen: ClaimCandidate, token: String, isOurs: Bool, keepsCutoff: Bool, history: History
     ) -> String {
         let isDead =
-            seen.isRunning && seen.claimedBy != previous
+            seen.isRunning && !isOurs
             ? "AND r.heartbeat_at < clock_timestamp() - \(interval(history.lease))" : ""
         return """
             UPDATE mcp_cleanup.runs AS r
@@ -133,13 +136,14 @@ enum HistoryStatements {
              WHERE \(key) AND status = 'running';
             DELETE FROM mcp_cleanup.runs
              WHERE run_id IN (
-                   SELECT r.run_id FROM mcp_cleanup.runs AS r
-                    WHERE r.job = \(job) AND r.scheduled_at < now() - \(interval(history.retention))
-                      AND r.status <> 'running'
-                      AND EXISTS (SELECT FROM mcp_cleanup.runs AS n
-                                   WHERE n.job = r.job AND n.scheduled_at > r.scheduled_at
-                                     AND (r.status <> 'succeeded' OR n.status = 'succeeded'))
-                    ORDER BY r.scheduled_at LIMIT \(pruneLimit));
+                   SELECT run_id FROM mcp_cleanup.runs
+                    WHERE job = \(job) AND scheduled_at < now() - \(interval(history.retention))
+                      AND scheduled_at < (SELECT max(scheduled_at) FROM mcp_cleanup.runs WHERE job = \(job))
+                      AND run_id IS DISTINCT FROM (SELECT run_id FROM mcp_cleanup.runs
+                                                    WHERE job = \(job) AND status = 'succeeded'
+                                                    ORDER BY scheduled_at DESC LIMIT 1)
+                      AND status <> 'running'
+                    ORDER BY scheduled_at LIMIT \(pruneLimit));
             SELECT run_id, status, rows_deleted, batches, attempts FROM mcp_cleanup.runs WHERE \(key);
             COMMIT
             """

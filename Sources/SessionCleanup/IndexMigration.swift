@@ -28,7 +28,7 @@ package struct IndexMigration: Sendable {
     private static let attempts = 3
 
     /// The same for psql.
-    package func script(for generation: SchemaGeneration) -> String {
+    package func script(for generation: SchemaGeneration?) -> String {
         let indexes = table.partialIndexes(for: jobs, of: generation)
         return """
             SET lock_timeout = '\(lockLimit.components.seconds)s';
@@ -43,7 +43,7 @@ package struct IndexMigration: Sendable {
     /// The generation of the table as it is in the database.
     ///
     /// - Throws: among others, `indexesOfPartitionedTable`.
-    package func generation(_ access: DatabaseAccess) async throws(RunFailure) -> SchemaGeneration {
+    package func generation(_ access: DatabaseAccess) async throws(RunFailure) -> SchemaGeneration? {
         let clock = RunClock(deadline: .seconds(60))
         let connection = try await access.connect(limit: clock.remaining)
         let generation = try await generation(over: connection, clock: clock)
@@ -76,7 +76,7 @@ package struct IndexMigration: Sendable {
 
     private func generation(
         over connection: Connection, clock: RunClock
-    ) async throws(RunFailure) -> SchemaGeneration {
+    ) async throws(RunFailure) -> SchemaGeneration? {
         let inspection = try await table.look(for: .reading, over: connection, clock: clock)
         let generation = try inspection.generation(of: table, for: .reading)
         if inspection.kind == "p" { throw .indexesOfPartitionedTable(table.name) }

@@ -45,10 +45,11 @@ package struct Inspection: Sendable {
 
     /// The generation of the table, if all is as the purpose needs it; row security and clocks are judged apart.
     ///
+    /// - Returns: `nil` for a table that does not hold sessions.
     /// - Throws: the first obstacle, in the order in which one would look.
     package func generation(
         of table: SessionTable, for purpose: SessionTable.Purpose
-    ) throws(RunFailure) -> SchemaGeneration {
+    ) throws(RunFailure) -> SchemaGeneration? {
         let name = table.name
         guard serverVersion >= 140_000 else { throw .serverTooOld(version: serverVersion) }
         guard purpose == .reading || !isInRecovery else { throw .serverReadOnly }
@@ -58,8 +59,9 @@ package struct Inspection: Sendable {
         guard canUseSchema, missing.isEmpty else {
             throw .privilegesMissing(name, role: role, isOnSchema: !canUseSchema, missing)
         }
+        guard let schema = table.schema else { return nil }
         let found = SchemaGeneration.allCases.filter { columnTypes[$0.rawValue] != nil }
-        guard let generation = table.schema.generation ?? (found.count == 1 ? found[0] : nil) else {
+        guard let generation = schema.generation ?? (found.count == 1 ? found[0] : nil) else {
             throw .generationUndecided(name, hasBoth: !found.isEmpty)
         }
         try require(generation.rawValue, of: name, in: generation.columnTypes)
@@ -73,6 +75,16 @@ package struct Inspection: Sendable {
         guard types.contains(type) else {
             throw .columnType(table, column: column, found: type, expected: types[0])
         }
+    }
+}
+
+extension Inspection {
+    /// Completes what is known of the history's table, if it is there and can be looked into.
+    mutating func readHistoryStructure(
+        over connection: isolated Connection, deadline: ContinuousClock.Instant
+    ) async throws(PostgresError) {
+        guard history.isThere, history.canUseSchema else { return }
+        try history.readStructure(await connection.query(Statements.inspectHistory, deadline: deadline).onlyRow())
     }
 }
 

@@ -17,12 +17,17 @@ package struct Job: Hashable, Sendable {
     package var maxRows: Int?
     /// When more than this share of the table is due, from 0 to 1, a run deletes nothing and fails; `nil` is no such guard.
     package var maxFraction: Double?
-    /// The rule for each shape of the sessions table.
+    /// A run that finds nothing lets fire times pass until something will be due, but never for longer than this; `nil`
+    /// lets none pass.
+    package var maxStaleness: Duration?
+    /// The table, where it is one of the operator's own; `nil` is the sessions' table.
+    package var table: TableName?
+    /// The rule for each shape of the sessions table; of another table there is one.
     package var rules: SessionRules
 
     package init(
         name: String, shortName: String?, isEnabled: Bool = true, schedule: Schedule, timeZone: NamedTimeZone? = nil,
-        catchUp: CatchUp = .once, deadline: Duration, rules: SessionRules
+        catchUp: CatchUp = .once, deadline: Duration, table: TableName? = nil, rules: SessionRules
     ) {
         self.name = name
         self.shortName = shortName
@@ -31,6 +36,7 @@ package struct Job: Hashable, Sendable {
         self.timeZone = timeZone
         self.catchUp = catchUp
         self.deadline = deadline
+        self.table = table
         self.rules = rules
     }
 
@@ -39,9 +45,18 @@ package struct Job: Hashable, Sendable {
         package var active: Rule
         package var status: Rule
 
-        package func rule(for generation: SchemaGeneration) -> Rule {
+        package init(active: Rule, status: Rule) {
+            self.active = active
+            self.status = status
+        }
+
+        /// One rule, whatever the table looks like.
+        package init(_ condition: RowCondition) { self.init(active: Rule(condition), status: Rule(condition)) }
+
+        /// - Parameter generation: `nil` for a table that does not hold sessions.
+        package func rule(for generation: SchemaGeneration?) -> Rule {
             switch generation {
-            case .active: active
+            case .active, nil: active
             case .status: status
             }
         }

@@ -79,7 +79,9 @@ package struct Migration: Sendable {
     private func look(
         over connection: Connection, deadline: ContinuousClock.Instant
     ) async throws(PostgresError) -> Inspection {
-        try Inspection(await connection.query(Statements.inspect(.sessions), deadline: deadline).onlyRow())
+        var found = try Inspection(await connection.query(Statements.inspect(.sessions), deadline: deadline).onlyRow())
+        try await found.readHistoryStructure(over: connection, deadline: deadline)
+        return found
     }
 
     /// - Throws: what is there that would be taken for what is to be created.

@@ -21,7 +21,7 @@ package struct PartialIndex: Hashable, Sendable {
 
 extension SessionTable {
     /// The indexes for those of the jobs that have a short name.
-    package func partialIndexes(for jobs: [Job], of generation: SchemaGeneration) -> [PartialIndex] {
+    package func partialIndexes(for jobs: [Job], of generation: SchemaGeneration?) -> [PartialIndex] {
         jobs.compactMap { job in
             job.shortName.map { PartialIndex(on: name, for: $0, rule: job.rules.rule(for: generation)) }
         }

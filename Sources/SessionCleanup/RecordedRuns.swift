@@ -76,8 +76,13 @@ package struct RecordedRuns: Sendable {
         let clock = RunClock(deadline: Self.deadline)
         let connection = try await access.connect(limit: clock.remaining)
         let table = SessionTable(name: .sessions, schema: .auto)
-        let found = try await table.look(for: .reading, over: connection, clock: clock)
+        var found = try await table.look(for: .reading, over: connection, clock: clock)
         guard found.history.isThere else { throw .nothingRecorded }
+        do {
+            try await found.readHistoryStructure(over: connection, deadline: clock.giveUp(after: clock.transactionLimit))
+        } catch {
+            throw clock.failure(error)
+        }
         if let obstacle = found.history.readingObstacle { throw .historyUnusable(role: found.role, obstacle) }
         let result = try await connection.finishTransaction(clock, statement, [])
         await connection.close()

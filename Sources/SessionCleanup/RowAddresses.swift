@@ -1,17 +1,5 @@
 import Postgres
 
-/// A row's physical address (`ctid`): its page and its line pointer there.
-struct RowAddress: Hashable, Sendable, CustomStringConvertible {
-    let page: Int
-    let line: Int
-
-    /// The address behind it, whether anything is there or not.
-    var next: RowAddress { RowAddress(page: page, line: line + 1) }
-
-    /// As SQL writes it.
-    var description: String { "(\(page),\(line))" }
-}
-
 /// Physical row addresses (`ctid`) of one table or partition, packed into 8 bytes each: a search may find very many.
 struct RowAddresses {
     /// The table or partition, by OID.
@@ -52,6 +40,4 @@ struct RowAddresses {
         }
         return text + "}"
     }
-
-    var last: RowAddress? { packed.last.map { RowAddress(page: Int($0 >> 16), line: Int($0 & 0xFFFF)) } }
 }

@@ -7,19 +7,36 @@ package struct Rule: Hashable, Sendable {
     /// How far past the time in the column a row becomes due. In hours or less, never in days, whose length would
     /// depend on the session's time zone.
     package let after: Duration
+    /// What an operator wrote instead of all that.
+    package let condition: RowCondition?
 
     package init(candidates: String, column: String, after: Duration = .zero) {
         self.candidates = candidates
         self.column = column
         self.after = after
+        condition = nil
+    }
+
+    /// The rows that meet a condition of the operator's own; since when each of them does is not known.
+    package init(_ condition: RowCondition) {
+        candidates = condition.sql
+        column = "NULL::timestamptz"
+        after = .zero
+        self.condition = condition
     }
 
     /// The condition for a row to be due, over the row's columns, with the cutoff as `$1`. Exactly at the cutoff, a
     /// row is not due.
     package var predicate: String {
-        after == .zero
+        if let condition { return condition.sql }
+        return after == .zero
             ? "\(column) < $1 AND \(candidates)"
             : "\(candidates) AND \(column) < $1 - \(interval)"
+    }
+
+    /// The condition for a row to become due later, with the cutoff as `$1`; of an operator's own condition it is not known.
+    var pending: String {
+        "\(candidates) AND \(column) >= $1\(after == .zero ? "" : " - \(interval)")"
     }
 
     /// SQL for the instant up to which the row is kept.

@@ -35,6 +35,7 @@ struct ClaimCandidate: Hashable, Sendable {
     var isAhead: Bool
 
     var isRunning: Bool { status == "running" }
+    var wasCutShort: Bool { status == Outcome.canceled.rawValue || status == Outcome.abandoned.rawValue }
 
     func claim(token: String) -> RunClaim {
         RunClaim(
@@ -55,8 +56,8 @@ enum ClaimDecision: Hashable, Sendable {
 
     /// - Parameters:
     ///   - token: what this attempt would own the run by.
-    ///   - previous: what the attempt before this one, in this process, owned it by.
-    init(_ candidates: [ClaimCandidate], token: String, previous: String?) {
+    ///   - previous: what the attempts before this one, in this process, owned it by or tried to.
+    init(_ candidates: [ClaimCandidate], token: String, previous: [String]) {
         let other = candidates.first { !$0.isSameFireTime && $0.isRunning }
         guard let row = candidates.first(where: \.isSameFireTime) else {
             // Nothing was inserted, and nothing stood in the way: nothing was missed.
@@ -66,12 +67,17 @@ enum ClaimDecision: Hashable, Sendable {
         if row.claimedBy == token {
             self = .own(row)
         } else if row.isRunning {
-            let mayTake = row.claimedBy == previous || row.leaseLeft <= .zero
+            let mayTake = previous.contains(row.claimedBy) || row.leaseLeft <= .zero
             self =
                 mayTake
                 ? .reopen(row, keepsCutoff: true) : .skip(.held(by: row.claimedBy, lookAgainAfter: row.leaseLeft))
-        } else if row.claimedBy == previous {
+        } else if previous.contains(row.claimedBy) {
             self = Outcome(rawValue: row.status)?.isFinal ?? true ? .ended(row) : .reopen(row, keepsCutoff: true)
+        } else if row.wasCutShort, row.origin != RunOrigin.once.rawValue {
+            // By the end or the death of its owner: no answer yet, and the run that is to be gone on with.
+            self =
+                other.map { .skip(.held(by: $0.claimedBy, lookAgainAfter: $0.leaseLeft)) }
+                ?? .reopen(row, keepsCutoff: true)
         } else if row.isAhead, row.origin != RunOrigin.once.rawValue {
             // An answer given before its time is none: a clock that ran ahead must silence nothing.
             self =

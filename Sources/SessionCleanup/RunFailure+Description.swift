@@ -19,6 +19,8 @@ extension RunFailure: CustomStringConvertible {
         case .generationUndecided(let table, let hasBoth):
             "the table \(table) has \(hasBoth ? "both" : "neither") of the columns active and status, so it is not "
                 + "clear which sessions are active"
+        case .volatileFunction(let job, let function):
+            "the condition of the job \(job) calls \(function), which may answer otherwise each time"
         case .privilegesMissing(let table, let role, isOnSchema: true, _):
             "the role \(role) has no USAGE privilege on the schema of \(table)"
         case .privilegesMissing(let table, let role, isOnSchema: false, let privileges):
@@ -46,6 +48,8 @@ extension RunFailure: CustomStringConvertible {
                 ?? "the table mcp_cleanup.runs has no column \(column)"
         case .historyUnusable(_, .index(let columns)):
             "the table mcp_cleanup.runs has no unique index on \(columns), so two processes could own one run"
+        case .historyUnusable(_, .insertVetoed):
+            "a run was inserted into mcp_cleanup.runs and is not there: a trigger or a rule on the table keeps it out"
         case .nothingRecorded: "the table mcp_cleanup.runs does not exist, so no run was recorded"
         case .sessionsTableDiffers(let table):
             "\(table) is there already, and is not the table that --sessions creates: it has no column active"
@@ -76,9 +80,10 @@ extension RunFailure: CustomStringConvertible {
         case .tableMissing(let table):
             table == .sessions
                 ? "Run mcp-cleanupd migrate --sessions with an owner's URL, or set database.table to the table's name."
-                : "Set database.table to the table's name."
-        case .notATable: "Set database.table to the table that holds the sessions."
-        case .foreignPartition: "Run mcp-cleanupd on the server that holds it, and set database.table to a local table."
+                : "Set database.table, or the job's own table, to the table's name."
+        case .notATable: "Set database.table, or the job's own table, to the table that holds the rows."
+        case .foreignPartition:
+            "Run mcp-cleanupd on the server that holds it, and set database.table, or the job's own table, to a local table."
         case .columnMissing:
             "Set database.table to the table that holds the sessions, and database.session-schema to auto or to its "
                 + "generation."
@@ -92,6 +97,9 @@ extension RunFailure: CustomStringConvertible {
                 + "which it is: active or status."
         case .generationUndecided(_, hasBoth: true):
             "Set database.session-schema to active or status, whichever the application writes."
+        case .volatileFunction:
+            "Compare with $1, the cutoff, instead. If the function does answer the same within a statement: ALTER FUNCTION … "
+                + "STABLE;"
         case .privilegesMissing(let table, let role, isOnSchema: true, _):
             "GRANT USAGE ON SCHEMA \(SQL.identifier(table.schema)) TO \(SQL.identifier(role));"
         case .privilegesMissing(let table, let role, isOnSchema: false, let privileges):
@@ -112,6 +120,8 @@ extension RunFailure: CustomStringConvertible {
         case .historyUnusable(_, .column), .historyUnusable(_, .index):
             "It was made by another release or another program. Run mcp-cleanupd migrate with an owner's URL; if that does "
                 + "not help, rename the table first."
+        case .historyUnusable(_, .insertVetoed):
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = 'mcp_cleanup.runs'::regclass; shows the triggers."
         case .nothingRecorded: "Run mcp-cleanupd migrate with an owner's URL; the runs after that are recorded."
         case .sessionsTableDiffers:
             "Leave out --sessions: the table, in whichever of its shapes, belongs to the application's migrations."
@@ -169,7 +179,10 @@ extension SQLState {
 
     fileprivate var hint: String? {
         switch (rawValue, conditionClass) {
-        case ("42501", _): "Grant the role what it lacks; the README's section on the role has the exact grants."
+        case ("42501", _):
+            "Grant the role what it lacks, or, under row security, a policy USING (true); the README's section on the role "
+                + "has both."
+        case ("42703", _), ("42P01", _): "The table was changed during the run; the next run looks at it anew."
         case ("55P03", _): "Something holds a lock on the whole table, such as ALTER TABLE; the next run tries again."
         case ("23503", _):
             "A foreign key of another table still points at a due session; declare it ON DELETE CASCADE or SET NULL."

@@ -18,6 +18,8 @@ package enum RunFailure: Error, Hashable, Sendable {
     case columnType(TableName, column: String, found: String, expected: String)
     /// Neither or both of the columns that tell the two schema generations apart.
     case generationUndecided(TableName, hasBoth: Bool)
+    /// In the condition of a job of the operator's own.
+    case volatileFunction(job: String, function: String)
     /// Without USAGE on the schema, or without privileges on the table itself.
     case privilegesMissing(TableName, role: String, isOnSchema: Bool, [String])
     case rowSecurity(TableName, role: String, RowSecurityObstacle)
@@ -67,11 +69,11 @@ extension RunFailure {
         switch self {
         case .database(let error): error.kind
         case .databaseURL, .serverTooOld, .tableMissing, .notATable, .foreignPartition, .columnMissing, .columnType,
-            .generationUndecided, .historyMissing, .historyUnusable(_, .column), .historyUnusable(_, .index),
-            .nothingRecorded, .sessionsTableDiffers, .indexesOfPartitionedTable, .indexNameTaken:
+            .generationUndecided, .volatileFunction, .historyMissing, .historyUnusable(_, .column),
+            .historyUnusable(_, .index), .nothingRecorded, .sessionsTableDiffers, .indexesOfPartitionedTable, .indexNameTaken:
             .misconfigured
         case .privilegesMissing, .rowSecurity, .deletionVetoed, .historyUnusable(_, .privileges),
-            .historyUnusable(_, .rowSecurity):
+            .historyUnusable(_, .rowSecurity), .historyUnusable(_, .insertVetoed):
             .refused
         case .serverReadOnly, .databaseClockAhead, .deadlinePassed, .tooManyDue, .claimLost, .indexBlocked: .mayPass
         case .canceled: .canceled

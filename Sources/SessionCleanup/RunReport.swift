@@ -43,12 +43,20 @@ package struct RunReport: Sendable {
     package var skip: Skip?
     /// The run's row in the history; `nil` where there is none.
     package var runID: Int64?
-    /// What this attempt owns the run by, or tried to: for the next attempt of the same process.
-    package var claimToken: String?
+    /// What this attempt owns the run by, or tried to; `nil` where it had no history, or got no run.
+    package var claimToken: String? {
+        get { claimTokens.last }
+        set { claimTokens = newValue.map { [$0] } ?? [] }
+    }
+    /// The same for this run's attempts in this process, one each at the most: an answer that was lost leaves it open
+    /// which of them the run's row has.
+    package var claimTokens: [String] = []
     /// The job's last success that the history knew of when this run began, whichever process had it.
     package var lastSuccessAt: UTCInstant?
     /// How far the database's clock is ahead of the host's; negative when it is behind, `nil` when it was not read.
     package var clockSkew: Duration?
+    /// The run found nothing, and until this instant its job may let fire times pass.
+    package var restsUntil: UTCInstant?
     /// For how long the oldest row that was due at the cutoff had been due; `nil` when there was none.
     package var oldestOverdue: Duration?
 
@@ -76,7 +84,7 @@ package struct RunReport: Sendable {
         report.startedAt = earlier.startedAt
         report.cutoff = cutoff ?? earlier.cutoff
         report.runID = runID ?? earlier.runID
-        report.claimToken = claimToken ?? earlier.claimToken
+        report.claimTokens = earlier.claimTokens + claimTokens
         report.lastSuccessAt = lastSuccessAt ?? earlier.lastSuccessAt
         guard runID == nil else { return report }
         report.attempts = earlier.attempts + attempts

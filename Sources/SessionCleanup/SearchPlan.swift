@@ -1,32 +1,29 @@
 /// Where a walk through the table looks next for due rows.
 ///
-/// A search in the order of addresses lets the server use an index, and ends at a number of rows; each further one finds
-/// its way again. Where due rows lie dense, a walk over the table's pages sees each page once; and it is what is left
-/// where a search takes longer than a statement may.
+/// Mostly few rows are due, and one search by age finds them all: in that order the server reads an index and stops at a
+/// number of rows, whatever it believes about how many there are. Where more are due, or where that takes longer than a
+/// statement may, a walk over the table's pages sees each page once.
 struct SearchPlan: Sendable {
     enum Step: Hashable, Sendable {
-        /// Due rows behind an address, so many at the most.
-        case ordered(after: Position?, limit: Int)
+        /// The rows that have been due longest, so many at the most.
+        case oldest(limit: Int)
         /// How many pages the table has: its largest part, if it has parts.
         case countPages
-        /// Due rows from one address up to but without a page, in all of the table's parts.
-        case pages(from: RowAddress, to: Int)
-    }
-
-    struct Position: Hashable, Sendable {
-        let partition: UInt32
-        let address: RowAddress
+        /// Due rows on these pages, in all of the table's parts.
+        case pages(Range<Int>)
     }
 
     /// What to do next; `nil` when the walk is at its end.
     private(set) var step: Step?
     private let limit: Int
-    private let hasChildren: Bool
-    /// Where the pages are to begin.
-    private var start = RowAddress(page: 0, line: 0)
+    /// The first page that no step has covered.
+    private var start = 0
     private var pageCount = 0
     private var pagesAtOnce = Self.firstPages
 
+    /// What a search by age, which reads the table's pages out of order, finds in some hundredths of a second. It finds
+    /// nothing that counts when there are more, so it must be short against a walk over a table with so many due rows.
+    private static let mostByAge = 20_000
     /// 16 MB: some tenths of a second from a disk.
     private static let firstPages = 2048
     /// 512 MB: what a fast disk reads within a search's time.
@@ -35,43 +32,36 @@ struct SearchPlan: Sendable {
     private static let targetDuration = Duration.milliseconds(250)
 
     /// - Parameter limit: rows that one search may find, or a little more.
-    init(limit: Int, hasChildren: Bool) {
+    init(limit: Int) {
         self.limit = limit
-        self.hasChildren = hasChildren
-        step = .ordered(after: nil, limit: limit)
+        step = .oldest(limit: min(limit, Self.mostByAge))
     }
 
     /// Whether the table is read page by page from the start: for counting it.
     init(countingPagesOf limit: Int) {
-        self.init(limit: limit, hasChildren: false)
+        self.init(limit: limit)
         step = .countPages
     }
 
-    /// A search found so many rows, the last of them here.
-    mutating func found(_ count: Int, last: Position?, after duration: Duration) {
+    /// A search found so many rows.
+    ///
+    /// - Returns: whether they count; rows that will be found again do not.
+    mutating func found(_ count: Int, after duration: Duration) -> Bool {
         switch step {
-        case .ordered:
-            guard count >= limit, let last else {
-                step = nil
-                return
-            }
-            let isDense = !hasChildren && count >= last.address.page - start.page
-            if isDense {
-                start = last.address.next
-                step = .countPages
-            } else {
-                start = last.address
-                step = .ordered(after: last, limit: limit)
-            }
-        case .pages(_, let end):
+        case .oldest(let most):
+            step = count < most ? nil : .countPages
+            return step == nil
+        case .pages(let pages):
             if duration > Self.targetDuration * 2 || count > limit {
                 pagesAtOnce = max(1, pagesAtOnce / 2)
             } else if duration < Self.targetDuration / 2, count < limit / 4 {
                 pagesAtOnce = min(pagesAtOnce * 2, Self.mostPages)
             }
-            start = RowAddress(page: end, line: 0)
+            start = pages.upperBound
             proceed()
-        case .countPages, nil: break
+            return true
+        case .countPages, nil:
+            return true
         }
     }
 
@@ -86,8 +76,7 @@ struct SearchPlan: Sendable {
     /// - Returns: whether a smaller one may succeed.
     mutating func timedOut() -> Bool {
         switch step {
-        case .ordered:
-            if hasChildren { start = RowAddress(page: 0, line: 0) }
+        case .oldest:
             step = .countPages
         case .pages where pagesAtOnce > 1:
             pagesAtOnce = max(1, pagesAtOnce / 8)
@@ -99,6 +88,6 @@ struct SearchPlan: Sendable {
     }
 
     private mutating func proceed() {
-        step = start.page < pageCount ? .pages(from: start, to: min(start.page + pagesAtOnce, pageCount)) : nil
+        step = start < pageCount ? .pages(start..<min(start + pagesAtOnce, pageCount)) : nil
     }
 }

@@ -1,12 +1,13 @@
 import CleanupSchedule
 import Postgres
 
-/// The table that holds the sessions, and what is known of its shape.
+/// The table that holds the sessions, or rows of another kind, and what is known of its shape.
 package struct SessionTable: Hashable, Sendable {
     package let name: TableName
-    package let schema: SessionSchema
+    /// `nil` for a table that does not hold sessions: nothing is asked of its columns.
+    package let schema: SessionSchema?
 
-    package init(name: TableName, schema: SessionSchema) {
+    package init(name: TableName, schema: SessionSchema?) {
         self.name = name
         self.schema = schema
     }
@@ -33,9 +34,11 @@ package struct SessionTable: Hashable, Sendable {
 
     /// What an inspection found, once nothing stands in the way.
     package struct Shape: Sendable {
-        package let generation: SchemaGeneration
-        /// Partitions, or tables that inherit: then a row's address needs its table's.
-        package let hasChildren: Bool
+        let table: SessionTable
+        /// `nil` for a table that does not hold sessions.
+        package let generation: SchemaGeneration?
+        /// Whether row security applies to us, with policies that hide nothing.
+        let isRowSecurityActive: Bool
         /// Whether runs are recorded in the history.
         let usesHistory: Bool
         /// When it was found.
@@ -45,7 +48,9 @@ package struct SessionTable: Hashable, Sendable {
         /// inspection of its own.
         private static let lifetime = Duration.seconds(1)
 
-        var isFresh: Bool { inspected.duration(to: .now) < Self.lifetime }
+        func isFresh(for table: SessionTable) -> Bool {
+            self.table == table && inspected.duration(to: .now) < Self.lifetime
+        }
     }
 
     /// The database's clock at the start of the transaction that this opens, and leaves open: for a table whose shape was
@@ -85,7 +90,9 @@ package struct SessionTable: Hashable, Sendable {
             try await judgeRowSecurity(for: purpose, role: inspection.role, over: connection, clock: clock)
         }
         return Shape(
-            generation: generation, hasChildren: inspection.hasChildren, usesHistory: usesHistory, inspected: inspected)
+            table: self, generation: generation, isRowSecurityActive: inspection.isRowSecurityActive,
+            usesHistory: usesHistory,
+            inspected: inspected)
     }
 
     /// - Throws: `foreignPartition` when a part of the table is kept on another server.

@@ -15,12 +15,17 @@ enum Statements {
     ///   - limit: for each statement and each silence; at least a millisecond.
     ///   - lockLimit: for each lock. Half of the statement's unless said otherwise, so that the server names the lock
     ///     as the cause before it ends the statement for its length.
-    static func begin(isReadOnly: Bool = false, limit: Duration, lockLimit: Duration? = nil) -> String {
+    ///   - refusesFilters: whether row security that would filter is an error: where it is not active, and so must not
+    ///     become active in silence. Where it is active, with policies that hide nothing, this would refuse those too.
+    static func begin(
+        isReadOnly: Bool = false, limit: Duration, lockLimit: Duration? = nil, refusesFilters: Bool = false
+    ) -> String {
         """
         BEGIN ISOLATION LEVEL READ COMMITTED \(isReadOnly ? "READ ONLY" : "READ WRITE");
         SET LOCAL statement_timeout = \(milliseconds(limit));
         SET LOCAL lock_timeout = \(milliseconds(lockLimit ?? limit / 2));
         SET LOCAL idle_in_transaction_session_timeout = \(milliseconds(limit));
+        \(refusesFilters ? "SET LOCAL row_security = off;" : "")
         """
     }
 
@@ -61,11 +66,6 @@ enum Statements {
                  , has_table_privilege(h.oid, 'UPDATE') AS can_update_history
                  , has_table_privilege(h.oid, 'DELETE') AS can_delete_history
                  , row_security_active(h.oid) AS is_history_row_security_active
-                 , (SELECT string_agg(a.attname || E'\\t' || format_type(a.atttypid, NULL), E'\\n')
-                      FROM pg_catalog.pg_attribute AS a
-                     WHERE a.attrelid = h.oid AND a.attnum > 0 AND NOT a.attisdropped) AS history_columns
-                 , (SELECT string_agg(pg_get_indexdef(i.indexrelid), E'\\n') FROM pg_catalog.pg_index AS i
-                     WHERE i.indrelid = h.oid AND i.indisunique AND i.indisvalid) AS history_indexes
               FROM (SELECT) AS one
               LEFT JOIN (pg_catalog.pg_class AS h JOIN pg_catalog.pg_namespace AS hn ON hn.oid = h.relnamespace)
                 ON hn.nspname = 'mcp_cleanup' AND h.relname = 'runs'
@@ -74,6 +74,16 @@ enum Statements {
                AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
             """
     }
+
+    /// The columns and the valid unique indexes of the history's table, which has to be there: one row, for
+    /// `HistoryTable`. Apart from `inspect`, since to plan this takes longer than the rest that it asks of the history.
+    static let inspectHistory = """
+        SELECT (SELECT string_agg(a.attname || E'\\t' || format_type(a.atttypid, NULL), E'\\n')
+                  FROM pg_catalog.pg_attribute AS a
+                 WHERE a.attrelid = 'mcp_cleanup.runs'::regclass AND a.attnum > 0 AND NOT a.attisdropped) AS columns
+             , (SELECT string_agg(pg_get_indexdef(i.indexrelid), E'\\n') FROM pg_catalog.pg_index AS i
+                 WHERE i.indrelid = 'mcp_cleanup.runs'::regclass AND i.indisunique AND i.indisvalid) AS indexes
+        """
 
     /// A foreign table among the table's partitions and heirs, if there is one. Its rows' addresses mean nothing here.
     static func foreignDescendant(of table: TableName) -> String {
@@ -100,19 +110,16 @@ enum Statements {
         """
     }
 
-    /// The addresses of due rows, in the table's physical order, and since when the oldest of them is due: `$1` is the
-    /// cutoff, `$2` the most to return, and, unless it is the first search, `$3` and `$4` the table and the address of
-    /// the last row already found.
+    /// The addresses of the rows that have been due longest, and since when: `$1` is the cutoff, `$2` the most to return.
     ///
-    /// - Parameter hasChildren: whether addresses are unique only together with their table.
-    static func search(_ table: TableName, rule: Rule, hasChildren: Bool, isFirst: Bool) -> String {
-        let onward =
-            isFirst ? "" : hasChildren ? "AND (tableoid, ctid) > ($3, $4)" : "AND tableoid = $3 AND ctid > $4"
-        return search(
-            table, rule: rule, onward, "ORDER BY \(hasChildren ? "tableoid, ctid" : "ctid") LIMIT $2")
+    /// In this order a server with an index on the rule's column uses it. Left to itself it may believe, since it takes a
+    /// rule's parts for independent, that a quarter of the table is due, and read all of that for a handful of rows.
+    static func searchOldest(_ table: TableName, rule: Rule) -> String {
+        search(table, rule: rule, "", "ORDER BY \(rule.column) LIMIT $2")
     }
 
-    /// The same for the pages from one address (`$2`) up to but without another (`$3`), in all of the table's parts.
+    /// The addresses of due rows on the pages from one address (`$2`) up to but without another (`$3`), in all of the
+    /// table's parts.
     static func searchPages(_ table: TableName, rule: Rule) -> String {
         search(table, rule: rule, "AND ctid >= $2 AND ctid < $3", "")
     }
@@ -135,6 +142,22 @@ enum Statements {
         SELECT count(*) AS total, count(*) FILTER (WHERE \(rule.predicate)) AS due
           FROM \(table.quoted) WHERE ctid >= $2 AND ctid < $3
         """
+    }
+
+    /// A function among these that may answer otherwise each time it is asked, if there is one. Which of several functions
+    /// of one name is meant, only their arguments would tell: one that is volatile is enough.
+    static func volatileFunction(of calls: [RowCondition.Call]) -> String {
+        let names = calls.map { call in
+            "(\(call.schema.map(SQL.literal) ?? "NULL"), \(SQL.literal(call.name)))"
+        }
+        return """
+            SELECT min(p.oid::regproc::text) AS name
+              FROM (VALUES \(names.joined(separator: ", "))) AS called (schema, name)
+              JOIN pg_catalog.pg_proc AS p ON p.proname = called.name
+              JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+             WHERE p.provolatile = 'v'
+               AND CASE WHEN called.schema IS NULL THEN pg_function_is_visible(p.oid) ELSE n.nspname = called.schema END
+            """
     }
 
     /// How many pages the table has, or the largest of its parts.
@@ -193,6 +216,11 @@ enum Statements {
         SELECT count(*) AS due, \(utc("min(\(rule.dueSince))")) AS oldest_due_at
           FROM \(table.quoted) WHERE (\(rule.predicate))
         """
+    }
+
+    /// When the first of the rows that are not due yet will be: `$1` is the cutoff.
+    static func firstPending(in table: TableName, rule: Rule) -> String {
+        "SELECT \(utc("min(\(rule.dueSince))")) AS due_at FROM \(table.quoted) WHERE (\(rule.pending))"
     }
 
     /// How the server would look for due rows: `$1` is the cutoff. One row with a JSON document.

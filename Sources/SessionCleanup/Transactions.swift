@@ -19,12 +19,14 @@ extension Connection {
 
     /// A statement in the transaction that is open, or else in a read-only one of its own, and the transaction's end.
     func finishTransaction(
-        _ clock: RunClock, _ sql: String, _ parameters: [Parameter], limit wanted: Duration? = nil
+        _ clock: RunClock, _ sql: String, _ parameters: [Parameter], limit wanted: Duration? = nil,
+        refusesFilters: Bool = false
     ) async throws(RunFailure) -> QueryResult {
         // It may take what is left of the run's time: it holds no row's lock.
         let limit = try clock.limit(wanted ?? clock.remaining)
         let begin = Statements.begin(
-            isReadOnly: true, limit: limit, lockLimit: min(limit / 2, clock.transactionLimit))
+            isReadOnly: true, limit: limit, lockLimit: min(limit / 2, clock.transactionLimit),
+            refusesFilters: refusesFilters)
         return try await failing(clock) { connection in
             let deadline = clock.giveUp(after: limit)
             if !connection.hasOpenTransaction { _ = try await connection.script(begin, deadline: deadline) }
@@ -38,11 +40,13 @@ extension Connection {
     ///
     /// - Returns: `nil` when the server ended it for its length, and the plan has found a smaller step.
     func search(
-        _ clock: RunClock, _ sql: String, _ parameters: [Parameter], shrinking plan: inout SearchPlan
+        _ clock: RunClock, _ sql: String, _ parameters: [Parameter], refusesFilters: Bool,
+        shrinking plan: inout SearchPlan
     ) async throws(RunFailure) -> QueryResult? {
         let started = ContinuousClock.now
         do {
-            return try await finishTransaction(clock, sql, parameters, limit: clock.transactionLimit)
+            return try await finishTransaction(
+                clock, sql, parameters, limit: clock.transactionLimit, refusesFilters: refusesFilters)
         } catch {
             guard error.sqlState == "57014", started.duration(to: .now) >= clock.transactionLimit * 9 / 10,
                 plan.timedOut()
@@ -100,12 +104,15 @@ extension Connection {
     ///
     /// - Parameter statement: one more, in the same round trip, whose result is returned.
     func begin(
-        _ clock: RunClock, limit wanted: Duration? = nil, lockLimit: Duration? = nil, then statement: String? = nil
+        _ clock: RunClock, refusesFilters: Bool = false, limit wanted: Duration? = nil, lockLimit: Duration? = nil,
+        then statement: String? = nil
     ) async throws(RunFailure) -> QueryResult? {
         let limit = try clock.limit(wanted ?? clock.transactionLimit)
         return try await failing(clock, startsWriting: true) { connection in
             let results = try await connection.script(
-                "\(Statements.begin(limit: limit, lockLimit: lockLimit)) \(statement ?? "")",
+                """
+                \(Statements.begin(limit: limit, lockLimit: lockLimit, refusesFilters: refusesFilters)) \(statement ?? "")
+                """,
                 deadline: clock.giveUp(after: limit))
             return statement == nil ? nil : results.last
         }

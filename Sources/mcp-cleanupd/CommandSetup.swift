@@ -126,7 +126,7 @@ struct CommandSetup: Sendable {
         onBatch: @escaping @Sendable (Duration, Int) -> Void = { _, _ in }
     ) -> CleanupRun {
         CleanupRun(
-            job: job, table: table,
+            job: job, table: job.table.map { SessionTable(name: $0, schema: nil) } ?? table,
             limits: RunLimits(
                 maxClockSkew: configuration.maxClockSkew, batchTarget: configuration.batchTargetDuration,
                 batchRows: configuration.batchMaxRows, batchPause: configuration.batchPause),

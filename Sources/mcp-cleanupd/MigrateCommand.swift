@@ -62,8 +62,8 @@ struct MigrateCommand: AsyncParsableCommand {
     }
 
     /// Which of its shapes the sessions table has, or will have: asks the database only where nothing else tells.
-    private func generation(_ setup: CommandSetup, _ migration: IndexMigration) async throws -> SchemaGeneration {
-        if let known = setup.table.schema.generation { return known }
+    private func generation(_ setup: CommandSetup, _ migration: IndexMigration) async throws -> SchemaGeneration? {
+        if let known = setup.table.schema?.generation { return known }
         if sessions, setup.table.name == .sessions { return .active }
         let access = try setup.databaseAccess()
         return try await SignalCancellation.run { try await migration.generation(access) }

@@ -34,9 +34,11 @@ struct RunCommand: AsyncParsableCommand {
         let record = ServiceRecord(
             state: { ServiceState(jobs: jobs, startedAt: $0) },
             metrics: RunMetrics(jobs: jobs, version: RootCommand.version), wallClock: { .now })
+        let notify = Notifications(setup.configuration, record: record, logger: setup.logger)
         let tell: @Sendable (ServiceEvent) -> Void = { event in
             record.hear(event)
             log.write(event)
+            notify?.hear(event)
         }
         let access = try setup.databaseAccess(sharing: nil) { tell(.connection($0)) }
         let run: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in

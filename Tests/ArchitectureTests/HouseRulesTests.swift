@@ -18,13 +18,15 @@ import Testing
             "CTimerfd", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
             "SessionCleanup", "Synchronization", "TimerWheel",
         ],
+        "Heartbeats": ["COpenSSL", "Deadlines", "Dispatch", "Glibc", "Synchronization"],
         "Monitoring": [
             "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Glibc", "HTTPTypes", "HummingbirdCore", "Logging",
             "NIOCore", "NIOHTTPTypes", "NIOPosix", "Postgres", "ServiceLifecycle", "SessionCleanup", "Synchronization",
         ],
         "mcp-cleanupd": [
             "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Deadlines", "Dispatch", "Glibc",
-            "Logging", "Monitoring", "Postgres", "ServiceLifecycle", "SessionCleanup", "Settings", "Synchronization",
+            "Heartbeats", "Logging", "Monitoring", "Postgres", "ServiceLifecycle", "SessionCleanup", "Settings",
+            "Synchronization",
         ],
     ]
 

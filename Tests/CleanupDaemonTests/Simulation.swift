@@ -11,6 +11,7 @@ final class Simulation {
         case concluded(String, UTCInstant, attempts: Int)
         case coalesced(String, UTCInstant)
         case missed(String, Int)
+        case passedOver(String, Int)
     }
 
     var scheduler: Scheduler
@@ -19,6 +20,8 @@ final class Simulation {
     private(set) var wakeUps = 0
     /// How long an attempt takes, and whether it fails for a cause that may pass.
     var attempt: (Scheduler.Attempt) -> (duration: Duration, fails: Bool) = { _ in (.milliseconds(10), false) }
+    /// Until when a job may rest after an attempt that ended well.
+    var rest: ((UTCInstant) -> UTCInstant)?
     private var underWay: [(end: Duration, attempts: [Scheduler.Attempt])] = []
 
     init(_ jobs: [Job], at start: String, seed: UInt64 = 1) {
@@ -71,6 +74,9 @@ final class Simulation {
     private func endAttempt(_ ended: (end: Duration, attempts: [Scheduler.Attempt])) {
         let first = ended.attempts[0]
         let rest = Array(ended.attempts.dropFirst())
+        if let instant = self.rest?(now.wall), !attempt(first).fails {
+            carryOut(scheduler.rest(job: first.job, until: instant, now: now))
+        }
         carryOut(scheduler.attemptEnded(job: first.job, attempt(first).fails ? .mayRetry : .ended, now: now))
         begin(rest)
     }
@@ -91,6 +97,7 @@ final class Simulation {
                 happenings.append(.concluded(scheduler.job(last.job).name, last.scheduledAt, attempts: last.number))
             case .countCoalesced(let job, let fireTime):
                 happenings.append(.coalesced(scheduler.job(job).name, fireTime))
+            case .countPassedOver(let job, let count, _): happenings.append(.passedOver(scheduler.job(job).name, count))
             case .countMissed(let job, let count): happenings.append(.missed(scheduler.job(job).name, count))
             }
         }

@@ -155,6 +155,67 @@ import Testing
         #expect(throws: ConfigurationFaults.self) { try load(effective.yaml) }
     }
 
+    @Test func makesJobsOfTheOperatorsOwn() throws {
+        let effective = try load(
+            """
+            jobs:
+              codes: { table: public.codes, where: expires_at < $1, schedule: "@hourly", max-rows: 5 }
+              other_codes:
+                table: public.codes
+                where: |
+                  used
+                  AND "at" < $1 - interval '1 hour'
+                schedule: 30 seconds
+                enabled: false
+            """, environment: ["MCP_CLEANUP_JOBS_OTHER_CODES_ENABLED": "true"])
+        let jobs = effective.configuration.jobs.dropFirst(2)
+        #expect(jobs.map(\.name) == ["codes", "other_codes"] && jobs.map(\.isEnabled) == [true, true])
+        #expect(
+            jobs.map(\.table) == [
+                TableName(schema: "public", table: "codes"), TableName(schema: "public", table: "codes"),
+            ])
+        #expect(jobs.first?.rules.active.predicate == "expires_at < $1" && jobs.first?.maxRows == 5)
+        #expect(try load(effective.yaml).configuration == effective.configuration)
+    }
+
+    @Test(arguments: [
+        ("jobs: { codes: { table: public.codes, where: a < $1 } }", "jobs.codes.schedule is missing"),
+        ("jobs: { codes: { where: a < $1, schedule: \"@daily\" } }", "jobs.codes.table is missing"),
+        ("jobs: { codes: { table: public.codes, schedule: \"@daily\" } }", "jobs.codes.where is missing"),
+        ("jobs: { codes: { schedule: \"@daily\" } }", "a job of one's own has table, where and schedule"),
+        ("jobs: { a.b: { table: a.b, where: a < $1, schedule: \"@daily\" } }", "“a.b” is no name for a job"),
+        (
+            "jobs: { transient: { table: a.b, where: a < $1, schedule: \"@daily\" } }",
+            "did you mean mcp-cleanup-transient"
+        ),
+        ("jobs: { codes: { table: a.b, where: a < now(), schedule: \"@daily\" } }", "does not use $1"),
+        ("jobs: { codes: { table: a.b, where: a < $1) OR (true, schedule: \"@daily\" } }", "has no counterpart"),
+        (
+            "jobs: { codes: { table: a.b, where: a < $1, schedule: \"@daily\", after: 3d } }",
+            "no key “jobs.codes.after”"
+        ),
+        (
+            "jobs: { codes: { table: a.b, where: a < $1, schedule: \"@daily\", max-staleness: 3d } }",
+            "no key “jobs.codes.max-s"
+        ),
+        ("jobs: { mcp-cleanup-dormant-sessions: { table: a.b } }", "no key “jobs.mcp-cleanup-dormant-sessions.table”"),
+    ])
+    func refusesAJobThatIsNotWhole(text: String, words: String) {
+        let faults = faults(text)
+        #expect(faults.count == 1 && faults[0].contains(words), "\(faults)")
+    }
+
+    @Test func refusesNamesThatWouldBeOneVariable() {
+        let job = "{ table: a.b, where: a < $1, schedule: \"@daily\" }"
+        let faults = faults("jobs:\n  a-b: \(job)\n  A_b: \(job)\n")
+        #expect(faults.count == 9)
+        #expect(faults[0].hasPrefix("the keys jobs.a-b.") && faults[0].contains("rename a job"), "\(faults)")
+        #expect(
+            self.faults("jobs:\n  a: \(job)\n  a: \(job)\n") == [
+                "c.yaml:3:3: the key “a” appears again; it is in line 2 already"
+            ])
+    }
+
     @Test func keepsWhatWaitsForARestart() throws {
         let earlier = try load("shutdown: { timeout: 5s }")
         var later = try load("shutdown: { timeout: 6s }\nlog: { level: debug }\nhttp: { listen: off }")

@@ -30,6 +30,16 @@ import Testing
         }
     }
 
+    @Test func theSamplesOwnJobIsOne() throws {
+        let lines = try text("config/mcp-cleanupd.yaml").components(separatedBy: "\n")
+        let start = try #require(lines.firstIndex { $0.hasPrefix("  # oauth-codes:") })
+        let job = lines[start...].prefix { $0.hasPrefix("  # ") }.map {
+            $0.replacingOccurrences(of: "  # ", with: "  ")
+        }
+        let file = ConfigurationFile(path: "sample", bytes: Array((["jobs:"] + job).joined(separator: "\n").utf8))
+        #expect(try EffectiveConfiguration(file: file).configuration.jobs.last?.name == "oauth-codes")
+    }
+
     @Test func theSampleMarksWhatWaitsForARestart() throws {
         let lines = try text("config/mcp-cleanupd.yaml").components(separatedBy: "\n")
         let bytes = Array(lines.joined(separator: "\n").utf8)
@@ -55,6 +65,7 @@ import Testing
                 expected[key, default: []].append("`\(entry.value)`")
             }
         }
+        for key in Job.ownKeys { expected["jobs.NAME.\(key)"] = [""] }
         // 1m and 60s are the same.
         let readme = Dictionary(uniqueKeysWithValues: rows.map { ($0[1], $0[2]) })
         for (key, values) in expected {

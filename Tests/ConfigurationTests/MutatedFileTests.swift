@@ -20,6 +20,7 @@ import Testing
         jobs:
           mcp-cleanup-transient-sessions: { enabled: true, schedule: "*/5 * * * *", deadline: 4m, catch-up: once }
           mcp-cleanup-dormant-sessions:   { schedule: "0 0 * * *", max-fraction: 0.5, after: 30d }
+          codes: { table: app."Codes", where: "expires_at < $1 AND NOT kept", schedule: "@daily", max-rows: 9 }
         http: { listen: "[::1]:9764" }
         """,
         """

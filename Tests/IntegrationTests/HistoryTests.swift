@@ -148,7 +148,7 @@ import Testing
         let stranger = await Self.run(database)
         #expect(stranger.skip == .answered)
         let repeated = await Self.run(
-            database, RunRequest(scheduledAt: Self.fireTime, origin: .schedule, previousToken: failed.claimToken))
+            database, RunRequest(scheduledAt: Self.fireTime, origin: .schedule, previousTokens: failed.claimTokens))
         #expect(repeated.outcome == .succeeded)
         #expect(repeated.attempts == 2)
         #expect(try await Self.rows(database) == ["schedule succeeded 2 5 0 1"])

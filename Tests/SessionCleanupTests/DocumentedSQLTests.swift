@@ -27,7 +27,7 @@ import Testing
     @Test func theREADMEShowsTheSearchAndTheDeletion() {
         let rule = Self.transient
         for sql in [
-            Statements.search(.sessions, rule: rule, hasChildren: false, isFirst: true),
+            Statements.searchOldest(.sessions, rule: rule),
             Statements.deleteBatch(from: .sessions, rule: rule),
         ] {
             let shown = sql.split(separator: rule.predicate).joined(separator: "…what is due…")

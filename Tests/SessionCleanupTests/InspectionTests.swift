@@ -14,7 +14,6 @@ import Testing
             "type_of_expires_at": "timestamp with time zone", "type_of_updated_at": "timestamp with time zone",
             "has_history": "f", "can_use_history_schema": nil, "can_select_history": nil, "can_insert_history": nil,
             "can_update_history": nil, "can_delete_history": nil, "is_history_row_security_active": nil,
-            "history_columns": nil, "history_indexes": nil,
         ]
         for (column, value) in changes { values.updateValue(value, forKey: column) }
         return try Inspection(QueryResult.Row(columns: Array(values.keys), values: Array(values.values)))

@@ -22,6 +22,7 @@ package final class PgBouncer: Sendable {
             auth_type = trust
             auth_file = \(directory)/users
             max_client_conn = 200
+            admin_users = postgres
 
             """
         try settings.write(toFile: directory + "/pgbouncer.ini", atomically: false, encoding: .utf8)
@@ -43,6 +44,21 @@ package final class PgBouncer: Sendable {
         }
         throw TestServerError(
             "PgBouncer does not start: \(try String(contentsOfFile: directory + "/log", encoding: .utf8))")
+    }
+
+    /// Leads all clients to another server from their next transaction on, as a failover does.
+    package func lead(to server: PostgresServer) async throws {
+        let path = directory + "/pgbouncer.ini"
+        let lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map { line in
+            line.hasPrefix("* = ") ? "* = host=\(server.directory) port=\(server.port)" : String(line)
+        }
+        try (lines.joined(separator: "\n") + "\n").write(toFile: path, atomically: false, encoding: .utf8)
+        let console = try await Connection.open(
+            DatabaseURL(url("pgbouncer")), deadline: .now + .seconds(10), environment: [:], onNotice: { _ in })
+        for command in ["RELOAD", "RECONNECT"] {
+            _ = try await console.script(command, deadline: .now + .seconds(10))
+        }
+        await console.close()
     }
 
     package func url(_ database: String, user: String = "postgres") -> String {

@@ -29,7 +29,7 @@ print(
     fits the cache, and against an indexed heap those in steps of 1 ms, most of which find nothing due: on a busy
     machine a heap may be ahead. At 1,000 timers such a drain would measure 3,600 empty steps a timer, and is left out.
 
-    Dispatch timers in a row cost 500 to 2,500 ns each, from run to run, as their thread is woken for every second one
-    or for one in a thousand; a timer added now and then wakes it every time, which is the row "Dispatch at rest".
+    Dispatch timers in a row wake Dispatch's thread for every second one or for one in a thousand, from run to run; one that
+    is added now and then wakes it every time, which are the rows "Dispatch at rest". Processor time has both threads.
     """)
 print("\nchecksum \(comparisons.reduce(0 as UInt64) { $0 &+ $1.checksum })")

@@ -1,0 +1,274 @@
+import Foundation
+import Glibc
+import Postgres
+import TestServers
+import Testing
+
+/// Failures in the middle of a run, by kind: the run's row says how it ended and counts exactly, and the next run goes on.
+@Suite(.inTurn) struct FailureKindTests {
+    private static let run = ["--once", "--json"]
+
+    private static func watched(
+        due: Int, on server: PostgresServer? = nil, secondsPerRow: Double = 0
+    ) async throws -> WatchedDatabase {
+        let server = if let server { server } else { try await PostgresServer.packaged() }
+        let watched = try await WatchedDatabase(on: server, secondsPerRow: secondsPerRow)
+        try await watched.database.run(WatchedDatabase.due(due))
+        return watched
+    }
+
+    /// One row a batch and a rest after each, so that a test comes between two of them.
+    private static let slow = WatchedDatabase.environment.merging([
+        "MCP_CLEANUP_BATCH_MAX_ROWS": "1", "MCP_CLEANUP_BATCH_PAUSE": "200ms",
+    ]) { $1 }
+
+    private static func firstBatch(of watched: WatchedDatabase) async throws {
+        try await eventually("the first batch") { try await watched.integer("SELECT count(*) FROM witness") >= 1 }
+    }
+
+    /// The last run's row has this status and SQLSTATE, and all accounts are right.
+    private static func expect(
+        _ row: String, in watched: WatchedDatabase, _ result: CommandResult,
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws {
+        let last = try await watched.value(
+            "SELECT concat_ws(' ', status, error_sqlstate) FROM mcp_cleanup.runs ORDER BY run_id DESC LIMIT 1")
+        #expect(last == row, "\(result)", sourceLocation: sourceLocation)
+        try await watched.expectExactAccounts("\(result)", sourceLocation: sourceLocation)
+    }
+
+    /// What is left after a failure is done by the next run.
+    private static func expectTheRestIsDone(
+        _ watched: WatchedDatabase, sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws {
+        let clean = try await watched.finish()
+        #expect(clean.status == 0, "\(clean)", sourceLocation: sourceLocation)
+        #expect(try await watched.database.count() == 0, sourceLocation: sourceLocation)
+        try await watched.expectExactAccounts("\(clean)", sourceLocation: sourceLocation)
+    }
+
+    @Test func aDeadlockMayPass() async throws {
+        let watched = try await Self.watched(due: 5)
+        try await watched.database.run(
+            """
+            CREATE TABLE counter (n INTEGER); INSERT INTO counter VALUES (0);
+            CREATE FUNCTION add_one() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+            BEGIN UPDATE counter SET n = n + 1; RETURN OLD; END $$;
+            CREATE TRIGGER count BEFORE DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION add_one();
+            """)
+        let other = try await OtherTransaction(in: watched.database, "UPDATE counter SET n = 0")
+        // Whoever looks first is the one to be ended: never the other.
+        try await other.run("SET LOCAL deadlock_timeout = '1h'")
+        async let ended = watched.database.daemon(
+            Self.run, environment: WatchedDatabase.environment.merging(["MCP_CLEANUP_CLAIM_LEASE": "60s"]) { $1 })
+        try await eventually("the run waits") {
+            try await watched.integer(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+                == 1
+        }
+        try await other.run("SELECT FROM mcp_sessions FOR UPDATE")
+        let result = try await ended
+        try await other.rollBack()
+        #expect(result.status == 75)
+        try await Self.expect("failed 40P01", in: watched, result)
+        try await Self.expectTheRestIsDone(watched)
+    }
+
+    @Test(arguments: [
+        "default_transaction_isolation = 'repeatable read'", "default_transaction_isolation = 'serializable'",
+        "default_transaction_read_only = on", "default_transaction_deferrable = on",
+    ])
+    func aDefaultOfTheDatabaseDoesNotMatter(setting: String) async throws {
+        let watched = try await Self.watched(due: 300)
+        try await watched.database.run("ALTER DATABASE \(watched.database.name) SET \(setting)")
+        let isWriting = !setting.contains("read_only")
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            if isWriting { group.addTask { try await watched.change(seed: 1) } }
+            for _ in 0..<3 {
+                let result = try await watched.database.daemon(Self.run, environment: WatchedDatabase.environment)
+                #expect(result.status == 0, "\(result)")
+            }
+            group.cancelAll()
+        }
+        try await watched.database.server.query("ALTER DATABASE \(watched.database.name) RESET ALL")
+        try await watched.expectExactAccounts("\(setting)")
+    }
+
+    @Test func aBackendThatIsTerminatedIsAFailureThatIsCounted() async throws {
+        let watched = try await Self.watched(due: 10)
+        async let ended = watched.database.daemon(Self.run, environment: Self.slow)
+        try await Self.firstBatch(of: watched)
+        try await watched.database.run(
+            """
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'mcp-cleanupd' AND pid <> pg_backend_pid()
+               AND backend_type = 'client backend'
+            """)
+        let result = try await ended
+        #expect(result.status == 75)
+        try await Self.expect("failed 57P01", in: watched, result)
+        try await Self.expectTheRestIsDone(watched)
+    }
+
+    @Test func aServerThatRestartsLosesNothing() async throws {
+        let server = try await PostgresServer(binaries: PostgresServer.packaged().binaries)
+        let watched = try await Self.watched(due: 10, on: server)
+        async let ended = watched.database.daemon(Self.run, environment: Self.slow)
+        try await Self.firstBatch(of: watched)
+        server.stop()
+        let result = try await ended
+        #expect(result.status == 75, "\(result)")
+        #expect(result.output.contains(#""sqlstate":"57P01""#), "\(result)")
+        let restarted = try SupervisedProcess(
+            ServerUser.command + [server.binaries + "/postgres", "-D", server.directory + "/data"],
+            logPath: server.directory + "/log", stopSignal: "INT")
+        try await eventually("the server is back") { (try? await watched.database.count()) != nil }
+        try await watched.expectExactAccounts("\(result)")
+        try await Self.expectTheRestIsDone(watched)
+        #expect(try await watched.database.count("status = 'abandoned'", in: "mcp_cleanup.runs") == 1)
+        restarted.stop()
+    }
+
+    /// Behind a pooler the client's connection survives, and suddenly leads to a standby.
+    @Test func aFailoverToAStandbyInTheMiddleMayPass() async throws {
+        let server = try await PostgresServer(binaries: PostgresServer.packaged().binaries)
+        let watched = try await Self.watched(due: 20, on: server)
+        let standby = try await PostgresServer(standbyOf: server)
+        let pooler = try await PgBouncer(for: server)
+        async let ended = watched.database.daemon(
+            Self.run, url: pooler.url(watched.database.name), environment: Self.slow)
+        try await Self.firstBatch(of: watched)
+        try await pooler.lead(to: standby)
+        let result = try await ended
+        #expect(result.status == 75, "\(result)")
+        #expect(result.error.contains("read-only standby"), "\(result)")
+        try await watched.expectExactAccounts("\(result)")
+        #expect(try await watched.database.count() > 0)
+        try await Self.expectTheRestIsDone(watched)
+    }
+
+    @Test(arguments: [
+        ("REVOKE DELETE ON mcp_sessions FROM ROLE", "GRANT DELETE ON mcp_sessions TO ROLE", Int32(77), "failed 42501"),
+        ("REVOKE SELECT ON mcp_sessions FROM ROLE", "GRANT SELECT ON mcp_sessions TO ROLE", 77, "failed 42501"),
+        (
+            "ALTER TABLE mcp_sessions RENAME active TO enabled", "ALTER TABLE mcp_sessions RENAME enabled TO active",
+            78, "failed 42703"
+        ),
+        ("ALTER TABLE mcp_sessions RENAME TO gone", "ALTER TABLE gone RENAME TO mcp_sessions", 78, "failed 42P01"),
+        (
+            "ALTER TABLE mcp_sessions ENABLE ROW LEVEL SECURITY", "ALTER TABLE mcp_sessions DISABLE ROW LEVEL SECURITY",
+            77, "failed 42501"
+        ),
+        (
+            "CREATE FUNCTION no() RETURNS TRIGGER LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER no BEFORE DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION no()",
+            "DROP TRIGGER no ON mcp_sessions", 77, "failed"
+        ),
+        ("REVOKE UPDATE ON mcp_cleanup.runs FROM ROLE", "GRANT UPDATE ON mcp_cleanup.runs TO ROLE", 77, "running"),
+        ("ALTER TABLE mcp_cleanup.runs RENAME TO gone", "ALTER TABLE mcp_cleanup.gone RENAME TO runs", 78, "running"),
+    ])
+    func aChangeBetweenTwoBatchesFailsTheRun(
+        change: String, undoing: String, status: Int32, row: String
+    ) async throws {
+        let watched = try await Self.watched(due: 12)
+        let role = try await watched.database.makeServiceRole()
+        try await watched.database.run(
+            """
+            GRANT USAGE ON SCHEMA mcp_cleanup TO \(role);
+            GRANT SELECT, INSERT, UPDATE, DELETE ON mcp_cleanup.runs TO \(role);
+            """)
+        async let ended = watched.database.daemon(
+            Self.run, url: watched.database.server.url(watched.database.name, user: role), environment: Self.slow)
+        try await Self.firstBatch(of: watched)
+        try await watched.database.run(change.replacingOccurrences(of: "ROLE", with: role))
+        let result = try await ended
+        try await watched.database.run(undoing.replacingOccurrences(of: "ROLE", with: role))
+        #expect(result.status == status, "\(result)")
+        #expect(result.output.contains(#""outcome":"failed""#), "\(result)")
+        #expect(result.error.contains("hint=") || result.error.contains("hint:"), "\(result)")
+        try await Self.expect(row, in: watched, result)
+        try await Self.expectTheRestIsDone(watched)
+    }
+
+    @Test(.enabled(if: geteuid() == 0, "needs root to mount a small disk"))
+    func aFullDiskMayPass() async throws {
+        let watched = try await Self.watched(due: 3000)
+        let disk = try SmallDisk()
+        try await ServerUser.giveFile(disk.path)
+        try await watched.database.run("CREATE TABLESPACE \(disk.name) LOCATION '\(disk.path)'")
+        try await watched.database.run("ALTER TABLE witness SET TABLESPACE \(disk.name)")
+        let result = try await watched.database.daemon(
+            Self.run, environment: WatchedDatabase.environment.merging(["MCP_CLEANUP_BATCH_MAX_ROWS": "200"]) { $1 })
+        #expect(result.status == 75, "\(result)")
+        try await Self.expect("failed 53100", in: watched, result)
+        #expect(result.error.contains("Check free disk space"), "\(result)")
+        #expect(try await watched.integer("SELECT count(*) FROM witness") > 0)
+        try await watched.database.run("ALTER TABLE witness SET TABLESPACE pg_default")
+        try await watched.database.run("DROP TABLESPACE \(disk.name)")
+        try await Self.expectTheRestIsDone(watched)
+    }
+
+    @Test func aStatementThatSomebodyElseCanceledIsAFailure() async throws {
+        let watched = try await Self.watched(due: 3, secondsPerRow: 0.5)
+        async let ended = watched.database.daemon(
+            Self.run, environment: WatchedDatabase.environment.merging(["MCP_CLEANUP_CLAIM_LEASE": "60s"]) { $1 })
+        try await eventually("a batch is under way") {
+            try await watched.integer(
+                """
+                SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
+                 WHERE datname = current_database() AND application_name = 'mcp-cleanupd' AND wait_event = 'PgSleep'
+                """) == 1
+        }
+        let result = try await ended
+        #expect(result.status == 75, "\(result)")
+        try await Self.expect("failed 57014", in: watched, result)
+        try await Self.expectTheRestIsDone(watched)
+    }
+
+    /// A hundred rows at first would take five seconds, and a transaction may take one.
+    @Test func batchesThatTakeTooLongShrinkAndTheRunGoesOn() async throws {
+        let watched = try await Self.watched(due: 40, secondsPerRow: 0.05)
+        let result = try await watched.database.daemon(
+            Self.run, environment: WatchedDatabase.environment.merging(["MCP_CLEANUP_BATCH_MAX_ROWS": "1000"]) { $1 })
+        #expect(result.status == 0, "\(result)")
+        #expect(result.output.contains(#""rows_deleted":40,"#), "\(result)")
+        try await Self.expect("succeeded", in: watched, result)
+    }
+
+    @Test(arguments: ["", "DEFERRABLE INITIALLY DEFERRED"])
+    func aForeignKeyIsNamedWithTheSessionItHolds(timing: String) async throws {
+        let watched = try await Self.watched(due: 5)
+        try await watched.database.run(
+            """
+            UPDATE mcp_sessions SET session_id = 'the-held-one' WHERE ctid = (SELECT max(ctid) FROM mcp_sessions);
+            CREATE TABLE message (session_id TEXT CONSTRAINT message_session REFERENCES mcp_sessions (session_id) \(timing));
+            INSERT INTO message VALUES ('the-held-one');
+            """)
+        let result = try await watched.database.daemon(
+            Self.run, environment: WatchedDatabase.environment.merging(["MCP_CLEANUP_BATCH_MAX_ROWS": "2"]) { $1 })
+        #expect(result.status == 77)
+        for word in ["the-held-one", "message_session", "message", "ON DELETE CASCADE"] {
+            #expect(result.error.contains(word), "\(result)")
+        }
+        try await Self.expect("failed 23503", in: watched, result)
+        #expect(
+            try await watched.value("SELECT error_message FROM mcp_cleanup.runs")?.contains("the-held-one") == true)
+        try await watched.database.run("DROP TABLE message")
+        try await Self.expectTheRestIsDone(watched)
+    }
+}
+
+/// A file system of a megabyte, in memory, for as long as it is held.
+private final class SmallDisk: Sendable {
+    let path: String
+    let name: String
+
+    init() throws {
+        path = try TemporaryDirectory.make()
+        name = "disk_" + String(UInt64.random(in: 0...UInt64.max), radix: 36)
+        guard mount("tmpfs", path, "tmpfs", 0, "size=300k") == 0 else {
+            throw TestServerError("no small disk: \(String(cString: strerror(errno)))")
+        }
+    }
+
+    deinit { umount2(path, Int32(MNT_DETACH)) }
+}

@@ -1,0 +1,132 @@
+import CleanupSchedule
+import Foundation
+import Postgres
+@testable import SessionCleanup
+import TestServers
+import Testing
+
+/// Histories and tables of a size or shape that nobody meant.
+@Suite(.inTurn) struct LargeAndForeignTests {
+    /// A million closed runs, all but the oldest failed: the worst for whoever looks for the last success.
+    @Test(arguments: [true, false])
+    func aMillionRunsCostMilliseconds(isAnalyzed: Bool) async throws {
+        let watched = try await WatchedDatabase(on: .packaged())
+        try await watched.database.run(
+            """
+            ALTER TABLE mcp_cleanup.runs SET (autovacuum_enabled = false);
+            INSERT INTO mcp_cleanup.runs (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at,
+                finished_at, cutoff)
+            SELECT 'mcp-cleanup-transient-sessions', t, 'schedule', 'x', 1,
+                   CASE WHEN n > 999990 THEN 'succeeded' ELSE 'failed' END, t, t, t, t
+              FROM (SELECT n, date_trunc('minute', now()) - n * interval '5 minutes' AS t
+                      FROM generate_series(1, 1000000) AS n) AS q;
+            \(isAnalyzed ? "ANALYZE mcp_cleanup.runs" : "")
+            """)
+        var took: [Duration] = []
+        for round in 1...3 {
+            try await watched.database.run(WatchedDatabase.due(3))
+            let result = try await watched.database.daemon(
+                ["--once", "--json"], environment: WatchedDatabase.environment)
+            #expect(result.status == 0, "\(result)")
+            #expect(result.output.contains(#""rows_deleted":3,"#), "round \(round): \(result)")
+            let times = try ["started_at", "finished_at"].map { key in
+                let text = result.output.components(separatedBy: "\"\(key)\":\"").dropFirst().first?.prefix {
+                    $0 != "\""
+                }
+                return try #require(UTCInstant(rfc3339: String(text ?? "")))
+            }
+            took.append(times[1] - times[0])
+        }
+        print("a run beside a million others, analyzed \(isAnalyzed): \(took)")
+        // A scan of the table alone takes longer.
+        #expect(took.min()! < .milliseconds(100), "\(took)")  // Three of them.
+        // The oldest go, five hundred with each run; the last success stays.
+        #expect(try await watched.database.count("claimed_by = 'x'", in: "mcp_cleanup.runs") == 1_000_000 - 1500)
+    }
+
+    @Test(arguments: [
+        // A history whose shape is right and that refuses all the same.
+        ("ALTER TABLE mcp_cleanup.runs ADD tenant TEXT NOT NULL DEFAULT NULL", Int32(77), "tenant"),
+        ("ALTER TABLE mcp_cleanup.runs ADD CHECK (origin <> 'once')", 77, "runs_origin_check"),
+        (
+            "CREATE FUNCTION no() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN RAISE 'read only here'; END $$; CREATE TRIGGER no BEFORE INSERT OR UPDATE ON mcp_cleanup.runs FOR EACH ROW EXECUTE FUNCTION no()",
+            77, "read only here"
+        ),
+        (
+            "CREATE FUNCTION no() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; CREATE TRIGGER no BEFORE INSERT ON mcp_cleanup.runs FOR EACH ROW EXECUTE FUNCTION no()",
+            77, "mcp_cleanup.runs"
+        ),
+        (
+            "ALTER TABLE mcp_cleanup.runs RENAME TO r; CREATE VIEW mcp_cleanup.runs AS SELECT * FROM mcp_cleanup.r", 78,
+            "mcp_cleanup.runs"
+        ),
+    ])
+    func aForeignHistoryDeletesNothingAndSaysWhy(change: String, status: Int32, word: String) async throws {
+        let watched = try await WatchedDatabase(on: .packaged())
+        try await watched.database.run(WatchedDatabase.due(3))
+        try await watched.database.run(change)
+        let result = try await watched.database.daemon(["--once", "--json"], environment: WatchedDatabase.environment)
+        #expect(result.status == status, "\(result)")
+        #expect(result.error.contains(word), "\(result)")
+        #expect(try await watched.database.count() == 3)
+    }
+
+    /// One transaction holds them all: the run ends soon, has counted them, and has not grown with them.
+    @Test func aTableOfHeldRowsIsSkippedAndCounted() async throws {
+        let rows = Soak.factor > 1 ? 1_000_000 : 100_000
+        let watched = try await WatchedDatabase(on: .packaged())
+        try await watched.database.run(WatchedDatabase.due(rows))
+        let holder = try await OtherTransaction(in: watched.database, "SELECT FROM mcp_sessions FOR UPDATE")
+        let environment = WatchedDatabase.environment.merging(["MCP_CLEANUP_BATCH_MAX_ROWS": "10000"]) { $1 }
+        let result = try await Command.run(
+            "/usr/bin/env", ["time", "-f", "%M kB", Command.daemon, "--once", "--json"],
+            environment: environment.merging(["NEON_DATABASE_URL": watched.database.url, "PATH": "/usr/bin:/bin"]) {
+                $1
+            })
+        try await holder.rollBack()
+        #expect(result.status == 0, "\(result)")
+        #expect(result.output.contains(#""rows_deleted":0,"rows_skipped":\#(rows),"#), "\(result)")
+        print("\(rows) held rows: \(result)")
+        try await watched.expectExactAccounts("\(result)")
+    }
+
+    @Test func sixteenPartitionsAreClearedAndCounted() async throws {
+        let watched = try await WatchedDatabase(on: .packaged())
+        try await watched.database.run(
+            """
+            ALTER TABLE mcp_sessions RENAME TO template;
+            CREATE TABLE mcp_sessions (LIKE template INCLUDING DEFAULTS) PARTITION BY HASH (session_id);
+            DO $$ BEGIN FOR part IN 0..15 LOOP
+                EXECUTE format('CREATE TABLE part_%s PARTITION OF mcp_sessions FOR VALUES WITH (MODULUS 16, REMAINDER %s)',
+                               part, part);
+            END LOOP; END $$;
+            CREATE TRIGGER witness AFTER DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION witness();
+            \(WatchedDatabase.due(2000));
+            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
+            SELECT 'live-' || n, 'u', 'x', 'sse', 'x', now() + interval '1 hour' FROM generate_series(1, 500) AS n;
+            """)
+        let result = try await watched.database.daemon(["--once", "--json"], environment: WatchedDatabase.environment)
+        #expect(result.status == 0, "\(result)")
+        #expect(result.output.contains(#""rows_deleted":2000,"rows_skipped":0,"#), "\(result)")
+        #expect(try await watched.database.count() == 500)
+        try await watched.expectExactAccounts("\(result)")
+    }
+
+    /// To a database whose clock is behind, every fire time is in the future: each is answered once all the same.
+    @Test func aFireTimeIsAnsweredOnceByAClockThatIsBehind() async throws {
+        let watched = try await WatchedDatabase(on: .packaged())
+        try await watched.database.run(WatchedDatabase.due(3))
+        let fireTime = UTCInstant.hostNow + .seconds(3600)
+        for outcome in [Outcome.succeeded, .skipped] {
+            var series = RunSeries(watched.database.access())
+            let report = await series.execute(
+                CleanupRun(
+                    job: .transientSessions, table: SessionTable(name: .sessions, schema: .auto), limits: .test,
+                    history: History(mode: .required), hostClock: { .hostNow + .seconds(3600) }),
+                RunRequest(scheduledAt: fireTime, origin: .schedule))
+            await series.end()
+            #expect(report.outcome == outcome, "\(report)")
+        }
+        #expect(try await watched.integer("SELECT attempts FROM mcp_cleanup.runs") == 1)
+    }
+}

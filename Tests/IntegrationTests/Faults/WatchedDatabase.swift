@@ -1,0 +1,144 @@
+import Foundation
+import Postgres
+import SeededRandom
+import TestServers
+import Testing
+
+/// A sessions table with history whose server keeps its own account of every deletion, in the deleting transaction: which
+/// session, whether it was due at the run's cutoff, who owned the run then, and which process deleted.
+struct WatchedDatabase: Sendable {
+    let database: SessionsDatabase
+
+    /// - Parameter secondsPerRow: how much longer each deleted row takes, so that more can happen in a transaction.
+    init(on server: PostgresServer, secondsPerRow: Double = 0) async throws {
+        database = try await SessionsDatabase(on: server)
+        try await database.run(
+            """
+            \(SessionsDatabase.migration("20260513030000_install_mcp_cleanup_runs"));
+            CREATE TABLE witness (
+                seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, run_id BIGINT, claimed_by TEXT, client TEXT,
+                transaction XID8 DEFAULT pg_current_xact_id(), session_id TEXT, was_due BOOLEAN);
+            CREATE FUNCTION witness() RETURNS TRIGGER LANGUAGE plpgsql SECURITY DEFINER AS $$
+            DECLARE run mcp_cleanup.runs;
+            BEGIN
+                IF \(secondsPerRow) > 0 THEN PERFORM pg_sleep(\(secondsPerRow)); END IF;
+                SELECT * INTO run FROM mcp_cleanup.runs
+                 WHERE job = 'mcp-cleanup-transient-sessions' AND status = 'running';
+                INSERT INTO witness (run_id, claimed_by, client, session_id, was_due)
+                VALUES (run.run_id, run.claimed_by, current_setting('application_name'), OLD.session_id,
+                        OLD.expires_at < run.cutoff AND OLD.active IS NOT TRUE);
+                RETURN NULL;
+            END $$;
+            CREATE TRIGGER witness AFTER DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION witness();
+            """)
+    }
+
+    /// What makes batches small and deaths noticed soon. Only the transient job.
+    static let environment = [
+        "MCP_CLEANUP_CLAIM_LEASE": "3s", "MCP_CLEANUP_BATCH_MAX_ROWS": "5", "MCP_CLEANUP_HISTORY_MODE": "required",
+        "MCP_CLEANUP_JOBS_MCP_CLEANUP_DORMANT_SESSIONS_ENABLED": "false",
+    ]
+
+    /// Sessions that are due.
+    static func due(_ count: Int) -> String {
+        """
+        INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
+        SELECT gen_random_uuid()::text, 'u', 'x', 'sse', 'x', now() - interval '1 hour' FROM generate_series(1, \(count))
+        """
+    }
+
+    /// One more change by the sessions' users.
+    static func change(using generator: inout SeededRandom) -> String {
+        let some = "ctid = (SELECT ctid FROM mcp_sessions OFFSET \(Int.random(in: 0..<50, using: &generator)) LIMIT 1)"
+        switch Int.random(in: 0..<6, using: &generator) {
+        case 0: return "UPDATE mcp_sessions SET expires_at = now() + interval '1 hour' WHERE \(some)"
+        case 1: return "UPDATE mcp_sessions SET active = NOT active WHERE \(some)"
+        case 2: return "UPDATE mcp_sessions SET client_id = repeat('x', 500) WHERE \(some)"
+        case 3: return "BEGIN; SELECT FROM mcp_sessions WHERE \(some) FOR UPDATE; SELECT pg_sleep(0.01); COMMIT"
+        default: return due(Int.random(in: 1...20, using: &generator))
+        }
+    }
+
+    /// Lets the sessions' users work until the task is canceled.
+    func change(seed: UInt64, pause: Duration = .milliseconds(5)) async throws {
+        var generator = SeededRandom(seed: seed)
+        let connection = try await database.server.connect(database.name)
+        while !Task.isCancelled {
+            do {
+                _ = try await connection.script(Self.change(using: &generator), deadline: .now + .seconds(30))
+            } catch PostgresError.canceled {
+                break
+            }
+            // Ends early only with the task.
+            try? await Task.sleep(for: pause)
+        }
+        await connection.close()
+    }
+
+    /// Lets the lease of whoever owns a run be over, unless its server process is in the middle of a batch.
+    func age() async throws {
+        try await database.run(
+            """
+            UPDATE mcp_cleanup.runs SET heartbeat_at = heartbeat_at - interval '1 minute' WHERE run_id IN (
+                SELECT run_id FROM mcp_cleanup.runs WHERE status = 'running' FOR UPDATE SKIP LOCKED)
+            """)
+    }
+
+    /// Runs the job until a run of it took place, which may have to wait for a lease.
+    @discardableResult
+    func finish(url: String? = nil) async throws -> CommandResult {
+        var last: CommandResult?
+        try await eventually("a run after the others") {
+            let result = try await database.daemon(
+                ["--once", "--json"], url: url, environment: Self.environment)
+            last = result
+            return !result.output.contains(#""outcome":"skipped""#)
+        }
+        return try #require(last)
+    }
+
+    /// What has to be true at any time, whatever happened.
+    func expectExactAccounts(_ comment: Comment, sourceLocation: SourceLocation = #_sourceLocation) async throws {
+        let checks = [
+            "sessions that were not due": "SELECT session_id FROM witness WHERE was_due IS NOT TRUE",
+            "runs whose count is wrong": """
+            SELECT concat_ws(' ', r, (SELECT count(*) FROM witness AS w WHERE w.run_id = r.run_id))
+              FROM mcp_cleanup.runs AS r
+             WHERE rows_deleted <> (SELECT count(*) FROM witness AS w WHERE w.run_id = r.run_id)
+                OR batches < (SELECT count(DISTINCT transaction) FROM witness AS w WHERE w.run_id = r.run_id)
+            """,
+            "deletions without a run": """
+            SELECT session_id FROM witness AS w
+             WHERE NOT EXISTS (SELECT FROM mcp_cleanup.runs AS r WHERE r.run_id = w.run_id)
+            """,
+            "sessions deleted twice": "SELECT session_id FROM witness GROUP BY session_id HAVING count(*) > 1",
+            // A claim that was lost does not come back: in the order of deletions, each owner stands once.
+            "owners that deleted after they had lost the run": """
+            SELECT claimed_by FROM (
+                SELECT claimed_by, lag(claimed_by) OVER (ORDER BY seq) IS DISTINCT FROM claimed_by AS begins
+                  FROM witness) AS w
+             WHERE begins GROUP BY claimed_by HAVING count(*) > 1
+            """,
+            "fire times with two runs": """
+            SELECT scheduled_at::text FROM mcp_cleanup.runs GROUP BY job, scheduled_at HAVING count(*) > 1
+            """,
+            "jobs with two runs under way": """
+            SELECT job FROM mcp_cleanup.runs WHERE status = 'running' GROUP BY job HAVING count(*) > 1
+            """,
+        ]
+        let query = checks.map { "SELECT '\($0): ' || string_agg(q.x, ', ') AS found FROM (\($1)) AS q (x)" }
+        let found = try await database.run(query.joined(separator: " UNION ALL ")).rows.compactMap {
+            try $0.textIfPresent("found")
+        }
+        #expect(found == [], comment, sourceLocation: sourceLocation)
+    }
+
+    func value(_ sql: String) async throws -> String? { try await database.value(sql) }
+
+    func integer(_ sql: String) async throws -> Int { Int(try await database.value(sql) ?? "") ?? -1 }
+}
+
+/// How long tests under fire go on: MCP_CLEANUPD_TEST_SOAK says how many times as long as in `make check`.
+enum Soak {
+    static let factor = Int(ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_SOAK"] ?? "") ?? 1
+}

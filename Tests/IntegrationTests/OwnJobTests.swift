@@ -1,0 +1,177 @@
+import Foundation
+import Glibc
+import SeededRandom
+import SessionCleanup
+import TestServers
+import Testing
+
+/// Jobs that a file names, on tables that are not the sessions'.
+@Suite(.inTurn) struct OwnJobTests {
+    private func file(_ text: String) throws -> String {
+        let path = try TemporaryDirectory.make() + "/config.yaml"
+        try text.write(toFile: path, atomically: true, encoding: .utf8)
+        return path
+    }
+
+    private static let codes = """
+        CREATE TABLE public.oauth_authorization_codes (
+            code_hash BYTEA PRIMARY KEY, client_id TEXT NOT NULL, consumed_at TIMESTAMPTZ, expires_at TIMESTAMPTZ NOT NULL);
+        CREATE INDEX ON public.oauth_authorization_codes (expires_at);
+        INSERT INTO public.oauth_authorization_codes
+        SELECT decode(md5(n::text), 'hex'), 'client', CASE WHEN n % 3 = 0 THEN now() END,
+               now() + CASE WHEN n % 2 = 0 THEN -1 ELSE 1 END * interval '1 hour'
+          FROM generate_series(1, 3000) AS n;
+        """
+
+    private static let codesJob = """
+        jobs:
+          oauth-codes:
+            table: public.oauth_authorization_codes
+            where: expires_at < $1 OR consumed_at IS NOT NULL AND $1 > consumed_at
+            schedule: "*/10 * * * *"
+        """
+
+    @Test func removesUsedAndExpiredAuthorizationCodesAndRecordsIt() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(SessionsDatabase.migration("20260513030000_install_mcp_cleanup_runs"))
+        try await database.run(Self.codes + PrivilegeTests.population)
+        let config = try file(Self.codesJob)
+        let preview = try await database.daemon([
+            "--once", "--dry-run", "--json", "--job", "oauth-codes", "--config", config,
+        ])
+        #expect(preview.output.contains(#""job":"oauth-codes","due_rows":2000,"oldest_due_at":null"#), "\(preview)")
+        let result = try await database.daemon(["--once", "--json", "--config", config])
+        #expect(result.status == 0 && result.lines.count == 3, "\(result)")
+        #expect(result.lines.last?.contains(#""outcome":"succeeded""#) ?? false)
+        #expect(result.lines.last?.contains(#""rows_deleted":2000"#) ?? false, "\(result)")
+        #expect(try await database.count(in: "public.oauth_authorization_codes") == 1000)
+        #expect(try await database.sessions() == ["live-1", "live-2"])
+        let recorded = try await database.value(
+            "SELECT status || ' ' || rows_deleted FROM mcp_cleanup.runs WHERE job = 'oauth-codes'")
+        #expect(recorded == "succeeded 2000")
+    }
+
+    @Test func runsBesideTheBuiltInJobsInTheService() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(Self.codes)
+        let config = try file(Self.codesJob.replacingOccurrences(of: "*/10 * * * *", with: "1 seconds"))
+        let daemon = try RunningDaemon(url: database.url, arguments: ["--config", config])
+        try await daemon.wait("a removal") {
+            try await database.count(in: "public.oauth_authorization_codes") == 1000
+        }
+        daemon.signal(SIGTERM)
+        #expect(try await daemon.exitStatus() == 0)
+        #expect(try daemon.runs.contains { $0["job"] == "oauth-codes" && $0["outcome"] == "succeeded" })
+    }
+
+    private static var hasCron: Bool {
+        FileManager.default.fileExists(atPath: "/usr/lib/postgresql/15/lib/pg_cron.so")
+    }
+
+    @Test(.enabled(if: hasCron, "pg_cron is not installed; scripts/install-tools test installs it"))
+    func removesOldRunDetailsOfItsNeighborPgCron() async throws {
+        let packaged = try await PostgresServer.packaged()
+        let server = try await PostgresServer(
+            binaries: packaged.binaries,
+            settings: ["shared_preload_libraries = 'pg_cron'", "cron.database_name = 'postgres'"])
+        try await server.query(
+            """
+            CREATE EXTENSION pg_cron;
+            INSERT INTO cron.job_run_details (jobid, runid, username, status, start_time, end_time)
+            SELECT 1, n, 'postgres', 'succeeded', now() - n * interval '1 day', now() - n * interval '1 day'
+              FROM generate_series(0, 29) AS n;
+            CREATE ROLE cleaner LOGIN;
+            GRANT USAGE ON SCHEMA cron TO cleaner;
+            GRANT SELECT, UPDATE, DELETE ON cron.job_run_details TO cleaner;
+            """)
+        let config = try file(
+            """
+            jobs:
+              cron-details:
+                table: cron.job_run_details
+                where: end_time < $1 - interval '7 days'
+                schedule: "0 4 * * *"
+                max-rows: 1000
+            """)
+        let arguments = ["--once", "--json", "--job", "cron-details", "--config", config]
+        // Its row security shows each role its own rows only: the others must not be passed over in silence.
+        let hidden = try await Command.run(
+            Command.daemon, arguments, environment: ["NEON_DATABASE_URL": server.url("postgres", user: "cleaner")])
+        #expect(hidden.status == 77 && hidden.error.contains("row security on cron.job_run_details"), "\(hidden)")
+        let result = try await Command.run(
+            Command.daemon, arguments, environment: ["NEON_DATABASE_URL": server.url("postgres")])
+        #expect(result.status == 0 && result.output.contains(#""rows_deleted":23"#), "\(result)")
+        #expect(try await server.value("SELECT count(*) FROM cron.job_run_details", in: "postgres") == "7")
+    }
+
+    @Test(arguments: [
+        ("expires_at < $1 AND random() < 0.5", 78, "calls random, which may answer otherwise"),
+        ("expires_at < clock_timestamp() AND $1 > expires_at", 78, "calls clock_timestamp"),
+        ("expires_at < $1 AND app.roll(client_id)", 78, "calls app.roll"),
+        ("expires_at < $1 AND roll(client_id)", 78, "42883"), ("no_such_column < $1", 78, "42703"),
+        ("expires_at < $1 AND client_id", 78, "42804"), ("expires_at < $1 AND AND true", 78, "42601"),
+        ("expires_at < $1 AND client_id = lower('CLIENT') AND now() >= expires_at", 0, ""),
+    ])
+    func refusesAConditionThatTheServerRefusesOrThatAnswersAtRandom(
+        sql: String, status: Int32, words: String
+    ) async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            Self.codes + """
+                CREATE SCHEMA app;
+                CREATE FUNCTION app.roll(text) RETURNS boolean LANGUAGE sql VOLATILE AS 'SELECT true';
+                """)
+        let config = try file(
+            """
+            jobs:
+              codes:
+                table: public.oauth_authorization_codes
+                where: "\(sql)"
+                schedule: "@daily"
+            """)
+        for arguments in [["--once", "--dry-run"], ["--once"]] {
+            let result = try await database.daemon(arguments + ["--job", "codes", "--config", config])
+            #expect(result.status == status && (words.isEmpty || result.error.contains(words)), "\(result)")
+        }
+        #expect(try await database.count(in: "public.oauth_authorization_codes") == (status == 0 ? 1500 : 3000))
+    }
+
+    /// Whatever the lexer lets through stays inside its parentheses: no row is found where the rest says that none is.
+    @Test func theServerReadsNoAcceptedConditionBeyondItsParentheses() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run("CREATE TABLE t (a int, b text, c timestamptz); INSERT INTO t VALUES (1, 'x', now())")
+        let seed =
+            ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_SEED"].flatMap(UInt64.init)
+            ?? UInt64.random(in: 0...UInt64.max)
+        print("MCP_CLEANUPD_TEST_SEED=\(seed)")
+        var generator = SeededRandom(seed: seed)
+        let operands = [
+            "true", "a = 1", "b = 'x'", "(c < now())", "NOT (true)", "\"b\" IS NULL", "b IN ('(', ')')",
+            "(ARRAY[a])[1] = 1",
+        ]
+        // What could close our parenthesis, and what could hide its counterpart from a reader that is less careful.
+        let breakers = [") OR (", ") OR true OR (", ") OR true --", ") --", ";", "'", "\"", "::text", "]", "(", ")"]
+        let hidden = [
+            "", "/*(*/", "/*)*/", "--(\n", "--)\n", "'('", "')'", "\"(\"", "\")\"", "E'\\'('", "E'\\')'", "$$($$",
+            "$q$)$q$", "U&'('",
+            "/*/*(*/*/", "'", "(", ")", "\u{A0}", "é", "\n",
+        ]
+        var accepted = 0
+        var understood = 0
+        for _ in 0..<40_000 {
+            func any(_ pieces: [String]) -> String { pieces.randomElement(using: &generator)! }
+            let joint = Bool.random(using: &generator) ? any([" OR ", " AND "]) : any(breakers)
+            let text = any(hidden) + any(operands) + joint + any(operands) + any(hidden)
+            guard let condition = try? RowCondition(parsing: "\(text) OR c < $1") else { continue }
+            accepted += 1
+            guard accepted <= 1000 else { break }
+            let statement = "SELECT count(*) FROM t WHERE (\(condition.sql)) AND false".replacingOccurrences(
+                of: "$1", with: "now()")
+            // Refused by the server is as good.
+            guard let found = try? await database.value(statement) else { continue }
+            understood += 1
+            #expect(found == "0", "\(text)")
+        }
+        #expect(accepted > 500 && understood > 30, "\(accepted) accepted, \(understood) understood")
+    }
+}
