@@ -245,6 +245,7 @@ enum Statements {
               FROM (SELECT session_id, server_id, server_name
                          , \(utc("created_at")) AS created, \(utc("updated_at")) AS updated, \(utc("expires_at")) AS expires
                          , coalesce(\(dormant.candidates), false) AS is_active
+                         , coalesce(\(dormant.candidates), false) OR coalesce(\(transient.candidates), false) AS is_removable
                          , CASE WHEN \(dormant.candidates) THEN \(dormant.dueSince)
                                 WHEN \(transient.candidates) THEN \(transient.dueSince) END AS due_since
                       FROM \(table.quoted) WHERE user_id = $1) AS s

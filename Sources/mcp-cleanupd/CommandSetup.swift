@@ -1,3 +1,4 @@
+import ArgumentParser
 import Settings
 import Dispatch
 import Glibc
@@ -92,6 +93,30 @@ struct CommandSetup: Sendable {
             url: { () throws(RunFailure) in try source.read() }, connectTimeout: configuration.connectTimeout,
             environment: environment, queue: queue, onNotice: { [logger] in logger.debug("The server says: \($0)") },
             onConnection: onConnection)
+    }
+
+    /// Whether a place that may hold the database URL is named; what it holds may be no good.
+    var hasDatabaseURL: Bool {
+        do {
+            _ = try DatabaseURLSource.find(option: options.databaseURLFile, environment: environment)
+            return true
+        } catch {
+            return false
+        }
+    }
+
+    var jobs: [Job] { configuration.jobs }
+
+    /// The jobs that a command line names, by their names or short names, in the configuration's order; all of them if it
+    /// names none.
+    ///
+    /// - Throws: `ValidationError` for a name that no job has.
+    func jobs(named names: [String]) throws -> [Job] {
+        if let name = names.first(where: { name in !jobs.contains { $0.isNamed(name) } }) {
+            let known = jobs.map { [$0.name, $0.shortName].compactMap(\.self).joined(separator: " or ") }
+            throw ValidationError("There is no job “\(name)”; there are \(known.joined(separator: ", ")).")
+        }
+        return jobs.filter { job in names.isEmpty || names.contains(where: job.isNamed) }
     }
 
     var table: SessionTable { SessionTable(name: configuration.table, schema: configuration.sessionSchema) }

@@ -88,9 +88,11 @@ import Testing
         }
     }
 
-    @Test func theMigrationInTheProgramIsTheOneInTheRepository() throws {
-        let embedded = Self.root.appendingPathComponent("Sources/mcp-cleanupd/Migrations/install_mcp_sessions.sql")
-        let original = Self.root.appendingPathComponent("migrations/neon/20260513010000_install_mcp_sessions.sql")
+    @Test(arguments: ["20260513010000_install_mcp_sessions", "20260513030000_install_mcp_cleanup_runs"])
+    func theMigrationsInTheProgramAreThoseInTheRepository(name: String) throws {
+        let file = String(name.drop { $0 != "_" }.dropFirst())
+        let embedded = Self.root.appendingPathComponent("Sources/mcp-cleanupd/Migrations/\(file).sql")
+        let original = Self.root.appendingPathComponent("migrations/neon/\(name).sql")
         #expect(try Data(contentsOf: embedded) == Data(contentsOf: original))
     }
 
