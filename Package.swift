@@ -52,10 +52,11 @@ let package = Package(
             // Not "Configuration": a package that hummingbird names has a target of that name.
             name: "Settings", dependencies: ["CYaml", "CleanupSchedule", "Postgres", "SessionCleanup"],
             path: "Sources/Configuration", swiftSettings: sources),
+        .target(name: "Systemd", swiftSettings: sources),
         .target(
             name: "CleanupDaemon",
             dependencies: [
-                "CTimerfd", "CleanupSchedule", "Deadlines", "Postgres", "SessionCleanup", "TimerWheel",
+                "CTimerfd", "CleanupSchedule", "Deadlines", "Postgres", "SessionCleanup", "Systemd", "TimerWheel",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -81,7 +82,7 @@ let package = Package(
             name: "mcp-cleanupd",
             dependencies: [
                 "CleanupDaemon", "CleanupSchedule", "Deadlines", "Heartbeats", "Monitoring", "Postgres",
-                "SessionCleanup", "Settings",
+                "SessionCleanup", "Settings", "Systemd",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
@@ -115,11 +116,15 @@ let package = Package(
             name: "CleanupScheduleTests", dependencies: ["CleanupSchedule", "SeededRandom"], swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(
-            name: "CleanupDaemonTests", dependencies: ["CleanupDaemon", "CleanupSchedule", "SessionCleanup"],
+            name: "CleanupDaemonTests",
+            dependencies: ["CleanupDaemon", "CleanupSchedule", "Postgres", "SessionCleanup"],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "HeartbeatsTests", dependencies: ["mcp-cleanupd", "Heartbeats", "TestServers"],
             swiftSettings: settings, linkerSettings: linking),
+        .testTarget(
+            name: "SystemdTests", dependencies: ["CleanupDaemon", "Systemd", "TestServers", "mcp-cleanupd"],
+            exclude: ["debian-machine"], swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "MonitoringTests",
             dependencies: [

@@ -94,7 +94,7 @@ port=9764
 while (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
 export MCP_CLEANUP_HTTP_LISTEN="127.0.0.1:$port"
 show "mcp-cleanupd"
-MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_SCHEDULE='10 seconds' "$daemon" &
+MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_SCHEDULE='10 seconds' "$daemon" --log-format text &
 service=$!
 # At most two fire times away.
 for _ in $(seq 100); do

@@ -47,7 +47,7 @@ package struct ServiceState: Sendable {
         case .fireTimesMissed(let name, let count): change(name) { $0.missedFires += count }
         case .reloadFailed(let why): reloadFailure = why
         case .stopping: isStopping = true
-        case .reloading, .fireTimesPassedOver, .clockWasSet, .connected, .connectFailed, .batchEnded: break
+        case .reloading, .fireTimesPassedOver, .clockWasSet, .connected, .connectFailed, .batchEnded, .foundWell: break
         }
     }
 

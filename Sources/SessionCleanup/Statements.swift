@@ -24,10 +24,11 @@ enum Statements {
         BEGIN ISOLATION LEVEL READ COMMITTED \(isReadOnly ? "READ ONLY" : "READ WRITE");
         SET LOCAL statement_timeout = \(milliseconds(limit));
         SET LOCAL lock_timeout = \(milliseconds(lockLimit ?? limit / 2));
-        SET LOCAL idle_in_transaction_session_timeout = \(milliseconds(limit));
-        \(refusesFilters ? "SET LOCAL row_security = off;" : "")
+        SET LOCAL idle_in_transaction_session_timeout = \(milliseconds(limit));\(refusesFilters ? refusal : "")
         """
     }
+
+    private static let refusal = " SET LOCAL row_security = off;"
 
     /// Never 0, which means no limit.
     private static func milliseconds(_ limit: Duration) -> Int64 {

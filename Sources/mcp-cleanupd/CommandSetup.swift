@@ -13,14 +13,15 @@ struct CommandSetup: Sendable {
     private let logThreshold: LogThreshold
     private let historyMemory: History.Memory
     private let options: CommonOptions.Values
-    private let environment: [String: String]
+    let environment: [String: String]
 
     var configuration: Configuration { effective.configuration }
 
     /// Reads the configuration, and warns of variables that it does not know.
     ///
+    /// - Parameter isService: whether it is for the service: its messages go elsewhere than a one-shot command's, and what
+    ///   is missing is said once for a long time, and so is worth a warning.
     /// - Throws: `CommandFailure` with exit code 78.
-    /// - Parameter isService: whether what is missing is said once for a long time, and so is worth a warning.
     init(_ options: CommonOptions.Values, isService: Bool = false) throws(CommandFailure) {
         self.options = options
         environment = Self.processEnvironment()
@@ -31,7 +32,7 @@ struct CommandSetup: Sendable {
             throw CommandFailure(.configuration, "\(error)")
         }
         let configuration = effective.configuration
-        let handler = LineLogHandler(format: configuration.logFormat, level: .trace)
+        let handler = configuration.logFormat.handler(level: .trace, isService: isService, environment: environment)
         let threshold = LogThreshold(Logger.Level(configuration.logLevel))
         logThreshold = threshold
         let logger = Logger(label: "mcp-cleanupd") { _ in ThresholdLogHandler(handler, threshold) }
@@ -141,7 +142,8 @@ struct CommandSetup: Sendable {
             })
     }
 
-    private static func processEnvironment() -> [String: String] {
+    /// The process's variables.
+    static func processEnvironment() -> [String: String] {
         var variables: [String: String] = [:]
         var entry = environ
         // environ(7): pointers to NAME=VALUE, ended by a null pointer; nothing here changes the environment.

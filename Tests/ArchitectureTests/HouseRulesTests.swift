@@ -14,9 +14,10 @@ import Testing
         "Postgres": ["CLibpq", "Deadlines", "Dispatch", "Glibc", "Synchronization"],
         "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres", "Synchronization"],
         "Configuration": ["CYaml", "CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
+        "Systemd": ["Dispatch", "Glibc", "Synchronization"],
         "CleanupDaemon": [
             "CTimerfd", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
-            "SessionCleanup", "Synchronization", "TimerWheel",
+            "SessionCleanup", "Synchronization", "Systemd", "TimerWheel",
         ],
         "Heartbeats": ["COpenSSL", "Deadlines", "Dispatch", "Glibc", "Synchronization"],
         "Monitoring": [
@@ -26,7 +27,7 @@ import Testing
         "mcp-cleanupd": [
             "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Deadlines", "Dispatch", "Glibc",
             "Heartbeats", "Logging", "Monitoring", "Postgres", "ServiceLifecycle", "SessionCleanup", "Settings",
-            "Synchronization",
+            "Synchronization", "Systemd",
         ],
     ]
 
