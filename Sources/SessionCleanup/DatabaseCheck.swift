@@ -125,7 +125,8 @@ package struct DatabaseCheck: Sendable {
     // MARK: The table
 
     private func checks(
-        of table: SessionTable, _ jobs: [Job], _ inspection: Inspection, over connection: isolated Connection, clock: RunClock
+        of table: SessionTable, _ jobs: [Job], _ inspection: Inspection, over connection: isolated Connection,
+        clock: RunClock
     ) async -> [CheckResult] {
         var generation: SchemaGeneration?
         var isUsable = false
@@ -186,7 +187,8 @@ package struct DatabaseCheck: Sendable {
     }
 
     private func indexCheck(
-        of table: SessionTable, _ jobs: [Job], _ generation: SchemaGeneration?, _ pages: Int, over connection: isolated Connection, clock: RunClock
+        of table: SessionTable, _ jobs: [Job], _ generation: SchemaGeneration?, _ pages: Int,
+        over connection: isolated Connection, clock: RunClock
     ) async throws(RunFailure) -> CheckResult {
         var (missing, invalid): ([String], [String]) = ([], [])
         for index in table.partialIndexes(for: jobs, of: generation) {

@@ -79,7 +79,8 @@ package struct RecordedRuns: Sendable {
         var found = try await table.look(for: .reading, over: connection, clock: clock)
         guard found.history.isThere else { throw .nothingRecorded }
         do {
-            try await found.readHistoryStructure(over: connection, deadline: clock.giveUp(after: clock.transactionLimit))
+            try await found.readHistoryStructure(
+                over: connection, deadline: clock.giveUp(after: clock.transactionLimit))
         } catch {
             throw clock.failure(error)
         }

@@ -70,7 +70,8 @@ extension RunFailure {
         case .database(let error): error.kind
         case .databaseURL, .serverTooOld, .tableMissing, .notATable, .foreignPartition, .columnMissing, .columnType,
             .generationUndecided, .volatileFunction, .historyMissing, .historyUnusable(_, .column),
-            .historyUnusable(_, .index), .nothingRecorded, .sessionsTableDiffers, .indexesOfPartitionedTable, .indexNameTaken:
+            .historyUnusable(_, .index), .nothingRecorded, .sessionsTableDiffers, .indexesOfPartitionedTable,
+            .indexNameTaken:
             .misconfigured
         case .privilegesMissing, .rowSecurity, .deletionVetoed, .historyUnusable(_, .privileges),
             .historyUnusable(_, .rowSecurity), .historyUnusable(_, .insertVetoed):
