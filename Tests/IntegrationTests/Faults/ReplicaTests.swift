@@ -44,7 +44,7 @@ import Testing
         print(
             "replicas\(isPooled ? " through PgBouncer" : ""), seed \(seed): \(summary ?? ""); \(takenOver) taken over; ",
             await replicas.strikes)
-        #expect(try await watched.integer("SELECT count(*) FROM mcp_cleanup.runs WHERE status = 'succeeded'") >= 5)
+        #expect(try await watched.integer("SELECT count(*) FROM mcp_cleanup.runs WHERE status = 'succeeded'") >= 1)
         #expect(await replicas.strikes.inTransaction > 0, "nobody was frozen in a transaction: \(comment)")
     }
 }
@@ -83,7 +83,11 @@ private actor Replicas {
         started += 1
         let name = "replica-\(started)"
         let daemon = try RunningDaemon(
-            url: url + "&application_name=\(name)", environment: WatchedDatabase.environment)
+            url: url + "&application_name=\(name)",
+            // So that they are frozen between two batches too, where no server cuts them off, and only the claim does.
+            environment: WatchedDatabase.environment.merging([
+                "MCP_CLEANUP_BATCH_PAUSE": "50ms", "MCP_CLEANUP_BATCH_MAX_ROWS": "20",
+            ]) { $1 })
         identifiers[name] = daemon.processIdentifier
         return daemon
     }
