@@ -12,7 +12,7 @@ RELEASE := -c release --static-swift-stdlib --product mcp-cleanupd -Xswiftc -gno
 export SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH ?= 4
 export MCP_CLEANUPD_TEST_NEWEST_POSTGRES ?= /var/tmp/mcp-cleanupd-test-tools-$(shell id -u)/newest-postgres/bin
 
-.PHONY: help demo test check build format lint sanitize soak bench
+.PHONY: help demo test check build deb manual format lint sanitize soak bench
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,13 +25,13 @@ test: ## Run all tests, against real servers that they start themselves
 	@scripts/install-tools test
 	$(SWIFT) test
 
-check: ## What CI runs: format, warnings as errors, the release build, all tests
+check: ## What CI runs: format, warnings as errors, the package, all tests
 	@scripts/install-tools test
 	$(MAKE) --no-print-directory lint
-	CI=1 $(MAKE) --no-print-directory build
+	CI=1 $(MAKE) --no-print-directory deb
 	CI=1 $(SWIFT) test
 
-build: ## Build the release binary, which needs only libpq and the C library
+build: ## Build the release binary, which needs only libpq, its libssl and the C library
 	@scripts/install-tools build
 	@mkdir -p .build/static-runtime
 	@archive=$$(clang -print-file-name=libstdc++.a); \
@@ -40,6 +40,17 @@ build: ## Build the release binary, which needs only libpq and the C library
 	$(SWIFT) build $(RELEASE)
 	@strip -o .build/mcp-cleanupd "$$($(SWIFT) build $(RELEASE) --show-bin-path)/mcp-cleanupd"
 	@ls -l .build/mcp-cleanupd
+
+deb: build ## Build the Debian package
+	@scripts/install-tools package
+	@packaging/build-deb
+
+# The date is fixed, so that the page changes when its text does; the checksum tells a test that it is up to date.
+manual: ## Write the manual page anew, from what the commands say of themselves
+	$(SWIFT) package generate-manual --configuration debug --date 2026-11-25
+	@page=.build/plugins/GenerateManual/outputs/mcp-cleanupd/mcp-cleanupd.1; \
+		checksum=$$($$($(SWIFT) build --show-bin-path)/mcp-cleanupd --experimental-dump-help | cksum); \
+		{ echo ".\\\" Made by make manual from help with the checksum $$checksum"; cat "$$page"; } >packaging/mcp-cleanupd.1
 
 sanitize: ## Run all tests under the thread sanitizer
 	@scripts/install-tools test

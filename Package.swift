@@ -52,14 +52,18 @@ let package = Package(
             // Not "Configuration": a package that hummingbird names has a target of that name.
             name: "Settings", dependencies: ["CYaml", "CleanupSchedule", "Postgres", "SessionCleanup"],
             path: "Sources/Configuration", swiftSettings: sources),
+        .target(name: "Systemd", swiftSettings: sources),
         .target(
             name: "CleanupDaemon",
             dependencies: [
-                "CTimerfd", "CleanupSchedule", "Deadlines", "Postgres", "SessionCleanup", "TimerWheel",
+                "CTimerfd", "CleanupSchedule", "Deadlines", "Postgres", "SessionCleanup", "Systemd", "TimerWheel",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: sources),
+        // The TLS library of libpq, whose headers libpq-dev brings.
+        .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .target(name: "Heartbeats", dependencies: ["COpenSSL", "Deadlines"], swiftSettings: sources),
         .target(
             name: "Monitoring",
             dependencies: [
@@ -77,7 +81,8 @@ let package = Package(
         .executableTarget(
             name: "mcp-cleanupd",
             dependencies: [
-                "CleanupDaemon", "CleanupSchedule", "Deadlines", "Monitoring", "Postgres", "SessionCleanup", "Settings",
+                "CleanupDaemon", "CleanupSchedule", "Deadlines", "Heartbeats", "Monitoring", "Postgres",
+                "SessionCleanup", "Settings", "Systemd",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
@@ -111,8 +116,15 @@ let package = Package(
             name: "CleanupScheduleTests", dependencies: ["CleanupSchedule", "SeededRandom"], swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(
-            name: "CleanupDaemonTests", dependencies: ["CleanupDaemon", "CleanupSchedule", "SessionCleanup"],
+            name: "CleanupDaemonTests",
+            dependencies: ["CleanupDaemon", "CleanupSchedule", "Postgres", "SessionCleanup"],
             swiftSettings: settings, linkerSettings: linking),
+        .testTarget(
+            name: "HeartbeatsTests", dependencies: ["mcp-cleanupd", "Heartbeats", "TestServers"],
+            swiftSettings: settings, linkerSettings: linking),
+        .testTarget(
+            name: "SystemdTests", dependencies: ["CleanupDaemon", "Systemd", "TestServers", "mcp-cleanupd"],
+            exclude: ["debian-machine"], swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "MonitoringTests",
             dependencies: [

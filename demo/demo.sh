@@ -89,15 +89,31 @@ pause 2
 say "The same as a service, every 10 seconds instead of every 5 minutes. A hundred more sign-ins are abandoned …"
 sql -c "UPDATE public.mcp_sessions SET expires_at = now() - interval '1 second'
          WHERE id IN (SELECT id FROM public.mcp_sessions WHERE active IS NOT TRUE LIMIT 100)"
+# A port that nobody has: the demo may run beside a real service.
+port=9764
+while (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
+export MCP_CLEANUP_HTTP_LISTEN="127.0.0.1:$port"
 show "mcp-cleanupd"
-MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_SCHEDULE='10 seconds' "$daemon" &
+MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_SCHEDULE='10 seconds' "$daemon" --log-format text &
 service=$!
 # At most two fire times away.
 for _ in $(seq 100); do
     [ "$(sql -At -c "SELECT count(*) FROM public.mcp_sessions WHERE expires_at < now() AND active IS NOT TRUE")" != 0 ] || break
     sleep 0.2
 done
+say "… and gone. What the service tells of itself:"
+show "mcp-cleanupd health --ready"
+"$daemon" health --ready
+show "curl http://$MCP_CLEANUP_HTTP_LISTEN/metrics"
+exec 3<>"/dev/tcp/127.0.0.1/$port"
+printf 'GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n' >&3
+grep -E '^mcp_cleanup_(rows_deleted_total|last_success).*transient' <&3
+exec 3>&-
+say "For people it is at ${green}http://$MCP_CLEANUP_HTTP_LISTEN/${reset}"
+if [ -t 1 ]; then
+    read -r -t 300 -p "Look at it now; Enter ends the demo. " || true
+fi
 kill -TERM "$service"
 wait "$service"
 service=''
-say "… and gone. It ended on SIGTERM with exit code 0."
+say "It ended on SIGTERM with exit code 0."

@@ -54,6 +54,8 @@ package struct Scheduler: ~Copyable {
         case countMissed(job: Int, Int)
         /// So many fire times will pass before anything is due.
         case countPassedOver(job: Int, Int, until: UTCInstant)
+        /// The wheel turns, and no attempt is under way longer than it may be: the watchdog is to hear of it.
+        case pingWatchdog
     }
 
     private enum Phase {
@@ -80,8 +82,10 @@ package struct Scheduler: ~Copyable {
     private var states: [JobState]
     /// Fire times, in microseconds since the Unix epoch; the payload is the job's index.
     private var fireTimes = TimerWheel()
-    /// Retries, in microseconds since the process began; the payload is the job's index.
+    /// Retries, in microseconds since the process began; the payload is the job's index, or `watchdogPayload`.
     private var retries = TimerWheel()
+    private var watchdog: WatchdogTimer?
+    private static let watchdogPayload = UInt64.max
     private var lastWall: UTCInstant
     /// Whether `shutDown` was called.
     package private(set) var isShuttingDown = false
@@ -97,11 +101,14 @@ package struct Scheduler: ~Copyable {
     /// - Parameters:
     ///   - jobs: in the order in which they run when they are due together; disabled ones are never due.
     ///   - seed: for the jitter of retries.
-    package init(jobs: [Job], now: Now, seed: UInt64) {
+    ///   - watchdogInterval: how often to answer `pingWatchdog`; `nil` when nobody watches.
+    package init(jobs: [Job], now: Now, seed: UInt64, watchdogInterval: Duration? = nil) {
         states = jobs.enumerated().map { JobState(job: $1, order: $0) }
+        watchdog = watchdogInterval.map(WatchdogTimer.init)
         lastWall = now.wall
         generator = SplitMix64(state: seed)
         armFireTimes(after: now.wall)
+        armWatchdog(after: now.elapsed)
     }
 
     // MARK: What is known
@@ -138,16 +145,23 @@ package struct Scheduler: ~Copyable {
         }
     }
 
+    /// Whether any attempt is to be repeated.
+    package var isRetrying: Bool {
+        states.contains { state in
+            if case .waiting = state.phase { return true }
+            return false
+        }
+    }
+
     // MARK: Events
 
     /// Time has passed, or the wall clock was set: what is due now?
     ///
     /// - Parameter wasSet: whether the wall clock is known to have been set, or the machine to have slept.
     package mutating func clockAdvanced(to now: Now, wasSet: Bool) -> [Action] {
-        guard !isShuttingDown else { return [] }
         var actions: [Action] = []
         var attempts: [Attempt] = []
-        if wasSet || now.wall < lastWall {
+        if !isShuttingDown, wasSet || now.wall < lastWall {
             // By another clock it would be another instant, and might silence the job for a year.
             for job in states.indices { states[job].restsUntil = nil }
             forgetFutureFireTimes(now.wall)
@@ -159,12 +173,20 @@ package struct Scheduler: ~Copyable {
                 &actions)
         }
         while let timer = retries.pop(now: Self.ticks(now.elapsed)) {
+            if timer.payload == Self.watchdogPayload {
+                if watchdog?.isWell(at: now.elapsed) ?? false { actions.append(.pingWatchdog) }
+                armWatchdog(after: now.elapsed)
+                continue
+            }
             let job = Int(timer.payload)
             guard case .waiting(let attempt, _, _) = states[job].phase else { continue }
             states[job].phase = .running(attempt)
             attempts.append(attempt)
         }
-        if !attempts.isEmpty { actions.append(.start(attempts.sorted { order(of: $0.job) < order(of: $1.job) })) }
+        if !attempts.isEmpty {
+            attempts.sort { order(of: $0.job) < order(of: $1.job) }
+            actions.append(begin(attempts, now))
+        }
         return actions
     }
 
@@ -178,7 +200,7 @@ package struct Scheduler: ~Copyable {
             states[job].phase = .running(attempt)
             attempts.append(attempt)
         }
-        return attempts.isEmpty ? [] : [.start(attempts)]
+        return attempts.isEmpty ? [] : [begin(attempts, now)]
     }
 
     /// An attempt has ended.
@@ -186,6 +208,7 @@ package struct Scheduler: ~Copyable {
         guard case .running(let attempt) = states[job].phase else { return [] }
         let successor = states[job].successor
         states[job].phase = .idle
+        watchdog?.attemptEnded(job: job)
         states[job].successor = nil
         // Inside the interval only: when a fire time has come meanwhile, its own run is the better retry.
         let following =
@@ -199,7 +222,7 @@ package struct Scheduler: ~Copyable {
         case .skipped:
             guard let successor, !isShuttingDown else { return [.concludeRun(attempt)] }
             states[job].phase = .running(successor)
-            return [.concludeRun(attempt), .start([successor])]
+            return [.concludeRun(attempt), begin([successor], now)]
         case .mayRetry: wait = self.wait(after: max(1, following.number - 1), now)
         case .heldElsewhere(let lease):
             // A little later than the lease's end, and not all who wait for it at the same instant.
@@ -282,9 +305,10 @@ package struct Scheduler: ~Copyable {
         return actions
     }
 
-    /// No attempt starts from now on.
+    /// No attempt starts from now on; the watchdog still hears from those under way.
     package mutating func shutDown() -> [Action] {
         isShuttingDown = true
+        fireTimes = TimerWheel()
         var actions: [Action] = []
         for job in states.indices { abandonRetry(of: job, &actions) }
         return actions
@@ -375,6 +399,16 @@ package struct Scheduler: ~Copyable {
         }
         states[job].nextFireTime = fireTime
         if let fireTime { _ = fireTimes.add(deadline: Self.ticks(fireTime), payload: UInt64(job)) }
+    }
+
+    private mutating func begin(_ attempts: [Attempt], _ now: Now) -> Action {
+        watchdog?.attemptsBegan(attempts.map { ($0.job, states[$0.job].job.deadline) }, at: now.elapsed)
+        return .start(attempts)
+    }
+
+    private mutating func armWatchdog(after elapsed: Duration) {
+        guard let watchdog else { return }
+        _ = retries.add(deadline: Self.ticks(elapsed + watchdog.interval), payload: Self.watchdogPayload)
     }
 
     /// Before 1970 nothing is scheduled.

@@ -11,6 +11,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
     private let work: Work
     private let looksBack: Bool
     private let tell: @Sendable (ServiceEvent) -> Void
+    private let watchdogInterval: Duration?
     private let started = ContinuousClock.now
     private let probe = LoopProbe()
     /// At most one attempt per job, one wake-up of each timer, one probe and a few requests are under way at a time.
@@ -22,14 +23,17 @@ package struct SchedulerService: Service, CustomStringConvertible {
     ///   - access: for the connections of runs.
     ///   - makeRun: a run of the job, with the limits in force.
     ///   - looksBack: whether to find out, after the start, if a fire time was missed while nobody ran.
+    ///   - watchdogInterval: how often to tell `foundWell`; `nil` when nobody watches.
     ///   - onEvent: hears of everything that happens; must not block.
     package init(
         jobs: [Job], access: DatabaseAccess, makeRun: @escaping @Sendable (Job) -> CleanupRun, looksBack: Bool,
+        watchdogInterval: Duration? = nil,
         onEvent: @escaping @Sendable (ServiceEvent) -> Void
     ) {
         work = Work(jobs: jobs, access: access, makeRun: makeRun)
         self.looksBack = looksBack
         tell = onEvent
+        self.watchdogInterval = watchdogInterval
         (events, sender) = AsyncStream<Event>.makeStream(bufferingPolicy: .unbounded)
     }
 
@@ -82,7 +86,8 @@ package struct SchedulerService: Service, CustomStringConvertible {
     package func run() async throws {
         let wallTimer = try WallClockTimer { sender.yield(.timeCame(wasClockSet: $0 == .clockWasSet)) }
         var work = work
-        var scheduler = Scheduler(jobs: work.jobs, now: now, seed: UInt64.random(in: 0...UInt64.max))
+        var scheduler = Scheduler(
+            jobs: work.jobs, now: now, seed: UInt64.random(in: 0...UInt64.max), watchdogInterval: watchdogInterval)
         var armed: [Int: UTCInstant] = [:]
         tellArmed(scheduler, &armed)
         wallTimer.arm(at: scheduler.nextFireTime)
@@ -90,14 +95,14 @@ package struct SchedulerService: Service, CustomStringConvertible {
         await withGracefulShutdownHandler {
             await withDiscardingTaskGroup { group in
                 var reports: [Int: RunReport] = [:]
-                var retry: Deadlines.Handle?
+                var wait = waitForTime(scheduler)
                 if looksBack {
                     for action in scheduler.lookBack(now: now) {
                         carryOut(action, scheduler, work, &reports, in: &group)
                     }
                 }
                 for await event in events {
-                    if let retry { Deadlines.shared.cancel(retry) }
+                    if let wait { Deadlines.shared.cancel(wait) }
                     if case .reloaded(let new, _) = event { work = new }
                     let actions = respond(to: event, &scheduler, &reports)
                     for action in actions { carryOut(action, scheduler, work, &reports, in: &group) }
@@ -105,13 +110,19 @@ package struct SchedulerService: Service, CustomStringConvertible {
                     if case .shutdownRequested = event { group.cancelAll() }
                     if scheduler.isShuttingDown && !scheduler.isBusy { break }
                     wallTimer.arm(at: scheduler.nextFireTime)
-                    retry = scheduler.nextRetry.map { elapsed in
-                        Deadlines.shared.add(at: started + elapsed) { sender.yield(.timeCame(wasClockSet: false)) }
-                    }
+                    wait = waitForTime(scheduler)
                 }
             }
         } onGracefulShutdown: {
             sender.yield(.shutdownRequested)
+        }
+    }
+
+    /// For the next retry or ping; a ping alone wakes nobody in between.
+    private func waitForTime(_ scheduler: borrowing Scheduler) -> Deadlines.Handle? {
+        guard let elapsed = scheduler.nextRetry else { return nil }
+        return Deadlines.shared.add(at: started + elapsed, isPatient: !scheduler.isRetrying) {
+            sender.yield(.timeCame(wasClockSet: false))
         }
     }
 
@@ -192,6 +203,8 @@ package struct SchedulerService: Service, CustomStringConvertible {
             tell(.fireTimesMissed(job: scheduler.job(job).name, count))
         case .countPassedOver(let job, let count, let until):
             tell(.fireTimesPassedOver(job: scheduler.job(job).name, count, until: until))
+        case .pingWatchdog:
+            tell(.foundWell)
         }
     }
 

@@ -41,6 +41,8 @@ package enum ServiceEvent: Sendable {
     /// A run found nothing, and nothing will be due before the instant: so many fire times will pass, and the database
     /// may sleep.
     case fireTimesPassedOver(job: String, Int, until: UTCInstant)
+    /// Half of the watchdog's time has passed, the wheel turns, and no run is past its deadline.
+    case foundWell
     /// No run starts from now on; those under way are being canceled.
     case stopping
 

@@ -47,10 +47,12 @@ package enum LogLevel: String, Hashable, Sendable, CaseIterable {
     case trace, debug, info, notice, warning, error, critical
 }
 
-/// How log lines look.
+/// How messages look.
 package enum LogFormat: String, Hashable, Sendable, CaseIterable {
-    /// `text` everywhere, until there is a journal to write to.
+    /// Entries of the journal where standard error is connected to it; else lines of text on a terminal and from one-shot
+    /// commands, and JSON from the service, which then runs in a container or under another supervisor.
     case auto
     case text
     case json
+    case journal
 }

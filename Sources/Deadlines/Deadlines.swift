@@ -16,10 +16,17 @@ package final class Deadlines: Sendable {
         let timer: TimerWheel.Handle
     }
 
+    private struct Handler {
+        let call: @Sendable () -> Void
+        let isPatient: Bool
+    }
+
     private struct State: ~Copyable {
         /// In nanoseconds since `origin`; the payload is the key of what to call.
         var wheel = TimerWheel()
-        var handlers: [UInt64: @Sendable () -> Void] = [:]
+        var handlers: [UInt64: Handler] = [:]
+        /// How many of them are not patient.
+        var hurried = 0
         var lastKey: UInt64 = 0
         /// What Dispatch's timer is set to; `nil` when it is off.
         var armed: UInt64?
@@ -47,14 +54,17 @@ package final class Deadlines: Sendable {
 
     /// Calls the handler once, at the instant or as soon as it can, unless it is canceled before.
     ///
-    /// - Parameter handler: runs on the serial queue that all handlers share, in the order of their instants; must not
-    ///   block. It may add and cancel.
+    /// - Parameters:
+    ///   - isPatient: whether the machine's sleep may delay it by as long as it lasted; it needs no wake-up in between.
+    ///   - handler: runs on the serial queue that all handlers share, in the order of their instants; must not
+    ///     block. It may add and cancel.
     package func add(
-        at instant: ContinuousClock.Instant, _ handler: @escaping @Sendable () -> Void
+        at instant: ContinuousClock.Instant, isPatient: Bool = false, _ handler: @escaping @Sendable () -> Void
     ) -> Handle {
         state.withLock { state in
             state.lastKey += 1
-            state.handlers[state.lastKey] = handler
+            state.handlers[state.lastKey] = Handler(call: handler, isPatient: isPatient)
+            if !isPatient { state.hurried += 1 }
             let timer = state.wheel.add(deadline: nanoseconds(instant), payload: state.lastKey)
             arm(&state)
             return Handle(timer: timer)
@@ -65,10 +75,16 @@ package final class Deadlines: Sendable {
     package func cancel(_ handle: Handle) {
         // Returned, so that what the handler holds is let go outside of the lock.
         _ = state.withLock { state in
-            let handler = state.wheel.cancel(handle.timer).flatMap { state.handlers.removeValue(forKey: $0) }
+            let handler = state.wheel.cancel(handle.timer).flatMap { Self.remove($0, &state) }
             if state.wheel.isEmpty { arm(&state) }
             return handler
         }
+    }
+
+    private static func remove(_ key: UInt64, _ state: inout State) -> Handler? {
+        let handler = state.handlers.removeValue(forKey: key)
+        if handler?.isPatient == false { state.hurried -= 1 }
+        return handler
     }
 
     private func timeCame() {
@@ -77,7 +93,7 @@ package final class Deadlines: Sendable {
             let now = nanoseconds(.now)
             // Ends because nothing is added under the lock.
             while let timer = state.wheel.pop(now: now) {
-                if let handler = state.handlers.removeValue(forKey: timer.payload) { due.append(handler) }
+                if let handler = Self.remove(timer.payload, &state) { due.append(handler.call) }
             }
             state.armed = nil
             arm(&state)
@@ -95,7 +111,7 @@ package final class Deadlines: Sendable {
             return
         }
         let now = ContinuousClock.now
-        let wakeUp = min(next, nanoseconds(now + Self.longestWait))
+        let wakeUp = state.hurried == 0 ? next : min(next, nanoseconds(now + Self.longestWait))
         guard wakeUp < state.armed ?? .max else { return }
         state.armed = wakeUp
         timer.schedule(deadline: .now() + .nanoseconds(Int(wakeUp - min(wakeUp, nanoseconds(now)))))

@@ -3,7 +3,7 @@ enum PageAssets {
     /// Colors are text or a badge's background, at 4.5:1 or more against what they stand on, in both schemes.
     static let style = """
         :root { color-scheme: light dark; --ground: #f6f7f9; --card: #fff; --text: #1c2127; --quiet: #59636e; --line: #d8dee4;
-          --good: #1a7f37; --bad: #b42318; --warn: #8a5300; --idle: #59636e; --busy: #0759b0; --on: #fff; }
+          --tone: var(--warn); --good: #1a7f37; --bad: #b42318; --warn: #8a5300; --idle: #59636e; --busy: #0759b0; --on: #fff; }
         @media (prefers-color-scheme: dark) { :root { --ground: #0f1318; --card: #171d24; --text: #e6eaef; --quiet: #9aa5b1;
           --line: #2d3640; --good: #4cc26d; --bad: #ff8a80; --warn: #eeb04d; --idle: #9aa5b1; --busy: #6cb6ff; --on: #0f1318; } }
         * { box-sizing: border-box; }
@@ -26,6 +26,7 @@ enum PageAssets {
         dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(12rem, 1fr)); gap: .5rem 1.5rem; margin: 0; }
         dt { color: var(--quiet); font-size: .85rem; } dd { margin: 0; font-variant-numeric: tabular-nums; }
         small { display: block; color: var(--quiet); font-size: .85rem; }
+        pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .25rem 0; }
         code { font-size: .95em; } .quiet, footer { color: var(--quiet); } footer { font-size: .85rem; }
         svg { display: block; width: 100%; height: 3.5rem; margin: 1rem 0 .5rem; border-bottom: 1px solid var(--line); }
         rect { fill: var(--idle); } .succeeded, .capped { fill: var(--good); }

@@ -81,6 +81,11 @@ package struct RunMetrics: Sendable {
                 know(job)
                 jobs[job.name]?.interval.record(fireTime.map { job.interval(around: $0) } ?? 0)
             }
+            // A job that is no more keeps its series, and has no fire time to be late for.
+            for (name, job) in jobs where !started.contains(where: { $0.job.name == name }) {
+                job.nextFire.record(0)
+                job.interval.record(0)
+            }
         case .fireTimeArmed(let job, let fireTime):
             jobs[job]?.nextFire.record(fireTime?.inFractionalSeconds ?? 0)
         case .attemptStarted(let job, let scheduledAt, let origin, let number):
@@ -99,7 +104,7 @@ package struct RunMetrics: Sendable {
         case .nothingMissed(let job): jobs[job]?.runInProgress.record(0)
         case .successKnown(let job, let time): recordSuccess(of: job, at: time)
         case .reloadFailed: reloadSuccessful.record(0)
-        case .attemptFailed, .clockWasSet, .reloading, .stopping: break
+        case .attemptFailed, .clockWasSet, .reloading, .stopping, .foundWell: break
         }
     }
 

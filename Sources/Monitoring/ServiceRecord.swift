@@ -28,6 +28,9 @@ package final class ServiceRecord: Sendable {
 
     package var state: ServiceState { kept.withLock(\.state) }
 
+    /// A heartbeat could not be delivered. From any thread.
+    package func recordNotifyFailure() { kept.withLock { $0.metrics.recordNotifyFailure() } }
+
     /// From any thread; takes microseconds.
     package func hear(_ event: ServiceEvent) {
         let now = now

@@ -47,7 +47,7 @@ package struct ServiceState: Sendable {
         case .fireTimesMissed(let name, let count): change(name) { $0.missedFires += count }
         case .reloadFailed(let why): reloadFailure = why
         case .stopping: isStopping = true
-        case .reloading, .fireTimesPassedOver, .clockWasSet, .connected, .connectFailed, .batchEnded: break
+        case .reloading, .fireTimesPassedOver, .clockWasSet, .connected, .connectFailed, .batchEnded, .foundWell: break
         }
     }
 
@@ -133,7 +133,8 @@ package struct JobState: Sendable {
 }
 
 extension Job {
-    /// How old a success may become: until the second fire time after it, and no less than two intervals, has come and
+    /// How old a success may become: until the second fire time after it, and no less than two intervals or the time for
+    /// which fire times may pass, has come and
     /// its run had its time.
     fileprivate func budget(after success: UTCInstant) -> Duration {
         guard let first = schedule.next(after: success, in: timeZone?.rules),

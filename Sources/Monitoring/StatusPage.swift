@@ -164,7 +164,8 @@ private struct JobCard {
         let rects = runs.enumerated().map { index, run in
             // The square root, so that a small run beside a large one is still seen; an empty run is a line.
             let share = most == 0 ? 0 : (Double(run.report.progress.rowsDeleted) / Double(most)).squareRoot()
-            let tall = max(3, Int(share * Double(height)))
+            // A run that failed is seen however little it did.
+            let tall = max(run.report.failure == nil ? 3 : 12, Int(share * Double(height)))
             return
                 "<rect class=\"\(run.report.outcome.rawValue)\" x=\"\(left + index * width)\" y=\"\(height - tall)\" "
                 + "width=\"\(width - 2)\" height=\"\(tall)\"><title>\(run.inWords.escapedForHTML)</title></rect>"

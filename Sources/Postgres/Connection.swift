@@ -155,6 +155,26 @@ package actor Connection {
         return [PQTRANS_INTRANS, PQTRANS_INERROR].contains(PQtransactionStatus(handle))
     }
 
+    /// The process that greeted us. Another one than `pg_backend_pid()` names means that something stands in between:
+    /// a pooler gives a number of its own. 0 once closed.
+    package var greetedBy: Int { Int(handle.map(PQbackendPID) ?? 0) }
+
+    /// How the connection is protected; `nil` once closed.
+    package var transport: Transport? {
+        guard let handle else { return nil }
+        func attribute(_ name: String) -> String { PQsslAttribute(handle, name).map { String(cString: $0) } ?? "?" }
+        if PQsslInUse(handle) == 1 { return .tls(version: attribute("protocol"), cipher: attribute("cipher")) }
+        let host = PQhost(handle).map { String(cString: $0) } ?? ""
+        return host.isEmpty || host.hasPrefix("/") || host.hasPrefix("@") ? .unixSocket : .plainTCP
+    }
+
+    /// What protects a connection, as negotiated.
+    package enum Transport: Hashable, Sendable {
+        case unixSocket
+        case tls(version: String, cipher: String)
+        case plainTCP
+    }
+
     /// Lets time pass between two statements; less of it when the server ends the connection or the task is canceled,
     /// which the next statement tells.
     package func rest(for duration: Duration) async {

@@ -110,3 +110,15 @@ extension Duration {
         return "\(milliseconds < 0 ? "-" : "")\(whole.magnitude).\(digits) s"
     }
 }
+
+extension Int {
+    /// For people: `1,234,567`.
+    package var grouped: String {
+        var text = ""
+        for (index, digit) in String(magnitude).reversed().enumerated() {
+            if index > 0, index.isMultiple(of: 3) { text.append(",") }
+            text.append(digit)
+        }
+        return (self < 0 ? "-" : "") + text.reversed()
+    }
+}

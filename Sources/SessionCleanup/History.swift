@@ -100,15 +100,33 @@ package struct HistoryTable: Hashable, Sendable {
     /// The first thing that keeps it from being used, or `nil`.
     package var obstacle: Obstacle? {
         guard canUseSchema else { return .privileges(isOnSchema: true, ["USAGE"]) }
-        for (column, type) in Self.expectedColumns where columns[column] != type {
-            return .column(column, found: columns[column], expected: type)
-        }
+        if let obstacle = shapeObstacle { return obstacle }
+        guard missingPrivileges.isEmpty else { return .privileges(isOnSchema: false, missingPrivileges) }
+        return isRowSecurityActive ? .rowSecurity : nil
+    }
+
+    /// The first thing that keeps it from being read, or `nil`.
+    var readingObstacle: Obstacle? {
+        guard canUseSchema else { return .privileges(isOnSchema: true, ["USAGE"]) }
+        guard !missingPrivileges.contains("SELECT") else { return .privileges(isOnSchema: false, ["SELECT"]) }
+        return columnObstacle ?? (isRowSecurityActive ? .rowSecurity : nil)
+    }
+
+    /// What its columns and indexes lack, whatever the role may do.
+    var shapeObstacle: Obstacle? {
+        if let columnObstacle { return columnObstacle }
         for index in Self.expectedIndexes
         where !uniqueIndexes.contains(where: { $0.hasPrefix("CREATE UNIQUE") && $0.hasSuffix(index) }) {
             return .index(index)
         }
-        guard missingPrivileges.isEmpty else { return .privileges(isOnSchema: false, missingPrivileges) }
-        return isRowSecurityActive ? .rowSecurity : nil
+        return nil
+    }
+
+    var columnObstacle: Obstacle? {
+        for (column, type) in Self.expectedColumns where columns[column] != type {
+            return .column(column, found: columns[column], expected: type)
+        }
+        return nil
     }
 
     private static let expectedColumns = [

@@ -78,6 +78,16 @@ package struct Inspection: Sendable {
     }
 }
 
+extension Inspection {
+    /// Completes what is known of the history's table, if it is there and can be looked into.
+    mutating func readHistoryStructure(
+        over connection: isolated Connection, deadline: ContinuousClock.Instant
+    ) async throws(PostgresError) {
+        guard history.isThere, history.canUseSchema else { return }
+        try history.readStructure(await connection.query(Statements.inspectHistory, deadline: deadline).onlyRow())
+    }
+}
+
 extension SchemaGeneration {
     /// What the column that is called like the generation may be.
     fileprivate var columnTypes: [String] {

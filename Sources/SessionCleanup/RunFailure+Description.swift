@@ -50,6 +50,16 @@ extension RunFailure: CustomStringConvertible {
             "the table mcp_cleanup.runs has no unique index on \(columns), so two processes could own one run"
         case .historyUnusable(_, .insertVetoed):
             "a run was inserted into mcp_cleanup.runs and is not there: a trigger or a rule on the table keeps it out"
+        case .nothingRecorded: "the table mcp_cleanup.runs does not exist, so no run was recorded"
+        case .sessionsTableDiffers(let table):
+            "\(table) is there already, and is not the table that --sessions creates: it has no column active"
+        case .indexesOfPartitionedTable(let table):
+            "the table \(table) is partitioned, and PostgreSQL cannot build its indexes beside its use"
+        case .indexBlocked(let table, let index):
+            "the index \(index) of \(table) could not be built: transactions that began before, or another change of the "
+                + "table, did not end in time"
+        case .indexNameTaken(let table, let index):
+            "the index \(index) of \(table) is not there: something else in its schema has the name"
         case .claimLost: "another process has taken over or closed the run, since this one was silent for too long"
         case .databaseClockAhead(let database, let host, let limit):
             "the database's clock says \(database) and this host's says \(host): more than \(limit.inSeconds) ahead, "
@@ -112,6 +122,16 @@ extension RunFailure: CustomStringConvertible {
                 + "not help, rename the table first."
         case .historyUnusable(_, .insertVetoed):
             "SELECT tgname FROM pg_trigger WHERE tgrelid = 'mcp_cleanup.runs'::regclass; shows the triggers."
+        case .nothingRecorded: "Run mcp-cleanupd migrate with an owner's URL; the runs after that are recorded."
+        case .sessionsTableDiffers:
+            "Leave out --sessions: the table, in whichever of its shapes, belongs to the application's migrations."
+        case .indexesOfPartitionedTable:
+            "Set database.table to each partition in turn, and run migrate --indexes for it: the search uses the "
+                + "partitions' own indexes."
+        case .indexBlocked:
+            "SELECT pid, xact_start, query FROM pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start; shows "
+                + "them. Nothing waits for us; run migrate --indexes again when they are gone."
+        case .indexNameTaken: "Rename whatever has the name, then run migrate --indexes again."
         case .claimLost:
             "Nothing is lost or counted twice. If it recurs, look at what froze this process, or raise claim.lease."
         case .databaseClockAhead: "Set both clocks right; database.max-clock-skew is the limit."
@@ -160,8 +180,8 @@ extension SQLState {
     fileprivate var hint: String? {
         switch (rawValue, conditionClass) {
         case ("42501", _):
-            "Grant the role what it lacks, or, under row security, a policy USING (true); the README's section on the role "
-                + "has both."
+            "Grant the role what it lacks; the README's section on the role has the exact grants, and the policy that row "
+                + "security needs."
         case ("42703", _), ("42P01", _): "The table was changed during the run; the next run looks at it anew."
         case ("55P03", _): "Something holds a lock on the whole table, such as ALTER TABLE; the next run tries again."
         case ("23503", _):

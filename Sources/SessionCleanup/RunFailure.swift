@@ -30,6 +30,16 @@ package enum RunFailure: Error, Hashable, Sendable {
     /// The history's table is not there, or no longer.
     case historyMissing(hasVanished: Bool)
     case historyUnusable(role: String, HistoryTable.Obstacle)
+    /// Somebody wants to read the history, and its table is not there.
+    case nothingRecorded
+    /// The sessions table to create is there already, in another shape.
+    case sessionsTableDiffers(TableName)
+    /// Indexes of a partitioned table cannot be built beside its use.
+    case indexesOfPartitionedTable(TableName)
+    /// Something was in the way of an index for all of the time that was given.
+    case indexBlocked(TableName, index: String)
+    /// After it was built, the index is not there: something else has its name.
+    case indexNameTaken(TableName, index: String)
     /// Another process closed the run or took it over, since ours was silent for too long.
     case claimLost
     case databaseClockAhead(database: UTCInstant, host: UTCInstant, limit: Duration)
@@ -60,12 +70,12 @@ extension RunFailure {
         case .database(let error): error.kind
         case .databaseURL, .serverTooOld, .tableMissing, .notATable, .foreignPartition, .columnMissing, .columnType,
             .generationUndecided, .volatileFunction, .historyMissing, .historyUnusable(_, .column),
-            .historyUnusable(_, .index):
+            .historyUnusable(_, .index), .nothingRecorded, .sessionsTableDiffers, .indexesOfPartitionedTable, .indexNameTaken:
             .misconfigured
         case .privilegesMissing, .rowSecurity, .deletionVetoed, .historyUnusable(_, .privileges),
             .historyUnusable(_, .rowSecurity), .historyUnusable(_, .insertVetoed):
             .refused
-        case .serverReadOnly, .databaseClockAhead, .deadlinePassed, .tooManyDue, .claimLost: .mayPass
+        case .serverReadOnly, .databaseClockAhead, .deadlinePassed, .tooManyDue, .claimLost, .indexBlocked: .mayPass
         case .canceled: .canceled
         }
     }

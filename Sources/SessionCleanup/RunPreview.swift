@@ -24,20 +24,29 @@ extension CleanupRun {
         let cutoff: [Parameter] = [.timestamp("\(target.cutoff)")]
         let count = try await connection.finishTransaction(
             clock, Statements.countDue(in: table.name, rule: target.rule), cutoff)
-        let explanation = try await connection.finishTransaction(
-            clock, Statements.explainSearch(of: table.name, rule: target.rule), cutoff)
-        do {
-            let document = try explanation.onlyRow().text("QUERY PLAN")
-            let plan = try await connection.finishTransaction(
-                clock, Statements.readPlan, [.text(document)]
-            ).onlyRow()
-            let row = try count.onlyRow()
+        let plan = try await table.plan(for: target.rule, cutoff: target.cutoff, over: connection, clock: clock)
+        return try count.reading { result in
+            let row = try result.onlyRow()
             return RunPreview(
                 job: job.name, dueRows: try row.integer("due"),
-                oldestDueAt: try row.instantIfPresent("oldest_due_at"), cutoff: target.cutoff,
-                plan: try plan.text("node"), index: try plan.textIfPresent("index"))
-        } catch {
-            throw RunFailure(error)
+                oldestDueAt: try row.instantIfPresent("oldest_due_at"), cutoff: target.cutoff, plan: plan.node,
+                index: plan.index)
+        }
+    }
+}
+
+extension SessionTable {
+    /// How the server would look for what is due: the type of the plan's top node, and the first index in it.
+    func plan(
+        for rule: Rule, cutoff: UTCInstant, over connection: isolated Connection, clock: RunClock
+    ) async throws(RunFailure) -> (node: String, index: String?) {
+        let explanation = try await connection.finishTransaction(
+            clock, Statements.explainSearch(of: name, rule: rule), [.timestamp("\(cutoff)")])
+        let document = try explanation.reading { try $0.onlyRow().text("QUERY PLAN") }
+        let plan = try await connection.finishTransaction(clock, Statements.readPlan, [.text(document)])
+        return try plan.reading { result in
+            let row = try result.onlyRow()
+            return (try row.text("node"), try row.textIfPresent("index"))
         }
     }
 }

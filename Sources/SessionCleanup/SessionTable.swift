@@ -83,11 +83,8 @@ package struct SessionTable: Hashable, Sendable {
     ) async throws(RunFailure) -> Shape {
         let inspected = ContinuousClock.now
         let generation = try inspection.generation(of: self, for: purpose)
-        if inspection.hasChildren, purpose == .deleting {
-            let found = try await connection.finishTransaction(clock, Statements.foreignDescendant(of: name), [])
-            if let foreign = try found.reading({ try $0.onlyRow().textIfPresent("name") }) {
-                throw .foreignPartition(name, foreign)
-            }
+        if purpose == .deleting {
+            try await refuseForeignDescendants(inspection, over: connection, clock: clock)
         }
         if inspection.isRowSecurityActive {
             try await judgeRowSecurity(for: purpose, role: inspection.role, over: connection, clock: clock)
@@ -98,7 +95,19 @@ package struct SessionTable: Hashable, Sendable {
             inspected: inspected)
     }
 
-    private func judgeRowSecurity(
+    /// - Throws: `foreignPartition` when a part of the table is kept on another server.
+    func refuseForeignDescendants(
+        _ inspection: Inspection, over connection: isolated Connection, clock: RunClock
+    ) async throws(RunFailure) {
+        guard inspection.hasChildren else { return }
+        let found = try await connection.finishTransaction(clock, Statements.foreignDescendant(of: name), [])
+        if let foreign = try found.reading({ try $0.onlyRow().textIfPresent("name") }) {
+            throw .foreignPartition(name, foreign)
+        }
+    }
+
+    /// - Throws: `rowSecurity` when a policy could hide a row from the role.
+    func judgeRowSecurity(
         for purpose: Purpose, role: String, over connection: isolated Connection, clock: RunClock
     ) async throws(RunFailure) {
         let policies = try await connection.finishTransaction(clock, Statements.policies(of: name), []).reading {

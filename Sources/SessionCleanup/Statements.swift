@@ -24,10 +24,11 @@ enum Statements {
         BEGIN ISOLATION LEVEL READ COMMITTED \(isReadOnly ? "READ ONLY" : "READ WRITE");
         SET LOCAL statement_timeout = \(milliseconds(limit));
         SET LOCAL lock_timeout = \(milliseconds(lockLimit ?? limit / 2));
-        SET LOCAL idle_in_transaction_session_timeout = \(milliseconds(limit));
-        \(refusesFilters ? "SET LOCAL row_security = off;" : "")
+        SET LOCAL idle_in_transaction_session_timeout = \(milliseconds(limit));\(refusesFilters ? refusal : "")
         """
     }
+
+    private static let refusal = " SET LOCAL row_security = off;"
 
     /// Never 0, which means no limit.
     private static func milliseconds(_ limit: Duration) -> Int64 {
@@ -244,6 +245,7 @@ enum Statements {
               FROM (SELECT session_id, server_id, server_name
                          , \(utc("created_at")) AS created, \(utc("updated_at")) AS updated, \(utc("expires_at")) AS expires
                          , coalesce(\(dormant.candidates), false) AS is_active
+                         , coalesce(\(dormant.candidates), false) OR coalesce(\(transient.candidates), false) AS is_removable
                          , CASE WHEN \(dormant.candidates) THEN \(dormant.dueSince)
                                 WHEN \(transient.candidates) THEN \(transient.dueSince) END AS due_since
                       FROM \(table.quoted) WHERE user_id = $1) AS s

@@ -1,3 +1,4 @@
+import ArgumentParser
 import Settings
 import Dispatch
 import Glibc
@@ -12,14 +13,15 @@ struct CommandSetup: Sendable {
     private let logThreshold: LogThreshold
     private let historyMemory: History.Memory
     private let options: CommonOptions.Values
-    private let environment: [String: String]
+    let environment: [String: String]
 
     var configuration: Configuration { effective.configuration }
 
     /// Reads the configuration, and warns of variables that it does not know.
     ///
+    /// - Parameter isService: whether it is for the service: its messages go elsewhere than a one-shot command's, and what
+    ///   is missing is said once for a long time, and so is worth a warning.
     /// - Throws: `CommandFailure` with exit code 78.
-    /// - Parameter isService: whether what is missing is said once for a long time, and so is worth a warning.
     init(_ options: CommonOptions.Values, isService: Bool = false) throws(CommandFailure) {
         self.options = options
         environment = Self.processEnvironment()
@@ -30,7 +32,7 @@ struct CommandSetup: Sendable {
             throw CommandFailure(.configuration, "\(error)")
         }
         let configuration = effective.configuration
-        let handler = LineLogHandler(format: configuration.logFormat, level: .trace)
+        let handler = configuration.logFormat.handler(level: .trace, isService: isService, environment: environment)
         let threshold = LogThreshold(Logger.Level(configuration.logLevel))
         logThreshold = threshold
         let logger = Logger(label: "mcp-cleanupd") { _ in ThresholdLogHandler(handler, threshold) }
@@ -93,6 +95,30 @@ struct CommandSetup: Sendable {
             onConnection: onConnection)
     }
 
+    /// Whether a place that may hold the database URL is named; what it holds may be no good.
+    var hasDatabaseURL: Bool {
+        do {
+            _ = try DatabaseURLSource.find(option: options.databaseURLFile, environment: environment)
+            return true
+        } catch {
+            return false
+        }
+    }
+
+    var jobs: [Job] { configuration.jobs }
+
+    /// The jobs that a command line names, by their names or short names, in the configuration's order; all of them if it
+    /// names none.
+    ///
+    /// - Throws: `ValidationError` for a name that no job has.
+    func jobs(named names: [String]) throws -> [Job] {
+        if let name = names.first(where: { name in !jobs.contains { $0.isNamed(name) } }) {
+            let known = jobs.map { [$0.name, $0.shortName].compactMap(\.self).joined(separator: " or ") }
+            throw ValidationError("There is no job “\(name)”; there are \(known.joined(separator: ", ")).")
+        }
+        return jobs.filter { job in names.isEmpty || names.contains(where: job.isNamed) }
+    }
+
     var table: SessionTable { SessionTable(name: configuration.table, schema: configuration.sessionSchema) }
 
     /// A run of the job that reports its progress.
@@ -116,7 +142,8 @@ struct CommandSetup: Sendable {
             })
     }
 
-    private static func processEnvironment() -> [String: String] {
+    /// The process's variables.
+    static func processEnvironment() -> [String: String] {
         var variables: [String: String] = [:]
         var entry = environ
         // environ(7): pointers to NAME=VALUE, ended by a null pointer; nothing here changes the environment.

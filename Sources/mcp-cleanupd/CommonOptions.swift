@@ -17,7 +17,7 @@ struct CommonOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The least important messages to log: trace to critical.", valueName: "level"))
     var logLevel: LogLevel?
 
-    @Option(help: ArgumentHelp("How messages on standard error look: auto, text or json.", valueName: "format"))
+    @Option(help: ArgumentHelp("How messages look: auto, text, json or journal.", valueName: "format"))
     var logFormat: LogFormat?
 
     /// What was given; what is `nil` is left to the configuration and the defaults.

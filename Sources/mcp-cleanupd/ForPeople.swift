@@ -1,17 +1,5 @@
 import CleanupSchedule
 
-extension Int {
-    /// For people: `1,234,567`.
-    var grouped: String {
-        var text = ""
-        for (index, digit) in String(magnitude).reversed().enumerated() {
-            if index > 0, index.isMultiple(of: 3) { text.append(",") }
-            text.append(digit)
-        }
-        return (self < 0 ? "-" : "") + text.reversed()
-    }
-}
-
 extension UTCInstant {
     /// For people: to the second.
     var toTheSecond: UTCInstant { UTCInstant(secondsSinceEpoch: wholeSecondsSinceEpoch) }

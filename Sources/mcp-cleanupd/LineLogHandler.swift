@@ -1,5 +1,5 @@
+import CleanupDaemon
 import CleanupSchedule
-import Settings
 import SessionCleanup
 import Glibc
 import Logging
@@ -13,9 +13,9 @@ struct LineLogHandler: LogHandler {
     /// A terminal shows when a line came; elsewhere the line has to say it.
     private let hasTime: Bool
 
-    init(format: LogFormat, level: Logger.Level) {
+    init(isJSON: Bool, level: Logger.Level) {
         logLevel = level
-        isJSON = format == .json
+        self.isJSON = isJSON
         hasTime = !StandardStream.error.isTerminal
     }
 
@@ -36,7 +36,8 @@ struct LineLogHandler: LogHandler {
             line = "\(JSON.object(members))"
         } else {
             let time = hasTime ? "\(UTCInstant.now) " : ""
-            let suffix = fields.map { " \($0.key)=\($0.value)" }.joined()
+            // For machines, and 32 digits long.
+            let suffix = fields.filter { $0.key != MessageID.metadataKey }.map { " \($0.key)=\($0.value)" }.joined()
             line = "\(time)\(event.level): \(event.message)\(suffix)".printable
         }
         do {

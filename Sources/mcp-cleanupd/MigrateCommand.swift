@@ -5,31 +5,67 @@ import SessionCleanup
 struct MigrateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "migrate",
-        abstract: "Create the database's objects, as the owner. Can be repeated: tables and indexes that exist stay.")
+        abstract: "Create the history of runs, and more as asked, as the owner. Can be repeated: what is there stays.")
 
     @ParentCommand var root: RootCommand
     @OptionGroup var common: CommonOptions
 
-    @Flag(help: "The sessions table of @mcp-ts/sdk, with its indexes and its trigger.")
+    @Flag(help: "Also the sessions table of @mcp-ts/sdk, with its indexes and its trigger.")
     var sessions = false
 
-    @Flag(help: "Print the SQL, and run nothing.")
+    @Flag(help: "Also the optional partial indexes, built beside the table's use; unfinished ones are built again.")
+    var indexes = false
+
+    @Option(help: ArgumentHelp("Grant this role what mcp-cleanupd needs.", valueName: "name"))
+    var role: String?
+
+    @Flag(help: "Print the SQL, for psql, and run nothing.")
     var dryRun = false
 
     func validate() throws {
-        if !sessions { throw ValidationError("Say what to create: --sessions.") }
+        if let role, role.isEmpty || role.utf8.count > 63 || role.utf8.contains(0) {
+            throw ValidationError("--role is no role's name; expected 1 to 63 bytes.")
+        }
     }
 
     func run() async throws {
         try root.refuseOnceFlags(with: "migrate", except: ["--dry-run"])
-        let sql = String(decoding: PackageResources.install_mcp_sessions_sql, as: UTF8.self)
-        if dryRun || root.dryRun {
-            try StandardStream.output.write(sql)
-            return
-        }
         let setup = try CommandSetup(common.merged(with: root.common))
+        let migration = Migration(
+            history: String(decoding: PackageResources.install_mcp_cleanup_runs_sql, as: UTF8.self),
+            sessions: sessions ? String(decoding: PackageResources.install_mcp_sessions_sql, as: UTF8.self) : nil,
+            grant: role.map { Migration.Grant(role: $0, table: setup.table.name) })
+        let logger = setup.logger
+        let indexMigration = IndexMigration(setup.table, jobs: setup.jobs) {
+            logger.info("Building the index \($0).")
+        }
+        if dryRun || root.dryRun {
+            try StandardStream.output.write(migration.script)
+            guard indexes else { return }
+            let generation = try await generation(setup, indexMigration)
+            return try StandardStream.output.write("\n" + indexMigration.script(for: generation))
+        }
         let access = try setup.databaseAccess()
-        try await SignalCancellation.run { try await Migration(sql: sql).apply(access) }
-        setup.logger.info("The table public.mcp_sessions is there.")
+        let (lacking, built) = try await SignalCancellation.run { [indexes] in
+            let lacking = try await migration.apply(access)
+            return (lacking, indexes ? try await indexMigration.apply(access) : [])
+        }
+        logger.info("The table mcp_cleanup.runs is there.")
+        if sessions { logger.info("The table public.mcp_sessions is there.") }
+        if indexes {
+            logger.info("\(built.isEmpty ? "The partial indexes were there." : "The partial indexes are there.")")
+        }
+        if let lacking {
+            logger.warning(
+                "The role cannot work yet: \(lacking)", metadata: lacking.hint.map { ["hint": "\($0)"] })
+        }
+    }
+
+    /// Which of its shapes the sessions table has, or will have: asks the database only where nothing else tells.
+    private func generation(_ setup: CommandSetup, _ migration: IndexMigration) async throws -> SchemaGeneration? {
+        if let known = setup.table.schema?.generation { return known }
+        if sessions, setup.table.name == .sessions { return .active }
+        let access = try setup.databaseAccess()
+        return try await SignalCancellation.run { try await migration.generation(access) }
     }
 }

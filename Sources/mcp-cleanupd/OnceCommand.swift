@@ -18,7 +18,12 @@ struct OnceCommand: Sendable {
     func run() async throws {
         let asked = UTCInstant.now
         let setup = try CommandSetup(common)
-        let jobs = try chosenJobs(of: setup.configuration)
+        let jobs = try setup.jobs(named: jobNames).filter { job in
+            guard job.isEnabled || jobNames.isEmpty else {
+                throw ValidationError("The job \(job.name) is disabled by the configuration.")
+            }
+            return job.isEnabled
+        }
         let metrics = metricsTextfile.map { OnceMetrics(path: $0, jobs: setup.configuration.jobs) }
         let access = try setup.databaseAccess { metrics?.record(.connection($0)) }
         let code = try await SignalCancellation.run {
@@ -28,21 +33,6 @@ struct OnceCommand: Sendable {
         }
         // Each run has been reported already.
         if code != .success { throw ExitCode(code.rawValue) }
-    }
-
-    private func chosenJobs(of configuration: Configuration) throws -> [Job] {
-        for name in jobNames {
-            guard let job = configuration.jobs.first(where: { $0.isNamed(name) }) else {
-                let known = configuration.jobs.map {
-                    [$0.name, $0.shortName].compactMap(\.self).joined(separator: " or ")
-                }
-                throw ValidationError("There is no job “\(name)”; there are \(known.joined(separator: ", ")).")
-            }
-            guard job.isEnabled else { throw ValidationError("The job \(job.name) is disabled by the configuration.") }
-        }
-        return configuration.jobs.filter { job in
-            job.isEnabled && (jobNames.isEmpty || jobNames.contains(where: job.isNamed))
-        }
     }
 
     private func execute(

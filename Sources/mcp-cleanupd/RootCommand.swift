@@ -23,7 +23,7 @@ struct RootCommand: AsyncParsableCommand {
         version: version,
         subcommands: [
             RunCommand.self, StatusCommand.self, SessionsCommand.self, ScheduleCommand.self, MigrateCommand.self,
-            ConfigCommand.self, HealthCommand.self,
+            CheckCommand.self, HistoryCommand.self, PgCronCommand.self, ConfigCommand.self, HealthCommand.self,
         ])
 
     static let version = "0.1.0"
@@ -36,7 +36,8 @@ struct RootCommand: AsyncParsableCommand {
     @Option(
         name: .customLong("job"),
         help: ArgumentHelp(
-            "With --once: only this job, by its name, or by transient or dormant. Repeatable.", valueName: "name"))
+            "With --once or history: only this job, by its name, or by transient or dormant. Repeatable.",
+            valueName: "name"))
     var jobs: [String] = []
 
     @Flag(help: "With --once: say what would be removed, and remove nothing.")

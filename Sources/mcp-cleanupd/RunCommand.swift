@@ -26,7 +26,17 @@ struct RunCommand: AsyncParsableCommand {
 
     /// Serves until SIGTERM or SIGINT.
     static func serve(_ options: CommonOptions.Values) async throws {
+        do {
+            try await serveUntilStopped(options)
+        } catch let failure as CommandFailure {
+            ServiceManager.hears(of: failure)
+            throw failure
+        }
+    }
+
+    private static func serveUntilStopped(_ options: CommonOptions.Values) async throws {
         let setup = try CommandSetup(options, isService: true)
+        let manager = ServiceManager(setup)
         let jobs = setup.configuration.jobs
         let log = ServiceLog(logger: setup.logger)
         let registry = PrometheusRegistry()
@@ -34,9 +44,12 @@ struct RunCommand: AsyncParsableCommand {
         let record = ServiceRecord(
             state: { ServiceState(jobs: jobs, startedAt: $0) },
             metrics: RunMetrics(jobs: jobs, version: RootCommand.version), wallClock: { .now })
+        let notify = Notifications(setup.configuration, record: record, logger: setup.logger)
         let tell: @Sendable (ServiceEvent) -> Void = { event in
             record.hear(event)
             log.write(event)
+            notify?.hear(event)
+            manager.supervision?.hear(event)
         }
         let access = try setup.databaseAccess(sharing: nil) { tell(.connection($0)) }
         let run: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
@@ -44,7 +57,7 @@ struct RunCommand: AsyncParsableCommand {
         }
         let scheduler = SchedulerService(
             jobs: jobs, access: access, makeRun: { run($0, setup) },
-            looksBack: setup.configuration.historyMode != .off, onEvent: tell)
+            looksBack: setup.configuration.historyMode != .off, watchdogInterval: manager.pingInterval, onEvent: tell)
         let inForce = Mutex(setup)
         let signals = ServiceSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
             scheduler.requestStop()
@@ -78,6 +91,7 @@ struct RunCommand: AsyncParsableCommand {
             throw CommandFailure(error.mayPass ? .temporaryFailure : .configuration, "\(error)", hint: error.hint)
         }
         signals.cancel()
+        manager.flush()
     }
 
     /// The scheduler and, unless HTTP is off, what tells of it.

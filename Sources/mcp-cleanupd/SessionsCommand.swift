@@ -25,10 +25,15 @@ struct SessionsCommand: AsyncParsableCommand {
         let (table, configuration, access) = (setup.table, setup.configuration, try setup.databaseAccess())
         let sessions = try await SignalCancellation.run { [user] in
             try await table.sessions(
-                ofUser: user, transient: configuration.transient, dormant: configuration.dormant, access: access)
+                ofUser: user, transient: configuration.transient, dormant: configuration.dormant, now: .now,
+                access: access)
         }
-        for session in sessions {
-            try StandardStream.output.write("\(isJSON ? "\(session.json)" : session.line)\n")
+        if isJSON {
+            for session in sessions { try StandardStream.output.write("\(session.json)\n") }
+        } else {
+            var columns = Columns()
+            for session in sessions { columns.append(session.cells) }
+            for line in columns.lines() { try StandardStream.output.write(line + "\n") }
         }
         if sessions.isEmpty { setup.logger.info("The user has no session.") }
     }
@@ -41,12 +46,16 @@ extension ListedSession {
             ("active", .boolean(isActive)), ("created_at", JSON(createdAt.map { "\($0)" })),
             ("updated_at", JSON(updatedAt.map { "\($0)" })), ("expires_at", JSON(expiresAt.map { "\($0)" })),
             ("job", .string(job)), ("kept_until", JSON(keptUntil.map { "\($0)" })),
+            ("removed_at", JSON(removedAt.map { "\($0)" })), ("reason", .string(reason)),
         ])
     }
 
-    fileprivate var line: String {
-        let until = keptUntil.map { "kept until \($0.toTheSecond), then removed by \(job)" } ?? "kept for ever"
-        let server = serverName ?? serverID ?? "unnamed server"
-        return "\(sessionID.printable)  \(server.printable)  \(isActive ? "active" : "not active")  \(until)"
+    fileprivate var cells: [Columns.Cell] {
+        let until = keptUntil.map { "kept until \($0.toTheSecond)" } ?? "kept for ever"
+        let removal = removedAt.map { ", removed at \($0) by \(job)" } ?? ""
+        return [
+            .text(sessionID), .text(serverName ?? serverID ?? "unnamed server"),
+            .text(isActive ? "active" : "not active"), .text("\(until)\(removal): \(reason)"),
+        ]
     }
 }

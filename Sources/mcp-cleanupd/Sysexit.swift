@@ -35,7 +35,7 @@ enum Sysexit: Int32 {
 
 /// What ends a command early: said on standard error, then the exit code.
 struct CommandFailure: Error {
-    let code: Sysexit
+    var code: Sysexit
     let message: String
     var hint: String?
 

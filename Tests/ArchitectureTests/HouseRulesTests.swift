@@ -14,17 +14,20 @@ import Testing
         "Postgres": ["CLibpq", "Deadlines", "Dispatch", "Glibc", "Synchronization"],
         "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres", "Synchronization"],
         "Configuration": ["CYaml", "CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
+        "Systemd": ["Dispatch", "Glibc", "Synchronization"],
         "CleanupDaemon": [
             "CTimerfd", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
-            "SessionCleanup", "Synchronization", "TimerWheel",
+            "SessionCleanup", "Synchronization", "Systemd", "TimerWheel",
         ],
+        "Heartbeats": ["COpenSSL", "Deadlines", "Dispatch", "Glibc", "Synchronization"],
         "Monitoring": [
             "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Glibc", "HTTPTypes", "HummingbirdCore", "Logging",
             "NIOCore", "NIOHTTPTypes", "NIOPosix", "Postgres", "ServiceLifecycle", "SessionCleanup", "Synchronization",
         ],
         "mcp-cleanupd": [
             "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Deadlines", "Dispatch", "Glibc",
-            "Logging", "Monitoring", "Postgres", "ServiceLifecycle", "SessionCleanup", "Settings", "Synchronization",
+            "Heartbeats", "Logging", "Monitoring", "Postgres", "ServiceLifecycle", "SessionCleanup", "Settings",
+            "Synchronization", "Systemd",
         ],
     ]
 
@@ -85,9 +88,11 @@ import Testing
         }
     }
 
-    @Test func theMigrationInTheProgramIsTheOneInTheRepository() throws {
-        let embedded = Self.root.appendingPathComponent("Sources/mcp-cleanupd/Migrations/install_mcp_sessions.sql")
-        let original = Self.root.appendingPathComponent("migrations/neon/20260513010000_install_mcp_sessions.sql")
+    @Test(arguments: ["20260513010000_install_mcp_sessions", "20260513030000_install_mcp_cleanup_runs"])
+    func theMigrationsInTheProgramAreThoseInTheRepository(name: String) throws {
+        let file = String(name.drop { $0 != "_" }.dropFirst())
+        let embedded = Self.root.appendingPathComponent("Sources/mcp-cleanupd/Migrations/\(file).sql")
+        let original = Self.root.appendingPathComponent("migrations/neon/\(name).sql")
         #expect(try Data(contentsOf: embedded) == Data(contentsOf: original))
     }
 

@@ -12,6 +12,8 @@ final class Simulation {
         case coalesced(String, UTCInstant)
         case missed(String, Int)
         case passedOver(String, Int)
+        /// At this time since the start.
+        case pinged(Duration)
     }
 
     var scheduler: Scheduler
@@ -24,9 +26,9 @@ final class Simulation {
     var rest: ((UTCInstant) -> UTCInstant)?
     private var underWay: [(end: Duration, attempts: [Scheduler.Attempt])] = []
 
-    init(_ jobs: [Job], at start: String, seed: UInt64 = 1) {
+    init(_ jobs: [Job], at start: String, seed: UInt64 = 1, watchdogInterval: Duration? = nil) {
         now = Scheduler.Now(wall: UTCInstant(rfc3339: start)!, elapsed: .zero)
-        scheduler = Scheduler(jobs: jobs, now: now, seed: seed)
+        scheduler = Scheduler(jobs: jobs, now: now, seed: seed, watchdogInterval: watchdogInterval)
     }
 
     /// Lets time pass, waking when the scheduler asked to and when attempts end.
@@ -99,6 +101,7 @@ final class Simulation {
                 happenings.append(.coalesced(scheduler.job(job).name, fireTime))
             case .countPassedOver(let job, let count, _): happenings.append(.passedOver(scheduler.job(job).name, count))
             case .countMissed(let job, let count): happenings.append(.missed(scheduler.job(job).name, count))
+            case .pingWatchdog: happenings.append(.pinged(now.elapsed))
             }
         }
     }

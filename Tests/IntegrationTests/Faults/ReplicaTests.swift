@@ -1,13 +1,14 @@
 import Foundation
 import Glibc
 import Postgres
+import SeededRandom
 import TestServers
 import Testing
 
 /// Five services over one database, killed and frozen at random.
 @Suite(.inTurn) struct ReplicaTests {
     /// With fewer server connections than replicas where there is a pooler.
-    @Test(arguments: [false, true], TestSeed.some(1))
+    @Test(arguments: [false, true], SeededRandom.seeds(1, for: "replicas"))
     func fiveReplicasAnswerEachFireTimeOnce(isPooled: Bool, seed: UInt64) async throws {
         let watched = try await WatchedDatabase(on: .packaged(), secondsPerRow: 0.002)
         let pooler = isPooled ? try await PgBouncer(for: watched.database.server, poolSize: 3) : nil
@@ -59,7 +60,7 @@ private actor Replicas {
 
     private let watched: WatchedDatabase
     private let url: String
-    private var generator: SeededGenerator
+    private var generator: SeededRandom
     private var running: [RunningDaemon] = []
     private var thaws: [(daemon: RunningDaemon, at: ContinuousClock.Instant)] = []
     private var started = 0
@@ -71,7 +72,7 @@ private actor Replicas {
     init(_ watched: WatchedDatabase, url: String, seed: UInt64) {
         self.watched = watched
         self.url = url
-        generator = SeededGenerator(seed: seed)
+        generator = SeededRandom(seed: seed)
     }
 
     func start() throws {

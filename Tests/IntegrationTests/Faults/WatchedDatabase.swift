@@ -1,5 +1,6 @@
 import Foundation
 import Postgres
+import SeededRandom
 import TestServers
 import Testing
 
@@ -47,7 +48,7 @@ struct WatchedDatabase: Sendable {
     }
 
     /// One more change by the sessions' users.
-    static func change(using generator: inout SeededGenerator) -> String {
+    static func change(using generator: inout SeededRandom) -> String {
         let some = "ctid = (SELECT ctid FROM mcp_sessions OFFSET \(Int.random(in: 0..<50, using: &generator)) LIMIT 1)"
         switch Int.random(in: 0..<6, using: &generator) {
         case 0: return "UPDATE mcp_sessions SET expires_at = now() + interval '1 hour' WHERE \(some)"
@@ -60,7 +61,7 @@ struct WatchedDatabase: Sendable {
 
     /// Lets the sessions' users work until the task is canceled.
     func change(seed: UInt64, pause: Duration = .milliseconds(5)) async throws {
-        var generator = SeededGenerator(seed: seed)
+        var generator = SeededRandom(seed: seed)
         let connection = try await database.server.connect(database.name)
         while !Task.isCancelled {
             do {

@@ -1,0 +1,4 @@
+// The TLS library that libpq brings along anyway.
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>

@@ -1,0 +1,84 @@
+import Postgres
+
+/// The statements of migrations that depend on who asks; the others are the files under `migrations/`.
+enum MigrationStatements {
+    /// Lets migrations of several processes follow one another: two CREATE … IF NOT EXISTS at once fail. Ends with the
+    /// transaction.
+    static let takeTurns = "SELECT pg_advisory_xact_lock(hashtextextended('mcp-cleanupd migrate', 0));"
+
+    /// What a run needs on the sessions table: UPDATE is for `FOR UPDATE`.
+    static let tablePrivileges = ["SELECT", "UPDATE", "DELETE"]
+
+    /// What the role needs, and no more. The sessions table may be another owner's, or not be there yet: a warning, then.
+    static func grant(_ grant: Migration.Grant) -> String {
+        let role = SQL.identifier(grant.role)
+        let onSessions = """
+            BEGIN
+                GRANT USAGE ON SCHEMA \(SQL.identifier(grant.table.schema)) TO \(role);
+                GRANT \(tablePrivileges.joined(separator: ", ")) ON \(grant.table.quoted) TO \(role);
+            EXCEPTION WHEN insufficient_privilege OR undefined_table OR invalid_schema_name THEN
+                RAISE WARNING $message$%$message$, SQLERRM;
+            END
+            """
+        return """
+            GRANT USAGE ON SCHEMA mcp_cleanup TO \(role);
+            GRANT SELECT, INSERT, UPDATE, DELETE ON mcp_cleanup.runs TO \(role);
+            DO \(SQL.literal(onSessions));
+            """
+    }
+
+    /// What the role has on the sessions table. Fails where there is no such role.
+    static func privileges(_ grant: Migration.Grant) -> String {
+        let role = SQL.literal(grant.role)
+        let onTable = tablePrivileges.map { privilege in
+            ", coalesce(has_table_privilege(\(role), c.oid, '\(privilege)'), false) AS can_\(privilege.lowercased())"
+        }
+        return """
+            SELECT c.oid IS NOT NULL AS is_there
+                 , coalesce(has_schema_privilege(\(role), c.relnamespace, 'USAGE'), false) AS can_use_schema
+                 \(onTable.joined(separator: "\n     "))
+              FROM (SELECT) AS one
+              LEFT JOIN (pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace)
+                ON n.nspname = \(SQL.literal(grant.table.schema)) AND c.relname = \(SQL.literal(grant.table.table))
+            """
+    }
+
+    // MARK: Indexes
+
+    /// Whether an index with this name is on the table, and whether it serves. No row: it is not there.
+    static func state(of index: PartialIndex) -> String {
+        "SELECT i.indisvalid AS is_valid \(catalogEntries(of: [index]))"
+    }
+
+    /// For psql: drops what interrupted builds have left behind. It serves no search, and each write pays for it.
+    static func dropLeftovers(_ indexes: [PartialIndex]) -> String {
+        """
+        SELECT format('DROP INDEX CONCURRENTLY %I.%I', n.nspname, c.relname)
+        \(catalogEntries(of: indexes)) AND NOT i.indisvalid
+        \\gexec
+        """
+    }
+
+    /// The indexes are on one table.
+    private static func catalogEntries(of indexes: [PartialIndex]) -> String {
+        let names = indexes.map { SQL.literal($0.name) }.joined(separator: ", ")
+        return """
+              FROM pg_catalog.pg_index AS i
+              JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+              JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+             WHERE i.indrelid = \(SQL.literal(indexes.first?.table.quoted ?? ""))::regclass
+               AND c.relname IN (\(names))
+            """
+    }
+
+    static func create(_ index: PartialIndex) -> String {
+        """
+        CREATE INDEX CONCURRENTLY IF NOT EXISTS \(SQL.identifier(index.name))
+            ON \(index.table.quoted) (\(index.rule.column)) WHERE \(index.rule.candidates)
+        """
+    }
+
+    static func drop(_ index: PartialIndex) -> String {
+        "DROP INDEX CONCURRENTLY IF EXISTS \(SQL.identifier(index.table.schema)).\(SQL.identifier(index.name))"
+    }
+}

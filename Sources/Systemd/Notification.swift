@@ -1,0 +1,78 @@
+import Glibc
+
+/// What the service manager is told in one message: sd_notify(3).
+package struct Notification: Hashable, Sendable {
+    package enum State: Hashable, Sendable {
+        /// The service serves, with the configuration in force: at start and after a reload.
+        case ready
+        /// The configuration is being read again, since so many microseconds of the monotonic clock.
+        case reloading(sinceMonotonicMicroseconds: UInt64)
+        case stopping
+    }
+
+    package var state: State?
+    /// A line for people. Line breaks become spaces; what is longer than 1,000 characters is cut.
+    package var status: String?
+    /// The watchdog's ping: the service does its work.
+    package var isAlive = false
+    /// How much longer, from now, starting, reloading or stopping may take.
+    package var extendedTimeout: Duration?
+    /// Why the service fails, as an `errno`.
+    package var failure: Int32?
+
+    package init(
+        state: State? = nil, status: String? = nil, isAlive: Bool = false, extendedTimeout: Duration? = nil,
+        failure: Int32? = nil
+    ) {
+        self.state = state
+        self.status = status
+        self.isAlive = isAlive
+        self.extendedTimeout = extendedTimeout
+        self.failure = failure
+    }
+
+    var isEmpty: Bool { self == Notification() }
+
+    /// Both in one, where they differ as the later one has it.
+    mutating func merge(_ later: Notification) {
+        state = later.state ?? state
+        status = later.status ?? status
+        isAlive = isAlive || later.isAlive
+        extendedTimeout = later.extendedTimeout ?? extendedTimeout
+        failure = later.failure ?? failure
+    }
+
+    /// As the manager reads it: assignments, one a line.
+    package var message: String {
+        var lines: [String] = []
+        switch state {
+        case .ready: lines.append("READY=1")
+        case .reloading(let since): lines += ["RELOADING=1", "MONOTONIC_USEC=\(since)"]
+        case .stopping: lines.append("STOPPING=1")
+        case nil: break
+        }
+        if let status {
+            lines.append("STATUS=" + String(status.prefix(1000).map { $0.isNewline ? " " : $0 }))
+        }
+        if isAlive { lines.append("WATCHDOG=1") }
+        if let extendedTimeout { lines.append("EXTEND_TIMEOUT_USEC=\(extendedTimeout.microseconds)") }
+        if let failure { lines.append("ERRNO=\(failure)") }
+        return lines.joined(separator: "\n")
+    }
+}
+
+extension Notification.State {
+    /// Reloading begins now.
+    package static var reloading: Notification.State {
+        var time = timespec()
+        // The clock that the manager compares it with; it cannot fail for a clock that exists.
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return .reloading(sinceMonotonicMicroseconds: UInt64(time.tv_sec) * 1_000_000 + UInt64(time.tv_nsec) / 1000)
+    }
+}
+
+extension Duration {
+    fileprivate var microseconds: Int64 {
+        components.seconds * 1_000_000 + components.attoseconds / 1_000_000_000_000
+    }
+}

@@ -1,0 +1,61 @@
+import CleanupDaemon
+import Logging
+import Systemd
+
+/// Writes each event as an entry of the journal, with its metadata as fields of our own.
+struct JournalLogHandler: LogHandler {
+    var logLevel: Logger.Level {
+        get { lines.logLevel }
+        set { lines.logLevel = newValue }
+    }
+    var metadata: Logger.Metadata = [:]
+
+    private let journal: Journal
+    /// Where entries go that the journal does not take.
+    private var lines: LineLogHandler
+
+    init(_ journal: Journal, fallback: LineLogHandler) {
+        self.journal = journal
+        lines = fallback
+    }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        var fields = [
+            Journal.Field("MESSAGE", "\(event.message)"), Journal.Field("PRIORITY", "\(event.level.priority)"),
+            // journald would take the name of whatever thread this is.
+            Journal.Field("SYSLOG_IDENTIFIER", "mcp-cleanupd"),
+        ]
+        for (key, value) in metadata.merging(event.metadata ?? [:], uniquingKeysWith: { $1 }) {
+            fields.append(Journal.Field(Self.fieldName(key), "\(value)"))
+        }
+        do {
+            try journal.send(fields)
+        } catch {
+            // The journal is gone: its stream on standard error may be there still, and is better than silence.
+            lines.log(event: event)
+        }
+    }
+
+    private static func fieldName(_ key: String) -> String {
+        key == MessageID.metadataKey ? "MESSAGE_ID" : "MCP_CLEANUP_" + key.uppercased()
+    }
+}
+
+extension Logger.Level {
+    /// syslog(3), as the journal has it.
+    fileprivate var priority: Int {
+        switch self {
+        case .critical: 2
+        case .error: 3
+        case .warning: 4
+        case .notice: 5
+        case .info: 6
+        case .debug, .trace: 7
+        }
+    }
+}

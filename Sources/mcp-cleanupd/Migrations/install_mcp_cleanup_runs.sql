@@ -1,0 +1,1 @@
+../../../migrations/neon/20260513030000_install_mcp_cleanup_runs.sql

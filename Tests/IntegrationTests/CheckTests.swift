@@ -1,0 +1,225 @@
+import Foundation
+import Postgres
+import SessionCleanup
+import TestServers
+import Testing
+
+/// `check`: what a run relies on, on real servers, as the least-privilege role.
+@Suite(.inTurn) struct CheckTests {
+    /// A line of `check --json`.
+    private struct Line: Decodable, Equatable {
+        let check: String
+        let status: String
+        let message: String
+        let hint: String?
+    }
+
+    private static func lines(_ result: CommandResult) throws -> [Line] {
+        try result.lines.map { try JSONDecoder().decode(Line.self, from: Data($0.utf8)) }
+    }
+
+    private static let all = [
+        "connection", "transport", "server", "pooler", "clock", "table", "privilege-schema", "privilege-select",
+        "privilege-update", "privilege-delete", "row-security", "search", "search", "indexes", "history", "stale-run",
+        "pg-cron",
+    ]
+
+    /// A database in which all is well, and its role.
+    private static func database(
+        _ generation: SchemaGeneration = .active, on server: PostgresServer? = nil
+    ) async throws -> (SessionsDatabase, String) {
+        let server = if let server { server } else { try await PostgresServer.packaged() }
+        let database = try await SessionsDatabase(on: server, generation)
+        let role = "role_" + String(UInt64.random(in: 0...UInt64.max), radix: 36)
+        try await database.run("CREATE ROLE \(role) LOGIN PASSWORD 'correct-horse-battery'")
+        let result = try await database.daemon(["migrate", "--indexes", "--role", role])
+        guard result.status == 0 else { throw TestServerError(result.error) }
+        return (database, role)
+    }
+
+    @Test(arguments: SchemaGeneration.allCases)
+    func allIsWellForARoleThatHasWhatItNeeds(generation: SchemaGeneration) async throws {
+        try await Self.expectAllIsWell(in: try await Self.database(generation), generation)
+    }
+
+    @Test(.enabled(if: hasNewest, "the newest PostgreSQL is not installed; scripts/install-tools test fetches it"))
+    func allIsWellOnTheNewestServer() async throws {
+        let server = try #require(try await PostgresServer.newest())
+        try await Self.expectAllIsWell(in: try await Self.database(on: server), .active)
+    }
+
+    private static var hasNewest: Bool {
+        let path = ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_NEWEST_POSTGRES"]
+        return path.map { FileManager.default.isExecutableFile(atPath: $0 + "/postgres") } ?? false
+    }
+
+    private static func expectAllIsWell(
+        in place: (SessionsDatabase, String), _ generation: SchemaGeneration
+    ) async throws {
+        let (database, role) = place
+        let url = database.server.url(database.name, user: role)
+        let result = try await database.daemon(["check", "--json"], url: url)
+        #expect(result.status == 0, "\(result)")
+        #expect(result.error.isEmpty, "\(result.error)")
+        let lines = try Self.lines(result)
+        #expect(lines.map(\.check) == Self.all)
+        for line in lines { #expect(line.status == "ok" && line.hint == nil, "\(line)") }
+        #expect(lines[1].message == "a Unix socket")
+        #expect(lines[2].message.hasPrefix("PostgreSQL \(database.server.majorVersion)."))
+        #expect(lines[3].message.hasPrefix("none"))
+        #expect(lines[5].message.contains("generation \(generation.rawValue)"))
+        #expect(result.lines[0].hasPrefix(#"{"check":"connection","status":"ok","message":"#))
+        let text = try await database.daemon(["--log-level", "trace", "check"], url: url)
+        #expect(text.lines.count == Self.all.count)
+        #expect(text.lines.allSatisfy { $0.hasPrefix("ok  ") }, "\(text.output)")
+        // Nothing was changed, and nothing was left behind.
+        #expect(try await database.value("SELECT count(*) FROM mcp_cleanup.runs") == "0")
+    }
+
+    @Test func theTransportIsAsNegotiatedAndNoSecretIsTold() async throws {
+        let (database, role) = try await Self.database()
+        let url = database.server.secureURL(database.name, user: role, password: "correct-horse-battery")
+        let result = try await database.daemon(
+            ["check", "--json", "--log-level", "trace"], url: url,
+            environment: ["SSL_CERT_FILE": database.server.authority])
+        #expect(result.status == 0, "\(result)")
+        let transport = try #require(Self.lines(result).first { $0.check == "transport" })
+        #expect(transport.message.contains(/^TLSv1\.[23], [A-Z0-9_-]+$/), "\(transport)")
+        #expect(!(result.output + result.error).contains("correct-horse-battery"))
+    }
+
+    @Test func aPoolerIsSeenAndAllIsWellThroughIt() async throws {
+        let (database, _) = try await Self.database()
+        let url = try await PgBouncer(for: database.server).url(database.name)
+        let result = try await database.daemon(["check", "--json"], url: url)
+        #expect(result.status == 0, "\(result)")
+        let lines = try Self.lines(result)
+        #expect(lines.map(\.check) == Self.all)
+        #expect(lines[3].message.hasPrefix("a pooler"), "\(lines[3])")
+    }
+
+    /// What is wrong: SQL with `@role`, the line that says so, words of its hint, and the exit code.
+    @Test(arguments: [
+        ("REVOKE USAGE ON SCHEMA public FROM PUBLIC, @role", "privilege-schema", "fail", "GRANT USAGE ON SCHEMA", 77),
+        ("REVOKE SELECT ON mcp_sessions FROM @role", "privilege-select", "fail", "GRANT SELECT ON", 77),
+        ("REVOKE UPDATE ON mcp_sessions FROM @role", "privilege-update", "fail", "GRANT UPDATE ON", 77),
+        ("REVOKE DELETE ON mcp_sessions FROM @role", "privilege-delete", "fail", "GRANT DELETE ON", 77),
+        ("ALTER TABLE mcp_sessions ENABLE ROW LEVEL SECURITY", "row-security", "fail", "CREATE POLICY", 77),
+        ("ALTER TABLE mcp_sessions RENAME TO gone", "table", "fail", "database.table", 78),
+        ("ALTER TABLE mcp_sessions ALTER expires_at TYPE timestamp", "table", "fail", "ALTER COLUMN expires_at", 78),
+        ("ALTER TABLE mcp_sessions ADD status text", "table", "fail", "database.session-schema", 78),
+        ("DROP TABLE mcp_cleanup.runs", "history", "warn", "migrate", 0),
+        ("REVOKE INSERT ON mcp_cleanup.runs FROM @role", "history", "fail", "GRANT INSERT ON", 77),
+        ("ALTER TABLE mcp_cleanup.runs DROP cutoff", "history", "fail", "migrate", 78),
+        ("ALTER TABLE mcp_cleanup.runs ENABLE ROW LEVEL SECURITY", "history", "fail", "DISABLE ROW", 77),
+        (
+            """
+            INSERT INTO mcp_cleanup.runs (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at, cutoff)
+            VALUES ('j', now(), 'once', 'host:1:x', 1, 'running', now(), now() - interval '61 seconds', now())
+            """, "stale-run", "warn", "next run", 0
+        ),
+        (
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_mcp_sessions_cleanup_dormant'::regclass",
+            "indexes", "warn", "migrate --indexes", 0
+        ),
+        ("DROP INDEX idx_mcp_sessions_cleanup_dormant", "indexes", "ok", "", 0),
+    ])
+    func whatIsWrongIsSaidWithWhatToDo(
+        sql: String, check: String, status: String, hint: String, code: Int32
+    ) async throws {
+        let (database, role) = try await Self.database()
+        try await database.run(sql.replacingOccurrences(of: "@role", with: role))
+        let url = database.server.url(database.name, user: role)
+        let result = try await database.daemon(["check", "--json"], url: url)
+        #expect(result.status == code, "\(result)")
+        let lines = try Self.lines(result)
+        let line = try #require(lines.first { $0.check == check })
+        #expect(line.status == status, "\(line)")
+        #expect(hint.isEmpty || line.hint?.contains(hint) == true, "\(line)")
+        // Nothing else is made to look wrong by it.
+        for other in lines where other.check != check { #expect(other.status == "ok", "\(other)") }
+        let text = try await database.daemon(["check"], url: url)
+        #expect(text.status == code)
+        #expect(hint.isEmpty || text.output.contains("hint: "), "\(text.output)")
+        // And a run agrees.
+        #expect(try await database.daemon(["--once"], url: url).status == code)
+    }
+
+    @Test func allThatIsWrongIsSaidAtOnceAndTheGravestIsTheExitCode() async throws {
+        let (database, role) = try await Self.database()
+        try await database.run(
+            """
+            REVOKE UPDATE, DELETE ON mcp_sessions FROM \(role); ALTER TABLE mcp_sessions ENABLE ROW LEVEL SECURITY;
+            ALTER TABLE mcp_cleanup.runs DROP COLUMN cutoff;
+            """)
+        let result = try await database.daemon(
+            ["check", "--json"], url: database.server.url(database.name, user: role))
+        #expect(result.status == 78, "\(result)")
+        let failed = try Self.lines(result).filter { $0.status == "fail" }.map(\.check)
+        #expect(failed == ["privilege-update", "privilege-delete", "row-security", "history"])
+    }
+
+    @Test func requiredHistoryThatIsMissingFailsAndHistoryThatIsOffDoesNotMatter() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        for (mode, status, code) in [("required", "fail", 78), ("off", "ok", 0), ("auto", "warn", 0)]
+            as [(String, String, Int32)]
+        {
+            let result = try await database.daemon(
+                ["check", "--json"], environment: ["MCP_CLEANUP_HISTORY_MODE": mode])
+            #expect(result.status == code, "\(mode): \(result)")
+            #expect(try Self.lines(result).first { $0.check == "history" }?.status == status)
+        }
+    }
+
+    @Test func aLargeTableWithoutIndexesIsWorthAWarning() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            """
+            DROP INDEX idx_mcp_sessions_expires_at;
+            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at, active)
+            SELECT n, 'u', 'x', 'sse', repeat('x', 1000), now(), true FROM generate_series(1, 9000) AS n;
+            ANALYZE mcp_sessions;
+            """)
+        let before = try Self.lines(try await database.daemon(["check", "--json"]))
+        for line in before where ["search", "indexes"].contains(line.check) {
+            #expect(line.status == "warn" && line.hint?.contains("migrate --indexes") == true, "\(line)")
+        }
+        #expect(before.contains { $0.message.contains("Seq Scan, which reads 10 MB") }, "\(before)")
+        #expect(try await database.daemon(["migrate", "--indexes"]).status == 0)
+        let after = try await database.daemon(["check", "--json"])
+        #expect(after.output.contains("using idx_mcp_sessions_cleanup_transient"), "\(after)")
+        #expect(try Self.lines(after).allSatisfy { $0.status == "ok" }, "\(after)")
+    }
+
+    @Test func withoutAConnectionThatIsAllThereIsToSay() async throws {
+        let nowhere = try Loopback.freePort()
+        for (variables, code, words) in [
+            (
+                [
+                    "NEON_DATABASE_URL":
+                        "postgresql://u:secret-word@127.0.0.1:\(nowhere)/d?sslmode=verify-full&channel_binding=require"
+                ], 69, "cannot connect"
+            ),
+            ([:], 78, "NEON_DATABASE_URL"), (["NEON_DATABASE_URL": "mysql://secret-word"], 78, "postgresql://"),
+        ] as [([String: String], Int32, String)] {
+            let result = try await Command.run(Command.daemon, ["check", "--json"], environment: variables)
+            #expect(result.status == code, "\(result)")
+            let lines = try Self.lines(result)
+            #expect(lines.map(\.check) == ["connection"] && lines[0].status == "fail")
+            #expect(lines[0].message.contains(words), "\(lines[0])")
+            #expect(!(result.output + result.error).contains("secret-word"))
+        }
+    }
+
+    @Test func aClockThatIsAheadAndAStandbyFail() async throws {
+        let primary = try await PostgresServer(
+            binaries: PostgresServer.packaged().binaries, settings: ["max_wal_senders = 4"])
+        let standby = try await PostgresServer(standbyOf: primary)
+        let result = try await Command.run(
+            Command.daemon, ["check", "--json"], environment: ["NEON_DATABASE_URL": standby.url("postgres")])
+        #expect(result.status == 78, "\(result)")
+        let lines = try Self.lines(result)
+        #expect(lines.first { $0.check == "server" }?.message.contains("standby") == true)
+        #expect(lines.first { $0.check == "table" }?.status == "fail")
+    }
+}

@@ -1,0 +1,34 @@
+import CleanupSchedule
+@testable import SessionCleanup
+import Testing
+
+/// What checks make of facts; that they find the facts is tested against real servers.
+@Suite struct CheckResultTests {
+    private static let host = UTCInstant(secondsSinceEpoch: 1_780_000_000)
+
+    @Test(arguments: [
+        (Duration.zero, CheckResult.Status.ok, "agree"), (.seconds(300), .ok, "300 s ahead of"),
+        (.seconds(301), .fail, "300 s ahead"), (.seconds(-300), .ok, "300 s behind"),
+        (.seconds(-301), .warn, "301 s behind"),
+    ])
+    func aClockThatIsTooFarAheadFails(skew: Duration, status: CheckResult.Status, words: String) {
+        let result = ClockComparison(database: Self.host + skew, sent: Self.host, received: Self.host)
+            .check(limit: .seconds(300))
+        #expect(result.check == .clock && result.status == status)
+        #expect(result.message.contains(words), "\(result.message)")
+        #expect((result.hint == nil) == (status == .ok))
+        #expect(result.kind == (status == .fail ? .mayPass : nil))
+    }
+
+    @Test(arguments: [
+        ("mcp_sessions", "idx_mcp_sessions_cleanup_dormant"),
+        (String(repeating: "x", count: 63), "idx_" + String(repeating: "x", count: 43) + "_cleanup_dormant"),
+        (String(repeating: "é", count: 31), "idx_" + String(repeating: "é", count: 21) + "_cleanup_dormant"),
+    ])
+    func anIndexHasANameThatTheServerDoesNotCut(table: String, name: String) {
+        let index = PartialIndex(
+            on: TableName(schema: "public", table: table), for: "dormant", rule: Job.dormantSessions().rules.active)
+        #expect(index.name == name)
+        #expect(index.name.utf8.count <= 63)
+    }
+}

@@ -1,0 +1,71 @@
+import Glibc
+import TestServers
+
+/// A socket such as a service manager, or the journal, listens on.
+final class ManagerSocket {
+    let address: String
+    private let descriptor: Int32
+
+    /// - Parameter address: a path, or `@` and an abstract name; by default a path of its own.
+    init(_ address: String? = nil) throws {
+        let directory = try TemporaryDirectory.make()
+        self.address = address ?? directory + "/socket"
+        descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        var name = sockaddr_un()
+        name.sun_family = sa_family_t(AF_UNIX)
+        var text = Array(self.address.utf8)
+        if text.first == UInt8(ascii: "@") { text[0] = 0 }
+        withUnsafeMutableBytes(of: &name.sun_path) { $0.copyBytes(from: text) }
+        let isAbstract = text[0] == 0
+        let length = MemoryLayout<sa_family_t>.size + text.count + (isAbstract ? 0 : 1)
+        let result = withUnsafePointer(to: &name) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, socklen_t(length)) }
+        }
+        guard result == 0 else {
+            throw TestServerError("cannot bind \(self.address): \(String(cString: strerror(errno)))")
+        }
+    }
+
+    deinit { close(descriptor) }
+
+    /// The next datagram; `nil` when none comes within the limit.
+    func receive(limit: Duration = .seconds(5)) -> String? {
+        receiveBytes(limit: limit).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    func receiveBytes(limit: Duration = .seconds(5)) -> [UInt8]? {
+        var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        guard poll(&request, 1, Int32(limit / .milliseconds(1))) == 1 else { return nil }
+        var buffer = [UInt8](repeating: 0, count: 1 << 20)
+        let count = recv(descriptor, &buffer, buffer.count, 0)
+        return count < 0 ? nil : Array(buffer[..<count])
+    }
+
+    /// Fills the queue, as a manager does that does not read: the next datagram blocks its sender.
+    func fill() throws {
+        let sender = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+        defer { close(sender) }
+        var name = sockaddr_un()
+        name.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &name.sun_path) { $0.copyBytes(from: Array(address.utf8)) }
+        // Ends when the queue is full: the kernel bounds it, net.unix.max_dgram_qlen.
+        while withUnsafePointer(
+            to: &name,
+            {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    sendto(sender, "FILL=1", 6, Int32(MSG_NOSIGNAL), $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+                }
+            }) >= 0
+        {}
+        guard errno == EAGAIN else { throw TestServerError("the queue cannot be filled: \(errno)") }
+    }
+
+    /// Receives until a datagram has the text; `nil` when none does within the limit.
+    func receive(containing text: String, limit: Duration = .seconds(10)) -> String? {
+        let deadline = ContinuousClock.now + limit
+        while ContinuousClock.now < deadline {
+            if let message = receive(limit: .milliseconds(100)), message.contains(text) { return message }
+        }
+        return nil
+    }
+}

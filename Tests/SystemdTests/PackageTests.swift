@@ -1,0 +1,83 @@
+import CleanupDaemon
+import Foundation
+import TestServers
+import Testing
+
+/// What the package is made of, as far as it can be judged without installing it.
+@Suite struct PackageTests {
+    private static func text(_ path: String) throws -> String {
+        try String(contentsOf: DebianMachine.root.appendingPathComponent(path), encoding: .utf8)
+    }
+
+    @Test func theManualPageIsUpToDate() async throws {
+        let result = try await Command.check(
+            "/bin/sh", ["-c", "\"$0\" --experimental-dump-help | cksum", Command.daemon])
+        let checksum = result.output.trimmingCharacters(in: .whitespacesAndNewlines)
+        let page = try Self.text("packaging/mcp-cleanupd.1")
+        #expect(
+            page.split(separator: "\n").first?.hasSuffix("checksum \(checksum)") ?? false,
+            "the commands say something else of themselves: make manual")
+    }
+
+    @Test func theCatalogExplainsEachKindOfEntry() async throws {
+        let catalog = try Self.text("systemd/mcp-cleanupd.catalog")
+        let explained = catalog.split(separator: "\n").filter { $0.hasPrefix("-- ") }.map { String($0.dropFirst(3)) }
+        #expect(explained == MessageID.allCases.map(\.rawValue))
+        #expect(Set(explained).count == explained.count)
+        for field in catalog.matches(of: /@MCP_CLEANUP_([A-Z_]+)@/).map(\.output.1) {
+            #expect(["JOB", "ROWS_DELETED"].contains(field), "no entry has the field \(field)")
+        }
+    }
+
+    @Test func bothServicesLiveInTheSameSandbox() throws {
+        func sandbox(_ unit: String) throws -> [Substring] {
+            let lines = try Self.text("systemd/\(unit)").split(separator: "\n")
+            let begin = try #require(lines.firstIndex { $0.hasPrefix("# It needs no files") })
+            let end = try #require(lines.lastIndex { $0.hasPrefix("SystemCallErrorNumber=") })
+            return Array(lines[begin...end])
+        }
+        #expect(try sandbox("mcp-cleanupd.service") == sandbox("mcp-cleanupd-once@.service"))
+    }
+
+    @Test(
+        .enabled(
+            if: FileManager.default.isExecutableFile(atPath: "/usr/bin/systemd-analyze"),
+            "systemd-analyze is missing; scripts/install-tools test installs it"))
+    func systemdFindsNothingWrongWithTheUnits() async throws {
+        let directory = try TemporaryDirectory.make()
+        let units = try FileManager.default.contentsOfDirectory(
+            atPath: DebianMachine.root.appendingPathComponent("systemd").path
+        ).filter { $0.hasSuffix(".service") || $0.hasSuffix(".timer") }
+        #expect(units.count == 4)
+        for unit in units {
+            // Where the program is not installed, another one stands in for it.
+            try Self.text("systemd/\(unit)").replacing("/usr/bin/mcp-cleanupd", with: "/bin/true").write(
+                toFile: "\(directory)/\(unit)", atomically: false, encoding: .utf8)
+        }
+        let verified = try await Command.run(
+            "/usr/bin/systemd-analyze", ["verify", "--man=no"] + units.map { "\(directory)/\($0)" })
+        #expect(verified.status == 0 && verified.output.isEmpty && verified.error.isEmpty, "\(verified)")
+        for unit in units where unit.hasSuffix(".service") {
+            // 12: an exposure of 1.2.
+            let security = try await Command.run(
+                "/usr/bin/systemd-analyze",
+                ["security", "--no-pager", "--offline=true", "--threshold=12", "\(directory)/\(unit)"])
+            #expect(security.status == 0, "\(security.output.suffix(200))")
+        }
+    }
+
+    @Test(
+        .enabled(
+            if: DebianMachine.package != nil && FileManager.default.isExecutableFile(atPath: "/usr/bin/lintian"),
+            "there is no package, or no lintian: make deb, scripts/install-tools test"))
+    func lintianFindsNoError() async throws {
+        let package = try #require(DebianMachine.package)
+        let result = try await Command.run(
+            "/usr/bin/lintian", ["--fail-on", "error", package],
+            environment: ["PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"])
+        #expect(result.status == 0, "\(result.output)")
+        let size = try FileManager.default.attributesOfItem(atPath: package)[.size] as? Int
+        // Megabytes matter on an image; 8 is what it aims for, far above what it has.
+        #expect(try #require(size) < 8_000_000)
+    }
+}
