@@ -1,6 +1,7 @@
 import ArgumentParser
 import CleanupSchedule
 import Logging
+import Postgres
 import SessionCleanup
 
 struct StatusCommand: AsyncParsableCommand {
