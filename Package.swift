@@ -49,9 +49,9 @@ let package = Package(
         .target(name: "Postgres", dependencies: ["CLibpq", "Deadlines"], swiftSettings: sources),
         .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres"], swiftSettings: sources),
         .target(
-            // Not "Configuration": a package that hummingbird names has a target of that name.
+            // Not Configuration: a package that hummingbird names has a target of that name.
             name: "Settings", dependencies: ["CYaml", "CleanupSchedule", "Postgres", "SessionCleanup"],
-            path: "Sources/Configuration", swiftSettings: sources),
+            swiftSettings: sources),
         .target(name: "Systemd", swiftSettings: sources),
         .target(
             name: "CleanupDaemon",
@@ -104,7 +104,7 @@ let package = Package(
             name: "PostgresTests", dependencies: ["Postgres", "TestServers"], swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(
-            name: "ConfigurationTests",
+            name: "SettingsTests",
             dependencies: ["Postgres", "SessionCleanup", "Settings", "TestServers"], swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(

@@ -13,7 +13,7 @@ import Testing
         "Deadlines": ["Dispatch", "Synchronization", "TimerWheel"],
         "Postgres": ["CLibpq", "Deadlines", "Dispatch", "Glibc", "Synchronization"],
         "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres", "Synchronization"],
-        "Configuration": ["CYaml", "CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
+        "Settings": ["CYaml", "CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
         "Systemd": ["Dispatch", "Glibc", "Synchronization"],
         "CleanupDaemon": [
             "CTimerfd", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",

@@ -146,7 +146,7 @@ import Testing
         ["--once", "migrate", "--sessions"],
         ["--dry-run"], ["--job", "dormant"], ["--json"], ["--once", "--frobnicate"], ["frobnicate"],
         ["--once", "--log-level", "loud"], ["--once", "--log-format", "xml"], ["sessions"],
-        ["sessions", "--user", "u", "--job", "dormant"], ["sessions", "--user", "u", "--dry-run"], ["migrate"],
+        ["sessions", "--user", "u", "--job", "dormant"], ["sessions", "--user", "u", "--dry-run"],
         ["migrate", "--sessions", "--json"], ["--once", "--database-url", "postgresql://u:canary@h/d"],
         ["--once", "--job"],
     ].map { Case($0.joined(separator: " "), .active, insert, arguments: $0, status: 64, "Error:") }
