@@ -250,18 +250,22 @@ package actor Connection {
         isBusy = true
         defer { isBusy = false }
         let started = ContinuousClock.now
+        var answer = Answer()
         do {
             guard send(connection) else { throw Interruption.lost }
             try await flush(connection, until: deadline)
-            return try await results(of: connection, during: step, until: deadline)
+            try await receive(&answer, from: connection, during: step, until: deadline)
+            return try answer.results(during: step)
         } catch let error as PostgresError {
             if case .server = error, PQstatus(connection) == CONNECTION_OK { throw error }
             finish()
             throw error
         } catch let interruption as Interruption {
             let message = withoutTrailingLines(String(cString: PQerrorMessage(connection)))
-            let isAtItsEnd = interruption == .lost ? false : await cancelStatement(of: connection)
+            let isAtItsEnd = interruption == .lost ? false : await cancelStatement(of: connection, &answer)
             if !isAtItsEnd || PQstatus(connection) != CONNECTION_OK { finish() }
+            // All was done before the request to cancel arrived.
+            if isAtItsEnd, answer.failure == nil { return answer.results }
             switch interruption {
             case .lost: throw .connectionLost(during: step, message: message)
             case .deadlinePassed: throw .timedOut(during: step, limit: started.duration(to: deadline))
@@ -292,34 +296,47 @@ package actor Connection {
         }
     }
 
-    /// Collects results until libpq has no more; throws the first error among them, after the last of them.
-    private func results(
-        of connection: OpaquePointer, during step: PostgresError.Step, until deadline: ContinuousClock.Instant
-    ) async throws -> [QueryResult] {
+    /// What the server has said so far.
+    private struct Answer {
         var results: [QueryResult] = []
-        var failure: PostgresError?
+        var failure: ServerMessage?
+
+        func results(during step: PostgresError.Step) throws(PostgresError) -> [QueryResult] {
+            if let failure { throw .server(failure, during: step) }
+            return results
+        }
+    }
+
+    /// Collects results until libpq has no more, and the first error among them.
+    private func receive(
+        _ answer: inout Answer, from connection: OpaquePointer, during step: PostgresError.Step,
+        until deadline: ContinuousClock.Instant
+    ) async throws {
         while true {
             while PQisBusy(connection) == 1 {
                 try await wait(for: .read, of: connection, until: deadline)
                 // A server that ends us says why first; that word explains more than the end of the connection.
-                guard PQconsumeInput(connection) == 1 else { throw (failure as (any Error)?) ?? Interruption.lost }
+                guard PQconsumeInput(connection) == 1 else { throw try lost(answer, during: step) }
             }
             guard let raw = PQgetResult(connection) else { break }
             defer { PQclear(raw) }
             switch PQresultStatus(raw) {
             case PGRES_TUPLES_OK, PGRES_COMMAND_OK:
-                results.append(QueryResult(raw))
+                answer.results.append(QueryResult(raw))
             case PGRES_FATAL_ERROR:
                 // libpq makes an error without SQLSTATE itself, when the connection breaks.
-                guard let message = ServerMessage(raw) else { throw (failure as (any Error)?) ?? Interruption.lost }
-                failure = failure ?? .server(message, during: step)
+                guard let message = ServerMessage(raw) else { throw try lost(answer, during: step) }
+                answer.failure = answer.failure ?? message
             case let status:
                 throw PostgresError.unexpectedAnswer(String(cString: PQresStatus(status)))
             }
         }
-        if let failure { throw failure }
-        guard PQstatus(connection) == CONNECTION_OK else { throw Interruption.lost }
-        return results
+        guard answer.failure != nil || PQstatus(connection) == CONNECTION_OK else { throw Interruption.lost }
+    }
+
+    private func lost(_ answer: Answer, during step: PostgresError.Step) throws(PostgresError) -> Interruption {
+        _ = try answer.results(during: step)
+        return .lost
     }
 
     private func wait(
@@ -338,7 +355,7 @@ package actor Connection {
     /// Asks the server to cancel the running statement and waits, briefly, for its confirmation, so that when the
     /// caller hears of the end, the statement has ended on a reachable server too.
     /// - Returns: whether the server has confirmed it, and can be given another statement.
-    private func cancelStatement(of connection: OpaquePointer) async -> Bool {
+    private func cancelStatement(of connection: OpaquePointer, _ answer: inout Answer) async -> Bool {
         guard let request = CancelRequest(connection) else { return false }
         let deadline = ContinuousClock.now + cancelLimit * 2
         var patience = Self.firstConfirmationWait
@@ -349,7 +366,7 @@ package actor Connection {
             guard await BlockingCall.run(limit: limit, heedsCancellation: false, { request.send() }) == true else {
                 return false
             }
-            switch await confirmation(by: min(.now + patience, deadline)) {
+            switch await confirmation(by: min(.now + patience, deadline), &answer) {
             case .given: return true
             case .impossible: return false
             case .late: patience = patience * 2
@@ -360,8 +377,8 @@ package actor Connection {
 
     private enum Confirmation { case given, impossible, late }
 
-    /// Reads, and drops, what the server still says, until it is ready for another statement or the connection ends.
-    private func confirmation(by deadline: ContinuousClock.Instant) async -> Confirmation {
+    /// Reads what the server still says, until it is ready for another statement or the connection ends.
+    private func confirmation(by deadline: ContinuousClock.Instant, _ answer: inout Answer) async -> Confirmation {
         guard let connection = handle else { return .impossible }
         while true {
             while PQisBusy(connection) == 1 {
@@ -373,7 +390,10 @@ package actor Connection {
             guard let result = PQgetResult(connection) else { return .given }
             defer { PQclear(result) }
             switch PQresultStatus(result) {
-            case PGRES_TUPLES_OK, PGRES_COMMAND_OK, PGRES_FATAL_ERROR: break
+            case PGRES_TUPLES_OK, PGRES_COMMAND_OK: answer.results.append(QueryResult(result))
+            case PGRES_FATAL_ERROR:
+                guard let message = ServerMessage(result) else { return .impossible }
+                answer.failure = answer.failure ?? message
             // In COPY, libpq would hand out the same result for ever.
             default: return .impossible
             }

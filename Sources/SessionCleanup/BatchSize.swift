@@ -1,43 +1,51 @@
-/// How many rows the next batch takes, found by trying: as many as the server deletes within a part of the target's time.
+/// How much the next batch takes, in rows or in pages, found by trying: as much as the server does within a part of the
+/// target's time.
 struct BatchSize: Hashable, Sendable {
-    private(set) var rows: Int
+    private(set) var count: Int
     private let most: Int
-    private let aim: Duration
+    private let target: Duration
 
-    /// The server's work on the rows takes a quarter of the target: the commit that follows writes all of it to the disk,
-    /// the next rows may be slower than these, and whoever comes for one of them waits for the whole batch.
+    /// The server's work on the rows takes a quarter of the target at most: the next rows may be slower than these, and
+    /// whoever comes for one of them waits for the commit too.
     private static let share = 4
 
-    /// Few enough to be harmless on a server of which nothing is known yet.
-    private static let first = 100
+    /// Enough that work outweighs what it costs to begin and to end a transaction, and so little that few clients ever
+    /// come for a row of the batch. To a distant server that cost is the way there and back, and the batch may work as long.
+    private static let worthwhile = Duration.milliseconds(2)
 
     /// - Parameter most: at least 1.
-    init(target: Duration, most: Int) {
-        aim = target / Self.share
+    init(target: Duration, first: Int, most: Int) {
+        self.target = target
         self.most = most
-        rows = min(Self.first, most)
+        count = min(first, most)
     }
 
-    /// The server worked for so long on a batch of so many rows. The way there and back is not a part of it: fewer rows
+    /// The server worked for so long on a batch of this size. The way there and back is not a part of it: a smaller batch
     /// would not shorten that, and to a distant server it may be longer than the target.
     ///
     /// Grows to the double at most: one fast batch says little about the next. Shrinks at once to what would have fit.
-    mutating func batchEnded(rows count: Int, after work: Duration) {
-        let fitting = work > .zero ? Double(count) * (aim / work) : .infinity
-        if fitting < Double(rows) {
-            rows = max(1, Int(fitting))
-        } else if count >= rows {
-            rows = Int(min(fitting, Double(rows * 2), Double(most)))
+    mutating func batchEnded(_ size: Int, after work: Duration, roundTrip: Duration) {
+        let aim = min(target / Self.share, max(Self.worthwhile, roundTrip))
+        let fitting = work > .zero ? Double(size) * (aim / work) : .infinity
+        if fitting < Double(count) {
+            count = max(1, Int(fitting))
+        } else if size >= count {
+            count = Int(min(fitting, Double(count * 2), Double(most)))
         }
+    }
+
+    /// The next batch takes no more than this.
+    mutating func shrink(to size: Int) {
+        count = max(1, min(count, size))
     }
 
     /// The server ended a batch because it took too long.
     ///
     /// - Returns: whether a smaller one may succeed.
     mutating func batchTimedOut() -> Bool {
-        guard rows > 1 else { return false }
+        guard count > 1 else { return false }
         // A batch is ended at a hundred times the target or later.
-        rows = max(1, rows / 10)
+        count = max(1, count / 10)
         return true
     }
 }

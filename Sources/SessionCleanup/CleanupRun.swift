@@ -40,6 +40,8 @@ package struct CleanupRun: Sendable {
         package let rule: Rule
         /// Whether row security that became active since would be an error, rather than hide rows.
         var refusesFilters = false
+        /// Whether the table has partitions or heirs.
+        let hasParts: Bool
     }
 
     /// Does the whole run over one connection; with history, up to and with the end of its row.
@@ -150,7 +152,8 @@ package struct CleanupRun: Sendable {
             try await refuseVolatileCalls(in: condition, over: connection, clock: clock)
         }
         return Target(
-            cutoff: cutoff ?? look.comparison.database, rule: rule, refusesFilters: !shape.isRowSecurityActive)
+            cutoff: cutoff ?? look.comparison.database, rule: rule, refusesFilters: !shape.isRowSecurityActive,
+            hasParts: shape.hasParts)
     }
 
     /// A row has to be due at the search, at the lock and at the delete alike: a function that answers otherwise each time

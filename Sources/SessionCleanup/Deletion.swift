@@ -15,13 +15,15 @@ struct Deletion: Sendable {
     /// An owner that only searches gives a sign of life this often, as a part of its lease: what a search may take at
     /// most comes on top.
     private static let renewals = 6
+    /// Few enough to be harmless on a server of which nothing is known yet.
+    private static let firstRows = 100
 
     init(_ run: CleanupRun, _ target: CleanupRun.Target, claim: RunClaim?, clock: RunClock) {
         self.run = run
         self.target = target
         self.claim = claim
         self.clock = clock
-        size = BatchSize(target: run.limits.batchTarget, most: run.limits.batchRows)
+        size = BatchSize(target: run.limits.batchTarget, first: Self.firstRows, most: run.limits.batchRows)
     }
 
     private var name: TableName { run.table.name }
@@ -53,9 +55,16 @@ struct Deletion: Sendable {
         over connection: isolated Connection, progress: inout RunProgress, oldest: inout UTCInstant?
     ) async throws(RunFailure) -> Bool {
         var isCleared = true
-        var plan = SearchPlan(limit: run.limits.searchRows)
-        // Ends because each step begins behind the one before, or is smaller.
+        var plan = SearchPlan(
+            limit: run.limits.searchRows, batchTarget: target.hasParts ? nil : run.limits.batchTarget)
+        // Ends because each step begins behind the one before, or is smaller, or leaves fewer due rows.
         while let step = plan.step {
+            if case .batch(let pages) = step {
+                isCleared =
+                    try await delete(on: pages, &plan, over: connection, progress: &progress, oldest: &oldest)
+                    && isCleared
+                continue
+            }
             let started = ContinuousClock.now
             guard let found = try await search(step, &plan, over: connection) else { continue }
             let count = found.reduce(0) { $0 + $1.addresses.count }
@@ -95,6 +104,8 @@ struct Deletion: Sendable {
             parameters += Self.bounds(of: pages)
         case .countPages:
             try await countPages(&plan, over: connection)
+            return nil
+        case .batch:
             return nil
         }
         guard
@@ -156,6 +167,11 @@ struct Deletion: Sendable {
 
     // MARK: Deleting
 
+    /// How many more rows may be deleted.
+    private func room(_ progress: RunProgress) -> Int { run.job.maxRows.map { $0 - progress.rowsDeleted } ?? .max }
+
+    /// Deletes in batches.
+    ///
     /// - Returns: whether all of them were deleted.
     private mutating func delete(
         _ addresses: RowAddresses, over connection: isolated Connection, progress: inout RunProgress
@@ -164,81 +180,127 @@ struct Deletion: Sendable {
         var start = 0
         // Ends because each round goes on behind the one before, or takes fewer rows.
         while start < addresses.count {
-            let room = run.job.maxRows.map { $0 - progress.rowsDeleted } ?? .max
+            let room = room(progress)
             if room <= 0 {
                 isCapped = true
                 return isCleared
             }
-            let batch = start..<min(start + min(size.rows, room), addresses.count)
-            let started = ContinuousClock.now
-            let result: (deleted: Int, held: Int, work: Duration)
-            do {
-                result = try await delete(batch, of: addresses, skipped: progress.rowsSkipped, over: connection)
-            } catch {
-                guard error.sqlState == "57014", started.duration(to: .now) >= clock.transactionLimit * 9 / 10,
-                    clock.remaining > .zero, size.batchTimedOut()
-                else { throw error }
+            let range = start..<min(start + min(size.count, room), addresses.count)
+            let rows = BatchStatement.Rows.addresses(
+                "'\(addresses.literal(range))'::tid[]", partition: "\(addresses.partition)::oid")
+            var smaller = size
+            guard
+                let batch = try await delete(
+                    rows, or: { smaller.batchTimedOut() }, over: connection, progress: &progress)
+            else {
+                size = smaller
                 continue
             }
-            let duration = started.duration(to: .now)
-            size.batchEnded(rows: batch.count, after: result.work)
-            claim?.renewed = started
-            progress.rowsDeleted += result.deleted
-            progress.rowsSkipped += result.held
-            progress.batches += 1
-            isCleared = isCleared && result.deleted == batch.count
-            start = batch.upperBound
-            run.onBatch(duration, result.deleted)
-            run.onProgress(progress)
-            // An owner that rests is alive: never longer than a transaction may be silent.
-            if run.limits.batchPause > .zero {
-                await connection.rest(for: min(run.limits.batchPause, clock.transactionLimit))
-            }
+            size.batchEnded(range.count, after: batch.work, roundTrip: batch.roundTrip)
+            isCleared = isCleared && batch.deleted == range.count
+            start = range.upperBound
+            await rest(over: connection)
         }
         return isCleared
     }
 
-    /// One batch: one transaction, in which nothing is deleted unless the run is still ours.
+    /// Deletes the due rows on some pages, in one batch.
     ///
-    /// - Returns: with the counts, how long the server worked on the rows.
-    private func delete(
-        _ batch: Range<Int>, of addresses: RowAddresses, skipped: Int, over connection: isolated Connection
-    ) async throws(RunFailure) -> (deleted: Int, held: Int, work: Duration) {
-        let parameters: [Parameter] = [
-            cutoff, .rowAddresses(addresses.literal(batch)), .objectIdentifier(addresses.partition),
-        ]
-        let started = ContinuousClock.now
-        let owned = try await connection.begin(
-            clock, refusesFilters: target.refusesFilters, then: claim.map(HistoryStatements.hold))
-        let begun = ContinuousClock.now
-        do {
-            if claim != nil, owned?.rows.count != 1 { throw RunFailure.claimLost }
-            let deletion = Statements.deleteBatch(from: name, rule: target.rule)
-            var row = try await connection.statement(clock, deletion, parameters).onlyRow()
-            // Less what it took to begin, which is the way there and back.
-            let work = begun.duration(to: .now) - started.duration(to: begun)
-            var deleted = try row.integer("deleted")
-            if try row.integer("locked") > deleted {
-                // Something keeps what we hold; or, hardly ever, a row moved to an address that another one had left.
-                // A second statement sees it there.
-                row = try await connection.statement(clock, deletion, parameters).onlyRow()
-                deleted += try row.integer("deleted")
-                let vetoed = try row.integer("locked") - row.integer("deleted")
-                if vetoed > 0 { throw RunFailure.deletionVetoed(name, rows: vetoed) }
-            }
-            var held = 0
-            if deleted < batch.count {
-                let remaining = Statements.countRemaining(in: name, rule: target.rule)
-                held = try await connection.statement(clock, remaining, parameters).onlyRow().integer("remaining")
-            }
-            try await connection.commit(
-                clock,
-                claim.map { HistoryStatements.account($0, deleted: deleted, skipped: skipped + held) } ?? "COMMIT")
-            return (deleted, held, work)
-        } catch {
-            let failure = clock.failure(error)
-            await connection.rollBack(clock)
-            throw failure
+    /// - Returns: whether nothing was left behind.
+    private mutating func delete(
+        on pages: Range<Int>, _ plan: inout SearchPlan, over connection: isolated Connection,
+        progress: inout RunProgress, oldest: inout UTCInstant?
+    ) async throws(RunFailure) -> Bool {
+        let limit = min(run.limits.batchRows, room(progress))
+        guard limit > 0 else {
+            plan.stopDeleting()
+            return true
         }
+        let rows = BatchStatement.Rows.pages(
+            from: "'(\(pages.lowerBound),0)'::tid", upTo: "'(\(pages.upperBound),0)'::tid", limit: "\(limit)")
+        guard let batch = try await delete(rows, or: { plan.timedOut() }, over: connection, progress: &progress)
+        else { return true }
+        if let since = batch.oldest { oldest = min(oldest ?? since, since) }
+        let isCut = batch.locked == limit
+        if !progress.isSearchComplete {
+            progress.rowsFound += isCut ? batch.deleted : batch.due
+            run.onProgress(progress)
+        }
+        plan.batchEnded(due: batch.due, limit: limit, isCut: isCut, after: batch.work, roundTrip: batch.roundTrip)
+        await rest(over: connection)
+        try await renewClaim(over: connection)
+        return isCut || batch.deleted == batch.due
+    }
+
+    /// An owner that rests is alive: never longer than a transaction may be silent.
+    private func rest(over connection: isolated Connection) async {
+        guard run.limits.batchPause > .zero else { return }
+        await connection.rest(for: min(run.limits.batchPause, clock.transactionLimit))
+    }
+
+    /// What a batch did.
+    private struct Batch: Sendable {
+        let due: Int
+        let locked: Int
+        let deleted: Int
+        let held: Int
+        let oldest: UTCInstant?
+        /// How long the server was at it, and what the way there and back took beside.
+        let work: Duration
+        let roundTrip: Duration
+    }
+
+    /// One batch: one transaction in one round trip, in which nothing is deleted unless the run is still ours.
+    ///
+    /// From its first lock to its commit it waits for nobody but the server itself: whatever happens to us or to the
+    /// network, it holds no row for longer.
+    /// - Parameter shrink: called when the server ended it for its length.
+    /// - Returns: `nil` when it was too long, and a smaller one may succeed.
+    private mutating func delete(
+        _ rows: BatchStatement.Rows, or shrink: () -> Bool, over connection: isolated Connection,
+        progress: inout RunProgress
+    ) async throws(RunFailure) -> Batch? {
+        let statement = BatchStatement(
+            table: name, rule: target.rule, cutoff: "(timestamptz '\(target.cutoff)')", rows: rows)
+        let script = """
+            \(claim.map(HistoryStatements.hold) ?? "")
+            \(statement.sql(claim: claim, skipped: progress.rowsSkipped));
+            COMMIT
+            """
+        let started = ContinuousClock.now
+        let results: [QueryResult]
+        do {
+            results = try await connection.transaction(clock, script, refusesFilters: target.refusesFilters)
+        } catch {
+            guard error.sqlState == "57014", started.duration(to: .now) >= clock.transactionLimit * 9 / 10,
+                clock.remaining > .zero, shrink()
+            else { throw error }
+            return nil
+        }
+        let duration = started.duration(to: .now)
+        // With history, the lock's setting and the lock come first.
+        if claim != nil, try results.reading(at: 1, { $0.rows.count }) != 1 { throw .claimLost }
+        let row = try results.reading(at: claim == nil ? 0 : 2) { try $0.onlyRow() }
+        let kept: Int
+        let batch: Batch
+        do {
+            let work = Duration.microseconds(try row.integer("work"))
+            batch = Batch(
+                due: try row.integer("due"), locked: try row.integer("locked"), deleted: try row.integer("deleted"),
+                held: try row.integer("held"), oldest: try row.instantIfPresent("oldest"), work: work,
+                roundTrip: max(duration - work, .zero))
+            kept = try row.integer("kept")
+        } catch {
+            throw RunFailure(error)
+        }
+        claim?.renewed = started
+        guard batch.due > 0 else { return batch }
+        progress.rowsDeleted += batch.deleted
+        progress.rowsSkipped += batch.held
+        progress.batches += 1
+        run.onBatch(duration, batch.deleted)
+        run.onProgress(progress)
+        if kept > 0 { throw .deletionVetoed(name, rows: kept) }
+        return batch
     }
 }

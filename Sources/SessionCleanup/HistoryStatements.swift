@@ -96,28 +96,32 @@ enum HistoryStatements {
     static func hold(_ claim: RunClaim) -> String {
         """
         SET LOCAL synchronous_commit = off;
-        SELECT run_id FROM mcp_cleanup.runs
-         WHERE run_id = \(claim.runID) AND claimed_by = \(SQL.literal(claim.token)) AND status = 'running'
-           FOR NO KEY UPDATE;
+        SELECT run_id FROM mcp_cleanup.runs WHERE \(ours(claim)) FOR NO KEY UPDATE;
         """
     }
 
-    /// Accounts for a batch, in the batch's own transaction, and ends that.
-    static func account(_ claim: RunClaim, deleted: Int, skipped: Int) -> String {
+    /// A condition that holds if the run is still ours, in a statement after `hold`.
+    static func isOurs(_ claim: RunClaim) -> String { "EXISTS (SELECT FROM mcp_cleanup.runs WHERE \(ours(claim)))" }
+
+    /// Accounts for a batch that found something, in the batch's own statement, from `counted`.
+    static func account(_ claim: RunClaim, held: String, skipped: Int) -> String {
         """
         UPDATE mcp_cleanup.runs
-           SET rows_deleted = rows_deleted + \(deleted), rows_skipped = \(skipped), batches = batches + 1
+           SET rows_deleted = rows_deleted + deleted, rows_skipped = \(skipped) + \(held), batches = batches + 1
              , heartbeat_at = clock_timestamp()
-         WHERE run_id = \(claim.runID);
-        COMMIT
+          FROM counted WHERE due > 0 AND \(ours(claim))
         """
+    }
+
+    private static func ours(_ claim: RunClaim) -> String {
+        "run_id = \(claim.runID) AND claimed_by = \(SQL.literal(claim.token)) AND status = 'running'"
     }
 
     /// A sign of life; one row if the run is still ours. The transaction's end included.
     static func renew(_ claim: RunClaim) -> String {
         """
         UPDATE mcp_cleanup.runs SET heartbeat_at = clock_timestamp()
-         WHERE run_id = \(claim.runID) AND claimed_by = \(SQL.literal(claim.token)) AND status = 'running'
+         WHERE \(ours(claim))
         RETURNING run_id;
         COMMIT
         """

@@ -5,7 +5,8 @@ import Postgres
 /// It is put between parentheses into the statements of a run, and cannot leave them: what could end or comment them out
 /// is refused here, and everything else is left to the server, which reads an expression there and nothing more.
 package struct RowCondition: Hashable, Sendable {
-    package let sql: String
+    /// What stands before, between and after the cutoffs.
+    private let parts: [String]
     /// What is called in it, as names for `Statements.volatileFunction`.
     let calls: [Call]
 
@@ -22,10 +23,15 @@ package struct RowCondition: Hashable, Sendable {
         guard text.utf8.count <= Self.sizeLimit else { throw .tooLong(limit: Self.sizeLimit) }
         var lexer = ConditionLexer(text: text)
         try lexer.read()
-        guard lexer.hasCutoff else { throw .cutoffMissing }
-        sql = text
+        guard lexer.parts.count > 1 else { throw .cutoffMissing }
+        parts = lexer.parts
         calls = lexer.calls
     }
+
+    package var sql: String { sql(cutoff: "$1") }
+
+    /// The condition with something else for the cutoff: a complete expression.
+    func sql(cutoff: String) -> String { parts.joined(separator: cutoff) }
 }
 
 package enum RowConditionError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -53,12 +59,21 @@ private struct ConditionLexer {
     /// The name that has just been read, with its schema: a parenthesis would make it a call.
     private var name: [String] = []
     private var isAfterDot = false
-    private(set) var hasCutoff = false
+    /// The text up to now, in pieces: the cutoff stands between them.
+    private(set) var parts = [""]
     private(set) var calls: [RowCondition.Call] = []
 
     private static let partners: [Unicode.Scalar: Unicode.Scalar] = [")": "(", "]": "["]
 
-    init(text: String) { rest = text.unicodeScalars[...] }
+    private let text: String
+    /// Where the last of the pieces begins.
+    private var start: String.Index
+
+    init(text: String) {
+        self.text = text
+        start = text.startIndex
+        rest = text.unicodeScalars[...]
+    }
 
     mutating func read() throws(RowConditionError) {
         // Each turn takes something.
@@ -93,6 +108,7 @@ private struct ConditionLexer {
             }
         }
         if let bracket = open.last { throw .unbalanced(String(bracket)) }
+        parts[parts.count - 1] = String(text.unicodeScalars[start...])
     }
 
     private mutating func take() {
@@ -127,13 +143,16 @@ private struct ConditionLexer {
     }
 
     private mutating func parameter() throws(RowConditionError) {
+        let piece = text.unicodeScalars[start..<rest.startIndex]
         rest.removeFirst()
         let digits = rest.prefix { ("0"..."9").contains($0) }
         rest.removeFirst(digits.count)
         guard String(digits) == "1", !(rest.first.map { Self.continuesName($0) } ?? false) else {
             throw .refused("$\(String(digits))", why: "$1, the cutoff, is the only parameter, and strings stand in '…'")
         }
-        hasCutoff = true
+        parts[parts.count - 1] = String(piece)
+        parts.append("")
+        start = rest.startIndex
         name = []
     }
 

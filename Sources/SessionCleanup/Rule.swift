@@ -27,11 +27,14 @@ package struct Rule: Hashable, Sendable {
 
     /// The condition for a row to be due, over the row's columns, with the cutoff as `$1`. Exactly at the cutoff, a
     /// row is not due.
-    package var predicate: String {
-        if let condition { return condition.sql }
+    package var predicate: String { predicate(cutoff: "$1") }
+
+    /// The same with something else for the cutoff: a complete expression.
+    func predicate(cutoff: String) -> String {
+        if let condition { return condition.sql(cutoff: cutoff) }
         return after == .zero
-            ? "\(column) < $1 AND \(candidates)"
-            : "\(candidates) AND \(column) < $1 - \(interval)"
+            ? "\(column) < \(cutoff) AND \(candidates)"
+            : "\(candidates) AND \(column) < \(cutoff) - \(interval)"
     }
 
     /// The condition for a row to become due later, with the cutoff as `$1`; of an operator's own condition it is not known.

@@ -2,7 +2,8 @@
 ///
 /// Mostly few rows are due, and one search by age finds them all: in that order the server reads an index and stops at a
 /// number of rows, whatever it believes about how many there are. Where more are due, or where that takes longer than a
-/// statement may, a walk over the table's pages sees each page once.
+/// statement may, a walk over the table's pages sees each page once: where many rows are due, a batch takes the next few
+/// pages as they are; where few are, a search goes ahead of the batches.
 struct SearchPlan: Sendable {
     enum Step: Hashable, Sendable {
         /// The rows that have been due longest, so many at the most.
@@ -11,6 +12,8 @@ struct SearchPlan: Sendable {
         case countPages
         /// Due rows on these pages, in all of the table's parts.
         case pages(Range<Int>)
+        /// Due rows on these pages, to be deleted without a search.
+        case batch(Range<Int>)
     }
 
     /// What to do next; `nil` when the walk is at its end.
@@ -20,6 +23,10 @@ struct SearchPlan: Sendable {
     private var start = 0
     private var pageCount = 0
     private var pagesAtOnce = Self.firstPages
+    /// How many pages a batch takes; `nil` for a table with parts, whose pages are not numbered through.
+    private var batch: BatchSize?
+    /// Whether about here enough rows are due that a batch of its own for the next few pages is worth it.
+    private var isDense = true
 
     /// What a search by age, which reads the table's pages out of order, finds in some hundredths of a second. It finds
     /// nothing that counts when there are more, so it must be short against a walk over a table with so many due rows.
@@ -31,9 +38,17 @@ struct SearchPlan: Sendable {
     /// What a walk over pages aims at: long against a round trip, short against a lease.
     private static let targetDuration = Duration.milliseconds(250)
 
-    /// - Parameter limit: rows that one search may find, or a little more.
-    init(limit: Int) {
+    /// Below one due row in so many pages a batch would mostly read.
+    private static let densePages = 2
+    /// Some dozens of rows of the usual size.
+    private static let firstBatch = 8
+
+    /// - Parameters:
+    ///   - limit: rows that one search may find, or a little more.
+    ///   - batchTarget: the target of a batch's duration if batches can do without a search: in a table without parts.
+    init(limit: Int, batchTarget: Duration? = nil) {
         self.limit = limit
+        batch = batchTarget.map { BatchSize(target: $0, first: Self.firstBatch, most: Self.mostPages) }
         step = .oldest(limit: min(limit, Self.mostByAge))
     }
 
@@ -58,11 +73,37 @@ struct SearchPlan: Sendable {
                 pagesAtOnce = min(pagesAtOnce * 2, Self.mostPages)
             }
             start = pages.upperBound
+            isDense = count * Self.densePages >= pages.count
             proceed()
             return true
-        case .countPages, nil:
+        case .countPages, .batch, nil:
             return true
         }
+    }
+
+    /// A batch of pages has ended.
+    ///
+    /// - Parameters:
+    ///   - due: rows that were due on its pages.
+    ///   - limit: rows that it might take.
+    ///   - isCut: whether it took those, so that its pages have to be looked at again.
+    ///   - work: how long the server worked on it; `roundTrip`: the way there and back.
+    mutating func batchEnded(due: Int, limit: Int, isCut: Bool, after work: Duration, roundTrip: Duration) {
+        guard case .batch(let pages) = step else { return }
+        batch?.batchEnded(pages.count, after: work, roundTrip: roundTrip)
+        if isCut {
+            batch?.shrink(to: pages.count * limit / max(due, 1))
+        } else {
+            start = pages.upperBound
+            isDense = due * Self.densePages >= pages.count
+        }
+        proceed()
+    }
+
+    /// Nothing more may be deleted: whether more is due, a search tells.
+    mutating func stopDeleting() {
+        batch = nil
+        proceed()
     }
 
     /// The table, or its largest part, has so many pages.
@@ -71,7 +112,7 @@ struct SearchPlan: Sendable {
         proceed()
     }
 
-    /// The server ended the search because it took too long.
+    /// The server ended the step because it took too long.
     ///
     /// - Returns: whether a smaller one may succeed.
     mutating func timedOut() -> Bool {
@@ -81,6 +122,9 @@ struct SearchPlan: Sendable {
         case .pages where pagesAtOnce > 1:
             pagesAtOnce = max(1, pagesAtOnce / 8)
             proceed()
+        case .batch:
+            guard batch?.batchTimedOut() == true else { return false }
+            proceed()
         case .pages, .countPages, nil:
             return false
         }
@@ -88,6 +132,12 @@ struct SearchPlan: Sendable {
     }
 
     private mutating func proceed() {
-        step = start < pageCount ? .pages(start..<min(start + pagesAtOnce, pageCount)) : nil
+        if start >= pageCount {
+            step = nil
+        } else if isDense, let batch {
+            step = .batch(start..<min(start + batch.count, pageCount))
+        } else {
+            step = .pages(start..<min(start + pagesAtOnce, pageCount))
+        }
     }
 }

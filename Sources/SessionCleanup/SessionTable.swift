@@ -37,6 +37,8 @@ package struct SessionTable: Hashable, Sendable {
         let table: SessionTable
         /// `nil` for a table that does not hold sessions.
         package let generation: SchemaGeneration?
+        /// Whether it has partitions or heirs.
+        let hasParts: Bool
         /// Whether row security applies to us, with policies that hide nothing.
         let isRowSecurityActive: Bool
         /// Whether runs are recorded in the history.
@@ -90,7 +92,8 @@ package struct SessionTable: Hashable, Sendable {
             try await judgeRowSecurity(for: purpose, role: inspection.role, over: connection, clock: clock)
         }
         return Shape(
-            table: self, generation: generation, isRowSecurityActive: inspection.isRowSecurityActive,
+            table: self, generation: generation, hasParts: inspection.hasChildren,
+            isRowSecurityActive: inspection.isRowSecurityActive,
             usesHistory: usesHistory,
             inspected: inspected)
     }

@@ -122,7 +122,7 @@ enum Statements {
     /// The addresses of due rows on the pages from one address (`$2`) up to but without another (`$3`), in all of the
     /// table's parts.
     static func searchPages(_ table: TableName, rule: Rule) -> String {
-        search(table, rule: rule, "AND ctid >= $2 AND ctid < $3", "")
+        search(table, rule: rule, "IS TRUE AND ctid >= $2 AND ctid < $3", "")
     }
 
     private static func search(_ table: TableName, rule: Rule, _ range: String, _ order: String) -> String {
@@ -177,37 +177,6 @@ enum Statements {
              UNION
             SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN tree ON i.inhparent = tree.relation
         )
-        """
-    }
-
-    /// Locks and deletes: `$1` is the cutoff, `$2` the addresses, `$3` the table (or partition) they belong to.
-    ///
-    /// An address may hold another row by now, or the same one refreshed: so the rule is checked again on the version
-    /// that gets locked, and once more where it is deleted. `ARRAY(SELECT …)` keeps the planner at fetching these
-    /// addresses; with a bare `ANY ($2)` it may walk an index over everything that is due.
-    ///
-    /// A row that an update moved while we waited to lock it is locked at its new address, where this statement cannot
-    /// see it yet and deletes nothing; `locked` leaves it out.
-    static func deleteBatch(from table: TableName, rule: Rule) -> String {
-        """
-        WITH locked AS MATERIALIZED (
-            SELECT ctid FROM \(table.quoted)
-             WHERE tableoid = $3 AND ctid = ANY (ARRAY(SELECT unnest($2))) AND (\(rule.predicate))
-               FOR UPDATE SKIP LOCKED
-        ), deleted AS (
-            DELETE FROM \(table.quoted)
-             WHERE tableoid = $3 AND ctid = ANY (ARRAY(SELECT locked.ctid FROM locked)) AND (\(rule.predicate))
-            RETURNING 1
-        )
-        SELECT (SELECT count(*) FROM locked WHERE ctid = ANY ($2)) AS locked, (SELECT count(*) FROM deleted) AS deleted
-        """
-    }
-
-    /// How many rows at these addresses are still due: parameters as in `deleteBatch`.
-    static func countRemaining(in table: TableName, rule: Rule) -> String {
-        """
-        SELECT count(*) AS remaining FROM \(table.quoted)
-         WHERE tableoid = $3 AND ctid = ANY (ARRAY(SELECT unnest($2))) AND (\(rule.predicate))
         """
     }
 

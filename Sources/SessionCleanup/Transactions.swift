@@ -66,12 +66,14 @@ extension Connection {
     ///
     /// - Parameter script: its statements, with COMMIT as the last.
     /// - Returns: a result for each statement of the script.
-    func transaction(_ clock: RunClock, _ script: String) async throws(RunFailure) -> [QueryResult] {
+    func transaction(
+        _ clock: RunClock, _ script: String, refusesFilters: Bool = false
+    ) async throws(RunFailure) -> [QueryResult] {
         let limit = try clock.limit()
-        let begin = Statements.begin(limit: limit)
+        let begin = Statements.begin(limit: limit, refusesFilters: refusesFilters)
         return try await failing(clock, startsWriting: true) { connection in
             let results = try await connection.script("\(begin) \(script)", deadline: clock.giveUp(after: limit))
-            return Array(results.dropFirst(4))
+            return Array(results.dropFirst(refusesFilters ? 5 : 4))
         }
     }
 
@@ -94,9 +96,10 @@ extension Connection {
             return try await body(self)
         } catch {
             let failure = clock.failure(error)
+            let hasBegun = hasOpenTransaction
             await rollBack(clock)
             // All that a server does not support about READ WRITE: it is, or has just become, a standby.
-            throw startsWriting && failure.sqlState == "0A000" ? .serverReadOnly : failure
+            throw startsWriting && !hasBegun && failure.sqlState == "0A000" ? .serverReadOnly : failure
         }
     }
 
@@ -123,15 +126,6 @@ extension Connection {
         _ clock: RunClock, _ sql: String, _ parameters: [Parameter]
     ) async throws(PostgresError) -> QueryResult {
         try await query(sql, parameters, deadline: clock.giveUp(after: clock.transactionLimit))
-    }
-
-    /// Commits, even when the task is canceled meanwhile: it takes a moment, and a COMMIT that is called off leaves
-    /// nobody knowing whether the rows are gone.
-    ///
-    /// - Parameter script: COMMIT, and what has to be said before it.
-    func commit(_ clock: RunClock, _ script: String) async throws(PostgresError) {
-        let deadline = clock.giveUp(after: clock.transactionLimit)
-        _ = try await self.script(script, during: .committing, deadline: deadline, heedsCancellation: false)
     }
 
     /// Leaves a failed transaction, so that the connection can be used again; if it cannot, it is closed.

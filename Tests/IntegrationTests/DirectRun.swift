@@ -32,7 +32,7 @@ extension SessionsDatabase {
         var shape: SessionTable.Shape?
         let look = try await run.look(over: connection, clock: clock, known: nil)
         let found = try await run.target(look, over: connection, clock: clock, shape: &shape)
-        let target = CleanupRun.Target(cutoff: cutoff, rule: found.rule)
+        let target = CleanupRun.Target(cutoff: cutoff, rule: found.rule, hasParts: found.hasParts)
         var progress = RunProgress()
         var deletion = Deletion(run, target, claim: nil, clock: clock)
         _ = try await deletion.execute(over: connection, progress: &progress)

@@ -25,7 +25,7 @@ import Testing
         let run = CleanupRun(
             job: .transientSessions, table: SessionTable(name: .sessions, schema: .auto), limits: .test,
             hostClock: { .hostNow })
-        let target = CleanupRun.Target(cutoff: .hostNow, rule: run.job.rules.active)
+        let target = CleanupRun.Target(cutoff: .hostNow, rule: run.job.rules.active, hasParts: false)
         var progress = RunProgress()
         await #expect(throws: RunFailure.serverReadOnly) {
             var deletion = Deletion(run, target, claim: nil, clock: RunClock(deadline: .seconds(30)))

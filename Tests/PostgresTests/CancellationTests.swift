@@ -48,6 +48,25 @@ import Testing
         #expect(try await server.value("SELECT count(*) FROM t", in: database) == "0")
     }
 
+    /// A request to cancel that comes too late changes nothing, and nothing is kept back.
+    @Test func tellsWhatWasDoneWhenNothingWasCanceled() async throws {
+        let server = try await PostgresServer.packaged()
+        let connection = try await open(server.url("postgres"))
+        let backend = try await connection.processIdentifier
+        let task = Task {
+            try await connection.script(
+                "DO $$ BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END $$; SELECT 'done' AS word",
+                deadline: .now + .seconds(60))
+        }
+        #expect(try await eventually { try await server.isRunning(backend) })
+        task.cancel()
+        let results = try await task.value
+        #expect(results.count == 2)
+        #expect(try results.last?.onlyRow().text("word") == "done")
+        #expect(await connection.isOpen)
+        await connection.close()
+    }
+
     @Test func sendsNothingForATaskThatIsCanceledAlready() async throws {
         let server = try await PostgresServer.packaged()
         let database = try await server.makeDatabase()

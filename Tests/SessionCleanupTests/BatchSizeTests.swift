@@ -2,43 +2,56 @@
 import Testing
 
 @Suite struct BatchSizeTests {
+    private static func size(first: Int = 100, most: Int = 10_000) -> BatchSize {
+        BatchSize(target: .milliseconds(50), first: first, most: most)
+    }
+
     @Test func startsSmallAndDoublesWhileTheServerIsFast() {
-        var size = BatchSize(target: .milliseconds(50), most: 1000)
-        var sizes = [size.rows]
+        var size = Self.size(most: 1000)
+        var sizes = [size.count]
         for _ in 0..<5 {
-            size.batchEnded(rows: size.rows, after: .milliseconds(1))
-            sizes.append(size.rows)
+            size.batchEnded(size.count, after: .microseconds(100), roundTrip: .zero)
+            sizes.append(size.count)
         }
         #expect(sizes == [100, 200, 400, 800, 1000, 1000])
     }
 
-    @Test func theServersWorkTakesAQuarterOfTheTarget() {
-        var size = BatchSize(target: .milliseconds(50), most: 10_000)
-        // 5 microseconds a row: 2500 rows take 12.5 ms.
-        for _ in 0..<10 { size.batchEnded(rows: size.rows, after: .microseconds(5 * size.rows)) }
-        #expect((2490...2500).contains(size.rows), "\(size.rows)")
+    /// To a distant server a batch works as long as the way there and back takes, up to a quarter of the target.
+    @Test(arguments: [(Duration.zero, 400), (.microseconds(500), 400), (.milliseconds(8), 1600), (.seconds(1), 2500)])
+    func theServersWorkIsWorthTheWay(roundTrip: Duration, rows: Int) {
+        var size = Self.size()
+        // 5 microseconds a row.
+        for _ in 0..<10 { size.batchEnded(size.count, after: .microseconds(5 * size.count), roundTrip: roundTrip) }
+        #expect((rows - 10...rows).contains(size.count), "\(size.count)")
     }
 
-    @Test(arguments: [Duration.zero, .milliseconds(-3)])
-    func workTooShortToMeasureIsFast(work: Duration) {
-        var size = BatchSize(target: .milliseconds(50), most: 10_000)
-        size.batchEnded(rows: 100, after: work)
-        #expect(size.rows == 200)
+    @Test func aTargetOfTheOperatorsIsKept() {
+        var size = BatchSize(target: .milliseconds(1), first: 100, most: 10_000)
+        for _ in 0..<10 { size.batchEnded(size.count, after: .microseconds(5 * size.count), roundTrip: .zero) }
+        #expect((45...50).contains(size.count), "\(size.count)")
+    }
+
+    @Test func workTooShortToMeasureIsFast() {
+        var size = Self.size()
+        size.batchEnded(100, after: .zero, roundTrip: .zero)
+        #expect(size.count == 200)
     }
 
     @Test func shrinksAtOnceButNeverToNothing() {
-        var size = BatchSize(target: .milliseconds(50), most: 10_000)
-        size.batchEnded(rows: 100, after: .milliseconds(125))
-        #expect((9...10).contains(size.rows), "\(size.rows)")
-        size.batchEnded(rows: size.rows, after: .seconds(60))
-        #expect(size.rows == 1)
+        var size = Self.size()
+        size.batchEnded(100, after: .milliseconds(20), roundTrip: .zero)
+        #expect((9...10).contains(size.count), "\(size.count)")
+        size.batchEnded(size.count, after: .seconds(60), roundTrip: .zero)
+        #expect(size.count == 1)
+        size.shrink(to: 0)
+        #expect(size.count == 1)
         let mayShrink = size.batchTimedOut()
         #expect(!mayShrink)
     }
 
     @Test func aLastBatchOfFewRowsSaysNothing() {
-        var size = BatchSize(target: .milliseconds(50), most: 10_000)
-        size.batchEnded(rows: 3, after: .microseconds(15))
-        #expect(size.rows == 100)
+        var size = Self.size()
+        size.batchEnded(3, after: .microseconds(15), roundTrip: .zero)
+        #expect(size.count == 100)
     }
 }

@@ -28,10 +28,13 @@ import Testing
         let rule = Self.transient
         for sql in [
             Statements.searchOldest(.sessions, rule: rule),
-            Statements.deleteBatch(from: .sessions, rule: rule),
+            BatchStatement(
+                table: .sessions, rule: rule, cutoff: "$1", rows: .addresses("$2", partition: "$3")
+            ).deletion(),
         ] {
             let shown = sql.split(separator: rule.predicate).joined(separator: "…what is due…")
-            #expect(Self.readme.contains(Self.words(shown)), "\(shown)")
+            let isShown = Self.readme.contains(Self.words(shown))
+            #expect(isShown, "\(shown)")
         }
     }
 }

@@ -81,4 +81,66 @@ import Testing
         #expect(Self.pages(of: &plan, tablePages: 0).isEmpty)
         #expect(plan.step == nil)
     }
+
+    // MARK: Batches without a search
+
+    private static func batches(tablePages: Int) -> SearchPlan {
+        var plan = SearchPlan(limit: 2000, batchTarget: .milliseconds(50))
+        _ = plan.found(2000, after: .zero)
+        plan.counted(pages: tablePages)
+        return plan
+    }
+
+    @Test func whereManyRowsAreDueBatchesTakeThePagesAsTheyAre() {
+        var plan = Self.batches(tablePages: 1003)
+        var end = 0
+        while case .batch(let pages) = plan.step {
+            #expect(pages.lowerBound == end)
+            end = pages.upperBound
+            plan.batchEnded(
+                due: pages.count, limit: 10_000, isCut: false, after: .microseconds(20 * pages.count), roundTrip: .zero)
+        }
+        #expect(end == 1003)
+        #expect(plan.step == nil)
+    }
+
+    @Test func whereFewAreDueASearchGoesAhead() {
+        var plan = Self.batches(tablePages: 100_000)
+        #expect(plan.step == .batch(0..<8))
+        plan.batchEnded(due: 3, limit: 10_000, isCut: false, after: .zero, roundTrip: .zero)
+        #expect(plan.step == .pages(8..<2056))
+        _ = plan.found(1023, after: .milliseconds(200))
+        #expect(plan.step == .pages(2056..<4104))
+        _ = plan.found(1024, after: .milliseconds(200))
+        guard case .batch(let pages) = plan.step else {
+            Issue.record("\(String(describing: plan.step))")
+            return
+        }
+        #expect(pages.lowerBound == 4104)
+    }
+
+    @Test func pagesWithMoreThanABatchTakesAreLookedAtAgain() {
+        var plan = Self.batches(tablePages: 100)
+        plan.batchEnded(due: 80, limit: 20, isCut: true, after: .zero, roundTrip: .zero)
+        #expect(plan.step == .batch(0..<2))
+        plan.batchEnded(due: 20, limit: 20, isCut: false, after: .zero, roundTrip: .zero)
+        #expect(plan.step == .batch(2..<6))
+    }
+
+    @Test func batchesThatTakeTooLongShrinkAndInTheEndAreGivenUp() {
+        var plan = Self.batches(tablePages: 100)
+        let first = plan.timedOut()
+        #expect(first)
+        #expect(plan.step == .batch(0..<1))
+        let second = plan.timedOut()
+        #expect(!second)
+    }
+
+    @Test func whenNothingMoreMayGoASearchTellsWhetherMoreIsDue() {
+        var plan = Self.batches(tablePages: 100)
+        plan.stopDeleting()
+        #expect(plan.step == .pages(0..<100))
+        _ = plan.found(1000, after: .zero)
+        #expect(plan.step == nil)
+    }
 }

@@ -119,13 +119,43 @@ import Testing
         let result = try await ended
         #expect(result.status == 75, "\(result)")
         #expect(result.output.contains(#""sqlstate":"57P01""#), "\(result)")
-        let restarted = try SupervisedProcess(
-            ServerUser.command + [server.binaries + "/postgres", "-D", server.directory + "/data"],
-            logPath: server.directory + "/log", stopSignal: "INT")
-        try await eventually("the server is back") { (try? await watched.database.count()) != nil }
+        let restarted = try await Self.start(server, of: watched)
         try await watched.expectExactAccounts("\(result)")
         try await Self.expectTheRestIsDone(watched)
         #expect(try await watched.database.count("status = 'abandoned'", in: "mcp_cleanup.runs") == 1)
+        restarted.stop()
+    }
+
+    private static func start(_ server: PostgresServer, of watched: WatchedDatabase) async throws -> SupervisedProcess {
+        let started = try SupervisedProcess(
+            ServerUser.command + [server.binaries + "/postgres", "-D", server.directory + "/data"],
+            logPath: server.directory + "/log", stopSignal: "INT")
+        try await eventually("the server is back") { (try? await watched.database.count()) != nil }
+        return started
+    }
+
+    /// A batch's commit does not wait for the disk: what a crash takes back, it takes back with its count.
+    @Test func aServerThatCrashesTakesRowsAndCountsBackTogether() async throws {
+        let server = try await PostgresServer(binaries: PostgresServer.packaged().binaries)
+        let watched = try await Self.watched(due: 10, on: server)
+        // Else what is committed would be on the disk a moment later.
+        try await watched.database.run("ALTER SYSTEM SET wal_writer_delay = '10s'")
+        try await watched.database.run("SELECT pg_reload_conf()")
+        let postmaster = try #require(
+            try String(contentsOfFile: server.directory + "/data/postmaster.pid", encoding: .utf8)
+                .split(separator: "\n").first.flatMap { Int32($0) })
+        async let ended = watched.database.daemon(Self.run, environment: Self.slow)
+        try await eventually("some batches") { try await watched.integer("SELECT count(*) FROM witness") >= 3 }
+        let seen = try await watched.integer("SELECT count(*) FROM witness")
+        kill(postmaster, SIGQUIT)
+        let result = try await ended
+        #expect([69, 75].contains(result.status), "\(result)")
+        server.stop()
+        let restarted = try await Self.start(server, of: watched)
+        let kept = try await watched.integer("SELECT count(*) FROM witness")
+        #expect(kept < seen, "the crash took nothing back")
+        try await watched.expectExactAccounts("\(seen) seen, \(kept) kept: \(result)")
+        try await Self.expectTheRestIsDone(watched)
         restarted.stop()
     }
 

@@ -23,7 +23,7 @@ import Testing
     @Test(arguments: lanes)
     func killedAtAnyInstantItLosesAndDoublesNothing(lane: Lane) async throws {
         let kills = 50 * Soak.factor
-        let watched = try await WatchedDatabase(on: .packaged(), secondsPerRow: 0.0005)
+        let watched = try await WatchedDatabase(on: .packaged(), secondsPerRow: 0.002)
         let pooler = lane.isPooled ? try await PgBouncer(for: watched.database.server, poolSize: 2) : nil
         let url = pooler?.url(watched.database.name) ?? watched.database.url
         try await watched.database.run(WatchedDatabase.due(200))
