@@ -4,6 +4,8 @@ struct BatchSize: Hashable, Sendable {
     private(set) var count: Int
     private let most: Int
     private let target: Duration
+    /// The shortest there was: what is longer waited for something else than the way.
+    private var roundTrip: Duration?
 
     /// The server's work on the rows takes a quarter of the target at most: the next rows may be slower than these, and
     /// whoever comes for one of them waits for the commit too.
@@ -11,7 +13,7 @@ struct BatchSize: Hashable, Sendable {
 
     /// Enough that work outweighs what it costs to begin and to end a transaction, and so little that few clients ever
     /// come for a row of the batch. To a distant server that cost is the way there and back, and the batch may work as long.
-    private static let worthwhile = Duration.milliseconds(2)
+    private static let worthwhile = Duration.milliseconds(4)
 
     /// - Parameter most: at least 1.
     init(target: Duration, first: Int, most: Int) {
@@ -25,7 +27,9 @@ struct BatchSize: Hashable, Sendable {
     ///
     /// Grows to the double at most: one fast batch says little about the next. Shrinks at once to what would have fit.
     mutating func batchEnded(_ size: Int, after work: Duration, roundTrip: Duration) {
-        let aim = min(target / Self.share, max(Self.worthwhile, roundTrip))
+        let shortest = min(self.roundTrip ?? roundTrip, roundTrip)
+        self.roundTrip = shortest
+        let aim = min(target / Self.share, max(Self.worthwhile, shortest))
         let fitting = work > .zero ? Double(size) * (aim / work) : .infinity
         if fitting < Double(count) {
             count = max(1, Int(fitting))

@@ -17,12 +17,20 @@ import Testing
     }
 
     /// To a distant server a batch works as long as the way there and back takes, up to a quarter of the target.
-    @Test(arguments: [(Duration.zero, 400), (.microseconds(500), 400), (.milliseconds(8), 1600), (.seconds(1), 2500)])
+    @Test(arguments: [(Duration.zero, 800), (.microseconds(500), 800), (.milliseconds(8), 1600), (.seconds(1), 2500)])
     func theServersWorkIsWorthTheWay(roundTrip: Duration, rows: Int) {
         var size = Self.size()
         // 5 microseconds a row.
         for _ in 0..<10 { size.batchEnded(size.count, after: .microseconds(5 * size.count), roundTrip: roundTrip) }
         #expect((rows - 10...rows).contains(size.count), "\(size.count)")
+    }
+
+    @Test func aLongWaitIsNoLongWay() {
+        var size = Self.size()
+        for roundTrip in [Duration.microseconds(100), .seconds(1), .milliseconds(30), .milliseconds(5)] {
+            size.batchEnded(size.count, after: .microseconds(5 * size.count), roundTrip: roundTrip)
+        }
+        #expect(size.count == 800)
     }
 
     @Test func aTargetOfTheOperatorsIsKept() {
