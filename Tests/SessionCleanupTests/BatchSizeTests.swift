@@ -47,7 +47,7 @@ import Testing
 
     @Test func shrinksAtOnceButNeverToNothing() {
         var size = Self.size()
-        size.batchEnded(100, after: .milliseconds(20), roundTrip: .zero)
+        size.batchEnded(100, after: .milliseconds(40), roundTrip: .zero)
         #expect((9...10).contains(size.count), "\(size.count)")
         size.batchEnded(size.count, after: .seconds(60), roundTrip: .zero)
         #expect(size.count == 1)
