@@ -10,7 +10,7 @@ private let schemas = "/var/tmp/mcp-cleanupd-test-tools-\(geteuid())/schemas"
 @Suite(
     .enabled(
         if: FileManager.default.fileExists(atPath: schemas),
-        "NOT TESTED against the schemas of Kubernetes and Compose: \(schemas) is missing; scripts/install-tools test fetches it"
+        "NOT TESTED against the schemas of Kubernetes and Compose: install-tools test fetches them to \(schemas)"
     ))
 struct ManifestTests {
     /// A document, or a part of one.
@@ -97,6 +97,28 @@ struct ManifestTests {
         let service = try Self.container(Self.pod(#require(try await Self.documents(Self.kubernetes[1]).first).0))
         #expect(Self.command(service, "livenessProbe") == ["/usr/bin/mcp-cleanupd", "health"])
         #expect(Self.command(service, "readinessProbe") == ["/usr/bin/mcp-cleanupd", "health", "--ready"])
+    }
+
+    @Test func composeGivesNothingThatItDoesNotNeedEither() async throws {
+        let document = try #require(try await Self.documents("compose.yaml").first).0
+        let service = try #require((document["services"] as? Part)?["mcp-cleanupd"] as? Part)
+        #expect(service["read_only"] as? Bool == true)
+        #expect(service["cap_drop"] as? [String] == ["ALL"])
+        #expect(service["security_opt"] as? [String] == ["no-new-privileges:true"])
+        #expect(service["depends_on"] == nil && service["ports"] == nil)
+        #expect((service["healthcheck"] as? Part)?["test"] as? [String] == ["CMD", "/usr/bin/mcp-cleanupd", "health"])
+        #expect(
+            (service["secrets"] as? [Part])?.map { $0["target"] as? String } == ["/etc/mcp-cleanupd/database-url"])
+    }
+
+    @Test(arguments: ["README.md", "config/compose.yaml"] + kubernetes.map { "config/" + $0 })
+    func namesTheImageOfThisVersion(file: String) async throws {
+        let version = try await Command.check(Command.daemon, ["--version"], environment: [:]).output
+            .trimmingCharacters(in: .whitespacesAndNewlines)
+        let text = try String(contentsOf: Podman.root.appendingPathComponent(file), encoding: .utf8)
+        let tags = text.matches(of: /\bmcp-cleanupd:(\d[\d.]*\d)/).map { String($0.1) }
+        #expect(!tags.isEmpty)
+        #expect(Set(tags) == [version])
     }
 
     /// 64 would be an argument that the program does not know.
