@@ -63,7 +63,8 @@ final class Podman: Sendable {
 
     private init() async throws {
         let directory = try TemporaryDirectory.make()
-        store = directory + "/store"
+        // Not where tests clean up: without its files podman could not end its containers. Podman wants it to be short.
+        store = directory + "-podman"
         let ready = directory + "/ready"
         process = try SupervisedProcess(
             [Self.root.path + "/Tests/ContainerTests/image", Self.root.path, Self.debian, store, ready],
