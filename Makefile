@@ -12,7 +12,7 @@ RELEASE := -c release --static-swift-stdlib --product mcp-cleanupd -Xswiftc -gno
 export SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH ?= 4
 export MCP_CLEANUPD_TEST_NEWEST_POSTGRES ?= /var/tmp/mcp-cleanupd-test-tools-$(shell id -u)/newest-postgres/bin
 
-.PHONY: help demo test check build deb manual format lint sanitize soak bench
+.PHONY: help demo test check build deb image manual format lint sanitize soak bench
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,11 @@ build: ## Build the release binary, which needs only libpq, its libssl and the C
 deb: build ## Build the Debian package
 	@scripts/install-tools package
 	@packaging/build-deb
+
+image: ## Build the container image with podman; IMAGE_OPTIONS= are options of podman build
+	@command -v podman >/dev/null || { echo "podman is missing; or: docker build --file Containerfile ." >&2; exit 1; }
+	podman build --format docker $(IMAGE_OPTIONS) --file Containerfile \
+		--tag mcp-cleanupd:$$(sed -n 's/.*static let version = "\(.*\)"/\1/p' Sources/mcp-cleanupd/RootCommand.swift) .
 
 # The date is fixed, so that the page changes when its text does; the checksum tells a test that it is up to date.
 manual: ## Write the manual page anew, from what the commands say of themselves

@@ -126,6 +126,9 @@ let package = Package(
             name: "SystemdTests", dependencies: ["CleanupDaemon", "Systemd", "TestServers", "mcp-cleanupd"],
             exclude: ["debian-machine"], swiftSettings: settings, linkerSettings: linking),
         .testTarget(
+            name: "ContainerTests", dependencies: ["TestServers", "mcp-cleanupd"], exclude: ["image", "manifests"],
+            swiftSettings: settings, linkerSettings: linking),
+        .testTarget(
             name: "MonitoringTests",
             dependencies: [
                 "mcp-cleanupd", "CleanupDaemon", "CleanupSchedule", "Monitoring", "Postgres", "SessionCleanup",
