@@ -115,14 +115,7 @@ package struct CleanupRun: Sendable {
         var found = try await table.look(for: .deleting, over: connection, clock: clock)
         let received = hostClock()
         if found.isInRecovery { throw .serverReadOnly }
-        if history.mode != .off, found.history.isThere, found.history.canUseSchema {
-            do {
-                let structure = try await connection.statement(clock, Statements.inspectHistory, [])
-                try found.history.readStructure(structure.onlyRow())
-            } catch {
-                throw clock.failure(error)
-            }
-        }
+        if history.mode != .off { try await found.readHistoryStructure(over: connection, clock: clock) }
         return Look(
             comparison: ClockComparison(database: found.clock, sent: sent, received: received), inspection: found,
             usesHistory: try history.isUsed(found.history, by: found.role))

@@ -62,8 +62,7 @@ package struct DatabaseCheck: Sendable {
         do {
             inspection = try await tables[0].table.look(for: .reading, over: connection, clock: clock)
             comparison = ClockComparison(database: inspection.clock, sent: sent, received: hostClock())
-            try await inspection.readHistoryStructure(
-                over: connection, deadline: clock.giveUp(after: clock.transactionLimit))
+            try await inspection.readHistoryStructure(over: connection, clock: clock)
         } catch {
             return results + [.fail(.server, clock.failure(error))]
         }
