@@ -104,6 +104,7 @@ package struct RunMetrics: Sendable {
         case .nothingMissed(let job): jobs[job]?.runInProgress.record(0)
         case .successKnown(let job, let time): recordSuccess(of: job, at: time)
         case .reloadFailed: reloadSuccessful.record(0)
+        case .runHeldElsewhere(let report, _): jobs[report.job]?.runInProgress.record(0)
         case .attemptFailed, .clockWasSet, .reloading, .stopping, .foundWell: break
         }
     }
