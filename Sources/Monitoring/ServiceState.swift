@@ -140,15 +140,3 @@ package struct JobState: Sendable {
         lastSuccess = Success(at: time, elapsed: elapsed, budget: job.budget(after: time))
     }
 }
-
-extension Job {
-    /// How old a success may become: until the second fire time after it, and no less than two intervals or the time for
-    /// which fire times may pass, has come and
-    /// its run had its time.
-    fileprivate func budget(after success: UTCInstant) -> Duration {
-        guard let first = schedule.next(after: success, in: timeZone?.rules),
-            let second = schedule.next(after: first, in: timeZone?.rules)
-        else { return deadline }
-        return max(second - success, (second - first) * 2, maxStaleness ?? .zero) + deadline
-    }
-}
