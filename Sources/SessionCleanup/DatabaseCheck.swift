@@ -177,8 +177,9 @@ package struct DatabaseCheck: Sendable {
         _ job: Job, of table: SessionTable, _ generation: SchemaGeneration?, _ cutoff: UTCInstant, _ pages: Int,
         over connection: isolated Connection, clock: RunClock
     ) async throws(RunFailure) -> CheckResult {
-        let plan = try await table.plan(
-            for: job.rules.rule(for: generation), cutoff: cutoff, over: connection, clock: clock)
+        let rule = job.rules.rule(for: generation)
+        try await rule.refuseVolatileCalls(of: job, over: connection, clock: clock)
+        let plan = try await table.plan(for: rule, cutoff: cutoff, over: connection, clock: clock)
         let found = "\(job.name): \(plan.node)\(plan.index.map { " using \($0)" } ?? "")"
         guard plan.index == nil, pages >= Self.pagesWorthAnIndex else { return .ok(.search, found) }
         return .warn(

@@ -133,6 +133,12 @@ import Testing
             let result = try await database.daemon(arguments + ["--job", "codes", "--config", config])
             #expect(result.status == status && (words.isEmpty || result.error.contains(words)), "\(result)")
         }
+        // Before any run, check says the same.
+        let check = try await database.daemon(["check", "--json", "--config", config])
+        let isRefused = check.lines.contains {
+            $0.hasPrefix(#"{"check":"search","status":"fail","#) && $0.contains(words)
+        }
+        #expect(check.status == status && isRefused == (status != 0), "\(check)")
         #expect(try await database.count(in: "public.oauth_authorization_codes") == (status == 0 ? 1500 : 3000))
     }
 
