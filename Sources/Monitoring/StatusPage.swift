@@ -103,7 +103,7 @@ private struct JobCard {
         <dl>
         \(facts.map { "<div><dt>\($0.0)</dt><dd>\($0.1)</dd></div>" }.joined(separator: "\n"))
         </dl>
-        \(state.recent.isEmpty ? #"<p class="quiet">No run yet.</p>"# : bars + table)
+        \(state.recent.isEmpty ? #"<p class="quiet">No run of this process yet.</p>"# : bars + table)
         </section>
 
         """

@@ -38,6 +38,7 @@ import Testing
         #expect(service.condition == .waiting)
         service.hear(.successKnown(job: job, at: service.now.wall - .seconds(100)))
         #expect(service.condition == .healthy)
+        #expect(service.page.contains("No run of this process yet."), "a success is known, which was another's")
         service.pass(.seconds(3600))
         #expect(service.obstacles.count == 1)
     }
