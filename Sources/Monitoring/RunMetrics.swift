@@ -13,7 +13,7 @@ package struct RunMetrics: Sendable {
         let runs: [Outcome: Counter]
         let rowsDeleted, rowsSkipped, batches, coalescedFires, missedFires, passedOverFires: Counter
         let runDuration, batchDuration, startDelay: Timer
-        let runInProgress, lastRun, lastSuccess, nextFire, interval, deadline, oldestOverdue: Gauge
+        let runInProgress, lastRun, lastSuccess, nextFire, interval, deadline, maxStaleness, oldestOverdue: Gauge
 
         init(_ name: String, _ factory: any MetricsFactory) {
             let labels = [("job", name)]
@@ -33,6 +33,7 @@ package struct RunMetrics: Sendable {
             nextFire = Gauge(.nextFire, labels, factory)
             interval = Gauge(.interval, labels, factory)
             deadline = Gauge(.deadline, labels, factory)
+            maxStaleness = Gauge(.maxStaleness, labels, factory)
             oldestOverdue = Gauge(.oldestOverdue, labels, factory)
         }
     }
@@ -68,6 +69,7 @@ package struct RunMetrics: Sendable {
     private mutating func know(_ job: Job) {
         if jobs[job.name] == nil { jobs[job.name] = OfJob(job.name, factory) }
         jobs[job.name]?.deadline.record(job.deadline.inFractionalSeconds)
+        jobs[job.name]?.maxStaleness.record((job.maxStaleness ?? .zero).inFractionalSeconds)
     }
 
     // MARK: Events

@@ -64,7 +64,7 @@ private struct JobStatus {
         guard let record else { return nil }
         guard job.isEnabled, let since = record.lastSuccessAt ?? record.firstRunAt else { return false }
         guard let interval = job.schedule.interval(at: since, in: job.timeZone?.rules) else { return false }
-        return record.now - since > interval * 2 + job.deadline
+        return record.now - since > max(interval * 2, job.maxStaleness ?? .zero) + job.deadline
     }
 
     /// The keys that scripts rely on, in their order.

@@ -70,6 +70,7 @@ import Testing
             "mcp_cleanup_coalesced_fires_total\(label) 1", "mcp_cleanup_missed_fires_total\(label) 12",
             "mcp_cleanup_oldest_overdue_seconds\(label) 299", "mcp_cleanup_database_clock_skew_seconds -0.25",
             "mcp_cleanup_interval_seconds\(label) 300", "mcp_cleanup_deadline_seconds\(label) 240",
+            "mcp_cleanup_max_staleness_seconds\(label) 0",
             "mcp_cleanup_last_run_timestamp_seconds\(label) 1778673900",
             "mcp_cleanup_last_success_timestamp_seconds\(label) 1778673900",
             "mcp_cleanup_next_fire_timestamp_seconds\(label) 1778673900",
