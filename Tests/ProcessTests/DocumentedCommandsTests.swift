@@ -44,7 +44,8 @@ import Testing
     private func follow(_ path: String, settings: [String] = [], given: String) async throws {
         let server = try await PostgresServer(
             binaries: try await PostgresServer.packaged().binaries, settings: settings)
-        defer { server.stop() }
+        // It ends when nobody has it any more.
+        defer { withExtendedLifetime(server) {} }
         try await server.query("CREATE DATABASE neondb")
         try await server.query("CREATE ROLE mcp_service_role LOGIN")
         let directory = try TemporaryDirectory.make()
