@@ -112,6 +112,19 @@ import Testing
         }
     }
 
+    /// Whoever is woken finds what to do by the alert's name.
+    @Test func everyAlertHasItsSectionInTheRunbook() throws {
+        let rules = try Self.text("prometheus-rules.yml")
+        let alerts = rules.matches(of: /alert: (\w+)/).map { String($0.1) }
+        #expect(
+            rules.matches(of: /runbook: "(.+)"/).map { String($0.1) }
+                == alerts.map { "docs/operations.md#\($0.lowercased())" })
+        let headings = try Self.text("../docs/operations.md").components(separatedBy: "\n").filter {
+            $0.hasPrefix("### Mcp")
+        }
+        #expect(headings == alerts.map { "### \($0)" })
+    }
+
     /// Every query of the dashboard, its variables replaced by what Grafana would put in.
     static func dashboardQueries() throws -> [String] {
         try text("grafana-dashboard.json").matches(of: /"expr": ("(?:[^"\\]|\\.)*")/).map { match in
