@@ -29,6 +29,25 @@ import Testing
         }
     }
 
+    /// By what the linker is given: a dependency's dependency counts, and what only tests use does not.
+    @Test func theCopyrightNamesEachPackageThatIsLinked() throws {
+        let copyright = try Self.text("packaging/copyright")
+        let list = URL(fileURLWithPath: try Command.daemon).deletingLastPathComponent()
+            .appendingPathComponent("mcp-cleanupd.product/Objects.LinkFileList")
+        let objects = try String(contentsOf: list, encoding: .utf8)
+        let targets = Set(objects.matches(of: /\/([^\/]+)\.build\//).map { String($0.1) })
+        // SCRATCH/TRIPLE/debug/TARGET.build/FILE.o
+        let scratch = try #require(objects.firstMatch(of: /.*(?=\/[^\/]+\/[^\/]+\/[^\/]+\.build\/)/)).output
+        let checkouts = "\(scratch)/checkouts"
+        let packages = try FileManager.default.contentsOfDirectory(atPath: checkouts).filter { package in
+            targets.contains { FileManager.default.fileExists(atPath: "\(checkouts)/\(package)/Sources/\($0)") }
+        }
+        #expect(packages.count > 8)
+        for package in packages {
+            #expect(try copyright.contains(Regex("\\b\(package)[,; ]")), "packaging/copyright lacks \(package)")
+        }
+    }
+
     @Test func bothServicesLiveInTheSameSandbox() throws {
         func sandbox(_ unit: String) throws -> [Substring] {
             let lines = try Self.text("systemd/\(unit)").split(separator: "\n")
