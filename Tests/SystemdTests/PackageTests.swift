@@ -85,6 +85,21 @@ import Testing
         }
     }
 
+    @Test(.enabled(if: DebianMachine.package != nil, "there is no package: make deb"))
+    func itHasAllOfTheDocumentsAndTheConfiguration() async throws {
+        let files = try await Command.check(
+            "/usr/bin/dpkg-deb", ["--contents", try #require(DebianMachine.package)])
+        let documents = "./usr/share/doc/mcp-cleanupd"
+        for (folder, destination) in [("docs", "docs"), ("config", "examples")] {
+            let names = try FileManager.default.subpathsOfDirectory(
+                atPath: DebianMachine.root.appendingPathComponent(folder).path)
+            #expect(!names.isEmpty)
+            for name in names {
+                #expect(files.output.contains("\(documents)/\(destination)/\(name)"), "it lacks \(folder)/\(name)")
+            }
+        }
+    }
+
     @Test(
         .enabled(
             if: DebianMachine.package != nil && FileManager.default.isExecutableFile(atPath: "/usr/bin/lintian"),
