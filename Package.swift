@@ -105,7 +105,8 @@ let package = Package(
             linkerSettings: linking),
         .testTarget(
             name: "SettingsTests",
-            dependencies: ["Postgres", "SessionCleanup", "Settings", "TestServers"], swiftSettings: settings,
+            dependencies: ["Postgres", "SeededRandom", "SessionCleanup", "Settings", "TestServers"],
+            swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(
             name: "TimerWheelTests", dependencies: ["SeededRandom", "TimerWheel"], swiftSettings: settings,

@@ -188,9 +188,10 @@ package struct SchedulerService: Service, CustomStringConvertible {
             }
             group.addTask { [requests] in await execute(requests, work) }
         case .announceRetry(let attempt, let delay):
-            if let report = reports[attempt.job], report.failure != nil {
-                tell(.attemptFailed(report, retryAfter: delay))
-            }
+            guard let report = reports[attempt.job] else { return }
+            tell(
+                report.failure == nil
+                    ? .runHeldElsewhere(report, lookAgainAfter: delay) : .attemptFailed(report, retryAfter: delay))
         case .concludeRun(let attempt):
             guard let report = reports.removeValue(forKey: attempt.job) else { return }
             if let time = report.lastSuccessAt { tell(.successKnown(job: report.job, at: time)) }

@@ -28,6 +28,8 @@ package enum ServiceEvent: Sendable {
     case batchEnded(job: String, after: Duration, rowsDeleted: Int)
     /// The attempt failed for a cause that may pass; another one follows.
     case attemptFailed(RunReport, retryAfter: Duration)
+    /// Another process is at a run of the job: there is none here, until a look after so long finds that one gone.
+    case runHeldElsewhere(RunReport, lookAgainAfter: Duration)
     /// No attempt of this run follows.
     case runConcluded(RunReport)
     /// After the start: the history has answers to all fire times so far, and no run came of the attempt to look.

@@ -26,6 +26,9 @@ package final class ServiceLog: Sendable {
             write(
                 failure, of: report, "; another attempt in \(delay.inSeconds)", at: .warning,
                 MessageID.attemptFailed.with([:]))
+        case .runHeldElsewhere(let report, let delay):
+            guard let skip = report.skip else { return }
+            logger.debug("\(skip); another look in \(delay.inSeconds)", metadata: ["job": "\(report.job)"])
         case .runConcluded(let report):
             write(report)
         case .fireTimeCoalesced(let job, let fireTime):

@@ -11,8 +11,13 @@ package struct ServiceStatus: Sendable {
         let shortName: String
         var nextFireTime: UTCInstant?
         var isRunning = false
+        /// Another process is at a run of the job, and this one looks again when that should be over.
+        var isHeldElsewhere = false
         var lastRun: String?
         var fault: String?
+
+        mutating func begin() { (isRunning, isHeldElsewhere) = (true, false) }
+        mutating func end() { (isRunning, isHeldElsewhere) = (false, false) }
     }
 
     private var jobs: [JobStatus] = []
@@ -30,15 +35,20 @@ package struct ServiceStatus: Sendable {
             configurationFault = nil
         case .reloadFailed(let why): configurationFault = "configuration, the old one is in force: \(why)"
         case .fireTimeArmed(let name, let fireTime): change(name) { $0.nextFireTime = fireTime }
-        case .attemptStarted(let name, _, _, _): change(name) { $0.isRunning = true }
+        case .attemptStarted(let name, _, _, _): change(name) { $0.begin() }
         case .attemptFailed(let report, let delay):
             change(report.job) { job in
-                job.isRunning = false
+                job.end()
                 job.fault = report.failure.map { "\($0); another attempt in \(delay.inSeconds)" }
+            }
+        case .runHeldElsewhere(let report, _):
+            change(report.job) { job in
+                job.end()
+                job.isHeldElsewhere = true
             }
         case .runConcluded(let report):
             change(report.job) { job in
-                job.isRunning = false
+                job.end()
                 switch report.skip {
                 case .held:
                     job.lastRun = "left to another process"
@@ -49,7 +59,7 @@ package struct ServiceStatus: Sendable {
                 job.lastRun = "\(report.outcome.rawValue), \(report.progress.rowsDeleted.grouped) removed"
                 if report.outcome != .canceled { job.fault = report.failure.map { "\($0)" } }
             }
-        case .nothingMissed(let name): change(name) { $0.isRunning = false }
+        case .nothingMissed(let name): change(name) { $0.end() }
         case .stopping: isStopping = true
         case .clockWasSet, .connected, .connectFailed, .batchEnded, .fireTimeCoalesced, .fireTimesMissed, .successKnown,
             .fireTimesPassedOver, .foundWell, .reloading:
@@ -76,12 +86,14 @@ package struct ServiceStatus: Sendable {
     package var text: String {
         guard !jobs.isEmpty else { return "" }
         let running = jobs.filter(\.isRunning).map(\.shortName)
+        let held = jobs.filter(\.isHeldElsewhere).map(\.shortName)
         let last = jobs.compactMap { job in job.lastRun.map { "\(job.shortName) \($0)" } }
         var faults = jobs.compactMap { job in job.fault.map { "\(job.shortName): \($0)" } }
         if let configurationFault { faults.insert(configurationFault, at: 0) }
         var parts: [String] = []
         if isStopping { parts.append("stopping") }
         if !running.isEmpty { parts.append("running: \(running.joined(separator: ", "))") }
+        if !held.isEmpty { parts.append("running in another process: \(held.joined(separator: ", "))") }
         if !isStopping { parts.append("next: \(next)") }
         if !last.isEmpty { parts.append("last: \(last.joined(separator: ", "))") }
         if !faults.isEmpty { parts.append("wrong: \(faults.joined(separator: ", "))") }

@@ -20,6 +20,7 @@ package enum MetricFamily: String, CaseIterable, Sendable {
     case nextFire = "mcp_cleanup_next_fire_timestamp_seconds"
     case interval = "mcp_cleanup_interval_seconds"
     case deadline = "mcp_cleanup_deadline_seconds"
+    case successBudget = "mcp_cleanup_success_budget_seconds"
     case oldestOverdue = "mcp_cleanup_oldest_overdue_seconds"
     case clockSkew = "mcp_cleanup_database_clock_skew_seconds"
     case reloadSuccessful = "mcp_cleanup_config_last_reload_successful"
@@ -36,11 +37,10 @@ package enum MetricFamily: String, CaseIterable, Sendable {
     package var kind: Kind {
         switch self {
         case .runs, .rowsDeleted, .rowsSkipped, .batches, .connectFailures, .coalescedFires, .missedFires,
-            .passedOverFires,
-            .notifyFailures:
+            .passedOverFires, .notifyFailures:
             .counter
-        case .runInProgress, .lastRun, .lastSuccess, .nextFire, .interval, .deadline, .oldestOverdue, .clockSkew,
-            .reloadSuccessful, .buildInfo:
+        case .runInProgress, .lastRun, .lastSuccess, .nextFire, .interval, .deadline, .successBudget, .oldestOverdue,
+            .clockSkew, .reloadSuccessful, .buildInfo:
             .gauge
         // From a run that finds nothing to the longest deadline of a built-in job.
         case .runDuration: .histogram([0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 240, 600, 1800, 3600])
@@ -73,6 +73,7 @@ package enum MetricFamily: String, CaseIterable, Sendable {
         case .nextFire: "The job's next fire time; 0 while it is disabled."
         case .interval: "The longest of the times between the fire times around now; 0 while the job is disabled."
         case .deadline: "How long an attempt at a run of the job may take."
+        case .successBudget: "How old the job's last success may become; 0 while the job is disabled."
         case .oldestOverdue: "For how long the oldest due session had been due when the last run looked."
         case .clockSkew: "How far the database's clock is ahead of the host's, as the last run saw it."
         case .reloadSuccessful: "1 if the configuration in force is the one that was read last, else 0."

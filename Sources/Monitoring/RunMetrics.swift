@@ -13,7 +13,7 @@ package struct RunMetrics: Sendable {
         let runs: [Outcome: Counter]
         let rowsDeleted, rowsSkipped, batches, coalescedFires, missedFires, passedOverFires: Counter
         let runDuration, batchDuration, startDelay: Timer
-        let runInProgress, lastRun, lastSuccess, nextFire, interval, deadline, oldestOverdue: Gauge
+        let runInProgress, lastRun, lastSuccess, nextFire, interval, deadline, successBudget, oldestOverdue: Gauge
 
         init(_ name: String, _ factory: any MetricsFactory) {
             let labels = [("job", name)]
@@ -33,6 +33,7 @@ package struct RunMetrics: Sendable {
             nextFire = Gauge(.nextFire, labels, factory)
             interval = Gauge(.interval, labels, factory)
             deadline = Gauge(.deadline, labels, factory)
+            successBudget = Gauge(.successBudget, labels, factory)
             oldestOverdue = Gauge(.oldestOverdue, labels, factory)
         }
     }
@@ -79,12 +80,16 @@ package struct RunMetrics: Sendable {
             reloadSuccessful.record(1)
             for (job, fireTime) in started {
                 know(job)
-                jobs[job.name]?.interval.record(fireTime.map { job.interval(around: $0) } ?? 0)
+                let interval = fireTime.map { job.interval(around: $0) }
+                jobs[job.name]?.interval.record(interval?.inFractionalSeconds ?? 0)
+                let budget = interval.map { max($0 * 2, job.maxStaleness ?? .zero) + job.deadline }
+                jobs[job.name]?.successBudget.record(budget?.inFractionalSeconds ?? 0)
             }
             // A job that is no more keeps its series, and has no fire time to be late for.
             for (name, job) in jobs where !started.contains(where: { $0.job.name == name }) {
                 job.nextFire.record(0)
                 job.interval.record(0)
+                job.successBudget.record(0)
             }
         case .fireTimeArmed(let job, let fireTime):
             jobs[job]?.nextFire.record(fireTime?.inFractionalSeconds ?? 0)
@@ -104,6 +109,7 @@ package struct RunMetrics: Sendable {
         case .nothingMissed(let job): jobs[job]?.runInProgress.record(0)
         case .successKnown(let job, let time): recordSuccess(of: job, at: time)
         case .reloadFailed: reloadSuccessful.record(0)
+        case .runHeldElsewhere(let report, _): jobs[report.job]?.runInProgress.record(0)
         case .attemptFailed, .clockWasSet, .reloading, .stopping, .foundWell: break
         }
     }
@@ -164,11 +170,11 @@ extension RunReport {
 }
 
 extension Job {
-    /// The longer of the times before and after a fire time, in seconds: no alert should fire over a weekend.
-    fileprivate func interval(around fireTime: UTCInstant) -> Double {
+    /// The longer of the times before and after a fire time: no alert should fire over a weekend.
+    fileprivate func interval(around fireTime: UTCInstant) -> Duration {
         let before = schedule.previous(atOrBefore: fireTime - .microseconds(1), in: timeZone?.rules)
         let after = schedule.next(after: fireTime, in: timeZone?.rules)
-        return max(before.map { fireTime - $0 } ?? .zero, after.map { $0 - fireTime } ?? .zero).inFractionalSeconds
+        return max(before.map { fireTime - $0 } ?? .zero, after.map { $0 - fireTime } ?? .zero)
     }
 }
 

@@ -40,6 +40,11 @@ package struct ServiceState: Sendable {
                 job.failure = report.failure
                 job.retryAt = now.elapsed + delay
             }
+        case .runHeldElsewhere(let report, let delay):
+            change(report.job) { job in
+                job.isHeldElsewhere = true
+                job.retryAt = now.elapsed + delay
+            }
         case .runConcluded(let report): change(report.job) { $0.conclude(report, at: now) }
         case .nothingMissed(let name): change(name) { $0.endRun(failure: nil) }
         case .successKnown(let name, let time): change(name) { $0.succeeded(at: time, now) }
@@ -63,6 +68,8 @@ package struct JobState: Sendable {
     /// `nil` while it is disabled.
     package fileprivate(set) var nextFireTime: UTCInstant?
     package fileprivate(set) var underWay: RunUnderWay?
+    /// Whether the run under way is another process's, at which this one looks again.
+    package fileprivate(set) var isHeldElsewhere = false
     /// When the next attempt of the run under way begins, in time since the process began; `nil` during an attempt.
     package fileprivate(set) var retryAt: Duration?
     /// Why the last attempt or run failed; `nil` after one that did not.
@@ -105,6 +112,7 @@ package struct JobState: Sendable {
         _ scheduledAt: UTCInstant, _ origin: RunOrigin, _ number: Int, at now: Scheduler.Now
     ) {
         retryAt = nil
+        isHeldElsewhere = false
         underWay = RunUnderWay(
             scheduledAt: scheduledAt, startedAt: number > 1 ? underWay?.startedAt ?? now.elapsed : now.elapsed,
             startDelay: number > 1 ? underWay?.startDelay ?? .zero : now.wall - scheduledAt, origin: origin,
@@ -121,6 +129,7 @@ package struct JobState: Sendable {
     fileprivate mutating func endRun(failure: RunFailure?) {
         underWay = nil
         retryAt = nil
+        isHeldElsewhere = false
         self.failure = failure
     }
 
@@ -129,17 +138,5 @@ package struct JobState: Sendable {
         let elapsed = min(now.elapsed, now.elapsed - (now.wall - time))
         guard elapsed >= lastSuccess?.elapsed ?? elapsed else { return }
         lastSuccess = Success(at: time, elapsed: elapsed, budget: job.budget(after: time))
-    }
-}
-
-extension Job {
-    /// How old a success may become: until the second fire time after it, and no less than two intervals or the time for
-    /// which fire times may pass, has come and
-    /// its run had its time.
-    fileprivate func budget(after success: UTCInstant) -> Duration {
-        guard let first = schedule.next(after: success, in: timeZone?.rules),
-            let second = schedule.next(after: first, in: timeZone?.rules)
-        else { return deadline }
-        return max(second - success, (second - first) * 2, maxStaleness ?? .zero) + deadline
     }
 }

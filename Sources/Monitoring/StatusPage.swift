@@ -103,7 +103,7 @@ private struct JobCard {
         <dl>
         \(facts.map { "<div><dt>\($0.0)</dt><dd>\($0.1)</dd></div>" }.joined(separator: "\n"))
         </dl>
-        \(state.recent.isEmpty ? #"<p class="quiet">No run yet.</p>"# : bars + table)
+        \(state.recent.isEmpty ? #"<p class="quiet">No run of this process yet.</p>"# : bars + table)
         </section>
 
         """
@@ -132,7 +132,9 @@ private struct JobCard {
         facts.append(("Schedule", "<code>\(job.schedule.expression.escapedForHTML)</code> \(zone)"))
         if let underWay = state.underWay {
             let attempt = underWay.attempt > 1 ? ", attempt \(underWay.attempt)" : ""
-            facts.append(("Running for", "\((now.elapsed - underWay.startedAt).inWords)\(attempt)"))
+            let time = (now.elapsed - underWay.startedAt).inWords
+            facts.append(
+                state.isHeldElsewhere ? ("Running elsewhere", "for \(time)") : ("Running for", "\(time)\(attempt)"))
         }
         let success = state.lastSuccess.map {
             "\((now.elapsed - $0.elapsed).inWords) ago <small>\($0.at.toTheSecond.time)</small>"

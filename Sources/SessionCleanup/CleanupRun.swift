@@ -117,14 +117,7 @@ package struct CleanupRun: Sendable {
         var found = try await table.look(for: .deleting, over: connection, clock: clock)
         let received = hostClock()
         if found.isInRecovery { throw .serverReadOnly }
-        if history.mode != .off, found.history.isThere, found.history.canUseSchema {
-            do {
-                let structure = try await connection.statement(clock, Statements.inspectHistory, [])
-                try found.history.readStructure(structure.onlyRow())
-            } catch {
-                throw clock.failure(error)
-            }
-        }
+        if history.mode != .off { try await found.readHistoryStructure(over: connection, clock: clock) }
         return Look(
             comparison: ClockComparison(database: found.clock, sent: sent, received: received), inspection: found,
             usesHistory: try history.isUsed(found.history, by: found.role))
@@ -148,24 +141,10 @@ package struct CleanupRun: Sendable {
         let skew = look.comparison.skew
         if skew < .zero - limits.maxClockSkew { onSlowDatabaseClock(.zero - skew) }
         let rule = job.rules.rule(for: shape.generation)
-        if let condition = rule.condition {
-            try await refuseVolatileCalls(in: condition, over: connection, clock: clock)
-        }
+        try await rule.refuseVolatileCalls(of: job, over: connection, clock: clock)
         return Target(
             cutoff: cutoff ?? look.comparison.database, rule: rule, refusesFilters: !shape.isRowSecurityActive,
             hasParts: shape.hasParts)
-    }
-
-    /// A row has to be due at the search, at the lock and at the delete alike: a function that answers otherwise each time
-    /// would make it due at random.
-    private func refuseVolatileCalls(
-        in condition: RowCondition, over connection: isolated Connection, clock: RunClock
-    ) async throws(RunFailure) {
-        guard !condition.calls.isEmpty else { return }
-        let found = try await connection.finishTransaction(clock, Statements.volatileFunction(of: condition.calls), [])
-        if let name = try found.reading({ try $0.onlyRow().textIfPresent("name") }) {
-            throw .volatileFunction(job: job.name, function: name)
-        }
     }
 
     // MARK: The run's row
@@ -285,6 +264,22 @@ private struct ClosedRun {
         rowsDeleted = try row.integer("rows_deleted")
         batches = try row.integer("batches")
         attempts = try row.integer("attempts")
+    }
+}
+
+extension Rule {
+    /// A row has to be due at the search, at the lock and at the delete alike: a function that answers otherwise each time
+    /// would make it due at random. Goes on in the transaction that is open, and may end it.
+    ///
+    /// - Throws: `volatileFunction`.
+    func refuseVolatileCalls(
+        of job: Job, over connection: isolated Connection, clock: RunClock
+    ) async throws(RunFailure) {
+        guard let calls = condition?.calls, !calls.isEmpty else { return }
+        let found = try await connection.finishTransaction(clock, Statements.volatileFunction(of: calls), [])
+        if let name = try found.reading({ try $0.onlyRow().textIfPresent("name") }) {
+            throw .volatileFunction(job: job.name, function: name)
+        }
     }
 }
 

@@ -62,8 +62,7 @@ package struct DatabaseCheck: Sendable {
         do {
             inspection = try await tables[0].table.look(for: .reading, over: connection, clock: clock)
             comparison = ClockComparison(database: inspection.clock, sent: sent, received: hostClock())
-            try await inspection.readHistoryStructure(
-                over: connection, deadline: clock.giveUp(after: clock.transactionLimit))
+            try await inspection.readHistoryStructure(over: connection, clock: clock)
         } catch {
             return results + [.fail(.server, clock.failure(error))]
         }
@@ -178,8 +177,9 @@ package struct DatabaseCheck: Sendable {
         _ job: Job, of table: SessionTable, _ generation: SchemaGeneration?, _ cutoff: UTCInstant, _ pages: Int,
         over connection: isolated Connection, clock: RunClock
     ) async throws(RunFailure) -> CheckResult {
-        let plan = try await table.plan(
-            for: job.rules.rule(for: generation), cutoff: cutoff, over: connection, clock: clock)
+        let rule = job.rules.rule(for: generation)
+        try await rule.refuseVolatileCalls(of: job, over: connection, clock: clock)
+        let plan = try await table.plan(for: rule, cutoff: cutoff, over: connection, clock: clock)
         let found = "\(job.name): \(plan.node)\(plan.index.map { " using \($0)" } ?? "")"
         guard plan.index == nil, pages >= Self.pagesWorthAnIndex else { return .ok(.search, found) }
         return .warn(

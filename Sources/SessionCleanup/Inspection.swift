@@ -86,6 +86,17 @@ extension Inspection {
         guard history.isThere, history.canUseSchema else { return }
         try history.readStructure(await connection.query(Statements.inspectHistory, deadline: deadline).onlyRow())
     }
+
+    /// The same, in a run's time and in the transaction that is open.
+    mutating func readHistoryStructure(
+        over connection: isolated Connection, clock: RunClock
+    ) async throws(RunFailure) {
+        do {
+            try await readHistoryStructure(over: connection, deadline: clock.giveUp(after: clock.transactionLimit))
+        } catch {
+            throw clock.failure(error)
+        }
+    }
 }
 
 extension SchemaGeneration {

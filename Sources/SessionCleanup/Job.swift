@@ -80,6 +80,15 @@ package struct Job: Hashable, Sendable {
                 status: Rule(candidates: "status = 'active'", column: "updated_at", after: after)))
     }
 
+    /// How old a success may become before the job counts as overdue: until the second fire time after it, but no less
+    /// than two intervals or the time for which fire times may pass; and then its run has its deadline.
+    package func budget(after success: UTCInstant) -> Duration {
+        guard let interval = schedule.interval(at: success, in: timeZone?.rules),
+            let next = schedule.next(after: success, in: timeZone?.rules)
+        else { return deadline }
+        return max(next - success + interval, interval * 2, maxStaleness ?? .zero) + deadline
+    }
+
     package func isNamed(_ text: String) -> Bool { text == name || text == shortName }
 }
 

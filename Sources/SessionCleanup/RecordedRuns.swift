@@ -78,12 +78,7 @@ package struct RecordedRuns: Sendable {
         let table = SessionTable(name: .sessions, schema: .auto)
         var found = try await table.look(for: .reading, over: connection, clock: clock)
         guard found.history.isThere else { throw .nothingRecorded }
-        do {
-            try await found.readHistoryStructure(
-                over: connection, deadline: clock.giveUp(after: clock.transactionLimit))
-        } catch {
-            throw clock.failure(error)
-        }
+        try await found.readHistoryStructure(over: connection, clock: clock)
         if let obstacle = found.history.readingObstacle { throw .historyUnusable(role: found.role, obstacle) }
         let result = try await connection.finishTransaction(clock, statement, [])
         await connection.close()

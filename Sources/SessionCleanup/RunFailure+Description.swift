@@ -180,7 +180,7 @@ extension SQLState {
     fileprivate var hint: String? {
         switch (rawValue, conditionClass) {
         case ("42501", _):
-            "Grant the role what it lacks; the README's section on the role has the exact grants, and the policy that row "
+            "Grant the role what it lacks; docs/security.md has the exact grants, and the policy that row "
                 + "security needs."
         case ("42703", _), ("42P01", _): "The table was changed during the run; the next run looks at it anew."
         case ("55P03", _): "Something holds a lock on the whole table, such as ALTER TABLE; the next run tries again."

@@ -3,7 +3,7 @@ import SessionCleanup
 /// A key of the configuration: where its value is kept, and how it is written.
 ///
 /// The list of settings is the one place that knows the keys: what is read from the file and the environment and what
-/// `config` shows come from it, and tests hold the sample file and the README's table to it.
+/// `config` shows come from it, and tests hold the sample file and the table in docs/configuration.md to it.
 struct Setting<Subject>: Sendable {
     /// As in the configuration file, dots between the levels.
     let key: String

@@ -58,13 +58,12 @@ private struct JobStatus {
         job.isEnabled ? job.schedule.next(after: now, in: job.timeZone?.rules) : nil
     }
 
-    /// Whether its last success, or else its first run, is longer ago than two intervals and its deadline; `nil` when
-    /// that is not known.
+    /// Whether its last success, or else its first run, is longer ago than the service's readiness would let it be; `nil`
+    /// when that is not known.
     var isOverdue: Bool? {
         guard let record else { return nil }
         guard job.isEnabled, let since = record.lastSuccessAt ?? record.firstRunAt else { return false }
-        guard let interval = job.schedule.interval(at: since, in: job.timeZone?.rules) else { return false }
-        return record.now - since > interval * 2 + job.deadline
+        return record.now - since > job.budget(after: since)
     }
 
     /// The keys that scripts rely on, in their order.

@@ -69,6 +69,14 @@ import Testing
         var held = report(Self.transient)
         held.outcome = .skipped
         held.skip = .held(by: "another", lookAgainAfter: .seconds(60))
+        let attempt = ServiceEvent.attemptStarted(
+            job: Self.transient.name, scheduledAt: instant("2026-05-13T12:05:00Z"), origin: .schedule, number: 1)
+        status.hear(attempt)
+        status.hear(.runHeldElsewhere(held, lookAgainAfter: .seconds(61)))
+        #expect(status.text == "running in another process: transient; next: transient 12:05:00Z, dormant 00:00:00Z")
+        status.hear(attempt)
+        #expect(status.text == "running: transient; next: transient 12:05:00Z, dormant 00:00:00Z")
+        status.hear(.runHeldElsewhere(held, lookAgainAfter: .seconds(61)))
         status.hear(.runConcluded(held))
         #expect(status.text.hasSuffix("; last: transient left to another process"))
         held.skip = .nothingMissed

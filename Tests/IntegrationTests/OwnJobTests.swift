@@ -133,6 +133,12 @@ import Testing
             let result = try await database.daemon(arguments + ["--job", "codes", "--config", config])
             #expect(result.status == status && (words.isEmpty || result.error.contains(words)), "\(result)")
         }
+        // Before any run, check says the same.
+        let check = try await database.daemon(["check", "--json", "--config", config])
+        let isRefused = check.lines.contains {
+            $0.hasPrefix(#"{"check":"search","status":"fail","#) && $0.contains(words)
+        }
+        #expect(check.status == status && isRefused == (status != 0), "\(check)")
         #expect(try await database.count(in: "public.oauth_authorization_codes") == (status == 0 ? 1500 : 3000))
     }
 
@@ -140,11 +146,7 @@ import Testing
     @Test func theServerReadsNoAcceptedConditionBeyondItsParentheses() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run("CREATE TABLE t (a int, b text, c timestamptz); INSERT INTO t VALUES (1, 'x', now())")
-        let seed =
-            ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_SEED"].flatMap(UInt64.init)
-            ?? UInt64.random(in: 0...UInt64.max)
-        print("MCP_CLEANUPD_TEST_SEED=\(seed)")
-        var generator = SeededRandom(seed: seed)
+        var generator = SeededRandom(seed: SeededRandom.seed())
         let operands = [
             "true", "a = 1", "b = 'x'", "(c < now())", "NOT (true)", "\"b\" IS NULL", "b IN ('(', ')')",
             "(ARRAY[a])[1] = 1",

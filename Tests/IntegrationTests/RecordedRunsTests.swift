@@ -140,7 +140,9 @@ import Testing
     // MARK: status
 
     /// A job's line of `status --json`, with runs that began so long ago.
-    private static func status(_ runs: [(job: String, status: String, ago: String)]) async throws -> [String] {
+    private static func status(
+        _ runs: [(job: String, status: String, ago: String)], environment: [String: String] = [:]
+    ) async throws -> [String] {
         let rows = runs.enumerated().map { index, run in
             """
             ('\(run.job)', date_trunc('minute', now()) - interval '\(run.ago)' - \(index) * interval '1 microsecond', 'schedule',
@@ -148,10 +150,10 @@ import Testing
             """
         }
         let (database, url) = try await database(rows.isEmpty ? "" : columns + rows.joined(separator: ",") + ";")
-        let result = try await database.daemon(["status", "--json"], url: url)
+        let result = try await database.daemon(["status", "--json"], url: url, environment: environment)
         #expect(result.status == 0, "\(result)")
         #expect(result.error.isEmpty, "\(result.error)")
-        let text = try await database.daemon(["status"], url: url)
+        let text = try await database.daemon(["status"], url: url, environment: environment)
         #expect(text.output.contains("overdue") == result.output.contains(#""overdue":true"#), "\(text.output)")
         return result.lines
     }
@@ -185,6 +187,15 @@ import Testing
         let line = try #require(lines.first { $0.contains(job) })
         #expect(line.hasSuffix(#""overdue":\#(isOverdue)}"#), "\(line)")
         #expect(lines.allSatisfy { $0 == line || $0.hasSuffix(#""overdue":false}"#) })
+    }
+
+    /// As for the service's readiness: while nothing is due, nobody has to look.
+    @Test(arguments: [("6 hours 3 minutes", false), ("6 hours 5 minutes", true)])
+    func aJobThatMayLetFireTimesPassHasThatLonger(ago: String, isOverdue: Bool) async throws {
+        let lines = try await Self.status(
+            [(Self.transient, "succeeded", ago)],
+            environment: ["MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_MAX_STALENESS": "6h"])
+        #expect(lines[0].hasSuffix(#""overdue":\#(isOverdue)}"#), "\(lines[0])")
     }
 
     @Test func aRunOfAClockThatRanAheadIsNotTheLastOne() async throws {

@@ -35,7 +35,7 @@ import Testing
 
     @Test func theDashboardShowsEveryFamily() throws {
         let used = Self.families(in: try Self.text("grafana-dashboard.json"))
-        for family in MetricFamily.allCases where ![.batches, .lastRun].contains(family) {
+        for family in MetricFamily.allCases where ![.batches, .lastRun, .interval, .deadline].contains(family) {
             #expect(used.contains { $0.hasPrefix(family.rawValue) }, "\(family.rawValue)")
         }
     }
@@ -45,9 +45,54 @@ import Testing
             try JSONSerialization.jsonObject(with: Data(Self.text("grafana-dashboard.json").utf8)) as? [String: Any])
         let panels = try #require(dashboard["panels"] as? [[String: Any]])
         #expect(Set(panels.compactMap { $0["id"] as? Int }).count == panels.count)
+        // An `id` would be another installation's.
+        #expect(dashboard["schemaVersion"] is Int && dashboard["uid"] is String && dashboard["id"] == nil)
+        var taken: Set<[Int]> = []
         for panel in panels {
-            #expect((panel["targets"] as? [[String: Any]])?.isEmpty == false, "\(panel["title"] ?? "")")
+            let title = try #require(panel["title"] as? String)
+            #expect((panel["targets"] as? [[String: Any]])?.isEmpty == false, "\(title)")
+            let place = try #require(panel["gridPos"] as? [String: Int], "\(title)")
+            let (x, y, width, height) = try (
+                #require(place["x"]), #require(place["y"]), #require(place["w"]), #require(place["h"])
+            )
+            #expect(x >= 0 && width > 0 && x + width <= 24 && height > 0, "\(title)")
+            for column in x..<(x + width) {
+                for row in y..<(y + height) {
+                    #expect(taken.insert([column, row]).inserted, "\(title) lies on another panel")
+                }
+            }
+            // Grafana's own default turns a number red from 80 on, whatever it counts.
+            if panel["type"] as? String == "stat" {
+                let defaults = (panel["fieldConfig"] as? [String: Any])?["defaults"] as? [String: Any]
+                #expect(defaults?["thresholds"] != nil, "\(title)")
+            }
         }
+    }
+
+    /// A variable, which Grafana fills with whatever Prometheus it has: importing asks for nothing, and a file that is
+    /// provisioned works as well.
+    @Test func theDashboardFindsItsDataSourceByItself() throws {
+        let dashboard = try JSONSerialization.jsonObject(with: Data(Self.text("grafana-dashboard.json").utf8))
+        let variables = ((dashboard as? [String: Any])?["templating"] as? [String: Any])?["list"] as? [[String: Any]]
+        let first = try #require(variables?.first)
+        #expect(first["type"] as? String == "datasource" && first["query"] as? String == "prometheus")
+        #expect(first["name"] as? String == "datasource")
+        var count = 0
+        func visit(_ value: Any) {
+            if let list = value as? [Any] { list.forEach(visit) }
+            guard let members = value as? [String: Any] else { return }
+            for (name, member) in members {
+                if name == "datasource" {
+                    count += 1
+                    #expect(member as? [String: String] == ["type": "prometheus", "uid": "${datasource}"])
+                } else {
+                    visit(member)
+                }
+            }
+            #expect(members["expr"] == nil || members["datasource"] != nil, "\(members)")
+        }
+        visit(dashboard)
+        #expect(count > 30)
     }
 
     @Test(.enabled(if: Tool.promtool != nil, "promtool is not installed: apt-get install prometheus"))
@@ -65,6 +110,19 @@ import Testing
             #expect(tests.contains("{ alertname: \(name), "), "\(name) is never expected not to fire")
             #expect(tests.contains("alertname: \(name)\n"), "\(name) is never expected to fire")
         }
+    }
+
+    /// Whoever is woken finds what to do by the alert's name.
+    @Test func everyAlertHasItsSectionInTheRunbook() throws {
+        let rules = try Self.text("prometheus-rules.yml")
+        let alerts = rules.matches(of: /alert: (\w+)/).map { String($0.1) }
+        #expect(
+            rules.matches(of: /runbook: "(.+)"/).map { String($0.1) }
+                == alerts.map { "docs/operations.md#\($0.lowercased())" })
+        let headings = try Self.text("../docs/operations.md").components(separatedBy: "\n").filter {
+            $0.hasPrefix("### Mcp")
+        }
+        #expect(headings == alerts.map { "### \($0)" })
     }
 
     /// Every query of the dashboard, its variables replaced by what Grafana would put in.

@@ -70,6 +70,7 @@ import Testing
             "mcp_cleanup_coalesced_fires_total\(label) 1", "mcp_cleanup_missed_fires_total\(label) 12",
             "mcp_cleanup_oldest_overdue_seconds\(label) 299", "mcp_cleanup_database_clock_skew_seconds -0.25",
             "mcp_cleanup_interval_seconds\(label) 300", "mcp_cleanup_deadline_seconds\(label) 240",
+            "mcp_cleanup_success_budget_seconds\(label) 840",
             "mcp_cleanup_last_run_timestamp_seconds\(label) 1778673900",
             "mcp_cleanup_last_success_timestamp_seconds\(label) 1778673900",
             "mcp_cleanup_next_fire_timestamp_seconds\(label) 1778673900",
@@ -91,6 +92,15 @@ import Testing
         #expect(lines.contains(#"mcp_cleanup_last_run_timestamp_seconds{job="\#(job)"} \#(failed)"#))
         #expect(lines.contains(#"mcp_cleanup_runs_total{job="\#(job)",outcome="skipped"} 1"#))
         #expect(lines.contains(#"mcp_cleanup_run_duration_seconds_count{job="\#(job)"} 2"#))
+    }
+
+    @Test func aJobThatMayRestHasALargerBudgetAndADisabledOneNone() {
+        var (resting, disabled) = (Job.transientSessions, Job.dormantSessions())
+        resting.maxStaleness = .seconds(6 * 3600)
+        disabled.isEnabled = false
+        let lines = lines(Simulated([resting, disabled]))
+        #expect(lines.contains(#"mcp_cleanup_success_budget_seconds{job="\#(resting.name)"} 21840"#))
+        #expect(lines.contains(#"mcp_cleanup_success_budget_seconds{job="\#(disabled.name)"} 0"#))
     }
 
     @Test func takesTheLastSuccessFromTheHistoryAfterARestart() {

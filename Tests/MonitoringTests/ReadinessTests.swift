@@ -38,6 +38,7 @@ import Testing
         #expect(service.condition == .waiting)
         service.hear(.successKnown(job: job, at: service.now.wall - .seconds(100)))
         #expect(service.condition == .healthy)
+        #expect(service.page.contains("No run of this process yet."), "a success is known, which was another's")
         service.pass(.seconds(3600))
         #expect(service.obstacles.count == 1)
     }
@@ -119,6 +120,26 @@ import Testing
             service.run(.transientSessions, .skipped, lastSuccessAt: last)
         }
         #expect(service.obstacles.count == 1)
+    }
+
+    @Test func aRunOfAnotherProcessIsNotTakenForOneHere() {
+        var service = Simulated()
+        let job = Job.transientSessions.name
+        service.answer(1)
+        service.pass(.seconds(300))
+        service.beginRun()
+        let inProgress = #"mcp_cleanup_run_in_progress{job="\#(job)"} "#
+        #expect(service.registry.text.contains(inProgress + "1"))
+        service.hear(
+            .runHeldElsewhere(.ended(job, .skipped, at: service.now.wall), lookAgainAfter: .seconds(60)))
+        #expect(service.registry.text.contains(inProgress + "0"))
+        #expect(service.page.contains("<dt>Running elsewhere</dt>"))
+        #expect(!service.page.contains("<dt>Running for</dt>"))
+        #expect(service.obstacles.isEmpty)
+        service.pass(.seconds(60))
+        service.beginRun(attempt: 2)
+        #expect(service.registry.text.contains(inProgress + "1"))
+        #expect(service.page.contains("<dt>Running for</dt>"))
     }
 
     @Test func aCappedRunIsASuccessAndACanceledOneIsNone() {

@@ -1,4 +1,5 @@
 import CleanupSchedule
+import Foundation
 @testable import SessionCleanup
 import Testing
 
@@ -30,5 +31,17 @@ import Testing
             on: TableName(schema: "public", table: table), for: "dormant", rule: Job.dormantSessions().rules.active)
         #expect(index.name == name)
         #expect(index.name.utf8.count <= 63)
+    }
+
+    @Test func theRunbookSaysOfEachCheckWhatToDo() throws {
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        let runbook = try String(contentsOf: root.appendingPathComponent("docs/operations.md"), encoding: .utf8)
+        let rows = runbook.components(separatedBy: "\n").filter { $0.hasPrefix("| `") }.map {
+            $0.components(separatedBy: " | ")[0]
+        }
+        for check in CheckResult.Check.allCases {
+            #expect(rows.contains { $0.contains("`\(check.rawValue)`") }, "\(check.rawValue)")
+        }
     }
 }

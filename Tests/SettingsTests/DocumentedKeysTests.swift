@@ -4,7 +4,7 @@ import Testing
 
 @testable import Settings
 
-/// The sample file and the README say what the code does.
+/// The sample file and docs/configuration.md say what the code does.
 @Suite struct DocumentedKeysTests {
     private static let root = URL(fileURLWithPath: #filePath)
         .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
@@ -50,8 +50,8 @@ import Testing
         }
     }
 
-    @Test func theReadmeHasEveryKeyWithItsDefault() throws {
-        let rows = try text("README.md").components(separatedBy: "\n").filter { $0.hasPrefix("| `") }.map {
+    @Test func theDocumentHasEveryKeyWithItsDefault() throws {
+        let rows = try text("docs/configuration.md").components(separatedBy: "\n").filter { $0.hasPrefix("| `") }.map {
             $0.components(separatedBy: "|").map { $0.trimmingCharacters(in: .whitespaces) }
         }
         let names = Configuration().jobs.map(\.name)
@@ -67,13 +67,13 @@ import Testing
         }
         for key in Job.ownKeys { expected["jobs.NAME.\(key)"] = [""] }
         // 1m and 60s are the same.
-        let readme = Dictionary(uniqueKeysWithValues: rows.map { ($0[1], $0[2]) })
+        let documented = Dictionary(uniqueKeysWithValues: rows.map { ($0[1], $0[2]) })
         for (key, values) in expected {
-            let found = readme["`\(key)`"]
+            let found = documented["`\(key)`"]
             #expect(found.map(normal) == normal(values.joined(separator: ", ")), "\(key)")
         }
-        let documented = Set(rows.map { $0[1] }.filter { $0.contains(".") })
-        #expect(documented == Set(expected.keys.map { "`\($0)`" }))
+        let keys = Set(rows.map { $0[1] }.filter { $0.contains(".") })
+        #expect(keys == Set(expected.keys.map { "`\($0)`" }))
     }
 
     private func normal(_ values: String) -> String {

@@ -1,4 +1,4 @@
-import Foundation
+import SeededRandom
 import SessionCleanup
 import Testing
 
@@ -6,12 +6,6 @@ import Testing
 
 /// Whatever becomes of a file, it is refused with faults or it is in force as it stands: no crash, no silent default.
 @Suite struct MutatedFileTests {
-    private static let seeds: [UInt64] = {
-        if let seed = ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_SEED"].flatMap(UInt64.init) {
-            return [seed]
-        }
-        return (0..<4).map { _ in UInt64.random(in: 0...UInt64.max) }
-    }()
     private static let filesPerSeed = 25_000
 
     private static let originals = [
@@ -46,10 +40,9 @@ import Testing
         "é", "\u{2028}", "\u{FEFF}", "<<: ", "%YAML 1.2\n", "\\x00", "UTC", "jobs", "batch", "max-rows", "d", "ms",
     ]
 
-    @Test(arguments: seeds)
+    @Test(arguments: SeededRandom.seeds(4, for: "MutatedFileTests"))
     func isRefusedOrInForceAsItStands(seed: UInt64) {
-        print("MCP_CLEANUPD_TEST_SEED=\(seed)")
-        var generator = Mutation(state: seed)
+        var generator = SeededRandom(seed: seed)
         var accepted = 0
         for _ in 0..<Self.filesPerSeed {
             let bytes = generator.mutated(Self.originals, Self.pieces)
@@ -91,25 +84,14 @@ import Testing
     }
 }
 
-/// A generator of spoiled files.
-private struct Mutation: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        // SplitMix64.
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
-
-    mutating func mutated(_ originals: [String], _ pieces: [String]) -> [UInt8] {
-        var bytes = Array(originals.randomElement(using: &self)!.utf8)
+extension SeededRandom {
+    /// A spoiled file.
+    fileprivate mutating func mutated(_ originals: [String], _ pieces: [String]) -> [UInt8] {
+        var bytes = Array(pick(originals).utf8)
         for _ in 0..<Int.random(in: 1...4, using: &self) {
             let place = Int.random(in: 0..<max(1, bytes.count), using: &self)
             switch Int.random(in: 0..<6, using: &self) {
-            case 0: bytes.insert(contentsOf: pieces.randomElement(using: &self)!.utf8, at: place)
+            case 0: bytes.insert(contentsOf: pick(pieces).utf8, at: place)
             case 1: bytes.removeSubrange(place..<min(bytes.count, place + Int.random(in: 1...8, using: &self)))
             case 2 where !bytes.isEmpty: bytes[place] = UInt8.random(in: .min ... .max, using: &self)
             case 3 where !bytes.isEmpty: bytes[place] = UInt8.random(in: 32...126, using: &self)

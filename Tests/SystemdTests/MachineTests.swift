@@ -302,6 +302,24 @@ struct MachineTests {
         #expect(journal.contains(words), "\(journal)")
     }
 
+    /// Dispatch asks for a priority for each of its threads, and would log a line where that is refused.
+    @Test func asksForNoPriorityInVainAndGetsNone() async throws {
+        let database = try await makeDatabase()
+        try await database.run(Self.due)
+        try await machine.check("systemctl start mcp-cleanupd")
+        try await machine.wait("a removal") { try await database.count() == 0 }
+        try await machine.check("systemctl stop mcp-cleanupd")
+        let journal = try await machine.check("journalctl --unit mcp-cleanupd")
+        #expect(journal.contains("next at") && !journal.contains("thread priority"), "\(journal)")
+        let folder = "/run/systemd/system/mcp-cleanupd-once@probe.service.d"
+        try await machine.check(
+            "mkdir -p \(folder); cat >\(folder)/probe.conf; systemctl daemon-reload",
+            input: "[Service]\nExecStart=\nExecStart=/bin/sh -c 'renice 5 $$$$ && nice'\n")
+        try await machine.check("systemctl start mcp-cleanupd-once@probe.service")
+        let probe = try await machine.check("journalctl -o cat --unit mcp-cleanupd-once@probe.service; rm -r \(folder)")
+        #expect(probe.contains("new priority 0\n0\n"), "\(probe)")
+    }
+
     @Test func hasUnitsThatSystemdFindsNothingWrongWith() async throws {
         let units = "mcp-cleanupd.service mcp-cleanupd-once@transient.timer mcp-cleanupd-once@dormant.timer"
         try await machine.check("rm -r /run/systemd/system/mcp-cleanupd.service.d; systemctl daemon-reload")

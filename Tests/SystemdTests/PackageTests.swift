@@ -29,6 +29,25 @@ import Testing
         }
     }
 
+    /// By what the linker is given: a dependency's dependency counts, and what only tests use does not.
+    @Test func theCopyrightNamesEachPackageThatIsLinked() throws {
+        let copyright = try Self.text("packaging/copyright")
+        let list = URL(fileURLWithPath: try Command.daemon).deletingLastPathComponent()
+            .appendingPathComponent("mcp-cleanupd.product/Objects.LinkFileList")
+        let objects = try String(contentsOf: list, encoding: .utf8)
+        let targets = Set(objects.matches(of: /\/([^\/]+)\.build\//).map { String($0.1) })
+        // SCRATCH/TRIPLE/debug/TARGET.build/FILE.o
+        let scratch = try #require(objects.firstMatch(of: /.*(?=\/[^\/]+\/[^\/]+\/[^\/]+\.build\/)/)).output
+        let checkouts = "\(scratch)/checkouts"
+        let packages = try FileManager.default.contentsOfDirectory(atPath: checkouts).filter { package in
+            targets.contains { FileManager.default.fileExists(atPath: "\(checkouts)/\(package)/Sources/\($0)") }
+        }
+        #expect(packages.count > 8)
+        for package in packages {
+            #expect(try copyright.contains(Regex("\\b\(package)[,; ]")), "packaging/copyright lacks \(package)")
+        }
+    }
+
     @Test func bothServicesLiveInTheSameSandbox() throws {
         func sandbox(_ unit: String) throws -> [Substring] {
             let lines = try Self.text("systemd/\(unit)").split(separator: "\n")
@@ -63,6 +82,21 @@ import Testing
                 "/usr/bin/systemd-analyze",
                 ["security", "--no-pager", "--offline=true", "--threshold=12", "\(directory)/\(unit)"])
             #expect(security.status == 0, "\(security.output.suffix(200))")
+        }
+    }
+
+    @Test(.enabled(if: DebianMachine.package != nil, "there is no package: make deb"))
+    func itHasAllOfTheDocumentsAndTheConfiguration() async throws {
+        let files = try await Command.check(
+            "/usr/bin/dpkg-deb", ["--contents", try #require(DebianMachine.package)])
+        let documents = "./usr/share/doc/mcp-cleanupd"
+        for (folder, destination) in [("docs", "docs"), ("config", "examples")] {
+            let names = try FileManager.default.subpathsOfDirectory(
+                atPath: DebianMachine.root.appendingPathComponent(folder).path)
+            #expect(!names.isEmpty)
+            for name in names {
+                #expect(files.output.contains("\(documents)/\(destination)/\(name)"), "it lacks \(folder)/\(name)")
+            }
         }
     }
 

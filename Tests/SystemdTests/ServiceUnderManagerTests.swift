@@ -58,18 +58,9 @@ import Testing
         #expect(manager.receive(containing: "READY=1") != nil)
         // Dispatch lets idle threads go after 5 s.
         try await Task.sleep(for: .seconds(8))
-        let before = try Self.contextSwitches(of: daemon.processIdentifier)
+        let before = try daemon.contextSwitches
         try await Task.sleep(for: .seconds(35))
-        #expect(try Self.contextSwitches(of: daemon.processIdentifier) - before <= 1)
-    }
-
-    private static func contextSwitches(of process: Int32) throws -> Int {
-        try FileManager.default.contentsOfDirectory(atPath: "/proc/\(process)/task").reduce(0) { sum, thread in
-            let status = try String(contentsOfFile: "/proc/\(process)/task/\(thread)/status", encoding: .utf8)
-            return sum
-                + status.split(separator: "\n").filter { $0.contains("ctxt_switches") }
-                .compactMap { Int($0.split(separator: "\t").last ?? "") }.reduce(0, +)
-        }
+        #expect(try daemon.contextSwitches - before <= 1)
     }
 
     @Test(arguments: [

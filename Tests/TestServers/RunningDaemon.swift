@@ -38,6 +38,19 @@ package final class RunningDaemon: @unchecked Sendable {
     package var processIdentifier: Int32 { process.processIdentifier }
     package var isRunning: Bool { process.isRunning }
 
+    /// Of all threads that it has now, since each began. A daemon that sleeps has no more a minute later.
+    package var contextSwitches: Int {
+        get throws {
+            let threads = "/proc/\(process.processIdentifier)/task"
+            return try FileManager.default.contentsOfDirectory(atPath: threads).reduce(0) { sum, thread in
+                let status = try String(contentsOfFile: "\(threads)/\(thread)/status", encoding: .utf8)
+                return sum
+                    + status.split(separator: "\n").filter { $0.contains("ctxt_switches") }
+                    .compactMap { Int($0.split(separator: "\t").last ?? "") }.reduce(0, +)
+            }
+        }
+    }
+
     package func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 
     /// What it has logged so far, as dictionaries of its fields.

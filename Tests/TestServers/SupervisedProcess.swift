@@ -18,14 +18,20 @@ package final class SupervisedProcess: @unchecked Sendable {
     package init(_ command: [String], logPath: String, stopSignal: String = "TERM") throws {
         self.logPath = logPath
         // `kill 0` would reach us: the server's number is all that is signaled. Our own output is let go, since who runs
-        // the tests waits until nobody holds it any more.
+        // the tests waits until nobody holds it any more. No `sleep` is left behind: it would hold what Foundation waits
+        // for, 10 seconds long.
         let script = """
             exec >>"$LOG" 2>&1
             "$@" </dev/null &
             server=$!
             cat >/dev/null
             kill -CONT $server; kill -\(stopSignal) $server
-            (sleep 10; kill -KILL $server) >/dev/null 2>&1 &
+            (
+                trap 'kill $timer; exit' TERM
+                sleep 10 & timer=$!
+                wait
+                kill -KILL $server
+            ) >/dev/null 2>&1 &
             last=$!
             wait $server
             kill $last

@@ -1,0 +1,91 @@
+import Foundation
+import TestServers
+import Testing
+
+/// The documents' commands do what the documents show: each document from above to below, in one shell, with a server of
+/// its own.
+@Suite(.serialized) struct DocumentedCommandsTests {
+    private static let cron = "docs/pg_cron.md"
+    private static let runnable = Document.paths.filter { path in
+        // A document that cannot be read is one that a test should fail for.
+        path != cron && (try? Document(path))?.steps.isEmpty != true
+    }
+
+    @Test(arguments: runnable)
+    func itsCommandsShowWhatItSays(path: String) async throws {
+        try await follow(
+            path,
+            given: """
+                NEON_DATABASE_URL=$OWNER_URL mcp-cleanupd migrate --sessions --role mcp_service_role
+                psql -Xqo /dev/null "$OWNER_URL" -f demo/sessions.sql
+                """)
+    }
+
+    @Test(
+        .enabled(
+            if: FileManager.default.fileExists(atPath: "/usr/share/postgresql/15/extension/pg_cron.control"),
+            "pg_cron is not installed; scripts/install-tools test installs it"))
+    func theWayFromPgCronAndBackShowsWhatItSays() async throws {
+        try await follow(
+            Self.cron, settings: ["shared_preload_libraries = 'pg_cron'", "cron.database_name = 'neondb'"],
+            given: """
+                psql -Xqo /dev/null "$OWNER_URL" -f migrations/neon/20260513010000_install_mcp_sessions.sql \\
+                    -f demo/sessions.sql -f migrations/neon/20260513020000_add_session_cleanup_cron.sql
+                """)
+    }
+
+    @Test func manyCommandsAreRun() throws {
+        #expect(Self.runnable.count >= 6)
+        let shown = try Document.paths.flatMap { try Document($0).steps }.filter { $0.output != nil }
+        #expect(shown.count >= 60)
+    }
+
+    /// Runs a document's commands.
+    private func follow(_ path: String, settings: [String] = [], given: String) async throws {
+        let server = try await PostgresServer(
+            binaries: try await PostgresServer.packaged().binaries, settings: settings)
+        // It ends when nobody has it any more.
+        defer { withExtendedLifetime(server) {} }
+        try await server.query("CREATE DATABASE neondb")
+        try await server.query("CREATE ROLE mcp_service_role LOGIN")
+        let directory = try TemporaryDirectory.make()
+        for name in ["config", "demo", "migrations"] {
+            try FileManager.default.createSymbolicLink(
+                atPath: "\(directory)/\(name)", withDestinationPath: Document.root.path + "/" + name)
+        }
+        let port = try Loopback.freePort()
+        let steps = try Document(path).steps
+        var script = "{ set -e\n\(given)\nset +e; } >setup.log 2>&1\nstatus=0\n"
+        for step in steps {
+            // Each in the shell of the one before, which finds that one's exit code in $?.
+            let command = step.command.replacing("9764", with: "\(port)").replacing("'", with: #"'\''"#)
+            script += "printf '\\036'; (exit $status); eval '\(command)'; status=$?; printf '\\037%d' $status\n"
+        }
+        script += "kill $(jobs -p) 2>/dev/null; wait\n"
+        try script.write(toFile: directory + "/script", atomically: false, encoding: .utf8)
+        // With one end for what the shell and its commands say, as on a terminal. All documents take some seconds.
+        let program = (try Command.daemon as NSString).deletingLastPathComponent
+        let result = try await Command.run(
+            "/usr/bin/timeout", ["120", "/bin/bash", "-c", "cd '\(directory)' && exec /bin/bash script 2>&1"],
+            environment: [
+                "PATH": program + ":/usr/bin:/bin", "HOME": directory, "LC_ALL": "C.UTF-8", "PAGER": "cat",
+                "OWNER_URL": server.url("neondb"), "NEON_DATABASE_URL": server.url("neondb", user: "mcp_service_role"),
+                "MCP_CLEANUP_HTTP_LISTEN": "127.0.0.1:\(port)",
+            ])
+        let answers = result.output.replacing("\(port)", with: "9764").split(separator: "\u{1e}").map {
+            $0.components(separatedBy: "\u{1f}")
+        }
+        guard answers.count == steps.count, answers.allSatisfy({ $0.count == 2 }) else {
+            let log = try String(contentsOfFile: directory + "/setup.log", encoding: .utf8)
+            throw TestServerError("\(path) was not followed to its end: \(log)\(result.output.suffix(2000))")
+        }
+        for (index, (step, answer)) in zip(steps, answers).enumerated() {
+            let isFollowed = index + 1 < steps.count && steps[index + 1].command == "echo $?"
+            #expect(
+                Int(answer[1]) == 0 || isFollowed,
+                "\(path): $ \(step.command)\nended with \(answer[1]):\n\(answer[0])")
+            guard let shown = step.output else { continue }
+            #expect(Document.shows(shown, answer[0]), "\(path): $ \(step.command)\nshowed:\n\(answer[0])")
+        }
+    }
+}
