@@ -21,10 +21,14 @@ package final class PrometheusRegistry: MetricsFactory, Sendable {
 
     // MARK: Text
 
+    /// Bytes, with both jobs and one of the operator's own.
+    private static let usualSize = 32_768
+
     /// All series that were made, family by family.
     package var text: String {
         let all = series.withLock(\.self)
         var text = ""
+        text.reserveCapacity(Self.usualSize)
         for family in MetricFamily.allCases {
             guard let series = all[family] else { continue }
             text += "# HELP \(family.rawValue) \(family.help)\n# TYPE \(family.rawValue) \(family.kind.word)\n"
@@ -39,16 +43,20 @@ package final class PrometheusRegistry: MetricsFactory, Sendable {
             return
         }
         var count = 0
+        let start = bucketStart(of: family, series.labels)
         for (bound, observations) in zip(bounds.map(number) + ["+Inf"], series.buckets) {
             count += observations
-            text += "\(family.rawValue)_bucket\(labels(series.labels, withBound: bound)) \(count)\n"
+            text += start
+            text += bound
+            text += "\"} \(count)\n"
         }
         text += "\(family.rawValue)_sum\(series.labels) \(number(series.value))\n"
         text += "\(family.rawValue)_count\(series.labels) \(count)\n"
     }
 
-    private static func labels(_ labels: String, withBound bound: String) -> String {
-        labels.isEmpty ? #"{le="\#(bound)"}"# : "\(labels.dropLast()),le=\"\(bound)\"}"
+    /// A bucket's series up to its bound.
+    private static func bucketStart(of family: MetricFamily, _ labels: String) -> String {
+        "\(family.rawValue)_bucket\(labels.isEmpty ? "{" : "\(labels.dropLast()),")le=\""
     }
 
     private static func number(_ value: Double) -> String {
@@ -79,8 +87,9 @@ package final class PrometheusRegistry: MetricsFactory, Sendable {
             return
         }
         var counts: [Int] = []
+        let start = bucketStart(of: family, series.labels)
         for bound in bounds.map(number) + ["+Inf"] {
-            let key = "\(family.rawValue)_bucket\(labels(series.labels, withBound: bound))"
+            let key = "\(start)\(bound)\"}"
             // Counts grow from bucket to bucket; where they do not, these are not ours.
             guard let value = values[key[...]], let count = Int(exactly: value), count >= counts.last ?? 0 else {
                 return

@@ -7,26 +7,22 @@ import NIOHTTPTypes
 import NIOPosix
 import ServiceLifecycle
 
-/// Serves `Endpoints` over HTTP/1.1, on one thread for the sockets and the executor given for the answers.
+/// Serves `Endpoints` over HTTP/1.1, on a thread of its own, so that a stuck scheduler can be told.
 ///
 /// Whatever comes in takes bounded memory and time: see `ConnectionLimits`. Between requests nothing wakes up.
 package struct StatusServer: Service, CustomStringConvertible {
     private let address: (host: String, port: Int)
     private let endpoints: Endpoints
-    private let executor: any TaskExecutor
     private let onListening: @Sendable () -> Void
 
     /// - Parameters:
     ///   - address: an IP address, without brackets, and a port; 0 is one that is free.
-    ///   - executor: not the scheduler's, so that a stuck scheduler can be told.
     ///   - onListening: called once connections are taken.
     package init(
-        address: (host: String, port: Int), endpoints: Endpoints, executor: any TaskExecutor,
-        onListening: @escaping @Sendable () -> Void
+        address: (host: String, port: Int), endpoints: Endpoints, onListening: @escaping @Sendable () -> Void
     ) {
         self.address = address
         self.endpoints = endpoints
-        self.executor = executor
         self.onListening = onListening
     }
 
@@ -57,7 +53,7 @@ package struct StatusServer: Service, CustomStringConvertible {
             configuration: ServerConfiguration(address: .hostname(address.host, port: address.port)),
             onServerRunning: { [onListening] _ in onListening() }, eventLoopGroup: group, logger: Self.silent)
         do {
-            try await withTaskExecutorPreference(executor) { try await server.run() }
+            try await withTaskExecutorPreference(EventLoopExecutor(group.next())) { try await server.run() }
         } catch let error as IOError {
             throw ListenFailure(host: address.host, port: address.port, code: error.errnoCode)
         }
@@ -93,6 +89,19 @@ extension Endpoints.Answer {
         if let name = HTTPField.Name("Cross-Origin-Resource-Policy") { fields[name] = "same-origin" }
         if status == 405 { fields[.allow] = "GET, HEAD" }
         return HTTPResponse(status: .init(code: status), headerFields: fields)
+    }
+}
+
+/// Runs tasks on the thread that has their sockets: from one to another and back, a thread that slept would cost each
+/// request more than its answer does.
+private final class EventLoopExecutor: TaskExecutor {
+    private let loop: any EventLoop
+
+    init(_ loop: any EventLoop) { self.loop = loop }
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        loop.execute { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
     }
 }
 

@@ -102,7 +102,7 @@ struct RunCommand: AsyncParsableCommand {
         let listening = AsyncStream<Void>.makeStream()
         let server = StatusServer(
             address: (address.host, address.port), endpoints: endpoints,
-            executor: TaskQueue(label: "mcp-cleanupd.http"), onListening: { listening.continuation.yield() })
+            onListening: { listening.continuation.yield() })
         return [server, AfterListening(service: scheduler, listening: listening.stream)]
     }
 
