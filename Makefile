@@ -59,7 +59,10 @@ manual: ## Write the manual page anew, from what the commands say of themselves
 
 sanitize: ## Run all tests under the thread sanitizer
 	@scripts/install-tools test
-	TSAN_OPTIONS="suppressions=$(CURDIR)/Tests/thread-sanitizer.supp atexit_sleep_ms=0" THREAD_SANITIZER=1 $(SWIFT) test --scratch-path .build/sanitize
+	@rm -f .build/sanitize/report.*
+	TSAN_OPTIONS="suppressions=$(CURDIR)/Tests/thread-sanitizer.supp atexit_sleep_ms=0 log_path=$(CURDIR)/.build/sanitize/report" \
+		THREAD_SANITIZER=1 $(SWIFT) test --scratch-path .build/sanitize
+	@! grep --max-count 40 '' .build/sanitize/report.* 2>/dev/null
 
 soak: ## Keep runs under fire: twenty times the kills and the frozen replicas, every failing call, a million held rows
 	@scripts/install-tools test

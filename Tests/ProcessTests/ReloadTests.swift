@@ -136,7 +136,8 @@ import Testing
         if Command.sanitizerOptions.isEmpty {
             #expect(usage[3].memory - usage[1].memory < 1024, "kB of private memory, and descriptors: \(usage)")
         }
-        #expect(usage[3].descriptors <= usage[0].descriptors + 2, "\(usage)")
+        // A run that is under way has some.
+        #expect(usage[3].descriptors <= usage[0].descriptors + 4, "\(usage)")
         print("kB of private memory, and descriptors, each 250 reloads: \(usage); \(seconds.count) fire times")
     }
 
