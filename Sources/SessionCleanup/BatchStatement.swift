@@ -1,6 +1,6 @@
 import Postgres
 
-/// The statement that deletes a batch and accounts for it. Part of a script, so all values in it are SQL text.
+/// What deletes a batch and accounts for it. A script, so all values in it are SQL text.
 struct BatchStatement {
     enum Rows {
         /// The rows at these addresses (a `tid[]`) of one table or partition.
@@ -8,6 +8,16 @@ struct BatchStatement {
         /// The first due rows, up to a limit, on the pages from one address up to but without another. For a table
         /// without parts.
         case pages(from: String, upTo: String, limit: String)
+
+        init(_ addresses: RowAddresses, _ range: Range<Int>) {
+            self = .addresses(
+                "'\(addresses.literal(range))'::tid[]", partition: "\(addresses.partition)::oid")
+        }
+
+        init(on pages: Range<Int>, limit: Int) {
+            self = .pages(
+                from: "'(\(pages.lowerBound),0)'::tid", upTo: "'(\(pages.upperBound),0)'::tid", limit: "\(limit)")
+        }
     }
 
     let table: TableName
@@ -40,7 +50,7 @@ struct BatchStatement {
     /// `IS TRUE` keeps the planner from the indexes. What it knows of the table may be from before the rows were due: an
     /// index would then look shorter than the few pages, and be walked from end to end for each batch.
     /// - Parameter condition: what has to hold for anything to be locked.
-    func deletion(if condition: String? = nil) -> String {
+    func lockAndDelete(if condition: String? = nil) -> String {
         let (search, deletion) = scope
         var limit = ""
         if case .pages(_, _, let most) = rows { limit = "LIMIT \(most) " }
@@ -57,6 +67,11 @@ struct BatchStatement {
             """
     }
 
+    /// The whole batch, without the transaction's beginning; `sql` comes before the last of its statements.
+    func script(claim: RunClaim?, skipped: Int) -> String {
+        "\(claim.map(HistoryStatements.hold) ?? "") \(sql(claim: claim, skipped: skipped)); COMMIT"
+    }
+
     /// One row: how many rows are `due` and since when (`oldest`), how many were `locked` and `deleted`, how many are left
     /// that others hold (`held`), how many we hold and something keeps (`kept`), and for how long the server has been at the
     /// script (`work`, in microseconds).
@@ -64,13 +79,13 @@ struct BatchStatement {
     /// - Parameters:
     ///   - claim: what the rows are deleted and counted for, and nothing is if it is not ours any more.
     ///   - skipped: what was held by others in the batches before.
-    func sql(claim: RunClaim?, skipped: Int) -> String {
+    private func sql(claim: RunClaim?, skipped: Int) -> String {
         let (search, deletion) = scope
-        var held = "due - deleted"
+        var held = "due - locked"
         // What it may not take is not held: the pages are looked at again.
-        if case .pages(_, _, let most) = rows { held = "CASE WHEN locked < \(most) THEN due - deleted ELSE 0 END" }
+        if case .pages(_, _, let most) = rows { held = "CASE WHEN locked < \(most) THEN due - locked ELSE 0 END" }
         return """
-            \(self.deletion(if: claim.map(HistoryStatements.isOurs))), counted AS (
+            \(lockAndDelete(if: claim.map(HistoryStatements.isOurs))), counted AS (
                 SELECT count(*) AS due, min(\(rule.dueSince)) AS oldest
                      , (SELECT count(*) FROM locked) AS locked, (SELECT count(*) FROM deleted) AS deleted
                   FROM \(table.quoted) WHERE \(search) AND \(due)

@@ -59,14 +59,31 @@ struct Deletion: Sendable {
             limit: run.limits.searchRows, batchTarget: target.hasParts ? nil : run.limits.batchTarget)
         // Ends because each step begins behind the one before, or is smaller, or leaves fewer due rows.
         while let step = plan.step {
-            if case .batch(let pages) = step {
+            let started = ContinuousClock.now
+            let search: (sql: String, parameters: [Parameter])
+            switch step {
+            case .countPages:
+                try await countPages(&plan, over: connection)
+                continue
+            case .batch(let pages):
                 isCleared =
                     try await delete(on: pages, &plan, over: connection, progress: &progress, oldest: &oldest)
                     && isCleared
                 continue
+            case .oldest(let limit):
+                search = (Statements.searchOldest(name, rule: target.rule), [cutoff, .integer(limit)])
+            case .pages(let pages):
+                search = (Statements.searchPages(name, rule: target.rule), [cutoff] + Self.bounds(of: pages))
             }
-            let started = ContinuousClock.now
-            guard let found = try await search(step, &plan, over: connection) else { continue }
+            guard
+                let result = try await connection.search(
+                    clock, search.sql, search.parameters, refusesFilters: target.refusesFilters, shrinking: &plan)
+            else { continue }
+            let found = try result.reading { result in
+                try result.rows.map {
+                    Found(addresses: try RowAddresses($0), oldest: try $0.instantIfPresent("oldest"))
+                }
+            }
             let count = found.reduce(0) { $0 + $1.addresses.count }
             guard plan.found(count, after: started.duration(to: .now)) else { continue }
             for since in found.compactMap(\.oldest) { oldest = min(oldest ?? since, since) }
@@ -87,34 +104,6 @@ struct Deletion: Sendable {
     private struct Found: Sendable {
         let addresses: RowAddresses
         let oldest: UTCInstant?
-    }
-
-    /// - Returns: `nil` for a step that finds no rows, or that has to be made smaller.
-    private func search(
-        _ step: SearchPlan.Step, _ plan: inout SearchPlan, over connection: isolated Connection
-    ) async throws(RunFailure) -> [Found]? {
-        let sql: String
-        var parameters = [cutoff]
-        switch step {
-        case .oldest(let limit):
-            sql = Statements.searchOldest(name, rule: target.rule)
-            parameters.append(.integer(limit))
-        case .pages(let pages):
-            sql = Statements.searchPages(name, rule: target.rule)
-            parameters += Self.bounds(of: pages)
-        case .countPages:
-            try await countPages(&plan, over: connection)
-            return nil
-        case .batch:
-            return nil
-        }
-        guard
-            let result = try await connection.search(
-                clock, sql, parameters, refusesFilters: target.refusesFilters, shrinking: &plan)
-        else { return nil }
-        return try result.reading { result in
-            try result.rows.map { Found(addresses: try RowAddresses($0), oldest: try $0.instantIfPresent("oldest")) }
-        }
     }
 
     /// The address from which on, and the one up to but without which, the pages' rows lie.
@@ -186,12 +175,10 @@ struct Deletion: Sendable {
                 return isCleared
             }
             let range = start..<min(start + min(size.count, room), addresses.count)
-            let rows = BatchStatement.Rows.addresses(
-                "'\(addresses.literal(range))'::tid[]", partition: "\(addresses.partition)::oid")
             var smaller = size
             guard
                 let batch = try await delete(
-                    rows, or: { smaller.batchTimedOut() }, over: connection, progress: &progress)
+                    .init(addresses, range), or: { smaller.batchTimedOut() }, over: connection, progress: &progress)
             else {
                 size = smaller
                 continue
@@ -216,9 +203,9 @@ struct Deletion: Sendable {
             plan.stopDeleting()
             return true
         }
-        let rows = BatchStatement.Rows.pages(
-            from: "'(\(pages.lowerBound),0)'::tid", upTo: "'(\(pages.upperBound),0)'::tid", limit: "\(limit)")
-        guard let batch = try await delete(rows, or: { plan.timedOut() }, over: connection, progress: &progress)
+        guard
+            let batch = try await delete(
+                .init(on: pages, limit: limit), or: { plan.timedOut() }, over: connection, progress: &progress)
         else { return true }
         if let since = batch.oldest { oldest = min(oldest ?? since, since) }
         let isCut = batch.locked == limit
@@ -262,19 +249,13 @@ struct Deletion: Sendable {
     ) async throws(RunFailure) -> Batch? {
         let statement = BatchStatement(
             table: name, rule: target.rule, cutoff: "(timestamptz '\(target.cutoff)')", rows: rows)
-        let script = """
-            \(claim.map(HistoryStatements.hold) ?? "")
-            \(statement.sql(claim: claim, skipped: progress.rowsSkipped));
-            COMMIT
-            """
+        let script = statement.script(claim: claim, skipped: progress.rowsSkipped)
         let started = ContinuousClock.now
         let results: [QueryResult]
         do {
             results = try await connection.transaction(clock, script, refusesFilters: target.refusesFilters)
         } catch {
-            guard error.sqlState == "57014", started.duration(to: .now) >= clock.transactionLimit * 9 / 10,
-                clock.remaining > .zero, shrink()
-            else { throw error }
+            guard clock.isTooLong(error, since: started), clock.remaining > .zero, shrink() else { throw error }
             return nil
         }
         let duration = started.duration(to: .now)

@@ -59,7 +59,7 @@ package struct Migration: Sendable {
 
     private func apply(over connection: Connection, clock: RunClock) async throws(RunFailure) -> RunFailure? {
         let deadline = clock.giveUp(after: clock.remaining)
-        _ = try await connection.begin(
+        try await connection.begin(
             clock, limit: clock.remaining, lockLimit: Self.lockLimit, then: MigrationStatements.takeTurns)
         do {
             try Self.judge(try await look(over: connection, deadline: deadline), creatingSessions: sessions != nil)

@@ -43,6 +43,11 @@ package struct RunClock: Sendable {
         return failure.sqlState == "57014" && remaining < grace ? .deadlinePassed(deadline) : failure
     }
 
+    /// Whether the server ended a transaction for its length; somebody who cancels a statement does it earlier.
+    func isTooLong(_ failure: RunFailure, since started: ContinuousClock.Instant) -> Bool {
+        failure.sqlState == "57014" && started.duration(to: .now) >= transactionLimit * 9 / 10
+    }
+
     /// The limit for a transaction that starts now.
     /// - Throws: `deadlinePassed` when there is no time left.
     func limit(_ wanted: Duration? = nil) throws(RunFailure) -> Duration {

@@ -48,9 +48,7 @@ extension Connection {
             return try await finishTransaction(
                 clock, sql, parameters, limit: clock.transactionLimit, refusesFilters: refusesFilters)
         } catch {
-            guard error.sqlState == "57014", started.duration(to: .now) >= clock.transactionLimit * 9 / 10,
-                plan.timedOut()
-            else { throw error }
+            guard clock.isTooLong(error, since: started), plan.timedOut() else { throw error }
             return nil
         }
     }
@@ -103,21 +101,14 @@ extension Connection {
         }
     }
 
-    /// Starts a transaction that writes.
-    ///
-    /// - Parameter statement: one more, in the same round trip, whose result is returned.
+    /// Starts a transaction that writes, with one statement in the same round trip.
     func begin(
-        _ clock: RunClock, refusesFilters: Bool = false, limit wanted: Duration? = nil, lockLimit: Duration? = nil,
-        then statement: String? = nil
-    ) async throws(RunFailure) -> QueryResult? {
-        let limit = try clock.limit(wanted ?? clock.transactionLimit)
-        return try await failing(clock, startsWriting: true) { connection in
-            let results = try await connection.script(
-                """
-                \(Statements.begin(limit: limit, lockLimit: lockLimit, refusesFilters: refusesFilters)) \(statement ?? "")
-                """,
-                deadline: clock.giveUp(after: limit))
-            return statement == nil ? nil : results.last
+        _ clock: RunClock, limit wanted: Duration, lockLimit: Duration, then statement: String
+    ) async throws(RunFailure) {
+        let limit = try clock.limit(wanted)
+        let begin = Statements.begin(limit: limit, lockLimit: lockLimit)
+        try await failing(clock, startsWriting: true) { connection in
+            _ = try await connection.script("\(begin) \(statement)", deadline: clock.giveUp(after: limit))
         }
     }
 

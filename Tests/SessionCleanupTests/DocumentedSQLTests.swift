@@ -30,7 +30,7 @@ import Testing
             Statements.searchOldest(.sessions, rule: rule),
             BatchStatement(
                 table: .sessions, rule: rule, cutoff: "$1", rows: .addresses("$2", partition: "$3")
-            ).deletion(),
+            ).lockAndDelete(),
         ] {
             let shown = sql.split(separator: rule.predicate).joined(separator: "…what is due…")
             let isShown = Self.readme.contains(Self.words(shown))

@@ -1,0 +1,31 @@
+import Postgres
+@testable import SessionCleanup
+import TestServers
+import Testing
+
+@Suite struct BatchPlanTests {
+    /// What the server knows is from before: it takes the index for empty, and a walk through it for the shortest way.
+    @Test(arguments: [
+        BatchStatement.Rows(on: 0..<8, limit: 1000),
+        .addresses("'{\"(0,1)\",\"(0,2)\"}'::tid[]", partition: "tableoid"),
+    ])
+    func staleStatisticsLeadNoBatchThroughAnIndex(rows: BatchStatement.Rows) async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            """
+            CREATE INDEX pending ON mcp_sessions (expires_at) WHERE active IS NOT TRUE;
+            ALTER TABLE mcp_sessions SET (autovacuum_enabled = off);
+            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at, active)
+            SELECT 'live-' || n, 'u', 'x', 'sse', 'x', now() + interval '1 day', true FROM generate_series(1, 5000) AS n;
+            ANALYZE mcp_sessions;
+            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
+            SELECT 'due-' || n, 'u', 'x', 'sse', 'x', now() - interval '1 hour' FROM generate_series(1, 5000) AS n;
+            """)
+        let statement = BatchStatement(
+            table: .sessions, rule: Job.transientSessions.rules.active, cutoff: "now()", rows: rows)
+        let plan = try await database.run("EXPLAIN \(statement.lockAndDelete()) SELECT count(*) FROM deleted").rows
+            .map { try $0.text("QUERY PLAN") }
+        #expect(!plan.contains { $0.contains("Index Scan") }, "\(plan)")
+        #expect(plan.contains { $0.contains("Tid") }, "\(plan)")
+    }
+}
