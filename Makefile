@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-builtin-rules
 
-SWIFT ?= swift
+export SWIFT ?= swift
 # Static but for libpq and the C library: loading libstdc++ would take a tenth of the time of a whole --once.
 RELEASE := -c release --static-swift-stdlib --product mcp-cleanupd -Xswiftc -gnone --disable-local-rpath \
 	-Xlinker -L$(CURDIR)/.build/static-runtime -Xswiftc -Xclang-linker -Xswiftc -static-libgcc -Xlinker --no-export-dynamic
@@ -23,13 +23,13 @@ demo: ## Watch the daemon clean a throwaway database
 
 test: ## Run all tests, against real servers that they start themselves
 	@scripts/install-tools test
-	$(SWIFT) test
+	@scripts/run-tests
 
 check: ## What CI runs: format, warnings as errors, the package, all tests
 	@scripts/install-tools test
 	$(MAKE) --no-print-directory lint
 	CI=1 $(MAKE) --no-print-directory deb
-	CI=1 $(SWIFT) test
+	@CI=1 scripts/run-tests
 
 build: ## Build the release binary, which needs only libpq, its libssl and the C library
 	@scripts/install-tools build
