@@ -1,5 +1,6 @@
 import CleanupSchedule
 import Deadlines
+package import Dispatch
 import ServiceLifecycle
 package import SessionCleanup
 
@@ -12,6 +13,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
     private let looksBack: Bool
     private let tell: @Sendable (ServiceEvent) -> Void
     private let watchdogInterval: Duration?
+    private let queue: DispatchQueue?
     private let started = ContinuousClock.now
     private let probe = LoopProbe()
     /// At most one attempt per job, one wake-up of each timer, one probe and a few requests are under way at a time.
@@ -24,16 +26,19 @@ package struct SchedulerService: Service, CustomStringConvertible {
     ///   - makeRun: a run of the job, with the limits in force.
     ///   - looksBack: whether to find out, after the start, if a fire time was missed while nobody ran.
     ///   - watchdogInterval: how often to tell `foundWell`; `nil` when nobody watches.
+    ///   - queue: the serial queue that tasks run on, if they do: a fire time then wakes one thread, which goes on with the
+    ///     run.
     ///   - onEvent: hears of everything that happens; must not block.
     package init(
         jobs: [Job], access: DatabaseAccess, makeRun: @escaping @Sendable (Job) -> CleanupRun, looksBack: Bool,
-        watchdogInterval: Duration? = nil,
+        watchdogInterval: Duration? = nil, queue: DispatchQueue? = nil,
         onEvent: @escaping @Sendable (ServiceEvent) -> Void
     ) {
         work = Work(jobs: jobs, access: access, makeRun: makeRun)
         self.looksBack = looksBack
         tell = onEvent
         self.watchdogInterval = watchdogInterval
+        self.queue = queue
         (events, sender) = AsyncStream<Event>.makeStream(bufferingPolicy: .unbounded)
     }
 
@@ -84,7 +89,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
     /// Returns after a graceful shutdown, when the last run has ended.
     /// - Throws: `TimerUnavailable`.
     package func run() async throws {
-        let wallTimer = try WallClockTimer { sender.yield(.timeCame(wasClockSet: $0 == .clockWasSet)) }
+        let wallTimer = try WallClockTimer(target: queue) { sender.yield(.timeCame(wasClockSet: $0 == .clockWasSet)) }
         var work = work
         var scheduler = Scheduler(
             jobs: work.jobs, now: now, seed: UInt64.random(in: 0...UInt64.max), watchdogInterval: watchdogInterval)

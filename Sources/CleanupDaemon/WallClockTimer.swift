@@ -15,13 +15,16 @@ final class WallClockTimer: @unchecked Sendable {
     }
 
     private let descriptor: Int32
-    private let queue = DispatchQueue(label: "mcp-cleanupd.wall-clock")
+    private let queue: DispatchQueue
     private let source: any DispatchSourceRead
     private let onEvent: @Sendable (Event) -> Void
 
-    /// - Parameter onEvent: called on a queue of the timer's own; must not block.
+    /// - Parameters:
+    ///   - target: a serial queue whose thread the timer uses; without it, the timer has a thread of its own.
+    ///   - onEvent: called on a queue of the timer's own; must not block.
     /// - Throws: `TimerUnavailable` when the system has no more descriptors.
-    init(onEvent: @escaping @Sendable (Event) -> Void) throws(TimerUnavailable) {
+    init(target: DispatchQueue?, onEvent: @escaping @Sendable (Event) -> Void) throws(TimerUnavailable) {
+        queue = DispatchQueue(label: "mcp-cleanupd.wall-clock", target: target)
         descriptor = timerfd_create(CLOCK_REALTIME, Int32(TFD_NONBLOCK) | Int32(TFD_CLOEXEC))
         guard descriptor >= 0 else { throw TimerUnavailable(code: errno) }
         self.onEvent = onEvent

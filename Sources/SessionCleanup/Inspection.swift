@@ -1,7 +1,7 @@
 package import CleanupSchedule
 package import Postgres
 
-/// What the server said about itself, the table and our role, in one row, before anything is deleted.
+/// What the server said about itself, the table and our role before anything is deleted.
 package struct Inspection: Sendable {
     package var clock: UTCInstant
     package var serverVersion: Int
@@ -21,12 +21,12 @@ package struct Inspection: Sendable {
 
     package var history: HistoryTable
 
-    /// Reads a row of `Statements.inspect`.
-    package init(_ row: QueryResult.Row) throws(PostgresError) {
-        clock = try row.instant("clock")
-        serverVersion = try row.integer("server_version")
-        isInRecovery = try row.bool("is_in_recovery")
-        role = try row.text("role")
+    /// Reads the rows of `Statements.server` and `Statements.inspect`.
+    package init(server: QueryResult.Row, tables row: QueryResult.Row) throws(PostgresError) {
+        clock = try server.instant("clock")
+        serverVersion = try server.integer("server_version")
+        isInRecovery = try server.bool("is_in_recovery")
+        role = try server.text("role")
         kind = try row.textIfPresent("kind")
         hasChildren = try row.boolIfPresent("has_children") ?? false
         isRowSecurityActive = try row.boolIfPresent("is_row_security_active") ?? false

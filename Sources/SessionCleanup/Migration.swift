@@ -79,7 +79,9 @@ package struct Migration: Sendable {
     private func look(
         over connection: Connection, deadline: ContinuousClock.Instant
     ) async throws(PostgresError) -> Inspection {
-        var found = try Inspection(await connection.query(Statements.inspect(.sessions), deadline: deadline).onlyRow())
+        let server = try await connection.query(Statements.server, deadline: deadline).onlyRow()
+        let tables = try await connection.query(Statements.inspect(.sessions), deadline: deadline).onlyRow()
+        var found = try Inspection(server: server, tables: tables)
         try await found.readHistoryStructure(over: connection, deadline: deadline)
         return found
     }

@@ -58,7 +58,7 @@ package struct SessionTable: Hashable, Sendable {
     /// The database's clock at the start of the transaction that this opens, and leaves open: for a table whose shape was
     /// found a moment ago.
     func clock(over connection: isolated Connection, clock: RunClock) async throws(RunFailure) -> UTCInstant {
-        try await connection.openTransaction(clock, Statements.clock, isReadOnly: false).reading { result in
+        try await connection.openTransaction(clock, isReadOnly: false).reading(at: 0) { result in
             try result.onlyRow().instant("clock")
         }
     }
@@ -68,11 +68,10 @@ package struct SessionTable: Hashable, Sendable {
     func look(
         for purpose: Purpose, over connection: isolated Connection, clock: RunClock
     ) async throws(RunFailure) -> Inspection {
-        let isReadOnly = purpose == .reading
-        let look = Statements.inspect(name)
-        return try await connection.openTransaction(clock, look, isReadOnly: isReadOnly).reading { result in
-            try Inspection(result.onlyRow())
-        }
+        let answers = try await connection.openTransaction(
+            clock, then: Statements.inspect(name), isReadOnly: purpose == .reading)
+        let server = try answers.reading(at: 0) { try $0.onlyRow() }
+        return try answers.reading(at: 1) { try Inspection(server: server, tables: $0.onlyRow()) }
     }
 
     /// Finds out whether all rows can be reached for the purpose, and which shape they have. Changes nothing.

@@ -38,7 +38,16 @@ enum Statements {
     /// The columns that decide anything.
     static let columnsOfInterest = ["active", "status", "expires_at", "updated_at"]
 
-    /// One row about the server, the table and our role: see `Inspection`. Reads catalogs only.
+    /// One row about the server itself, with the clock that a run is judged by. Each run begins with it: it looks into no
+    /// table, so that there is next to nothing to plan.
+    static let server = """
+        SELECT \(utc("now()")) AS clock
+             , current_setting('server_version_num') AS server_version
+             , pg_is_in_recovery() AS is_in_recovery
+             , current_user AS role
+        """
+
+    /// One row about the table, the history's and what our role may do with them: see `Inspection`. Reads catalogs only.
     static func inspect(_ table: TableName) -> String {
         let types = columnsOfInterest.map { column in
             """
@@ -48,11 +57,7 @@ enum Statements {
             """
         }.joined()
         return """
-            SELECT \(utc("now()")) AS clock
-                 , current_setting('server_version_num') AS server_version
-                 , pg_is_in_recovery() AS is_in_recovery
-                 , current_user AS role
-                 , c.relkind AS kind
+            SELECT c.relkind AS kind
                  , c.relkind = 'p' OR c.relhassubclass AS has_children
                  , has_schema_privilege(n.oid, 'USAGE') AS can_use_schema
                  , has_table_privilege(c.oid, 'SELECT') AS can_select
@@ -94,9 +99,6 @@ enum Statements {
           FROM tree JOIN pg_catalog.pg_class AS c ON c.oid = tree.relation WHERE c.relkind = 'f'
         """
     }
-
-    /// The server's clock, for a table that was inspected a moment ago.
-    static let clock = "SELECT \(utc("now()")) AS clock"
 
     /// The policies of a table that apply to our role: see `RowSecurity`.
     static func policies(of table: TableName) -> String {

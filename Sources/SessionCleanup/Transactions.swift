@@ -2,18 +2,21 @@ import Postgres
 
 /// A run's transactions: each with limits that the server keeps, and with an end to our patience.
 extension Connection {
-    /// Opens a transaction with one statement without parameters, in one round trip, and leaves it open for what
-    /// follows.
+    /// Opens a transaction that asks the server about itself and then one question more, if there is one, in one round
+    /// trip; leaves it open for what follows.
+    ///
+    /// - Parameter sql: one statement without parameters.
+    /// - Returns: the answers to `Statements.server` and to the statement.
     func openTransaction(
-        _ clock: RunClock, _ sql: String, isReadOnly: Bool
-    ) async throws(RunFailure) -> QueryResult {
+        _ clock: RunClock, then sql: String? = nil, isReadOnly: Bool
+    ) async throws(RunFailure) -> [QueryResult] {
         let limit = try clock.limit()
         let begin = Statements.begin(isReadOnly: isReadOnly, limit: limit)
         return try await failing(clock, startsWriting: !isReadOnly) { connection in
-            let results = try await connection.script("\(begin) \(sql)", deadline: clock.giveUp(after: limit))
-            // BEGIN, three settings, the statement.
-            guard results.count == 5 else { throw PostgresError.unexpectedAnswer("\(results.count) results") }
-            return results[4]
+            let questions = [Statements.server, sql].compactMap(\.self).joined(separator: "; ")
+            let results = try await connection.script("\(begin) \(questions)", deadline: clock.giveUp(after: limit))
+            // After BEGIN and three settings.
+            return Array(results.dropFirst(4))
         }
     }
 

@@ -51,13 +51,14 @@ struct RunCommand: AsyncParsableCommand {
             notify?.hear(event)
             manager.supervision?.hear(event)
         }
-        let access = try setup.databaseAccess(sharing: nil) { tell(.connection($0)) }
+        let access = try setup.databaseAccess { tell(.connection($0)) }
         let run: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
             setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
         }
         let scheduler = SchedulerService(
             jobs: jobs, access: access, makeRun: { run($0, setup) },
-            looksBack: setup.configuration.historyMode != .off, watchdogInterval: manager.pingInterval, onEvent: tell)
+            looksBack: setup.configuration.historyMode != .off, watchdogInterval: manager.pingInterval,
+            queue: TaskQueue.shared.queue, onEvent: tell)
         let inForce = Mutex(setup)
         let signals = ServiceSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
             scheduler.requestStop()

@@ -16,7 +16,8 @@ import Testing
             "can_update_history": nil, "can_delete_history": nil, "is_history_row_security_active": nil,
         ]
         for (column, value) in changes { values.updateValue(value, forKey: column) }
-        return try Inspection(QueryResult.Row(columns: Array(values.keys), values: Array(values.values)))
+        let row = QueryResult.Row(columns: Array(values.keys), values: Array(values.values))
+        return try Inspection(server: row, tables: row)
     }
 
     private static let missing: [String: String?] = [

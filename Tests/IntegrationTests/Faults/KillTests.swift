@@ -28,10 +28,12 @@ import Testing
         let url = pooler?.url(watched.database.name) ?? watched.database.url
         try await watched.database.run(WatchedDatabase.due(200))
         var generator = SeededRandom(seed: lane.seed)
-        var duringARun = 0
+        var (killed, duringARun) = (0, 0)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await watched.change(seed: lane.seed &+ 1) }
-            for _ in 0..<kills {
+            // On a busy machine many a run is over before its end comes: then there are more of them.
+            while killed < kills || duringARun < kills / 4, killed < kills * 4 {
+                killed += 1
                 let process = try VictimProcess(isService: lane.isService, url: url)
                 // Half of them at any instant, half a moment after the run has begun.
                 if Bool.random(using: &generator) { try await process.waitForClaim(in: watched) }
@@ -45,7 +47,7 @@ import Testing
             group.cancelAll()
         }
         try await watched.expectExactAccounts("seed \(lane.seed)")
-        #expect(duringARun >= kills / 4, "too few of \(kills) kills came during a run: seed \(lane.seed)")
+        #expect(duringARun >= kills / 4, "too few of \(killed) kills came during a run: seed \(lane.seed)")
         let last = try await watched.finish(url: url)
         #expect(last.status == 0, "\(last)")
         try await watched.expectExactAccounts("seed \(lane.seed)")
@@ -55,7 +57,7 @@ import Testing
                 == watched.value("SELECT count(*) FROM witness"))
         #expect(try await watched.database.count("expires_at < now() AND active IS NOT TRUE") == 0)
         let deleted = try await watched.integer("SELECT count(*) FROM witness")
-        print("\(lane.testDescription): \(kills) kills, \(duringARun) during a run, \(deleted) rows")
+        print("\(lane.testDescription): \(killed) kills, \(duringARun) during a run, \(deleted) rows")
     }
 }
 
