@@ -51,7 +51,7 @@ struct RunCommand: AsyncParsableCommand {
             notify?.hear(event)
             manager.supervision?.hear(event)
         }
-        let access = try setup.databaseAccess { tell(.connection($0)) }
+        let access = try setup.databaseAccess(sharing: nil) { tell(.connection($0)) }
         let run: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
             setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
         }
