@@ -5,8 +5,8 @@ struct RetryPolicy: Sendable {
     static let shortest = Duration.seconds(1)
     /// The longest wait: an hour's outage is noticed to be over within this.
     static let longest = Duration.seconds(300)
-    /// More attempts than a day has room for, at half the longest wait each.
-    static let maximumAttempts = 600
+    /// More attempts than a day has room for, at a quarter of the longest wait each.
+    static let maximumAttempts = 1200
 
     /// Any wait that does after an attempt that failed: from half of the nominal time to all of it.
     ///

@@ -190,12 +190,14 @@ package struct Scheduler: ~Copyable {
         return min(next, state.job.schedule.next(after: attempt.scheduledAt, in: state.job.timeZone?.rules) ?? next)
     }
 
-    /// Another job's retry that is about to come is joined: one connection serves both.
+    /// Another job's retry that comes at about that time is joined: one connection serves both. Not one that comes much
+    /// sooner: a job that has waited long would be repeated as often as one that begins to.
     private mutating func wait(after attempt: Int, _ now: Now) -> Duration {
         let range = RetryPolicy.delays(after: attempt)
         for state in states {
             guard case .waiting(_, _, let start) = state.phase else { continue }
-            if start - now.elapsed <= range.upperBound { return start - now.elapsed }
+            let wait = start - now.elapsed
+            if wait >= range.lowerBound / 2, wait <= range.upperBound { return wait }
         }
         return RetryPolicy.delay(in: range, using: &generator)
     }
@@ -282,8 +284,9 @@ package struct Scheduler: ~Copyable {
             actions.append(.countCoalesced(job: job, latest))
             return
         }
-        guard isWanted else { return }
+        // Its interval is over.
         abandonRetry(of: job, &actions)
+        guard isWanted else { return }
         states[job].answered.insert(latest, after: schedule.previous(before: latest, in: zone))
         states[job].phase = .running(attempt)
         attempts.append(attempt)

@@ -33,7 +33,7 @@ package final class ServiceLog: Sendable {
             write(report)
         case .fireTimeCoalesced(let job, let fireTime):
             logger.notice(
-                "The fire time \(fireTime) came while the job was running; it gets a run of its own only if that fails.",
+                "The fire time \(fireTime) came while the job was running; it gets a run of its own only if that one fails and may be repeated.",
                 metadata: ["job": "\(job)"])
         case .fireTimesMissed(let job, let count):
             logger.notice(

@@ -129,8 +129,9 @@ extension SQLState {
     fileprivate var kindWhileConnecting: FailureKind {
         switch (rawValue, conditionClass) {
         case ("3D000", _): .misconfigured
-        // Starting or stopping, no connection left, or a pooler that cannot reach its server.
-        case (_, "57"), (_, "53"), (_, "08"): .unreachable
+        // Starting or stopping, no connection left, or a pooler that cannot reach its server. A proxy in front of a
+        // serverless database says XX000 while it cannot wake it.
+        case (_, "57"), (_, "53"), (_, "08"), ("XX000", _): .unreachable
         default: kind
         }
     }

@@ -60,7 +60,8 @@ struct RunCommand: AsyncParsableCommand {
             looksBack: setup.configuration.historyMode != .off, watchdogInterval: manager.pingInterval,
             queue: TaskQueue.shared.queue, onEvent: tell)
         let inForce = Mutex(setup)
-        let signals = ServiceSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
+        // To the end of the process.
+        _ = ServiceSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
             scheduler.requestStop()
         } reload: {
             scheduler.reloadBegan()
@@ -91,7 +92,6 @@ struct RunCommand: AsyncParsableCommand {
         } catch let error as ListenFailure {
             throw CommandFailure(error.mayPass ? .temporaryFailure : .configuration, "\(error)", hint: error.hint)
         }
-        signals.cancel()
         manager.flush()
     }
 

@@ -30,8 +30,6 @@ final class ServiceSignals: Sendable {
         }
     }
 
-    func cancel() { Signals.handle(nil) }
-
     /// A run that is canceled ends within seconds, whatever the server does. Should one not, a supervisor waits for us.
     private static func giveUp(_ timeout: Duration, _ logger: Logger) {
         let said = DispatchSemaphore(value: 0)

@@ -259,6 +259,35 @@ import Testing
         #expect(!simulation.isBusy)
     }
 
+    @Test func makesNoAttemptAfterAnIntervalThatTheMachineSleptThrough() throws {
+        let simulation = try Simulation([.named("job", "*/5 * * * *", catchUp: .skip)], at: "2026-05-13T12:04:00Z")
+        simulation.attempt = { _ in (.milliseconds(100), true) }
+        simulation.advance(by: .milliseconds(60_200))
+        simulation.suspend(for: .seconds(7100))
+        simulation.advance(by: .seconds(60))
+        #expect(
+            simulation.happenings.filter { if case .missed = $0 { false } else { true } } == [
+                .started("job", instant("2026-05-13T12:05:00Z"), .schedule, attempt: 1),
+                .concluded("job", instant("2026-05-13T12:05:00Z"), attempts: 1),
+            ])
+    }
+
+    /// An outage that lasts from midnight to the next evening, with the seed's two jobs.
+    @Test(arguments: 1...20 as ClosedRange<UInt64>)
+    func repeatsADailyJobAllDayLong(seed: UInt64) throws {
+        let simulation = Simulation(
+            [Job.transientSessions, Job.dormantSessions()], at: "2026-05-13T23:59:00Z", seed: seed)
+        simulation.attempt = { _ in (.milliseconds(100), true) }
+        simulation.advance(by: .seconds(23 * 3600 + 1800))
+        let before = simulation.happenings.count
+        simulation.advance(by: .seconds(600))
+        let job = simulation.scheduler.job(1).name
+        #expect(
+            simulation.happenings[before...].contains {
+                if case .started(job, instant("2026-05-14T00:00:00Z"), _, _) = $0 { true } else { false }
+            })
+    }
+
     @Test(arguments: 1...100 as ClosedRange<UInt64>)
     func repeatsJobsThatFailedTogetherOverOneConnection(seed: UInt64) {
         var now = Scheduler.Now(wall: instant("2026-05-13T23:59:00Z"), elapsed: .zero)

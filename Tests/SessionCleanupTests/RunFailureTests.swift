@@ -36,7 +36,7 @@ import Testing
     @Test(arguments: [
         ("28000", FailureKind.refused), ("28P01", .refused), ("42501", .refused), ("3D000", .misconfigured),
         ("53300", .unreachable), ("57P01", .unreachable), ("57P03", .unreachable), ("08P01", .unreachable),
-        ("08006", .unreachable), ("XX000", .unexpected),
+        ("08006", .unreachable), ("XX000", .unreachable), ("XX001", .unexpected),
     ])
     func aServerThatTakesNobodyCannotBeReached(sqlState: String, kind: FailureKind) {
         #expect(Self.server(sqlState, during: .connecting).kind == kind)
