@@ -28,7 +28,7 @@ import Testing
         let served = try ServedDaemon(url: database.url)
         try await served.daemon.wait("runs") { try served.daemon.runs.count >= 2 }
         for path in ["/", "/metrics", "/readyz"] { _ = try await served.get(path) }
-        let before = try served.memory
+        let before = try served.daemon.privateMemory
         let runs = try served.daemon.runs.count
         var held: [Int32] = []
         defer { for descriptor in held { close(descriptor) } }
@@ -48,7 +48,7 @@ import Testing
         }
         let metrics = try await served.get("/metrics")
         #expect(metrics.status == 200)
-        let after = try served.memory
+        let after = try served.daemon.privateMemory
         print("10,000 broken requests: from \(before) to \(after) KiB of private memory")
         // Sixty-four connections and their buffers; 2 KiB kept of each of them would be 20 MiB.
         #expect(after - before < 6 * 1024, "from \(before) to \(after) KiB")
@@ -79,7 +79,7 @@ import Testing
         let database = try await SessionsDatabase(on: .packaged())
         let served = try ServedDaemon(url: database.url)
         try await served.waitForAnswer()
-        let before = try served.memory
+        let before = try served.daemon.privateMemory
         let descriptor = try LoopbackHTTP.connected(port: served.port)
         defer { close(descriptor) }
         let head = Array("POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n".utf8)
@@ -93,7 +93,7 @@ import Testing
         }
         // What both sockets' buffers hold, and a little.
         #expect(sent < 32 << 20)
-        #expect(try served.memory - before < 2048)
+        #expect(try served.daemon.privateMemory - before < 2048)
         #expect(try await served.get("/livez").status == 200)
     }
 

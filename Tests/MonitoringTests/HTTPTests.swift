@@ -26,14 +26,6 @@ struct ServedDaemon {
         try await daemon.wait("an answer") { (try? await get("/livez"))?.status == 200 }
     }
 
-    /// Private memory, in KiB.
-    var memory: Int {
-        get throws {
-            let status = try String(contentsOfFile: "/proc/\(daemon.processIdentifier)/status", encoding: .utf8)
-            return status.firstMatch(of: /RssAnon:\s+([0-9]+)/).flatMap { Int($0.1) } ?? -1
-        }
-    }
-
     /// Runs `mcp-cleanupd health` against it.
     func health(_ arguments: String...) async throws -> CommandResult {
         try await Command.run(

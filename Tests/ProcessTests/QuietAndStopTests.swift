@@ -33,6 +33,8 @@ import Testing
         try await Task.sleep(for: .seconds(10))
         // One wake-up is two: the thread that waits for all of Dispatch's events, and the one that it wakes.
         #expect(try daemon.contextSwitches - before <= 1)
+        let memory = try daemon.privateMemory
+        #expect((1...8192).contains(memory), "\(memory) KiB of private memory")
     }
 
     @Test func endsInTimeWhenNobodyReadsItsLog() async throws {

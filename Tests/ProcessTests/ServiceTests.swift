@@ -22,10 +22,17 @@ import Testing
         #expect(Set(fireTimes).count == fireTimes.count)
     }
 
-    @Test func startsOneRunForEachFireTimeOfBothJobs() async throws {
+    @Test func startsOneRunForEachFireTimeOfBothJobsAndOneConnectionForBoth() async throws {
         let database = try await SessionsDatabase(on: .packaged())
-        let daemon = try RunningDaemon(url: database.url, schedules: ("1 seconds", "2 seconds"))
-        try await daemon.wait("eight runs", limit: .seconds(60)) { try daemon.runs.count >= 8 }
+        let port = try Loopback.freePort()
+        let daemon = try RunningDaemon(
+            url: database.url, schedules: ("1 seconds", "2 seconds"),
+            environment: ["MCP_CLEANUP_HTTP_LISTEN": "127.0.0.1:\(port)", "MCP_CLEANUP_HISTORY_MODE": "off"])
+        try await daemon.wait("twelve runs", limit: .seconds(60)) { try daemon.runs.count >= 12 }
+        let metrics = try await LoopbackHTTP.get("/metrics", port: port).body
+        let connections = metrics.firstMatch(of: /mcp_cleanup_connect_duration_seconds_count ([0-9]+)/)
+        // Of the last one the run may not be concluded yet.
+        #expect(try Int(connections?.1 ?? "") ?? .max <= Set(daemon.runs.map { $0["fire_time"] }).count + 1)
         daemon.signal(SIGINT)
         #expect(try await daemon.exitStatus() == 0)
         let runs = try daemon.runs.map { "\($0["job"] ?? "") \($0["fire_time"] ?? "")" }
@@ -134,15 +141,23 @@ import Testing
         #expect(try daemon.runs.last?["outcome"] == "succeeded")
     }
 
-    @Test func livesOnAgainstAReadOnlyServerAndCleansOnceItIsPromoted() async throws {
+    @Test func livesOnThroughAFailoverToAServerThatIsReadOnlyAtFirst() async throws {
         let binaries = try await PostgresServer.packaged().binaries
         let primary = try await PostgresServer(binaries: binaries, settings: ["wal_level = replica"])
-        try await primary.query(SessionsDatabase.migration("20260513010000_install_mcp_sessions") + Self.due)
+        try await primary.query(SessionsDatabase.migration("20260513010000_install_mcp_sessions"))
         let standby = try await PostgresServer(standbyOf: primary)
-        let daemon = try RunningDaemon(url: standby.url("postgres"), schedules: ("3 seconds", "0 0 1 1 *"))
-        try await daemon.wait("a failed attempt") { try daemon.log.contains("read-only standby") }
+        let hosts = "host=\(primary.directory),\(standby.directory)&port=\(primary.port),\(standby.port)"
+        let daemon = try RunningDaemon(
+            url: "postgresql://postgres@/postgres?\(hosts)", schedules: ("3 seconds", "0 0 1 1 *"))
+        try await daemon.wait("a run") { try daemon.runs.contains { $0["outcome"] == "succeeded" } }
+        try await primary.query(Self.due)
+        try await daemon.wait("a removal") {
+            try await primary.value("SELECT count(*) FROM mcp_sessions", in: "postgres") == "0"
+        }
         primary.stop()
+        try await daemon.wait("a failed attempt") { try daemon.log.contains("read-only standby") }
         try await standby.query("SELECT pg_promote()")
+        try await standby.query(Self.due)
         try await daemon.wait("a removal") {
             try await standby.value("SELECT count(*) FROM mcp_sessions", in: "postgres") == "0"
         }

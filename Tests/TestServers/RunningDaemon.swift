@@ -51,6 +51,14 @@ package final class RunningDaemon: @unchecked Sendable {
         }
     }
 
+    /// RssAnon, in KiB.
+    package var privateMemory: Int {
+        get throws {
+            let status = try String(contentsOfFile: "/proc/\(process.processIdentifier)/status", encoding: .utf8)
+            return status.firstMatch(of: /RssAnon:\s+([0-9]+)/).flatMap { Int($0.1) } ?? -1
+        }
+    }
+
     package func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 
     /// What it has logged so far, as dictionaries of its fields.
