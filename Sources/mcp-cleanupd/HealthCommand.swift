@@ -15,7 +15,8 @@ struct HealthCommand: ParsableCommand {
 
     func run() throws {
         try root.refuseOnceFlags(with: "health")
-        let setup = try CommandSetup(common.merged(with: root.common))
+        // The configuration in force is the service's: a file that was spoiled since does not make it ill.
+        let setup = try CommandSetup(common.merged(with: root.common), needingOnly: "http.listen")
         guard let address = setup.configuration.httpListen else {
             throw CommandFailure(.configuration, "http.listen is off, so the service cannot be asked.")
         }

@@ -106,6 +106,35 @@ struct ServedDaemon {
         #expect(gone.status == 69 && gone.error.contains("refused") && gone.error.contains("http.listen"), "\(gone)")
     }
 
+    /// As probes of a container ask, with the file that the service has: whoever spoils it must not have it killed.
+    @Test func theHealthCommandAsksAlthoughTheFileWasSpoiled() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let port = try Loopback.freePort()
+        let path = try TemporaryDirectory.make() + "/config.yaml"
+        let listen = "http: { listen: 127.0.0.1:\(port) }\n"
+        try listen.write(toFile: path, atomically: true, encoding: .utf8)
+        let daemon = try RunningDaemon(
+            url: database.url, environment: ["MCP_CLEANUP_HTTP_LISTEN": ""], arguments: ["--config", path])
+        func health(_ environment: [String: String] = [:]) async throws -> CommandResult {
+            try await Command.run(Command.daemon, ["health", "--config", path], environment: environment)
+        }
+        try await daemon.wait("an answer") { try await health().status == 0 }
+        try (listen + "batch: { max-row: 5 }\nclaim: { lease: 1 }\n")
+            .write(toFile: path, atomically: true, encoding: .utf8)
+        let spoiled = try await health()
+        #expect(spoiled.status == 0 && spoiled.output == "alive\n", "\(spoiled)")
+        #expect(spoiled.error.contains("warning") && spoiled.error.contains("max-row"), "\(spoiled.error)")
+        // Nothing of this file can be read, nor of none: what is known is the environment, and the default.
+        let address = ["MCP_CLEANUP_HTTP_LISTEN": "127.0.0.1:\(port)"]
+        try (listen + "\tno: yaml: at all").write(toFile: path, atomically: true, encoding: .utf8)
+        #expect(try await health(address).status == 0)
+        try FileManager.default.removeItem(atPath: path)
+        #expect(try await health(address).status == 0)
+        try "http: { listen: nowhere }".write(toFile: path, atomically: true, encoding: .utf8)
+        let unknown = try await health()
+        #expect(unknown.status == 78 && unknown.error.contains("http.listen"), "\(unknown)")
+    }
+
     @Test func aSecondDaemonOnTheSameAddressEndsAndRunsNothing() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let served = try ServedDaemon(url: database.url, schedules: ("0 0 1 1 *", "0 0 1 1 *"))
