@@ -149,7 +149,7 @@ struct ServedDaemon {
         #expect(try await served.get("/livez").status == 200)
     }
 
-    @Test(arguments: [("192.0.2.1:9764", 78), ("localhost:80", 78), ("127.0.0.1", 78), ("127.0.0.1:0", 78), ("off", 0)])
+    @Test(arguments: [("192.0.2.1:9764", 75), ("localhost:80", 78), ("127.0.0.1", 78), ("127.0.0.1:0", 78), ("off", 0)])
     func anAddressThatCannotBeListenedOnNamesItsKey(address: String, status: Int32) async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let daemon = try RunningDaemon(url: database.url, environment: ["MCP_CLEANUP_HTTP_LISTEN": address])
@@ -160,6 +160,8 @@ struct ServedDaemon {
         #expect(try await daemon.exitStatus() == status)
         let log = try daemon.log
         #expect(log.contains("http.listen") == (status != 0), "\(log)")
+        // Where the address is none of this machine's it may become one, and nothing has run until then.
+        if status == 75 { #expect(log.contains("Cannot assign requested address") && !log.contains("next at")) }
     }
 
     @Test func servesOnIPv6() async throws {
