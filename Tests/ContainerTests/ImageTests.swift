@@ -203,6 +203,21 @@ struct ImageTests {
         #expect(try await prepared.database.count() == 0)
     }
 
+    /// Where the image has the authorities, and nothing says so; the database's are found in the same place.
+    @Test func callsAHeartbeatOverTLSByTheImagesAuthorities() async throws {
+        let prepared = try await prepared()
+        let https = try await HTTPSServer(like: prepared.database.server)
+        defer { https.stop() }
+        let authority = try #require(prepared.authority.first?.split(separator: ":").first)
+        let result = try await podman.once(
+            prepared.secret + [
+                "\(authority):/etc/ssl/certs/ca-certificates.crt:ro",
+                "--env=MCP_CLEANUP_NOTIFY_SUCCESS_URL=https://localhost:\(https.port)/done",
+            ], ["--once"])
+        #expect(result.status == 0 && result.error.isEmpty, "\(result)")
+        #expect(try https.log.contains("GET /done HTTP/1.1\" 200"))
+    }
+
     @Test func saysWhichSignalEndedItsOnlyRun() async throws {
         let prepared = try await prepared()
         try await prepared.database.run(Self.due + Self.slowDeletion)
