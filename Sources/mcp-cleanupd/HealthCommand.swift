@@ -5,7 +5,11 @@ import Settings
 struct HealthCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "health",
-        abstract: "Ask the running service whether it is alive, or ready. Never asks the database.")
+        abstract: "Ask the running service whether it is alive, or ready. Never asks the database.",
+        discussion: """
+            Of the configuration it takes only http.listen; what is wrong elsewhere is a warning. Where it is off, there is \
+            nobody to ask: 78.
+            """)
 
     @ParentCommand var root: RootCommand
     @OptionGroup var common: CommonOptions
