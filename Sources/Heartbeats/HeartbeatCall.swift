@@ -8,7 +8,7 @@ import Synchronization
 /// TLS is that of the library that libpq uses, with the system's authorities: it costs nothing, where a client library
 /// with a TLS of its own would have added megabytes to the program.
 enum HeartbeatCall {
-    static func make(to url: HeartbeatURL, limit: Duration) throws(HeartbeatFailure) {
+    static func make(to url: HeartbeatURL, limit: Duration, authorities: [String]) throws(HeartbeatFailure) {
         let deadline = ContinuousClock.now + limit
         let descriptor = try connected(to: url, by: deadline)
         // Whatever the other end does, or does not: at the deadline every wait on the socket ends.
@@ -28,7 +28,8 @@ enum HeartbeatCall {
             + "Accept: */*\r\nConnection: close\r\n\r\n"
         let answer =
             try url.isTLS
-            ? TLSExchange.send(request, over: descriptor, host: url.host) : send(request, over: descriptor)
+            ? TLSExchange.send(request, over: descriptor, host: url.host, authorities: authorities)
+            : send(request, over: descriptor)
         guard !answer.isEmpty else { throw .unanswered }
         guard answer.hasPrefix("HTTP/1."), let status = Int(answer.dropFirst(9).prefix(3)) else { throw .notHTTP }
         guard (200..<300).contains(status) else { throw .refused(status: status) }
@@ -55,7 +56,8 @@ enum HeartbeatCall {
         return String(decoding: answer, as: UTF8.self)
     }
 
-    /// Tries the host's addresses in their order, each until the deadline.
+    /// Tries the host's addresses in their order, each for its share of what is left: a network that loses what goes to
+    /// one, as happens with IPv6, must not keep us from the others.
     private static func connected(
         to url: HeartbeatURL, by deadline: ContinuousClock.Instant
     ) throws(HeartbeatFailure) -> Int32 {
@@ -72,8 +74,10 @@ enum HeartbeatCall {
             let type = address.ai_socktype | Int32(SOCK_CLOEXEC.rawValue)
             let descriptor = socket(address.ai_family, type, address.ai_protocol)
             guard descriptor >= 0 else { throw .unreachable(errno) }
+            let count = sequence(first: address, next: \.ai_next?.pointee).lazy.reduce(0) { count, _ in count + 1 }
+            let share = max((deadline - .now) / count, .milliseconds(1)).components
             // connect(2) heeds it too: socket(7).
-            var patience = timeval(tv_sec: max(1, Int((deadline - .now).components.seconds)), tv_usec: 0)
+            var patience = timeval(tv_sec: Int(share.seconds), tv_usec: Int(share.attoseconds / 1_000_000_000_000))
             setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
             if connect(descriptor, address.ai_addr, address.ai_addrlen) == 0 { return descriptor }
             code = errno == EINPROGRESS ? ETIMEDOUT : errno
@@ -86,11 +90,19 @@ enum HeartbeatCall {
 
 /// The same over TLS: with the system's authorities, and the host's own name or address in the certificate.
 private enum TLSExchange {
-    static func send(_ request: String, over descriptor: Int32, host: String) throws(HeartbeatFailure) -> String {
+    static func send(
+        _ request: String, over descriptor: Int32, host: String, authorities: [String]
+    ) throws(HeartbeatFailure) -> String {
         guard let context = SSL_CTX_new(TLS_client_method()), SSL_CTX_set_default_verify_paths(context) == 1 else {
             throw failure()
         }
         defer { SSL_CTX_free(context) }
+        // The library's own places are links of a package that an image need not have.
+        if let bundle = authorities.first(where: { access($0, R_OK) == 0 }),
+            SSL_CTX_load_verify_file(context, bundle) != 1
+        {
+            throw failure()
+        }
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nil)
         guard let connection = SSL_new(context) else { throw failure() }
         defer { SSL_free(connection) }

@@ -34,6 +34,9 @@ package enum MetricFamily: String, CaseIterable, Sendable {
         case histogram([Double])
     }
 
+    /// Whether it is a gauge of when something happened last: of two processes that tell, the later time is right.
+    var isLastTime: Bool { self == .lastRun || self == .lastSuccess }
+
     package var kind: Kind {
         switch self {
         case .runs, .rowsDeleted, .rowsSkipped, .batches, .connectFailures, .coalescedFires, .missedFires,

@@ -3,7 +3,7 @@ import Glibc
 /// The file that a textfile collector reads after a one-shot process has gone: the same families as over HTTP.
 ///
 /// Counters and histograms go on where the file left them, so that they are counters to whoever reads it, although each
-/// process lives for a second. Blocks for as long as the file system does.
+/// process lives for a second, and several may at a time. Blocks for as long as the file system does.
 package struct MetricsTextfile: Sendable {
     package let path: String
 
@@ -12,8 +12,48 @@ package struct MetricsTextfile: Sendable {
 
     package init(path: String) { self.path = path }
 
+    /// Replaces the text by what `change` makes of it. Processes that do so at a time take turns, so that what one of
+    /// them adds is never lost to another.
+    ///
+    /// After a failure the file holds what it held before.
+    package func update(_ change: (_ previous: String) -> String) throws(CannotWriteMetrics) {
+        let lock = try lockedDirectory()
+        // Unlocks it.
+        defer { close(lock) }
+        var status = stat()
+        // rename(2) would replace the link: root's /dev/stdout, for instance.
+        if lstat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
+            throw CannotWriteMetrics(path: path, reason: "it is no regular file")
+        }
+        try replace(by: change(previous))
+    }
+
+    /// As far as its last slash.
+    private var directory: Substring {
+        path[..<(path.lastIndex(of: "/").map { path.index(after: $0) } ?? path.startIndex)]
+    }
+
+    /// Reading, adding and writing take milliseconds: 5 seconds of them are somebody who was stopped, or is no friend.
+    private static let lockAttempts = (count: 500, microsecondsApart: UInt32(10_000))
+
+    /// The directory, and not a file beside the metrics', which would be left; a lock on the file itself would be gone with it.
+    private func lockedDirectory() throws(CannotWriteMetrics) -> Int32 {
+        let descriptor = open(directory.isEmpty ? "." : String(directory), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw CannotWriteMetrics(path: path, errno) }
+        for _ in 0..<Self.lockAttempts.count {
+            if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return descriptor }
+            guard errno == EWOULDBLOCK || errno == EINTR else {
+                defer { close(descriptor) }
+                throw CannotWriteMetrics(path: path, errno)
+            }
+            usleep(Self.lockAttempts.microsecondsApart)
+        }
+        close(descriptor)
+        throw CannotWriteMetrics(path: path, reason: "another process has its directory locked")
+    }
+
     /// What the file holds; nothing if it is not there, too long or unreadable: counters then start anew.
-    package var previous: String {
+    private var previous: String {
         // A pipe in its place must not stop us.
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else { return "" }
@@ -28,15 +68,14 @@ package struct MetricsTextfile: Sendable {
         }
     }
 
-    /// Replaces the file in one step, with mode 0644: a reader sees the old text or the new one, and after a failure the
-    /// old one.
-    package func write(_ text: String) throws(CannotWriteMetrics) {
-        let slash = path.lastIndex(of: "/").map { path.index(after: $0) } ?? path.startIndex
-        // In the same directory, for rename(2); hidden, and without the .prom that collectors look for.
-        let temporary = "\(path[..<slash]).\(path[slash...]).\(getpid())"
+    /// In one step, with mode 0644: a reader sees the old text or the new one.
+    private func replace(by text: String) throws(CannotWriteMetrics) {
+        // In the same directory, for rename(2); hidden, and without the .prom that collectors look for. One name for all,
+        // since one writes at a time: what a killed process leaves is the next one's to remove.
+        let temporary = "\(directory).\(path[directory.endIndex...]).new"
         unlink(temporary)
         let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
-        guard descriptor >= 0 else { throw CannotWriteMetrics(path: path, code: errno) }
+        guard descriptor >= 0 else { throw CannotWriteMetrics(path: path, errno) }
         var failure: Int32?
         var bytes = Array(text.utf8)[...]
         while !bytes.isEmpty, failure == nil {
@@ -49,16 +88,24 @@ package struct MetricsTextfile: Sendable {
         if failure == nil, rename(temporary, path) != 0 { failure = errno }
         guard let failure else { return }
         unlink(temporary)
-        throw CannotWriteMetrics(path: path, code: failure)
+        throw CannotWriteMetrics(path: path, failure)
     }
 }
 
 /// The metrics text file could not be replaced; what it held is still there.
 package struct CannotWriteMetrics: Error, CustomStringConvertible {
     let path: String
-    /// An `errno`.
-    let code: Int32
+    let reason: String
+
+    init(path: String, reason: String) {
+        self.path = path
+        self.reason = reason
+    }
+
+    /// - Parameter code: an `errno`.
+    init(path: String, _ code: Int32) { self.init(path: path, reason: String(cString: strerror(code))) }
+
     package var description: String {
-        "the metrics file \(path) cannot be written: \(String(cString: strerror(code))); what it held before is still there"
+        "the metrics file \(path) cannot be written: \(reason); what it held before is still there"
     }
 }

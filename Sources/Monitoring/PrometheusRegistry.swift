@@ -1,3 +1,4 @@
+package import CleanupSchedule
 package import CoreMetrics
 import Synchronization
 
@@ -10,6 +11,8 @@ package final class PrometheusRegistry: MetricsFactory, Sendable {
         /// As in the text: `{job="…"}`, or nothing.
         let labels: String
         var value = 0.0
+        /// For a gauge: whether this process said what it is.
+        var isRecorded = false
         /// For a histogram: how many observations each bucket has that no smaller one has; `value` is their sum.
         var buckets: [Int]
     }
@@ -64,9 +67,12 @@ package final class PrometheusRegistry: MetricsFactory, Sendable {
         Int(exactly: value).flatMap { $0.magnitude < 1 << 53 ? "\($0)" : nil } ?? "\(value)"
     }
 
-    /// Takes over what another process's text says of series that exist here, so that counters go on where they were.
+    /// Adds what another process's text says of series that exist here, so that counters go on where they were. Gauges
+    /// are the text's where this process said nothing of them; of times when something happened last, the later counts.
     /// Lines that are not understood are passed over: a counter that starts at zero is a thing that Prometheus knows.
-    package func restore(from text: String) {
+    ///
+    /// - Parameter now: a last time that is later was told by a clock that ran ahead.
+    package func merge(_ text: String, at now: UTCInstant) {
         var values: [Substring: Double] = [:]
         for line in text.split(separator: "\n") where !line.hasPrefix("#") {
             guard let blank = line.lastIndex(of: " "), let value = Double(line[line.index(after: blank)...]),
@@ -76,15 +82,25 @@ package final class PrometheusRegistry: MetricsFactory, Sendable {
         }
         series.withLock { all in
             for (family, list) in all {
-                for index in list.indices { Self.restore(&all[family]![index], of: family, from: values) }
+                for index in list.indices { Self.merge(values, into: &all[family]![index], of: family, at: now) }
             }
         }
     }
 
-    private static func restore(_ series: inout Series, of family: MetricFamily, from values: [Substring: Double]) {
-        guard case .histogram(let bounds) = family.kind else {
-            if let value = values["\(family.rawValue)\(series.labels)"] { series.value = value }
+    private static func merge(
+        _ values: [Substring: Double], into series: inout Series, of family: MetricFamily, at now: UTCInstant
+    ) {
+        let bounds: [Double]
+        switch family.kind {
+        case .counter:
+            series.value += values["\(family.rawValue)\(series.labels)"] ?? 0
             return
+        case .gauge:
+            guard let value = values["\(family.rawValue)\(series.labels)"] else { return }
+            let isLater = family.isLastTime && value > series.value && value <= now.inFractionalSeconds
+            if !series.isRecorded || isLater { series.value = value }
+            return
+        case .histogram(let upper): bounds = upper
         }
         var counts: [Int] = []
         let start = bucketStart(of: family, series.labels)
@@ -97,8 +113,10 @@ package final class PrometheusRegistry: MetricsFactory, Sendable {
             counts.append(count)
         }
         guard let sum = values["\(family.rawValue)_sum\(series.labels)"] else { return }
-        series.value = sum
-        series.buckets = zip(counts, [0] + counts).map { $0 - $1 }
+        series.value += sum
+        for (index, (count, smaller)) in zip(counts, [0] + counts).enumerated() {
+            series.buckets[index] += count - smaller
+        }
     }
 
     // MARK: swift-metrics
@@ -171,7 +189,12 @@ package final class PrometheusRegistry: MetricsFactory, Sendable {
         func increment(by amount: Int64) { registry.update(family, index) { $0.value += Double(amount) } }
         func reset() { registry.update(family, index) { $0.value = 0 } }
         func record(_ value: Int64) { record(Double(value)) }
-        func record(_ value: Double) { registry.update(family, index) { $0.value = value } }
+        func record(_ value: Double) {
+            registry.update(family, index) {
+                $0.value = value
+                $0.isRecorded = true
+            }
+        }
 
         func recordNanoseconds(_ duration: Int64) {
             guard case .histogram(let bounds) = family.kind else { return }

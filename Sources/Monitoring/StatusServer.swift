@@ -112,8 +112,8 @@ package struct ListenFailure: Error, CustomStringConvertible {
     /// An `errno`.
     package let code: Int32
 
-    /// Whether it may pass: somebody else has the address now.
-    package var mayPass: Bool { code == EADDRINUSE }
+    /// Whether it may pass: somebody else has the address now, or nobody has it yet, as while a machine boots.
+    package var mayPass: Bool { code == EADDRINUSE || code == EADDRNOTAVAIL }
 
     package var description: String {
         "cannot listen on \(host.contains(":") ? "[\(host)]" : host):\(port): \(String(cString: strerror(code)))"

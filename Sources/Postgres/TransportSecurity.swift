@@ -5,7 +5,7 @@ import Glibc
 ///
 /// libpq 16 brought `sslrootcert=system`; before it, the word is taken for a file's name, and `verify-full` wants
 /// `~/.postgresql/root.crt`, which no hardened service has. With the path of the system's bundle every libpq can do it.
-struct TransportSecurity {
+package struct TransportSecurity {
     /// `sslmode` and `sslrootcert`, where they differ from what the URL says.
     let overrides: [String: String]
 
@@ -63,7 +63,7 @@ struct TransportSecurity {
     }
 
     /// Where distributions keep all authorities in one file: Debian and Alpine, Fedora and RHEL, SUSE, Alpine's other.
-    static let systemBundles = [
+    package static let systemBundles = [
         "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
         "/etc/ssl/cert.pem",
     ]

@@ -30,6 +30,15 @@ package enum ConfigurationFault: Hashable, Sendable, CustomStringConvertible {
     case value(key: String, shown: String, at: ConfigurationSource, expected: String)
     case variableClash(String, keys: [String])
 
+    /// Whether the key's own value is what is wrong.
+    func isAbout(_ key: String) -> Bool {
+        switch self {
+        case .value(let wrong, _, _, _), .notAValue(let wrong, _, _): wrong == key
+        case .notASection(let section, _): key.hasPrefix(section + ".")
+        case .unreadable, .malformed, .unknownKey, .duplicateKey, .missingKey, .jobName, .variableClash: false
+        }
+    }
+
     package var description: String {
         switch self {
         case .unreadable(let path, let why): "the configuration file \(path) cannot be read: \(why)"

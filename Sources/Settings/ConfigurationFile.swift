@@ -18,16 +18,18 @@ package struct ConfigurationFile: Sendable {
 
     /// The file that was asked for, or the one at the standard place.
     ///
-    /// - Parameter option: the path given with `--config`; that file has to be there.
+    /// - Parameters:
+    ///   - option: the path given with `--config`; that file has to be there.
+    ///   - wasThere: whether the file was read before. One that is gone since is a mistake, and no wish for the defaults.
     /// - Returns: `nil` when none was asked for and there is none.
     /// - Throws: `ConfigurationFaults` when there is a file and it cannot be read.
     package static func find(
-        option: String?, standardPath: String = standardPath
+        option: String?, standardPath: String = standardPath, wasThere: Bool = false
     ) throws(ConfigurationFaults) -> ConfigurationFile? {
         let path = option ?? standardPath
         do {
             return ConfigurationFile(path: path, bytes: try BoundedFile.read(path, limit: sizeLimit))
-        } catch .system(ENOENT) where option == nil {
+        } catch .system(ENOENT) where option == nil && !wasThere {
             return nil
         } catch {
             throw ConfigurationFaults(faults: [.unreadable(path: path, error)])

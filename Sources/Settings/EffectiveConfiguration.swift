@@ -3,6 +3,8 @@ package struct EffectiveConfiguration: Sendable {
     package private(set) var configuration = Configuration()
     /// Variables with the prefix that name no key. Worth a warning and no more: platforms inject variables of their own.
     package private(set) var unknownVariables: [String] = []
+    /// What is wrong, but for the key that was needed.
+    package private(set) var faultsElsewhere: ConfigurationFaults?
     private var sources: [String: ConfigurationSource] = [:]
 
     /// A key as it is in force.
@@ -19,10 +21,12 @@ package struct EffectiveConfiguration: Sendable {
     /// - Parameters:
     ///   - environment: the process's variables; an empty one counts as unset.
     ///   - options: key and value of what the command line sets, with the option's name.
+    ///   - key: the only one that is needed: faults are refused where they are this key's, and kept otherwise. Every key
+    ///     that can be read has its value then.
     /// - Throws: `ConfigurationFaults` with all that is wrong.
     package init(
         file: ConfigurationFile? = nil, environment: [String: String] = [:],
-        options: [(option: String, key: String, value: String)] = []
+        options: [(option: String, key: String, value: String)] = [], needingOnly key: String? = nil
     ) throws(ConfigurationFaults) {
         let variables = environment.filter { $0.key.hasPrefix(SettingNames.prefix) && !$0.value.isEmpty }
         // The usual start: nothing to read, so that not even the list of keys is made.
@@ -31,7 +35,11 @@ package struct EffectiveConfiguration: Sendable {
         if let file { reader.read(file) }
         reader.read(variables: variables)
         reader.read(options: options)
-        guard reader.faults.isEmpty else { throw ConfigurationFaults(faults: reader.faults) }
+        if !reader.faults.isEmpty {
+            let faults = ConfigurationFaults(faults: reader.faults)
+            guard let key, !faults.faults.contains(where: { $0.isAbout(key) }) else { throw faults }
+            faultsElsewhere = faults
+        }
         configuration = reader.configuration
         unknownVariables = reader.unknownVariables
         sources = reader.sources

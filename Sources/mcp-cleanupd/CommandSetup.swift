@@ -13,6 +13,7 @@ struct CommandSetup: Sendable {
     private let logThreshold: LogThreshold
     private let historyMemory: History.Memory
     private let options: CommonOptions.Values
+    private var hadFile: Bool
     let environment: [String: String]
 
     var configuration: Configuration { effective.configuration }
@@ -21,13 +22,24 @@ struct CommandSetup: Sendable {
     ///
     /// - Parameter isService: whether it is for the service: its messages go elsewhere than a one-shot command's, and what
     ///   is missing is said once for a long time, and so is worth a warning.
+    /// - Parameter key: the only one that the command needs: what is wrong elsewhere is worth a warning, no more.
     /// - Throws: `CommandFailure` with exit code 78.
-    init(_ options: CommonOptions.Values, isService: Bool = false) throws(CommandFailure) {
+    init(
+        _ options: CommonOptions.Values, isService: Bool = false, needingOnly key: String? = nil
+    ) throws(CommandFailure) {
         self.options = options
         environment = Self.processEnvironment()
+        var elsewhere: [ConfigurationFaults] = []
         do {
+            var file: ConfigurationFile?
+            do {
+                file = try .find(option: options.config)
+            } catch  where key != nil {
+                elsewhere.append(error)
+            }
+            hadFile = file != nil
             effective = try EffectiveConfiguration(
-                file: try .find(option: options.config), environment: environment, options: options.settings)
+                file: file, environment: environment, options: options.settings, needingOnly: key)
         } catch {
             throw CommandFailure(.configuration, "\(error)")
         }
@@ -43,6 +55,8 @@ struct CommandSetup: Sendable {
                 "The table mcp_cleanup.runs is not there: runs are not recorded, and nothing is promised across processes.",
                 metadata: ["hint": "Run mcp-cleanupd migrate with an owner's URL, or set history.mode to off."])
         }
+        if let faults = effective.faultsElsewhere { elsewhere.append(faults) }
+        for faults in elsewhere { logger.warning("\(faults)") }
         for variable in effective.unknownVariables {
             logger.warning("The environment variable \(variable) names no key of the configuration; it is ignored.")
         }
@@ -54,8 +68,10 @@ struct CommandSetup: Sendable {
     /// - Throws: `ConfigurationFaults`; nothing has changed then.
     func reloaded() throws(ConfigurationFaults) -> (setup: CommandSetup, waitingForRestart: [String]) {
         var setup = self
+        let file = try ConfigurationFile.find(option: options.config, wasThere: hadFile)
+        setup.hadFile = file != nil
         setup.effective = try EffectiveConfiguration(
-            file: try .find(option: options.config), environment: environment, options: options.settings)
+            file: file, environment: environment, options: options.settings)
         let waiting = setup.effective.keepFixedKeys(of: effective)
         logThreshold.level = Logger.Level(setup.configuration.logLevel)
         return (setup, waiting)

@@ -6,7 +6,10 @@ struct ConfigCommand: ParsableCommand {
         commandName: "config",
         abstract:
             "Show the configuration in force, and where each value comes from. Never the database URL or a secret.",
-        discussion: "What it prints is a configuration file itself.")
+        discussion: """
+            What it prints is a configuration file itself, but for the URLs of notify, of which only the host is shown: such \
+            a copy is refused.
+            """)
 
     @ParentCommand var root: RootCommand
     @OptionGroup var common: CommonOptions

@@ -5,7 +5,11 @@ import Settings
 struct HealthCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "health",
-        abstract: "Ask the running service whether it is alive, or ready. Never asks the database.")
+        abstract: "Ask the running service whether it is alive, or ready. Never asks the database.",
+        discussion: """
+            Of the configuration it takes only http.listen; what is wrong elsewhere is a warning. Where it is off, there is \
+            nobody to ask: 78.
+            """)
 
     @ParentCommand var root: RootCommand
     @OptionGroup var common: CommonOptions
@@ -15,7 +19,8 @@ struct HealthCommand: ParsableCommand {
 
     func run() throws {
         try root.refuseOnceFlags(with: "health")
-        let setup = try CommandSetup(common.merged(with: root.common))
+        // The configuration in force is the service's: a file that was spoiled since does not make it ill.
+        let setup = try CommandSetup(common.merged(with: root.common), needingOnly: "http.listen")
         guard let address = setup.configuration.httpListen else {
             throw CommandFailure(.configuration, "http.listen is off, so the service cannot be asked.")
         }

@@ -15,6 +15,9 @@ struct OnceCommand: Sendable {
     var isJSON = false
     var metricsTextfile: String?
 
+    /// For a heartbeat: less than the service's, since whoever called waits for the end.
+    private static let heartbeatLimit = Duration.seconds(3)
+
     func run() async throws {
         let asked = UTCInstant.now
         let setup = try CommandSetup(common)
@@ -40,6 +43,9 @@ struct OnceCommand: Sendable {
     ) async throws -> Sysexit {
         var series = RunSeries(access)
         var codes: [Sysexit] = []
+        let notify = Notifications(
+            setup.configuration, environment: setup.environment, limit: Self.heartbeatLimit, logger: setup.logger
+        ) { metrics?.recordNotifyFailure() }
         for job in jobs where !Task.isCancelled {
             let display = StandardStream.error.isTerminal ? ProgressDisplay(job: job.name) : nil
             let run = setup.run(
@@ -48,6 +54,7 @@ struct OnceCommand: Sendable {
             let report = await series.execute(run, RunRequest(scheduledAt: askedAt, origin: .once))
             display?.end()
             metrics?.record(report)
+            notify?.hear(report)
             if let failure = report.failure {
                 setup.logger.report(failure, of: job)
                 codes.append(Sysexit(failure.kind))
@@ -59,6 +66,8 @@ struct OnceCommand: Sendable {
             try StandardStream.output.write("\(isJSON ? "\(report.json)" : report.line)\n")
         }
         await series.end()
+        // One call for each of the two URLs may be left.
+        await notify?.finish(within: Self.heartbeatLimit * 2)
         do {
             try metrics?.write()
         } catch {

@@ -4,7 +4,7 @@ import Monitoring
 import SessionCleanup
 import Synchronization
 
-/// The metrics of a `--once`, on top of what the file has from earlier ones.
+/// The metrics of a `--once`, on top of what the file has from others.
 final class OnceMetrics: Sendable {
     private let file: MetricsTextfile
     private let registry = PrometheusRegistry()
@@ -13,8 +13,7 @@ final class OnceMetrics: Sendable {
     init(path: String, jobs: [Job]) {
         file = MetricsTextfile(path: path)
         metrics = Mutex(RunMetrics(jobs: jobs, version: RootCommand.version, factory: registry))
-        registry.restore(from: file.previous)
-        // After the old text: what depends on the settings is as it is now. No fire time is armed here.
+        // What depends on the settings. No fire time is armed here.
         let now = UTCInstant.now
         record(.started(jobs.map { ($0, $0.isEnabled ? $0.schedule.next(after: now, in: $0.timeZone?.rules) : nil) }))
     }
@@ -27,5 +26,14 @@ final class OnceMetrics: Sendable {
         record(.runConcluded(report))
     }
 
-    func write() throws(CannotWriteMetrics) { try file.write(registry.text) }
+    /// From any thread.
+    func recordNotifyFailure() { metrics.withLock { $0.recordNotifyFailure() } }
+
+    /// Once: what the file has is added to ours.
+    func write() throws(CannotWriteMetrics) {
+        try file.update { previous in
+            registry.merge(previous, at: .now)
+            return registry.text
+        }
+    }
 }

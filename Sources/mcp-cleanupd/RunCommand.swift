@@ -44,7 +44,9 @@ struct RunCommand: AsyncParsableCommand {
         let record = ServiceRecord(
             state: { ServiceState(jobs: jobs, startedAt: $0) },
             metrics: RunMetrics(jobs: jobs, version: RootCommand.version), wallClock: { .now })
-        let notify = Notifications(setup.configuration, record: record, logger: setup.logger)
+        let notify = Notifications(setup.configuration, environment: setup.environment, logger: setup.logger) {
+            record.recordNotifyFailure()
+        }
         let tell: @Sendable (ServiceEvent) -> Void = { event in
             record.hear(event)
             log.write(event)

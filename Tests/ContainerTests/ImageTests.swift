@@ -203,6 +203,53 @@ struct ImageTests {
         #expect(try await prepared.database.count() == 0)
     }
 
+    /// With what the manifest says to each, and the secret as the kubelet mounts one: links to a folder that is replaced.
+    @Test func cleansAsTheCronJobsOfKubernetesDo() async throws {
+        let manifest = try String(
+            contentsOf: Podman.root.appendingPathComponent("config/kubernetes/cronjob.yaml"), encoding: .utf8)
+        let arguments = manifest.matches(of: /args: \[(.*)\]/).map { $0.1.components(separatedBy: ", ") }
+        #expect(arguments.count == 2)
+        let prepared = try await prepared()
+        try await prepared.database.run(
+            Self.due
+                + """
+                INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at, updated_at, active)
+                VALUES ('old', 'u', 'x', 'sse', 'x', now() + interval '1 hour', now() - interval '31 days', true)
+                """)
+        let secret = try TemporaryDirectory.make()
+        let files = FileManager.default
+        try files.createDirectory(atPath: secret + "/..1", withIntermediateDirectories: false)
+        try prepared.url.write(toFile: secret + "/..1/database-url", atomically: true, encoding: .utf8)
+        try files.createSymbolicLink(atPath: secret + "/..data", withDestinationPath: "..1")
+        try files.createSymbolicLink(atPath: secret + "/database-url", withDestinationPath: "..data/database-url")
+        for (path, mode) in [("", 0o755), ("/..1", 0o755), ("/..1/database-url", 0o444)] {
+            try files.setAttributes([.posixPermissions: mode], ofItemAtPath: secret + path)
+        }
+        for (arguments, deleted) in zip(arguments, [20, 1]) {
+            let result = try await podman.once(
+                ["--volume=\(secret):/etc/mcp-cleanupd:ro"] + prepared.authority, arguments)
+            #expect(result.status == 0 && result.lines.count == 1, "\(result)")
+            #expect(result.output.contains(#""outcome":"succeeded""#), "\(result)")
+            #expect(result.output.contains("\"rows_deleted\":\(deleted),"), "\(result)")
+        }
+        #expect(try await prepared.database.count() == 0)
+    }
+
+    /// Where the image has the authorities, and nothing says so; the database's are found in the same place.
+    @Test func callsAHeartbeatOverTLSByTheImagesAuthorities() async throws {
+        let prepared = try await prepared()
+        let https = try await HTTPSServer(like: prepared.database.server)
+        defer { https.stop() }
+        let authority = try #require(prepared.authority.first?.split(separator: ":").first)
+        let result = try await podman.once(
+            prepared.secret + [
+                "\(authority):/etc/ssl/certs/ca-certificates.crt:ro",
+                "--env=MCP_CLEANUP_NOTIFY_SUCCESS_URL=https://localhost:\(https.port)/done",
+            ], ["--once"])
+        #expect(result.status == 0 && !result.error.contains("heartbeat"), "\(result)")
+        #expect(try https.log.contains("GET /done HTTP/1.1\" 200"))
+    }
+
     @Test func saysWhichSignalEndedItsOnlyRun() async throws {
         let prepared = try await prepared()
         try await prepared.database.run(Self.due + Self.slowDeletion)

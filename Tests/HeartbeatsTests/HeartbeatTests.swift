@@ -6,9 +6,13 @@ import Testing
 
 @Suite struct HeartbeatTests {
     /// What was said about a call, or that it went well.
-    private func call(_ url: HeartbeatURL, limit: Duration = .seconds(5)) async throws -> HeartbeatFailure? {
+    private func call(
+        _ url: HeartbeatURL, limit: Duration = .seconds(5), authorities: [String] = []
+    ) async throws -> HeartbeatFailure? {
         let failures = Locked<[HeartbeatFailure]>([])
-        let heartbeats = Heartbeats(limit: limit) { _, failure in failures.withLock { $0.append(failure) } }
+        let heartbeats = Heartbeats(limit: limit, authorities: authorities) { _, failure in
+            failures.withLock { $0.append(failure) }
+        }
         let deadline = ContinuousClock.now + .seconds(60)
         heartbeats.send(to: url)
         while heartbeats.isCalling {
@@ -70,7 +74,7 @@ import Testing
         #expect(try await call(url(slow.port, isTLS: true), limit: .seconds(1)) != nil)
     }
 
-    @Test func makesOneCallAtATimeAndKeepsTheLatestThatWaits() async throws {
+    @Test func makesOneCallAtATimeAndKeepsTheLatestThatWaitsForEachURL() async throws {
         let paths = Locked<[String]>([])
         let mayAnswer = Locked(false)
         let listener = try Listener { visitor in
@@ -82,36 +86,35 @@ import Testing
             let answer = Array("HTTP/1.1 200 OK\r\n\r\n".utf8)
             _ = send(visitor, answer, answer.count, Int32(MSG_NOSIGNAL))
         }
-        let heartbeats = Heartbeats(limit: .seconds(60)) { _, _ in }
-        heartbeats.send(to: HeartbeatURL(isTLS: false, host: "127.0.0.1", port: listener.port, target: "/first"))
-        for _ in 0..<2400 where paths.withLock(\.isEmpty) { try await Task.sleep(for: .milliseconds(25)) }
-        for number in 1...1000 {
-            heartbeats.send(
-                to: HeartbeatURL(isTLS: false, host: "127.0.0.1", port: listener.port, target: "/\(number)"))
+        let heartbeats = Heartbeats(limit: .seconds(60), authorities: []) { _, _ in }
+        func tell(_ path: String) {
+            heartbeats.send(to: HeartbeatURL(isTLS: false, host: "127.0.0.1", port: listener.port, target: path))
         }
+        tell("/first")
+        for _ in 0..<2400 where paths.withLock(\.isEmpty) { try await Task.sleep(for: .milliseconds(25)) }
+        // A job that fails, among many that succeed: neither may hide the other.
+        tell("/failure")
+        for _ in 1...1000 { tell("/success") }
+        let isEarly = await heartbeats.finish(within: .milliseconds(50))
+        #expect(!isEarly)
         mayAnswer.withLock { $0 = true }
-        for _ in 0..<2400 where heartbeats.isCalling { try await Task.sleep(for: .milliseconds(25)) }
-        #expect(paths.withLock(\.self) == ["/first", "/1000"])
+        #expect(await heartbeats.finish(within: .seconds(60)))
+        #expect(paths.withLock(\.self) == ["/first", "/failure", "/success"])
     }
 
     @Test func trustsTheSystemsAuthoritiesAndTheHostsOwnNameOnly() async throws {
         let server = try await PostgresServer.packaged()
-        let directory = (server.authority as NSString).deletingLastPathComponent
-        let port = try Loopback.freePort()
-        let copy = try TemporaryDirectory.make()
-        for file in ["server.crt", "server.key"] {
-            try FileManager.default.copyItem(atPath: "\(directory)/\(file)", toPath: "\(copy)/\(file)")
-        }
-        let program = """
-            import http.server, ssl
-            server = http.server.HTTPServer(("127.0.0.1", \(port)), http.server.SimpleHTTPRequestHandler)
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain("\(copy)/server.crt", "\(copy)/server.key")
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-            server.serve_forever()
-            """
-        let https = try SupervisedProcess(["/usr/bin/env", "python3", "-u", "-c", program], logPath: copy + "/log")
+        let https = try await HTTPSServer(like: server)
         defer { https.stop() }
+        let port = https.port
+        // As in an image, where the library's own places do not exist.
+        let named = url(port, isTLS: true, host: "localhost")
+        let trusted = try await call(named, authorities: ["/nonexistent", server.authority])
+        #expect(trusted == nil, "\(trusted?.description ?? "")")
+        guard case .tls = try await call(named) else {
+            Issue.record("an authority that nobody trusts was trusted")
+            return
+        }
         let database = try await SessionsDatabase(on: server)
         for host in ["localhost", "127.0.0.1"] {
             let trusting = try RunningDaemon(
@@ -121,7 +124,7 @@ import Testing
                     "SSL_CERT_FILE": server.authority,
                 ])
             try await trusting.wait("a heartbeat over TLS", limit: .seconds(60)) {
-                try String(contentsOfFile: copy + "/log", encoding: .utf8).contains("GET /?\(host) HTTP/1.1\" 200")
+                try https.log.contains("GET /?\(host) HTTP/1.1\" 200")
             }
         }
         let daemon = try RunningDaemon(
@@ -160,6 +163,66 @@ import Testing
         #expect(!paths.withLock { $0.contains("/bad") })
         try await database.run("DROP TABLE mcp_sessions")
         try await daemon.wait("a call after a failure") { paths.withLock { $0.contains("/bad") } }
+    }
+
+    @Test func onceCallsToo() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let asked = Locked<[String]>([])
+        let serve: @Sendable (Int32) -> Void = { visitor in
+            var request = [UInt8](repeating: 0, count: 1024)
+            let count = read(visitor, &request, request.count)
+            asked.withLock { $0.append(String(decoding: request[..<max(0, count)], as: UTF8.self)) }
+            let answer = Array("HTTP/1.1 200 OK\r\n\r\n".utf8)
+            _ = send(visitor, answer, answer.count, Int32(MSG_NOSIGNAL))
+        }
+        let listener = try Listener(serve: serve)
+        let urls = ["SUCCESS": "good", "FAILURE": "bad"].map {
+            ("MCP_CLEANUP_NOTIFY_\($0)_URL", "http://127.0.0.1:\(listener.port)/\($1)")
+        }
+        func once(_ arguments: [String] = []) async throws -> CommandResult {
+            try await database.daemon(
+                ["--once"] + arguments, environment: Dictionary(uniqueKeysWithValues: urls))
+        }
+        #expect(try await once().status == 0)
+        // The two jobs' calls, or one that says both.
+        #expect(asked.withLock { $0.allSatisfy { $0.hasPrefix("GET /good ") } && (1...2).contains($0.count) })
+        asked.withLock { $0 = [] }
+        #expect(try await once(["--dry-run"]).status == 0)
+        #expect(asked.withLock { $0.isEmpty })
+        try await database.run("DROP TABLE mcp_sessions")
+        #expect(try await once().status == 78)
+        #expect(asked.withLock { $0.allSatisfy { $0.hasPrefix("GET /bad ") } && (1...2).contains($0.count) })
+        // Nobody who answers changes what a run came to.
+        let silent = try Listener.silent()
+        let path = try TemporaryDirectory.make() + "/metrics.prom"
+        let result = try await database.daemon(
+            ["--once", "--job", "transient", "--metrics-textfile", path],
+            environment: ["MCP_CLEANUP_NOTIFY_FAILURE_URL": "http://127.0.0.1:\(silent.port)/bad"])
+        #expect(result.status == 78 && result.error.contains("no answer came in time"), "\(result)")
+        #expect(try String(contentsOfFile: path, encoding: .utf8).contains("notify_failures_total 1\n"))
+    }
+
+    @Test(.enabled(if: geteuid() == 0, "needs root for names of its own"))
+    func aNameWhoseFirstAddressLosesPacketsIsCalledAtItsSecond() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        // In this order by RFC 6724, whatever the file has: see `getent ahosts`.
+        let swallowing = try Listener(swallowing: ())
+        let answering = try Listener(on: 0x7F00_0002, port: swallowing.port) { visitor in
+            let answer = Array("HTTP/1.1 200 OK\r\n\r\n".utf8)
+            _ = send(visitor, answer, answer.count, Int32(MSG_NOSIGNAL))
+        }
+        let hosts = try TemporaryDirectory.make() + "/hosts"
+        try "127.0.0.1 localhost two-places.test\n127.0.0.2 two-places.test\n"
+            .write(toFile: hosts, atomically: true, encoding: .utf8)
+        let result = try await Command.run(
+            "/usr/bin/unshare",
+            ["-m", "/bin/sh", "-c", "mount --bind \"$1\" /etc/hosts && exec \"$0\" --once", Command.daemon, hosts],
+            environment: [
+                "NEON_DATABASE_URL": database.url, "PATH": "/usr/bin:/bin",
+                "MCP_CLEANUP_NOTIFY_SUCCESS_URL": "http://two-places.test:\(swallowing.port)/",
+            ])
+        #expect(result.status == 0 && !result.error.contains("heartbeat"), "\(result)")
+        #expect(answering.hasVisitor)
     }
 
     @Test func aServiceThatDoesNotAnswerDelaysNoRun() async throws {

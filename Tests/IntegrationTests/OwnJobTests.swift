@@ -51,6 +51,23 @@ import Testing
         #expect(recorded == "succeeded 2000")
     }
 
+    /// `migrate --indexes` leaves this table alone.
+    @Test func checkSaysWhoseIndexALargeTableOfOnesOwnIsWorth() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            """
+            CREATE TABLE public.tokens (token TEXT, expires_at TIMESTAMPTZ);
+            INSERT INTO public.tokens SELECT repeat('x', 1000), now() FROM generate_series(1, 9000);
+            ANALYZE public.tokens;
+            """)
+        let config = try file(
+            "jobs: { tokens: { table: public.tokens, where: expires_at < $1, schedule: \"@hourly\" } }")
+        let check = try await database.daemon(["check", "--json", "--config", config])
+        let search = try #require(check.lines.first { $0.contains("tokens: Seq Scan, which reads ") }, "\(check)")
+        #expect(search.contains(#""status":"warn""#) && search.contains("jobs.tokens.where"), "\(search)")
+        #expect(!check.output.contains("migrate --indexes"), "\(check)")
+    }
+
     @Test func runsBesideTheBuiltInJobsInTheService() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(Self.codes)

@@ -98,6 +98,35 @@ struct ServedDaemon {
         #expect(gone.status == 69 && gone.error.contains("refused") && gone.error.contains("http.listen"), "\(gone)")
     }
 
+    /// As probes of a container ask, with the file that the service has: whoever spoils it must not have it killed.
+    @Test func theHealthCommandAsksAlthoughTheFileWasSpoiled() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let port = try Loopback.freePort()
+        let path = try TemporaryDirectory.make() + "/config.yaml"
+        let listen = "http: { listen: 127.0.0.1:\(port) }\n"
+        try listen.write(toFile: path, atomically: true, encoding: .utf8)
+        let daemon = try RunningDaemon(
+            url: database.url, environment: ["MCP_CLEANUP_HTTP_LISTEN": ""], arguments: ["--config", path])
+        func health(_ environment: [String: String] = [:]) async throws -> CommandResult {
+            try await Command.run(Command.daemon, ["health", "--config", path], environment: environment)
+        }
+        try await daemon.wait("an answer") { try await health().status == 0 }
+        try (listen + "batch: { max-row: 5 }\nclaim: { lease: 1 }\n")
+            .write(toFile: path, atomically: true, encoding: .utf8)
+        let spoiled = try await health()
+        #expect(spoiled.status == 0 && spoiled.output == "alive\n", "\(spoiled)")
+        #expect(spoiled.error.contains("warning") && spoiled.error.contains("max-row"), "\(spoiled.error)")
+        // Nothing of this file can be read, nor of none: what is known is the environment, and the default.
+        let address = ["MCP_CLEANUP_HTTP_LISTEN": "127.0.0.1:\(port)"]
+        try (listen + "\tno: yaml: at all").write(toFile: path, atomically: true, encoding: .utf8)
+        #expect(try await health(address).status == 0)
+        try FileManager.default.removeItem(atPath: path)
+        #expect(try await health(address).status == 0)
+        try "http: { listen: nowhere }".write(toFile: path, atomically: true, encoding: .utf8)
+        let unknown = try await health()
+        #expect(unknown.status == 78 && unknown.error.contains("http.listen"), "\(unknown)")
+    }
+
     @Test func aSecondDaemonOnTheSameAddressEndsAndRunsNothing() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let served = try ServedDaemon(url: database.url, schedules: ("0 0 1 1 *", "0 0 1 1 *"))
@@ -112,7 +141,7 @@ struct ServedDaemon {
         #expect(try await served.get("/livez").status == 200)
     }
 
-    @Test(arguments: [("192.0.2.1:9764", 78), ("localhost:80", 78), ("127.0.0.1", 78), ("127.0.0.1:0", 78), ("off", 0)])
+    @Test(arguments: [("192.0.2.1:9764", 75), ("localhost:80", 78), ("127.0.0.1", 78), ("127.0.0.1:0", 78), ("off", 0)])
     func anAddressThatCannotBeListenedOnNamesItsKey(address: String, status: Int32) async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let daemon = try RunningDaemon(url: database.url, environment: ["MCP_CLEANUP_HTTP_LISTEN": address])
@@ -123,6 +152,8 @@ struct ServedDaemon {
         #expect(try await daemon.exitStatus() == status)
         let log = try daemon.log
         #expect(log.contains("http.listen") == (status != 0), "\(log)")
+        // Where the address is none of this machine's it may become one, and nothing has run until then.
+        if status == 75 { #expect(log.contains("Cannot assign requested address") && !log.contains("next at")) }
     }
 
     @Test func servesOnIPv6() async throws {

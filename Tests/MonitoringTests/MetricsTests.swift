@@ -132,8 +132,40 @@ import Testing
         first.answer(3)
         first.hear(.batchEnded(job: builtIn[0].name, after: .milliseconds(3), rowsDeleted: 9))
         let second = Simulated(builtIn)
-        second.registry.restore(from: first.registry.text)
-        #expect(second.registry.text == first.registry.text)
+        second.registry.merge(first.registry.text, at: .now)
+        // Both said when the next fire time is; the second has answered none.
+        let lines = { (service: Simulated) in
+            service.registry.text.split(separator: "\n").filter { !$0.hasPrefix("mcp_cleanup_next_fire") }
+        }
+        #expect(lines(second) == lines(first))
+    }
+
+    @Test func addsWhatTwoProcessesCountedAndKeepsTheLaterTimes() throws {
+        let job = builtIn[0].name
+        func process(rows: Int, success: String?) throws -> Simulated {
+            var service = Simulated(builtIn)
+            service.hear(.batchEnded(job: job, after: .milliseconds(3), rowsDeleted: rows))
+            if let success { service.hear(.successKnown(job: job, at: try #require(UTCInstant(rfc3339: success)))) }
+            return service
+        }
+        let now = try #require(UTCInstant(rfc3339: "2026-05-13T12:00:00Z"))
+        let (early, late) = ("2026-05-13T11:00:00Z", "2026-05-13T11:30:00Z")
+        for (first, second, expected) in [
+            (early, late, late), (late, early, late), (late, nil, late),
+            // A clock that ran ahead told this.
+            ("2027-01-01T00:00:00Z", early, early),
+        ] as [(String, String?, String)] {
+            let other = try process(rows: 2, success: first)
+            let ours = try process(rows: 5, success: second)
+            ours.registry.merge(other.registry.text, at: now)
+            let text = ours.registry.text
+            #expect(text.contains("mcp_cleanup_rows_deleted_total{job=\"\(job)\"} 7\n"))
+            #expect(text.contains("mcp_cleanup_batch_duration_seconds_count{job=\"\(job)\"} 2\n"))
+            let seconds = try #require(UTCInstant(rfc3339: expected)).microsecondsSinceEpoch / 1_000_000
+            #expect(
+                text.contains("last_success_timestamp_seconds{job=\"\(job)\"} \(seconds)\n"),
+                "\(first), \(second ?? "")")
+        }
     }
 
     @Test(arguments: [
@@ -145,7 +177,7 @@ import Testing
     func passesOverWhatIsNotItsOwn(text: String) {
         let service = Simulated()
         let before = service.registry.text
-        service.registry.restore(from: text)
+        service.registry.merge(text, at: .now)
         #expect(service.registry.text == before)
     }
 

@@ -45,6 +45,57 @@ import Testing
         }
     }
 
+    /// Each job has a cron line of its own, and the nightly one takes long.
+    @Test func losesNothingThatOthersCountMeanwhile() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let path = try TemporaryDirectory.make() + "/m.prom"
+        try await database.run(
+            """
+            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at, updated_at, active)
+            VALUES ('s', 'u', 'x', 'sse', 'x', now() + interval '1 day', now() - interval '99 days', true);
+            CREATE FUNCTION linger() RETURNS TRIGGER AS 'BEGIN PERFORM pg_sleep(2); RETURN OLD; END' LANGUAGE plpgsql;
+            CREATE TRIGGER slow BEFORE DELETE ON mcp_sessions FOR EACH ROW WHEN (OLD.active) EXECUTE FUNCTION linger();
+            """)
+        async let nightly = database.daemon(["--once", "--job", "dormant", "--metrics-textfile", path])
+        for _ in 0..<1200 {
+            let sleeping = try await database.value(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+            if sleeping != "0" { break }
+            try await Task.sleep(for: .milliseconds(25))
+        }
+        try await database.run(Self.due)
+        // Several at the same instant, too.
+        try await withThrowingTaskGroup(of: Int32.self) { group in
+            for _ in 1...4 {
+                group.addTask {
+                    try await database.daemon(["--once", "--job", "transient", "--metrics-textfile", path]).status
+                }
+            }
+            for try await status in group { #expect(status == 0) }
+        }
+        let before = try String(contentsOfFile: path, encoding: .utf8)
+        #expect(before.contains(#"outcome="succeeded"} 4"#), "\(before)")
+        #expect(try await nightly.status == 0)
+        let after = try String(contentsOfFile: path, encoding: .utf8)
+        let dormant = #"{job="mcp-cleanup-dormant-sessions"}"#
+        for line in [
+            "mcp_cleanup_run_duration_seconds_count\(Self.job) 4", "mcp_cleanup_rows_deleted_total\(Self.job) 20",
+            "mcp_cleanup_run_duration_seconds_count\(dormant) 1", "mcp_cleanup_rows_deleted_total\(dormant) 1",
+            "mcp_cleanup_connect_duration_seconds_count 5",
+        ] { #expect(after.contains("\n\(line)\n"), "\(line): \(after)") }
+        let success = try #require(before.firstMatch(of: /last_success[^}]*transient[^}]*\} [1-9][0-9.]+\n/))
+        #expect(after.contains(success.0), "the other job's gauges stay")
+    }
+
+    @Test func replacesNothingThatIsNoRegularFile() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let path = try TemporaryDirectory.make() + "/stdout"
+        try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: "/proc/self/fd/1")
+        let result = try await once(database, path)
+        #expect(result.status == 74 && result.error.contains("no regular file"), "\(result)")
+        #expect(try FileManager.default.destinationOfSymbolicLink(atPath: path) == "/proc/self/fd/1")
+    }
+
     @Test func hasMode0644UnderAStrictUmask() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let path = try TemporaryDirectory.make() + "/m.prom"

@@ -40,6 +40,39 @@ import Testing
         #expect(shown.count >= 60)
     }
 
+    /// As cron(8) has it: a shell, four variables, and a mail of whatever is said.
+    @Test func theCrontabDoesItsWorkInSilenceAndMailsWhatGoesWrong() async throws {
+        let lines = try Document("README.md").codeLines.compactMap {
+            $0.wholeMatch(of: /(?:[0-9*\/]+ +){5}(mcp-cleanupd .*)/)
+        }
+        #expect(lines.count == 2)
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            """
+            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at, updated_at, active)
+            VALUES ('transient', 'u', 'x', 'sse', 'x', now() - interval '1 hour', now(), false),
+                   ('dormant', 'u', 'x', 'sse', 'x', now() + interval '1 hour', now() - interval '31 days', true)
+            """)
+        let home = try TemporaryDirectory.make()
+        let program = (try Command.daemon as NSString).deletingLastPathComponent
+        func cron(_ command: Substring, url: String) async throws -> CommandResult {
+            try (url + "\n").write(toFile: home + "/database-url", atomically: true, encoding: .utf8)
+            return try await Command.run(
+                "/bin/sh", ["-c", String(command)],
+                // The package puts the program into /usr/bin.
+                environment: [
+                    "PATH": program + ":/usr/bin:/bin", "SHELL": "/bin/sh", "HOME": home, "LOGNAME": "cleaner",
+                ])
+        }
+        for (left, line) in zip([1, 0], lines) {
+            let result = try await cron(line.1, url: database.url)
+            #expect(result.status == 0 && result.output.isEmpty && result.error.isEmpty, "\(result)")
+            #expect(try await database.count() == left)
+            let wrong = try await cron(line.1, url: "postgresql://nobody@127.0.0.1:1/d")
+            #expect(wrong.status == 69 && wrong.error.contains("refused"), "\(wrong)")
+        }
+    }
+
     /// Runs a document's commands.
     private func follow(_ path: String, settings: [String] = [], given: String) async throws {
         let server = try await PostgresServer(

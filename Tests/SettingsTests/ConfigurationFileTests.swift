@@ -226,7 +226,12 @@ import Testing
     }
 
     @Test func readsNoFileThatIsNoFile() throws {
-        #expect(try ConfigurationFile.find(option: nil, standardPath: "/nonexistent/config.yaml") == nil)
+        let nowhere = "/nonexistent/config.yaml"
+        #expect(try ConfigurationFile.find(option: nil, standardPath: nowhere) == nil)
+        let gone = #expect(throws: ConfigurationFaults.self) {
+            try ConfigurationFile.find(option: nil, standardPath: nowhere, wasThere: true)
+        }
+        #expect(gone?.description.contains("\(nowhere) cannot be read: No such file") ?? false)
         let missing = #expect(throws: ConfigurationFaults.self) { try ConfigurationFile.find(option: "/nonexistent") }
         #expect(missing?.description.contains("/nonexistent cannot be read: No such file") ?? false)
         #expect(throws: ConfigurationFaults.self) { try ConfigurationFile.find(option: "/") }

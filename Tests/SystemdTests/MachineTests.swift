@@ -168,6 +168,14 @@ struct MachineTests {
         try await putConfiguration(schedule: "0 5 * * *")
         try await machine.check("systemctl reload mcp-cleanupd")
         #expect(try await machine.property("StatusText") == "next: transient 05:00:00Z")
+        // Without the file all defaults would be in force: both jobs, at their own times.
+        try await machine.check("rm /etc/mcp-cleanupd/config.yaml; systemctl reload mcp-cleanupd")
+        let gone = try await machine.property("StatusText")
+        #expect(gone.hasPrefix("next: transient 05:00:00Z; wrong: configuration, the old one is in force: "), "\(gone)")
+        #expect(gone.contains("config.yaml cannot be read"), "\(gone)")
+        // A file without a key is how to have them.
+        try await machine.check("touch /etc/mcp-cleanupd/config.yaml; systemctl reload mcp-cleanupd")
+        #expect(try await machine.property("StatusText").contains("dormant 00:00:00Z"))
         #expect(try await machine.property("ActiveState") == "active")
         #expect(try await machine.property("MainPID") == process)
     }

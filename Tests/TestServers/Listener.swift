@@ -8,9 +8,14 @@ package final class Listener: Sendable {
     /// Visitors, and the sockets that keep a full queue full.
     private let kept = Locked<[Int32]>([])
 
-    /// - Parameter serve: called on a thread of its own for each visitor; its socket is closed with the listener.
-    package init(serve: @escaping @Sendable (Int32) -> Void) throws {
-        (descriptor, port) = try Self.bound(backlog: 100)
+    /// - Parameters:
+    ///   - host: an address of this machine.
+    ///   - port: one that is free, if it is not given.
+    ///   - serve: called on a thread of its own for each visitor; its socket is closed with the listener.
+    package init(
+        on host: UInt32 = 0x7F00_0001, port: Int? = nil, serve: @escaping @Sendable (Int32) -> Void
+    ) throws {
+        (descriptor, self.port) = try Self.bound(host: host, port: port, backlog: 100)
         let (descriptor, kept) = (descriptor, kept)
         DispatchQueue(label: "listener").async {
             while true {
@@ -57,19 +62,24 @@ package final class Listener: Sendable {
         }
     }
 
-    private static func bound(backlog: Int32) throws -> (Int32, Int) {
+    private static func bound(
+        host: UInt32 = 0x7F00_0001, port: Int? = nil, backlog: Int32
+    ) throws -> (Int32, Int) {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        let port = try Loopback.freePort()
-        guard withAddress(port: port, { bind(descriptor, $0, $1) }) == 0, listen(descriptor, backlog) == 0 else {
+        let port = try port ?? Loopback.freePort()
+        guard withAddress(host: host, port: port, { bind(descriptor, $0, $1) }) == 0, listen(descriptor, backlog) == 0
+        else {
             throw TestServerError("cannot listen: \(String(cString: strerror(errno)))")
         }
         return (descriptor, port)
     }
 
-    private static func withAddress(port: Int, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
+    private static func withAddress(
+        host: UInt32 = 0x7F00_0001, port: Int, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32
+    ) -> Int32 {
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        address.sin_addr.s_addr = host.bigEndian
         address.sin_port = UInt16(port).bigEndian
         return withUnsafePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_in>.size)) }

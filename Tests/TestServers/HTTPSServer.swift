@@ -1,0 +1,45 @@
+import Foundation
+
+/// A server that answers any GET over TLS, with the certificate of a database server: for `localhost`, and 127.0.0.1.
+package final class HTTPSServer: Sendable {
+    package let port: Int
+    private let process: SupervisedProcess
+
+    /// Returns when it can be called.
+    package init(like server: PostgresServer) async throws {
+        let directory = (server.authority as NSString).deletingLastPathComponent
+        let copy = try TemporaryDirectory.make()
+        port = try Loopback.freePort()
+        for file in ["server.crt", "server.key"] {
+            try FileManager.default.copyItem(atPath: "\(directory)/\(file)", toPath: "\(copy)/\(file)")
+        }
+        let program = """
+            import http.server, ssl
+            class Answer(http.server.BaseHTTPRequestHandler):
+                def do_GET(self):
+                    self.send_response(200)
+                    self.end_headers()
+            server = http.server.HTTPServer(("127.0.0.1", \(port)), Answer)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain("\(copy)/server.crt", "\(copy)/server.key")
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            print("listening")
+            server.serve_forever()
+            """
+        process = try SupervisedProcess(["/usr/bin/env", "python3", "-u", "-c", program], logPath: copy + "/log")
+        let deadline = ContinuousClock.now + .seconds(60)
+        while try !log.contains("listening") {
+            guard ContinuousClock.now < deadline else { throw TestServerError("no HTTPS server: \(try log)") }
+            try await Task.sleep(for: .milliseconds(25))
+        }
+    }
+
+    /// A line for each request.
+    package var log: String {
+        get throws {
+            FileManager.default.contents(atPath: process.logPath).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        }
+    }
+
+    package func stop() { process.stop() }
+}
