@@ -14,9 +14,11 @@ enum HistoryStatements {
     /// Two statements, since an INSERT beside an UPDATE in one statement does not see the row closed.
     /// - Parameters:
     ///   - token: what the run will be owned by.
+    ///   - cutoff: the clock that the look read: it alone is compared with the host's.
     ///   - tolerance: how far before its fire time, by the database's clock, a run may have begun.
     static func claim(
-        _ request: RunRequest, of job: String, token: String, history: History, tolerance: Duration
+        _ request: RunRequest, of job: String, token: String, history: History, cutoff: UTCInstant,
+        tolerance: Duration
     ) -> String {
         let (job, fireTime) = (SQL.literal(job), instant(request.scheduledAt))
         let lease = interval(history.lease)
@@ -29,7 +31,7 @@ enum HistoryStatements {
             INSERT INTO mcp_cleanup.runs
                    (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at, cutoff)
             SELECT \(job), \(fireTime), \(SQL.literal(request.origin.rawValue)), \(SQL.literal(token)), 1, 'running',
-                   now(), clock_timestamp(), now()
+                   now(), clock_timestamp(), \(instant(cutoff))
             \(request.isLookBack ? "WHERE \(wasMissed(job, fireTime))" : "")
                 ON CONFLICT DO NOTHING;
             SELECT r.run_id, r.scheduled_at = \(fireTime) AS is_same_fire_time, r.status, r.origin, r.claimed_by
@@ -67,10 +69,14 @@ enum HistoryStatements {
     /// Takes over a row that was seen, unless it has changed since, or another run of the job is under way. One row if
     /// it did. The transaction's end included.
     ///
-    /// - Parameter isOurs: whether an earlier attempt of this process owned it, so that nobody's lease has to end.
+    /// - Parameters:
+    ///   - isOurs: whether an earlier attempt of this process owned it, so that nobody's lease has to end.
+    ///   - keepsCutoff: whether the row's cutoff stays, unless it is later than the new one: then a clock that was ahead
+    ///     set it, and sessions that are not due yet would go.
     static func reopen(
-        _ seen: ClaimCandidate, token: String, isOurs: Bool, keepsCutoff: Bool, history: History
+        _ seen: ClaimCandidate, token: String, isOurs: Bool, keepsCutoff: Bool, cutoff: UTCInstant, history: History
     ) -> String {
+        let cutoff = instant(cutoff)
         let isDead =
             seen.isRunning && !isOurs
             ? "AND r.heartbeat_at < clock_timestamp() - \(interval(history.lease))" : ""
@@ -78,7 +84,7 @@ enum HistoryStatements {
             UPDATE mcp_cleanup.runs AS r
                SET claimed_by = \(SQL.literal(token)), attempts = attempts + 1, status = 'running'
                  , heartbeat_at = clock_timestamp(), finished_at = NULL, error_sqlstate = NULL, error_message = NULL
-                 \(keepsCutoff ? "" : ", started_at = now(), cutoff = now()")
+                 , \(keepsCutoff ? "cutoff = least(r.cutoff, \(cutoff))" : "started_at = now(), cutoff = \(cutoff)")
              WHERE r.run_id = \(seen.runID) AND r.claimed_by = \(SQL.literal(seen.claimedBy))
                AND r.status = \(SQL.literal(seen.status)) \(isDead)
                AND NOT EXISTS (SELECT FROM mcp_cleanup.runs AS o

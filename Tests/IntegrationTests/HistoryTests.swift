@@ -41,14 +41,14 @@ import Testing
     private static func insertRun(
         _ database: SessionsDatabase, status: String = "running", owner: String = "somebody",
         heartbeat: String = "now()", scheduledAt: UTCInstant = fireTime, started: String = "now()",
-        origin: String = "schedule", job: Job = .transientSessions
+        cutoff: String = "now() - interval '10 minutes'", origin: String = "schedule", job: Job = .transientSessions
     ) async throws {
         try await database.run(
             """
             INSERT INTO mcp_cleanup.runs (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at,
                 finished_at, cutoff, rows_deleted, batches)
             VALUES ('\(job.name)', '\(scheduledAt)', '\(origin)', '\(owner)', 1, '\(status)', \(started), \(heartbeat),
-                \(status == "running" ? "NULL" : "now()"), now() - interval '10 minutes', 3, 1)
+                \(status == "running" ? "NULL" : "now()"), \(cutoff), 3, 1)
             """)
     }
 
@@ -163,6 +163,24 @@ import Testing
         #expect(
             try await database.value("SELECT started_at > now() - interval '1 minute' FROM mcp_cleanup.runs") == "true")
         #expect(await Self.run(database).skip == .answered)
+    }
+
+    /// The clock was ahead when the run was claimed, and has been put right: what it made of the cutoff counts no more.
+    @Test(arguments: ["running", "failed", "canceled"])
+    func aRunThatIsGoneOnWithKeepsNoCutoffOfTheFuture(status: String) async throws {
+        let database = try await Self.database()
+        try await database.run(
+            """
+            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
+            VALUES ('live', 'u', 'x', 'sse', 'x', now() + interval '30 minutes')
+            """)
+        try await Self.insertRun(database, status: status, owner: "ours", cutoff: "now() + interval '1 hour'")
+        let report = await Self.run(
+            database, RunRequest(scheduledAt: Self.fireTime, origin: .schedule, previousTokens: ["ours"]))
+        #expect(report.outcome == .succeeded)
+        #expect(report.attempts == 2)
+        #expect(try await database.sessions() == ["live"])
+        #expect(try await database.value("SELECT cutoff <= finished_at FROM mcp_cleanup.runs") == "true")
     }
 
     // MARK: Looking back
