@@ -45,6 +45,7 @@ struct Deletion: Sendable {
             progress.rowsSkipped = 0
             _ = try await walk(over: connection, progress: &progress, oldest: &oldest)
         }
+        try await renewClaim(over: connection)
         return oldest
     }
 
@@ -59,6 +60,7 @@ struct Deletion: Sendable {
             limit: run.limits.searchRows, batchTarget: target.hasParts ? nil : run.limits.batchTarget)
         // Ends because each step begins behind the one before, or is smaller, or leaves fewer due rows.
         while let step = plan.step {
+            try await renewClaim(over: connection)
             let started = ContinuousClock.now
             let search: (sql: String, parameters: [Parameter])
             switch step {
@@ -92,7 +94,6 @@ struct Deletion: Sendable {
                 progress.isSearchComplete = plan.step == nil
             }
             run.onProgress(progress)
-            try await renewClaim(over: connection)
             for part in found {
                 isCleared = try await delete(part.addresses, over: connection, progress: &progress) && isCleared
                 if isCapped { return isCleared }
@@ -123,6 +124,7 @@ struct Deletion: Sendable {
         var plan = SearchPlan(countingPagesOf: run.limits.searchRows)
         let sql = Statements.countPages(name, rule: target.rule)
         while let step = plan.step {
+            try await renewClaim(over: connection)
             guard case .pages(let pages) = step else {
                 try await countPages(&plan, over: connection)
                 continue
@@ -141,11 +143,11 @@ struct Deletion: Sendable {
                 throw RunFailure(error)
             }
             _ = plan.found(0, after: started.duration(to: .now))
-            try await renewClaim(over: connection)
         }
         if Double(due) > share * Double(total) { throw .tooManyDue(name, due: due, total: total, limit: share) }
     }
 
+    /// Before each step and each batch, whatever came of the one before: one that deletes nothing is no sign of life.
     private mutating func renewClaim(over connection: isolated Connection) async throws(RunFailure) {
         guard let claim, claim.renewed.duration(to: .now) > run.history.lease / Self.renewals else { return }
         let sent = ContinuousClock.now
@@ -169,6 +171,7 @@ struct Deletion: Sendable {
         var start = 0
         // Ends because each round goes on behind the one before, or takes fewer rows.
         while start < addresses.count {
+            try await renewClaim(over: connection)
             let room = room(progress)
             if room <= 0 {
                 isCapped = true
@@ -215,7 +218,6 @@ struct Deletion: Sendable {
         }
         plan.batchEnded(due: batch.due, limit: limit, isCut: isCut, after: batch.work, roundTrip: batch.roundTrip)
         await rest(over: connection)
-        try await renewClaim(over: connection)
         return isCut || batch.deleted == batch.due
     }
 
@@ -274,8 +276,9 @@ struct Deletion: Sendable {
         } catch {
             throw RunFailure(error)
         }
-        claim?.renewed = started
+        // It accounts for nothing then, so its heartbeat stays too.
         guard batch.due > 0 else { return batch }
+        claim?.renewed = started
         progress.rowsDeleted += batch.deleted
         progress.rowsSkipped += batch.held
         progress.batches += 1

@@ -80,7 +80,7 @@ package struct RecordedRuns: Sendable {
         guard found.history.isThere else { throw .nothingRecorded }
         try await found.readHistoryStructure(over: connection, clock: clock)
         if let obstacle = found.history.readingObstacle { throw .historyUnusable(role: found.role, obstacle) }
-        let result = try await connection.finishTransaction(clock, statement, [])
+        let result = try await connection.finishTransaction(clock, statement, [], limit: clock.remaining)
         await connection.close()
         return try result.reading(read)
     }

@@ -21,12 +21,13 @@ extension Connection {
     }
 
     /// A statement in the transaction that is open, or else in a read-only one of its own, and the transaction's end.
+    ///
+    /// - Parameter wanted: how long it may take; a run's owner must not be silent for longer than it may unless said.
     func finishTransaction(
         _ clock: RunClock, _ sql: String, _ parameters: [Parameter], limit wanted: Duration? = nil,
         refusesFilters: Bool = false
     ) async throws(RunFailure) -> QueryResult {
-        // It may take what is left of the run's time: it holds no row's lock.
-        let limit = try clock.limit(wanted ?? clock.remaining)
+        let limit = try clock.limit(wanted)
         let begin = Statements.begin(
             isReadOnly: true, limit: limit, lockLimit: min(limit / 2, clock.transactionLimit),
             refusesFilters: refusesFilters)
@@ -49,7 +50,7 @@ extension Connection {
         let started = ContinuousClock.now
         do {
             return try await finishTransaction(
-                clock, sql, parameters, limit: clock.transactionLimit, refusesFilters: refusesFilters)
+                clock, sql, parameters, refusesFilters: refusesFilters)
         } catch {
             guard clock.isTooLong(error, since: started), plan.timedOut() else { throw error }
             return nil

@@ -214,6 +214,31 @@ import Testing
         #expect(await Self.run(database, Self.lookBack).outcome == .succeeded)
     }
 
+    // MARK: Signs of life
+
+    /// Somebody refreshes what the search has found: the batches after it delete nothing, and account for nothing.
+    @Test func anOwnerWhoseBatchesFindNothingIsAlive() async throws {
+        let database = try await Self.database(due: 30)
+        try await database.run(
+            """
+            CREATE TABLE beat (rows_deleted BIGINT);
+            CREATE FUNCTION beat() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+            BEGIN INSERT INTO beat VALUES (NEW.rows_deleted); RETURN NULL; END $$;
+            CREATE TRIGGER beat AFTER UPDATE OF heartbeat_at ON mcp_cleanup.runs FOR EACH ROW
+                WHEN (NEW.status = 'running') EXECUTE FUNCTION beat();
+            """)
+        let limits = RunLimits(maxClockSkew: .seconds(300), batchRows: 1, batchPause: .milliseconds(100))
+        async let ended = Self.run(
+            database, history: History(mode: .required, lease: .seconds(3)), limits: limits)
+        try await eventually("the first batch") { try await database.count() < 30 }
+        try await database.run("UPDATE mcp_sessions SET expires_at = now() + interval '1 hour'")
+        let report = await ended
+        #expect(report.outcome == .succeeded, "\(report)")
+        // One each half second, of about three.
+        let beats = try await database.count("rows_deleted = \(report.progress.rowsDeleted)", in: "beat")
+        #expect(beats >= 3, "\(report)")
+    }
+
     // MARK: The end of a run
 
     @Test func aRunThatWasTakenAwayDeletesNothingMore() async throws {
