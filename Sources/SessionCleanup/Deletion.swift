@@ -74,8 +74,11 @@ struct Deletion: Sendable {
                 continue
             case .oldest(let limit):
                 search = (Statements.searchOldest(name, rule: target.rule), [cutoff, .integer(limit)])
-            case .pages(let pages):
-                search = (Statements.searchPages(name, rule: target.rule), [cutoff] + Self.bounds(of: pages))
+            case .pages(let pages, let limit):
+                search = (
+                    Statements.searchPages(name, rule: target.rule),
+                    [cutoff] + Self.bounds(of: pages) + [.integer(limit)]
+                )
             }
             guard
                 let result = try await connection.search(
@@ -125,7 +128,7 @@ struct Deletion: Sendable {
         let sql = Statements.countPages(name, rule: target.rule)
         while let step = plan.step {
             try await renewClaim(over: connection)
-            guard case .pages(let pages) = step else {
+            guard case .pages(let pages, _) = step else {
                 try await countPages(&plan, over: connection)
                 continue
             }

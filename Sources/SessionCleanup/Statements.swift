@@ -122,9 +122,9 @@ enum Statements {
     }
 
     /// The addresses of due rows on the pages from one address (`$2`) up to but without another (`$3`), in all of the
-    /// table's parts.
+    /// table's parts, `$4` of them at the most.
     static func searchPages(_ table: TableName, rule: Rule) -> String {
-        search(table, rule: rule, "IS TRUE AND ctid >= $2 AND ctid < $3", "")
+        search(table, rule: rule, "IS TRUE AND ctid >= $2 AND ctid < $3", "LIMIT $4")
     }
 
     private static func search(_ table: TableName, rule: Rule, _ range: String, _ order: String) -> String {
