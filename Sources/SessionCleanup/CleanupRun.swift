@@ -165,7 +165,7 @@ package struct CleanupRun: Sendable {
         report.claimToken = token
         let script = HistoryStatements.claim(
             request, of: job.name, token: token, history: history, cutoff: look.comparison.database,
-            tolerance: limits.maxClockSkew)
+            tolerance: limits.maxClockSkew + max(.zero, .zero - look.comparison.skew))
         var results = try await connection.finishTransaction(clock, script: script)
         var candidates = try results.reading(at: 2) { try $0.rows.map(ClaimCandidate.init) }
         for _ in 0..<Self.claims where candidates.isEmpty && !request.isLookBack {

@@ -15,7 +15,8 @@ enum HistoryStatements {
     /// - Parameters:
     ///   - token: what the run will be owned by.
     ///   - cutoff: the clock that the look read: it alone is compared with the host's.
-    ///   - tolerance: how far before its fire time, by the database's clock, a run may have begun.
+    ///   - tolerance: how far before its fire time, by the database's clock, a run may have begun: fire times are named
+    ///     by the host's, and by a database that is behind it each run begins before its time.
     static func claim(
         _ request: RunRequest, of job: String, token: String, history: History, cutoff: UTCInstant,
         tolerance: Duration
