@@ -27,6 +27,7 @@ struct Deletion: Sendable {
     }
 
     private var name: TableName { run.table.name }
+    private var unfiltered: TableName? { target.refusesFilters ? name : nil }
     private var cutoff: Parameter { .timestamp("\(target.cutoff)") }
 
     /// Deletes what is due and not held by others.
@@ -82,7 +83,7 @@ struct Deletion: Sendable {
             }
             guard
                 let result = try await connection.search(
-                    clock, search.sql, search.parameters, refusesFilters: target.refusesFilters, shrinking: &plan)
+                    clock, search.sql, search.parameters, unfiltered: unfiltered, shrinking: &plan)
             else { continue }
             let found = try result.reading { result in
                 try result.rows.map {
@@ -136,7 +137,7 @@ struct Deletion: Sendable {
             let parameters = [cutoff] + Self.bounds(of: pages)
             guard
                 let result = try await connection.search(
-                    clock, sql, parameters, refusesFilters: target.refusesFilters, shrinking: &plan)
+                    clock, sql, parameters, unfiltered: unfiltered, shrinking: &plan)
             else { continue }
             let row = try result.reading { try $0.onlyRow() }
             do {
@@ -258,7 +259,7 @@ struct Deletion: Sendable {
         let started = ContinuousClock.now
         let results: [QueryResult]
         do {
-            results = try await connection.transaction(clock, script, refusesFilters: target.refusesFilters)
+            results = try await connection.transaction(clock, script, unfiltered: unfiltered)
         } catch {
             guard clock.isTooLong(error, since: started), clock.remaining > .zero, shrink() else { throw error }
             return nil
