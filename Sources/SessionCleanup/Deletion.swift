@@ -9,12 +9,17 @@ struct Deletion: Sendable {
     /// `nil` where there is no history.
     private(set) var claim: RunClaim?
     private var size: BatchSize
+    /// Batches in a row that met a row on its way from one partition to another: the server says 40001 then, where it
+    /// would else follow the row or leave it alone, and nothing of the batch was done.
+    private var conflicts = 0
     /// Whether the job's `max-rows` ended it, with due rows left.
     private(set) var isCapped = false
 
     /// An owner that only searches gives a sign of life this often, as a part of its lease: what a search may take at
     /// most comes on top.
     private static let renewals = 6
+    /// Each of them takes a client that moves a row in the very milliseconds of a batch.
+    private static let mostConflicts = 10
     /// Few enough to be harmless on a server of which nothing is known yet.
     private static let firstRows = 100
 
@@ -248,7 +253,7 @@ struct Deletion: Sendable {
     /// From its first lock to its commit it waits for nobody but the server itself: whatever happens to us or to the
     /// network, it holds no row for longer.
     /// - Parameter shrink: called when the server ended it for its length.
-    /// - Returns: `nil` when it was too long, and a smaller one may succeed.
+    /// - Returns: `nil` when it was too long, and a smaller one may succeed; or when it has to be repeated.
     private mutating func delete(
         _ rows: BatchStatement.Rows, or shrink: () -> Bool, over connection: isolated Connection,
         progress: inout RunProgress
@@ -261,9 +266,14 @@ struct Deletion: Sendable {
         do {
             results = try await connection.transaction(clock, script, unfiltered: unfiltered)
         } catch {
+            if error.sqlState == "40001", conflicts < Self.mostConflicts {
+                conflicts += 1
+                return nil
+            }
             guard clock.isTooLong(error, since: started), clock.remaining > .zero, shrink() else { throw error }
             return nil
         }
+        conflicts = 0
         let duration = started.duration(to: .now)
         // With history, the lock's setting and the lock come first.
         if claim != nil, try results.reading(at: 1, { $0.rows.count }) != 1 { throw .claimLost }
