@@ -22,11 +22,10 @@ enum HistoryStatements {
         tolerance: Duration
     ) -> String {
         let (job, fireTime) = (SQL.literal(job), instant(request.scheduledAt))
-        let lease = interval(history.lease)
         return """
             UPDATE mcp_cleanup.runs SET status = 'abandoned', finished_at = clock_timestamp()
              WHERE run_id IN (SELECT run_id FROM mcp_cleanup.runs
-                               WHERE status = 'running' AND heartbeat_at < clock_timestamp() - \(lease)
+                               WHERE status = 'running' AND \(isSilent(for: history.lease))
                                  AND NOT (job = \(job) AND scheduled_at = \(fireTime))
                                  FOR UPDATE SKIP LOCKED);
             INSERT INTO mcp_cleanup.runs
@@ -37,7 +36,9 @@ enum HistoryStatements {
                 ON CONFLICT DO NOTHING;
             SELECT r.run_id, r.scheduled_at = \(fireTime) AS is_same_fire_time, r.status, r.origin, r.claimed_by
                  , \(Statements.utc("r.cutoff")) AS cutoff_at, r.attempts, r.rows_deleted, r.batches
-                 , (extract(epoch FROM r.heartbeat_at + \(lease) - clock_timestamp()) * 1000)::bigint AS lease_left_ms
+                 , CASE WHEN \(isSilent(for: history.lease)) THEN 0 ELSE
+                       (extract(epoch FROM heartbeat_at + \(interval(history.lease)) - clock_timestamp()) * 1000)::bigint
+                   END AS lease_left_ms
                  , r.started_at < r.scheduled_at - \(interval(tolerance))
                    AND r.scheduled_at <= now() + \(interval(tolerance)) AS is_ahead
               FROM mcp_cleanup.runs AS r
@@ -45,6 +46,13 @@ enum HistoryStatements {
             SELECT \(lastSuccess(of: job)) AS last_success_at;
             COMMIT
             """
+    }
+
+    /// Whether a run's owner has given no sign of life for so long. One that lies further ahead than that was given by a
+    /// clock that was: for as long as that it would say nothing. Should its owner be alive, the fence stops it.
+    static func isSilent(for lease: Duration) -> String {
+        let lease = interval(lease)
+        return "heartbeat_at NOT BETWEEN clock_timestamp() - \(lease) AND clock_timestamp() + \(lease)"
     }
 
     /// Whether the job ran before, and neither this fire time nor a later one that has come was answered.
@@ -79,8 +87,7 @@ enum HistoryStatements {
     ) -> String {
         let cutoff = instant(cutoff)
         let isDead =
-            seen.isRunning && !isOurs
-            ? "AND r.heartbeat_at < clock_timestamp() - \(interval(history.lease))" : ""
+            seen.isRunning && !isOurs ? "AND \(isSilent(for: history.lease))" : ""
         return """
             UPDATE mcp_cleanup.runs AS r
                SET claimed_by = \(SQL.literal(token)), attempts = attempts + 1, status = 'running'

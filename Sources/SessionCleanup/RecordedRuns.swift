@@ -143,7 +143,7 @@ enum RecordStatements {
     static func stale(after lease: Duration) -> String {
         """
         SELECT job, claimed_by, \(Statements.utc("heartbeat_at")) AS heartbeat FROM mcp_cleanup.runs
-         WHERE status = 'running' AND heartbeat_at < clock_timestamp() - interval '\(lease.components.seconds) seconds'
+         WHERE status = 'running' AND \(HistoryStatements.isSilent(for: lease))
          ORDER BY run_id LIMIT 1
         """
     }

@@ -256,6 +256,18 @@ import Testing
         #expect(try await Self.rows(database) == ["schedule running 1 10 0 1"])
     }
 
+    /// What made the sign of life lies an hour ahead: a clock that was.
+    @Test func anOwnerWhoseHeartbeatIsFarAheadIsDead() async throws {
+        let database = try await Self.database()
+        try await Self.insertRun(database, heartbeat: "now() + interval '1 hour'")
+        try await Self.insertRun(
+            database, heartbeat: "now() + interval '1 hour'", scheduledAt: Self.fireTime - .seconds(86_400),
+            job: .dormantSessions())
+        let report = await Self.run(database)
+        #expect(report.outcome == .succeeded, "\(report)")
+        #expect(try await Self.rows(database) == ["schedule succeeded 2 8 0 2", "schedule abandoned 1 3 0 1"])
+    }
+
     @Test func oldRunsGoButTheLatestAndTheLastSuccessStay() async throws {
         let database = try await Self.database()
         for (days, status) in [(70, "succeeded"), (60, "failed"), (50, "succeeded"), (45, "failed"), (40, "failed")] {
