@@ -8,6 +8,9 @@ enum HistoryStatements {
     /// transaction of milliseconds.
     private static let pruneLimit = 500
 
+    /// A server's message may quote a whole row, or a function's whole text.
+    private static let messageLimit = 4096
+
     /// Closes what dead owners left, claims the run unless somebody has it, and shows what stands in the way. The
     /// transaction's end included.
     ///
@@ -155,7 +158,7 @@ enum HistoryStatements {
             UPDATE mcp_cleanup.runs
                SET status = '\(outcome.rawValue)', heartbeat_at = clock_timestamp(), finished_at = clock_timestamp()
                  , rows_skipped = \(skipped), error_sqlstate = \(text(failure?.sqlState?.rawValue))
-                 , error_message = \(text(failure?.description))
+                 , error_message = \(text(failure?.description, limit: messageLimit))
              WHERE \(key) AND status = 'running';
             DELETE FROM mcp_cleanup.runs
              WHERE run_id IN (
@@ -172,9 +175,17 @@ enum HistoryStatements {
             """
     }
 
-    private static func text(_ value: String?) -> String {
+    /// - Parameter limit: bytes of UTF-8 after which a text is cut, at a character's end.
+    private static func text(_ value: String?, limit: Int = .max) -> String {
+        guard let value else { return "NULL" }
         // A server's text cannot have one; a message of our own might quote what somebody wrote.
-        value.map { SQL.literal(String($0.unicodeScalars.filter { $0 != "\0" }.map(Character.init))) } ?? "NULL"
+        var text = String(value.unicodeScalars.filter { $0 != "\0" }.map(Character.init))
+        if text.utf8.count > limit {
+            var end = text.utf8.index(text.startIndex, offsetBy: limit)
+            while end.samePosition(in: text) == nil { end = text.utf8.index(before: end) }
+            text = text[..<end] + "…"
+        }
+        return SQL.literal(text)
     }
 
     private static func instant(_ instant: UTCInstant) -> String { "timestamptz '\(instant)'" }

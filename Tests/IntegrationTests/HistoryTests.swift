@@ -268,6 +268,20 @@ import Testing
         #expect(try await Self.rows(database) == ["schedule succeeded 2 8 0 2", "schedule abandoned 1 3 0 1"])
     }
 
+    @Test func aLongMessageIsCutAtACharacter() async throws {
+        let database = try await Self.database()
+        try await database.run(
+            """
+            CREATE FUNCTION no() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN RAISE '%', repeat('ä', 100000); END $$;
+            CREATE TRIGGER no BEFORE DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION no();
+            """)
+        let report = await Self.run(database)
+        #expect(report.failure?.sqlState == "P0001")
+        let length = try await database.value("SELECT octet_length(error_message) FROM mcp_cleanup.runs")
+        #expect(["4098", "4099"].contains(length), "\(length ?? "")")
+        #expect(try await database.value("SELECT right(error_message, 3) FROM mcp_cleanup.runs") == "ää…")
+    }
+
     @Test func oldRunsGoButTheLatestAndTheLastSuccessStay() async throws {
         let database = try await Self.database()
         for (days, status) in [(70, "succeeded"), (60, "failed"), (50, "succeeded"), (45, "failed"), (40, "failed")] {
