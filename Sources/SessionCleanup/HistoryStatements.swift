@@ -108,8 +108,8 @@ enum HistoryStatements {
     /// Locks the run's row, if the run is still ours; one row if it is. Whoever wants to take the run waits behind it.
     ///
     /// The batch's commit then waits for no disk: nobody has been told of the run yet, its rows and their count come and go
-    /// together, and `finish`, which waits, makes all of them durable before anybody is. A client's own commit is not held
-    /// up behind a batch's worth of WAL.
+    /// together, and `finish`, which waits, makes all of them durable before it is told as a success. A client's own commit
+    /// is not held up behind a batch's worth of WAL.
     static func hold(_ claim: RunClaim) -> String {
         """
         SET LOCAL synchronous_commit = off;
