@@ -69,6 +69,9 @@ package struct CleanupRun: Sendable {
         report.cutoff = target.cutoff
         var deletion = Deletion(self, target, claim: claim, clock: clock)
         let oldest = try await deletion.execute(over: connection, progress: &report.progress)
+        if !target.refusesFilters {
+            try await table.judgeRowSecurityAgain(for: .deleting, over: connection, clock: clock)
+        }
         report.oldestOverdue = oldest.map { target.cutoff - $0 }
         report.outcome = deletion.isCapped ? .capped : .succeeded
         if let limit = job.maxStaleness, request.origin != .once, report.progress.rowsFound == 0 {
