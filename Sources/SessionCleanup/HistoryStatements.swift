@@ -147,6 +147,9 @@ enum HistoryStatements {
     /// Closes the run, lets go of what is past its retention, and shows the row, if it is there and its last owner was
     /// the token's. The transaction's end included.
     ///
+    /// What is past its retention must be so by the host's clock too, which named the fire time: a database's clock that
+    /// is ahead must not empty this table either.
+    ///
     /// By the fire time and the token, which are known even when the answer to the claim never came.
     static func finish(
         _ scheduledAt: UTCInstant, of job: String, token: String, outcome: Outcome, skipped: Int,
@@ -163,7 +166,7 @@ enum HistoryStatements {
             DELETE FROM mcp_cleanup.runs
              WHERE run_id IN (
                    SELECT run_id FROM mcp_cleanup.runs
-                    WHERE job = \(job) AND scheduled_at < now() - \(interval(history.retention))
+                    WHERE job = \(job) AND scheduled_at < least(now(), \(fireTime)) - \(interval(history.retention))
                       AND scheduled_at < (SELECT max(scheduled_at) FROM mcp_cleanup.runs WHERE job = \(job))
                       AND run_id IS DISTINCT FROM (SELECT run_id FROM mcp_cleanup.runs
                                                     WHERE job = \(job) AND status = 'succeeded'

@@ -303,6 +303,15 @@ import Testing
         #expect(try await database.count(in: "mcp_cleanup.runs") == 3)
     }
 
+    /// To a host the fire time is now, whatever the database's clock says.
+    @Test func aClockThatIsAheadMakesNoRunOld() async throws {
+        let database = try await Self.database()
+        let fireTime = Self.fireTime - .seconds(400 * 86_400)
+        try await Self.insertRun(database, status: "failed", scheduledAt: fireTime - .seconds(86_400))
+        #expect(await Self.run(database, RunRequest(scheduledAt: fireTime, origin: .schedule)).outcome == .succeeded)
+        #expect(try await Self.rows(database).count == 2)
+    }
+
     @Test func moreThanTheShareDeletesNothing() async throws {
         let database = try await Self.database(due: 6)
         try await database.run(
