@@ -154,6 +154,31 @@ import Testing
         #expect(try await Self.rows(database) == ["schedule succeeded 2 5 0 1"])
     }
 
+    /// The answer to our claim was lost: nobody's lease has to end.
+    @Test func aRunThatOurEarlierAttemptHasIsGoneOnWithAtOnce() async throws {
+        let database = try await Self.database()
+        try await Self.insertRun(database, owner: "ours")
+        let report = await Self.run(
+            database, RunRequest(scheduledAt: Self.fireTime, origin: .schedule, previousTokens: ["other", "ours"]))
+        #expect(report.outcome == .succeeded)
+        #expect(report.progress.rowsDeleted == 8)
+        #expect(try await Self.rows(database) == ["schedule succeeded 2 8 0 2"])
+    }
+
+    /// The answer to the run's end was lost.
+    @Test func aRunThatOurEarlierAttemptEndedIsReportedAndNotRepeated() async throws {
+        let database = try await Self.database()
+        try await Self.insertRun(database, status: "succeeded", owner: "ours")
+        let report = await Self.run(
+            database, RunRequest(scheduledAt: Self.fireTime, origin: .schedule, previousTokens: ["ours"]))
+        #expect(report.outcome == .succeeded)
+        #expect(report.runID == 1)
+        #expect(report.progress.rowsDeleted == 3)
+        #expect(report.progress.batches == 1)
+        #expect(try await database.count() == 5)
+        #expect(try await Self.rows(database) == ["schedule succeeded 1 3 0 1"])
+    }
+
     @Test func anAnswerGivenAheadOfItsTimeIsNone() async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, status: "succeeded", started: "now() - interval '2 hours'")
