@@ -57,7 +57,7 @@ package struct CleanupRun: Sendable {
         report.clockSkew = look.comparison.skew
         var claim: RunClaim?
         if look.usesHistory {
-            claim = try await self.claim(request, over: connection, clock: clock, report: &report)
+            claim = try await self.claim(request, look, over: connection, clock: clock, report: &report)
             guard claim != nil else { return }
         } else if request.isLookBack {
             report.skip = .nothingMissed
@@ -69,6 +69,9 @@ package struct CleanupRun: Sendable {
         report.cutoff = target.cutoff
         var deletion = Deletion(self, target, claim: claim, clock: clock)
         let oldest = try await deletion.execute(over: connection, progress: &report.progress)
+        if !target.refusesFilters {
+            try await table.judgeRowSecurityAgain(for: .deleting, over: connection, clock: clock)
+        }
         report.oldestOverdue = oldest.map { target.cutoff - $0 }
         report.outcome = deletion.isCapped ? .capped : .succeeded
         if let limit = job.maxStaleness, request.origin != .once, report.progress.rowsFound == 0 {
@@ -125,7 +128,7 @@ package struct CleanupRun: Sendable {
 
     /// Finds out whether the run can do its work. Deletes nothing.
     ///
-    /// - Parameter cutoff: of a run that was begun before; else the database's clock is the cutoff.
+    /// - Parameter cutoff: of the claim, never later than the clock of the look; without one that is the cutoff.
     func target(
         _ look: Look, cutoff: UTCInstant? = nil, over connection: isolated Connection, clock: RunClock,
         shape known: inout SessionTable.Shape?
@@ -157,13 +160,15 @@ package struct CleanupRun: Sendable {
     ///
     /// - Returns: `nil` when there is no run for us; the report then says why.
     private func claim(
-        _ request: RunRequest, over connection: isolated Connection, clock: RunClock, report: inout RunReport
+        _ request: RunRequest, _ look: Look, over connection: isolated Connection, clock: RunClock,
+        report: inout RunReport
     ) async throws(RunFailure) -> RunClaim? {
         let token = History.token()
         // Known to the report before it is sent: its answer may be lost.
         report.claimToken = token
         let script = HistoryStatements.claim(
-            request, of: job.name, token: token, history: history, tolerance: limits.maxClockSkew)
+            request, of: job.name, token: token, history: history, cutoff: look.comparison.database,
+            tolerance: limits.maxClockSkew + max(.zero, .zero - look.comparison.skew))
         var results = try await connection.finishTransaction(clock, script: script)
         var candidates = try results.reading(at: 2) { try $0.rows.map(ClaimCandidate.init) }
         for _ in 0..<Self.claims where candidates.isEmpty && !request.isLookBack {
@@ -179,7 +184,7 @@ package struct CleanupRun: Sendable {
         case .reopen(let row, let keepsCutoff):
             let reopening = HistoryStatements.reopen(
                 row, token: token, isOurs: request.previousTokens.contains(row.claimedBy), keepsCutoff: keepsCutoff,
-                history: history)
+                cutoff: look.comparison.database, history: history)
             if let claim = try await reopen(reopening, token: token, over: connection, clock: clock) {
                 return begin(claim, &report)
             }

@@ -9,12 +9,17 @@ struct Deletion: Sendable {
     /// `nil` where there is no history.
     private(set) var claim: RunClaim?
     private var size: BatchSize
+    /// Batches in a row that met a row on its way from one partition to another: the server says 40001 then, where it
+    /// would else follow the row or leave it alone, and nothing of the batch was done.
+    private var conflicts = 0
     /// Whether the job's `max-rows` ended it, with due rows left.
     private(set) var isCapped = false
 
     /// An owner that only searches gives a sign of life this often, as a part of its lease: what a search may take at
     /// most comes on top.
     private static let renewals = 6
+    /// Each of them takes a client that moves a row in the very milliseconds of a batch.
+    private static let mostConflicts = 10
     /// Few enough to be harmless on a server of which nothing is known yet.
     private static let firstRows = 100
 
@@ -27,6 +32,7 @@ struct Deletion: Sendable {
     }
 
     private var name: TableName { run.table.name }
+    private var unfiltered: TableName? { target.refusesFilters ? name : nil }
     private var cutoff: Parameter { .timestamp("\(target.cutoff)") }
 
     /// Deletes what is due and not held by others.
@@ -45,6 +51,7 @@ struct Deletion: Sendable {
             progress.rowsSkipped = 0
             _ = try await walk(over: connection, progress: &progress, oldest: &oldest)
         }
+        try await renewClaim(over: connection)
         return oldest
     }
 
@@ -59,6 +66,7 @@ struct Deletion: Sendable {
             limit: run.limits.searchRows, batchTarget: target.hasParts ? nil : run.limits.batchTarget)
         // Ends because each step begins behind the one before, or is smaller, or leaves fewer due rows.
         while let step = plan.step {
+            try await renewClaim(over: connection)
             let started = ContinuousClock.now
             let search: (sql: String, parameters: [Parameter])
             switch step {
@@ -72,12 +80,15 @@ struct Deletion: Sendable {
                 continue
             case .oldest(let limit):
                 search = (Statements.searchOldest(name, rule: target.rule), [cutoff, .integer(limit)])
-            case .pages(let pages):
-                search = (Statements.searchPages(name, rule: target.rule), [cutoff] + Self.bounds(of: pages))
+            case .pages(let pages, let limit):
+                search = (
+                    Statements.searchPages(name, rule: target.rule),
+                    [cutoff] + Self.bounds(of: pages) + [.integer(limit)]
+                )
             }
             guard
                 let result = try await connection.search(
-                    clock, search.sql, search.parameters, refusesFilters: target.refusesFilters, shrinking: &plan)
+                    clock, search.sql, search.parameters, unfiltered: unfiltered, shrinking: &plan)
             else { continue }
             let found = try result.reading { result in
                 try result.rows.map {
@@ -92,7 +103,6 @@ struct Deletion: Sendable {
                 progress.isSearchComplete = plan.step == nil
             }
             run.onProgress(progress)
-            try await renewClaim(over: connection)
             for part in found {
                 isCleared = try await delete(part.addresses, over: connection, progress: &progress) && isCleared
                 if isCapped { return isCleared }
@@ -123,7 +133,8 @@ struct Deletion: Sendable {
         var plan = SearchPlan(countingPagesOf: run.limits.searchRows)
         let sql = Statements.countPages(name, rule: target.rule)
         while let step = plan.step {
-            guard case .pages(let pages) = step else {
+            try await renewClaim(over: connection)
+            guard case .pages(let pages, _) = step else {
                 try await countPages(&plan, over: connection)
                 continue
             }
@@ -131,7 +142,7 @@ struct Deletion: Sendable {
             let parameters = [cutoff] + Self.bounds(of: pages)
             guard
                 let result = try await connection.search(
-                    clock, sql, parameters, refusesFilters: target.refusesFilters, shrinking: &plan)
+                    clock, sql, parameters, unfiltered: unfiltered, shrinking: &plan)
             else { continue }
             let row = try result.reading { try $0.onlyRow() }
             do {
@@ -141,11 +152,11 @@ struct Deletion: Sendable {
                 throw RunFailure(error)
             }
             _ = plan.found(0, after: started.duration(to: .now))
-            try await renewClaim(over: connection)
         }
         if Double(due) > share * Double(total) { throw .tooManyDue(name, due: due, total: total, limit: share) }
     }
 
+    /// Before each step and each batch, whatever came of the one before: one that deletes nothing is no sign of life.
     private mutating func renewClaim(over connection: isolated Connection) async throws(RunFailure) {
         guard let claim, claim.renewed.duration(to: .now) > run.history.lease / Self.renewals else { return }
         let sent = ContinuousClock.now
@@ -169,6 +180,7 @@ struct Deletion: Sendable {
         var start = 0
         // Ends because each round goes on behind the one before, or takes fewer rows.
         while start < addresses.count {
+            try await renewClaim(over: connection)
             let room = room(progress)
             if room <= 0 {
                 isCapped = true
@@ -215,7 +227,6 @@ struct Deletion: Sendable {
         }
         plan.batchEnded(due: batch.due, limit: limit, isCut: isCut, after: batch.work, roundTrip: batch.roundTrip)
         await rest(over: connection)
-        try await renewClaim(over: connection)
         return isCut || batch.deleted == batch.due
     }
 
@@ -242,7 +253,7 @@ struct Deletion: Sendable {
     /// From its first lock to its commit it waits for nobody but the server itself: whatever happens to us or to the
     /// network, it holds no row for longer.
     /// - Parameter shrink: called when the server ended it for its length.
-    /// - Returns: `nil` when it was too long, and a smaller one may succeed.
+    /// - Returns: `nil` when it was too long, and a smaller one may succeed; or when it has to be repeated.
     private mutating func delete(
         _ rows: BatchStatement.Rows, or shrink: () -> Bool, over connection: isolated Connection,
         progress: inout RunProgress
@@ -253,11 +264,16 @@ struct Deletion: Sendable {
         let started = ContinuousClock.now
         let results: [QueryResult]
         do {
-            results = try await connection.transaction(clock, script, refusesFilters: target.refusesFilters)
+            results = try await connection.transaction(clock, script, unfiltered: unfiltered)
         } catch {
+            if error.sqlState == "40001", conflicts < Self.mostConflicts {
+                conflicts += 1
+                return nil
+            }
             guard clock.isTooLong(error, since: started), clock.remaining > .zero, shrink() else { throw error }
             return nil
         }
+        conflicts = 0
         let duration = started.duration(to: .now)
         // With history, the lock's setting and the lock come first.
         if claim != nil, try results.reading(at: 1, { $0.rows.count }) != 1 { throw .claimLost }
@@ -274,8 +290,9 @@ struct Deletion: Sendable {
         } catch {
             throw RunFailure(error)
         }
-        claim?.renewed = started
+        // It accounts for nothing then, so its heartbeat stays too.
         guard batch.due > 0 else { return batch }
+        claim?.renewed = started
         progress.rowsDeleted += batch.deleted
         progress.rowsSkipped += batch.held
         progress.batches += 1

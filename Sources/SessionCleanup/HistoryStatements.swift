@@ -8,33 +8,40 @@ enum HistoryStatements {
     /// transaction of milliseconds.
     private static let pruneLimit = 500
 
+    /// A server's message may quote a whole row, or a function's whole text.
+    private static let messageLimit = 4096
+
     /// Closes what dead owners left, claims the run unless somebody has it, and shows what stands in the way. The
     /// transaction's end included.
     ///
     /// Two statements, since an INSERT beside an UPDATE in one statement does not see the row closed.
     /// - Parameters:
     ///   - token: what the run will be owned by.
-    ///   - tolerance: how far before its fire time, by the database's clock, a run may have begun.
+    ///   - cutoff: the clock that the look read: it alone is compared with the host's.
+    ///   - tolerance: how far before its fire time, by the database's clock, a run may have begun: fire times are named
+    ///     by the host's, and by a database that is behind it each run begins before its time.
     static func claim(
-        _ request: RunRequest, of job: String, token: String, history: History, tolerance: Duration
+        _ request: RunRequest, of job: String, token: String, history: History, cutoff: UTCInstant,
+        tolerance: Duration
     ) -> String {
         let (job, fireTime) = (SQL.literal(job), instant(request.scheduledAt))
-        let lease = interval(history.lease)
         return """
             UPDATE mcp_cleanup.runs SET status = 'abandoned', finished_at = clock_timestamp()
              WHERE run_id IN (SELECT run_id FROM mcp_cleanup.runs
-                               WHERE status = 'running' AND heartbeat_at < clock_timestamp() - \(lease)
+                               WHERE status = 'running' AND \(isSilent(for: history.lease))
                                  AND NOT (job = \(job) AND scheduled_at = \(fireTime))
                                  FOR UPDATE SKIP LOCKED);
             INSERT INTO mcp_cleanup.runs
                    (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at, cutoff)
             SELECT \(job), \(fireTime), \(SQL.literal(request.origin.rawValue)), \(SQL.literal(token)), 1, 'running',
-                   now(), clock_timestamp(), now()
+                   now(), clock_timestamp(), \(instant(cutoff))
             \(request.isLookBack ? "WHERE \(wasMissed(job, fireTime))" : "")
                 ON CONFLICT DO NOTHING;
             SELECT r.run_id, r.scheduled_at = \(fireTime) AS is_same_fire_time, r.status, r.origin, r.claimed_by
                  , \(Statements.utc("r.cutoff")) AS cutoff_at, r.attempts, r.rows_deleted, r.batches
-                 , (extract(epoch FROM r.heartbeat_at + \(lease) - clock_timestamp()) * 1000)::bigint AS lease_left_ms
+                 , CASE WHEN \(isSilent(for: history.lease)) THEN 0 ELSE
+                       (extract(epoch FROM heartbeat_at + \(interval(history.lease)) - clock_timestamp()) * 1000)::bigint
+                   END AS lease_left_ms
                  , r.started_at < r.scheduled_at - \(interval(tolerance))
                    AND r.scheduled_at <= now() + \(interval(tolerance)) AS is_ahead
               FROM mcp_cleanup.runs AS r
@@ -42,6 +49,13 @@ enum HistoryStatements {
             SELECT \(lastSuccess(of: job)) AS last_success_at;
             COMMIT
             """
+    }
+
+    /// Whether a run's owner has given no sign of life for so long. One that lies further ahead than that was given by a
+    /// clock that was: for as long as that it would say nothing. Should its owner be alive, the fence stops it.
+    static func isSilent(for lease: Duration) -> String {
+        let lease = interval(lease)
+        return "heartbeat_at NOT BETWEEN clock_timestamp() - \(lease) AND clock_timestamp() + \(lease)"
     }
 
     /// Whether the job ran before, and neither this fire time nor a later one that has come was answered.
@@ -67,18 +81,21 @@ enum HistoryStatements {
     /// Takes over a row that was seen, unless it has changed since, or another run of the job is under way. One row if
     /// it did. The transaction's end included.
     ///
-    /// - Parameter isOurs: whether an earlier attempt of this process owned it, so that nobody's lease has to end.
+    /// - Parameters:
+    ///   - isOurs: whether an earlier attempt of this process owned it, so that nobody's lease has to end.
+    ///   - keepsCutoff: whether the row's cutoff stays, unless it is later than the new one: then a clock that was ahead
+    ///     set it, and sessions that are not due yet would go.
     static func reopen(
-        _ seen: ClaimCandidate, token: String, isOurs: Bool, keepsCutoff: Bool, history: History
+        _ seen: ClaimCandidate, token: String, isOurs: Bool, keepsCutoff: Bool, cutoff: UTCInstant, history: History
     ) -> String {
+        let cutoff = instant(cutoff)
         let isDead =
-            seen.isRunning && !isOurs
-            ? "AND r.heartbeat_at < clock_timestamp() - \(interval(history.lease))" : ""
+            seen.isRunning && !isOurs ? "AND \(isSilent(for: history.lease))" : ""
         return """
             UPDATE mcp_cleanup.runs AS r
                SET claimed_by = \(SQL.literal(token)), attempts = attempts + 1, status = 'running'
                  , heartbeat_at = clock_timestamp(), finished_at = NULL, error_sqlstate = NULL, error_message = NULL
-                 \(keepsCutoff ? "" : ", started_at = now(), cutoff = now()")
+                 , \(keepsCutoff ? "cutoff = least(r.cutoff, \(cutoff))" : "started_at = now(), cutoff = \(cutoff)")
              WHERE r.run_id = \(seen.runID) AND r.claimed_by = \(SQL.literal(seen.claimedBy))
                AND r.status = \(SQL.literal(seen.status)) \(isDead)
                AND NOT EXISTS (SELECT FROM mcp_cleanup.runs AS o
@@ -91,8 +108,8 @@ enum HistoryStatements {
     /// Locks the run's row, if the run is still ours; one row if it is. Whoever wants to take the run waits behind it.
     ///
     /// The batch's commit then waits for no disk: nobody has been told of the run yet, its rows and their count come and go
-    /// together, and `finish`, which waits, makes all of them durable before anybody is. A client's own commit is not held
-    /// up behind a batch's worth of WAL.
+    /// together, and `finish`, which waits, makes all of them durable before it is told as a success. A client's own commit
+    /// is not held up behind a batch's worth of WAL.
     static func hold(_ claim: RunClaim) -> String {
         """
         SET LOCAL synchronous_commit = off;
@@ -130,6 +147,9 @@ enum HistoryStatements {
     /// Closes the run, lets go of what is past its retention, and shows the row, if it is there and its last owner was
     /// the token's. The transaction's end included.
     ///
+    /// What is past its retention must be so by the host's clock too, which named the fire time: a database's clock that
+    /// is ahead must not empty this table either.
+    ///
     /// By the fire time and the token, which are known even when the answer to the claim never came.
     static func finish(
         _ scheduledAt: UTCInstant, of job: String, token: String, outcome: Outcome, skipped: Int,
@@ -141,12 +161,12 @@ enum HistoryStatements {
             UPDATE mcp_cleanup.runs
                SET status = '\(outcome.rawValue)', heartbeat_at = clock_timestamp(), finished_at = clock_timestamp()
                  , rows_skipped = \(skipped), error_sqlstate = \(text(failure?.sqlState?.rawValue))
-                 , error_message = \(text(failure?.description))
+                 , error_message = \(text(failure?.description, limit: messageLimit))
              WHERE \(key) AND status = 'running';
             DELETE FROM mcp_cleanup.runs
              WHERE run_id IN (
                    SELECT run_id FROM mcp_cleanup.runs
-                    WHERE job = \(job) AND scheduled_at < now() - \(interval(history.retention))
+                    WHERE job = \(job) AND scheduled_at < least(now(), \(fireTime)) - \(interval(history.retention))
                       AND scheduled_at < (SELECT max(scheduled_at) FROM mcp_cleanup.runs WHERE job = \(job))
                       AND run_id IS DISTINCT FROM (SELECT run_id FROM mcp_cleanup.runs
                                                     WHERE job = \(job) AND status = 'succeeded'
@@ -158,9 +178,17 @@ enum HistoryStatements {
             """
     }
 
-    private static func text(_ value: String?) -> String {
+    /// - Parameter limit: bytes of UTF-8 after which a text is cut, at a character's end.
+    private static func text(_ value: String?, limit: Int = .max) -> String {
+        guard let value else { return "NULL" }
         // A server's text cannot have one; a message of our own might quote what somebody wrote.
-        value.map { SQL.literal(String($0.unicodeScalars.filter { $0 != "\0" }.map(Character.init))) } ?? "NULL"
+        var text = String(value.unicodeScalars.filter { $0 != "\0" }.map(Character.init))
+        if text.utf8.count > limit {
+            var end = text.utf8.index(text.startIndex, offsetBy: limit)
+            while end.samePosition(in: text) == nil { end = text.utf8.index(before: end) }
+            text = text[..<end] + "…"
+        }
+        return SQL.literal(text)
     }
 
     private static func instant(_ instant: UTCInstant) -> String { "timestamptz '\(instant)'" }

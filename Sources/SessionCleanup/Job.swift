@@ -139,8 +139,8 @@ package struct RunLimits: Hashable, Sendable {
     package var batchRows: Int
     /// How long to rest after each batch.
     package var batchPause: Duration
-    /// Addresses that one search returns at most, or a few more. The default is about 2 MB of answer, and few enough
-    /// searches that finding the way again stays a small part of the work.
+    /// Addresses that one search returns at most, unless a single page has more. The default is about 2 MB of answer, and
+    /// few enough searches that finding the way again stays a small part of the work.
     package var searchRows: Int
 
     package init(

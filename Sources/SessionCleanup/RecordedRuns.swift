@@ -80,7 +80,7 @@ package struct RecordedRuns: Sendable {
         guard found.history.isThere else { throw .nothingRecorded }
         try await found.readHistoryStructure(over: connection, clock: clock)
         if let obstacle = found.history.readingObstacle { throw .historyUnusable(role: found.role, obstacle) }
-        let result = try await connection.finishTransaction(clock, statement, [])
+        let result = try await connection.finishTransaction(clock, statement, [], limit: clock.remaining)
         await connection.close()
         return try result.reading(read)
     }
@@ -143,7 +143,7 @@ enum RecordStatements {
     static func stale(after lease: Duration) -> String {
         """
         SELECT job, claimed_by, \(Statements.utc("heartbeat_at")) AS heartbeat FROM mcp_cleanup.runs
-         WHERE status = 'running' AND heartbeat_at < clock_timestamp() - interval '\(lease.components.seconds) seconds'
+         WHERE status = 'running' AND \(HistoryStatements.isSilent(for: lease))
          ORDER BY run_id LIMIT 1
         """
     }

@@ -88,8 +88,6 @@ extension RunFailure {
         case .database(.unreachable(.tls, _)): false
         // The time that the run had is used up; the next one goes on where it ended.
         case .deadlinePassed: false
-        // Whoever has the run now goes on with it.
-        case .claimLost: false
         // A guard that a person set, for a person to look at.
         case .tooManyDue: false
         default: kind == .mayPass || kind == .unreachable

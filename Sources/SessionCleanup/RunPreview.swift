@@ -23,7 +23,7 @@ extension CleanupRun {
         let target = try await target(look, over: connection, clock: clock, shape: &shape)
         let cutoff: [Parameter] = [.timestamp("\(target.cutoff)")]
         let count = try await connection.finishTransaction(
-            clock, Statements.countDue(in: table.name, rule: target.rule), cutoff)
+            clock, Statements.countDue(in: table.name, rule: target.rule), cutoff, limit: clock.remaining)
         let plan = try await table.plan(for: target.rule, cutoff: target.cutoff, over: connection, clock: clock)
         return try count.reading { result in
             let row = try result.onlyRow()

@@ -10,8 +10,8 @@ struct SearchPlan: Sendable {
         case oldest(limit: Int)
         /// How many pages the table has: its largest part, if it has parts.
         case countPages
-        /// Due rows on these pages, in all of the table's parts.
-        case pages(Range<Int>)
+        /// Due rows on these pages, in all of the table's parts, so many at the most.
+        case pages(Range<Int>, limit: Int)
         /// Due rows on these pages, to be deleted without a search.
         case batch(Range<Int>)
     }
@@ -44,7 +44,7 @@ struct SearchPlan: Sendable {
     private static let firstBatch = 8
 
     /// - Parameters:
-    ///   - limit: rows that one search may find, or a little more.
+    ///   - limit: rows that one search may find; only those on a single page are never too many.
     ///   - batchTarget: the target of a batch's duration if batches can do without a search: in a table without parts.
     init(limit: Int, batchTarget: Duration? = nil) {
         self.limit = limit
@@ -66,8 +66,14 @@ struct SearchPlan: Sendable {
         case .oldest(let most):
             step = count < most ? nil : .countPages
             return step == nil
-        case .pages(let pages):
-            if duration > Self.targetDuration * 2 || count > limit {
+        case .pages(let pages, _) where count > limit && pages.count > 1:
+            // There may be more: fewer pages, or a batch of those that it stopped on.
+            pagesAtOnce = pages.count / 2
+            isDense = true
+            proceed()
+            return false
+        case .pages(let pages, _):
+            if duration > Self.targetDuration * 2 {
                 pagesAtOnce = max(1, pagesAtOnce / 2)
             } else if duration < Self.targetDuration / 2, count < limit / 4 {
                 pagesAtOnce = min(pagesAtOnce * 2, Self.mostPages)
@@ -137,7 +143,8 @@ struct SearchPlan: Sendable {
         } else if isDense, let batch {
             step = .batch(start..<min(start + batch.count, pageCount))
         } else {
-            step = .pages(start..<min(start + pagesAtOnce, pageCount))
+            let pages = start..<min(start + pagesAtOnce, pageCount)
+            step = .pages(pages, limit: pages.count > 1 ? limit + 1 : .max)
         }
     }
 }

@@ -34,7 +34,8 @@ extension SessionTable {
         let statement = Statements.sessions(
             of: name, transient: transient.rules.rule(for: generation),
             dormant: dormant.rules.rule(for: generation))
-        let result = try await connection.finishTransaction(clock, statement, [.text(user)])
+        let result = try await connection.finishTransaction(
+            clock, statement, [.text(user)], limit: clock.remaining)
         await connection.close()
         return try result.reading { result in
             try result.rows.map { row in

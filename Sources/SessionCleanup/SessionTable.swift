@@ -108,6 +108,20 @@ package struct SessionTable: Hashable, Sendable {
         }
     }
 
+    /// After the work, where row security was active already: a policy that has been narrowed since hides rows in silence.
+    ///
+    /// - Throws: `rowSecurity`.
+    func judgeRowSecurityAgain(
+        for purpose: Purpose, over connection: isolated Connection, clock: RunClock
+    ) async throws(RunFailure) {
+        let found = try await look(for: .reading, over: connection, clock: clock)
+        if found.isRowSecurityActive {
+            try await judgeRowSecurity(for: purpose, role: found.role, over: connection, clock: clock)
+        } else {
+            await connection.rollBack(clock)
+        }
+    }
+
     /// - Throws: `rowSecurity` when a policy could hide a row from the role.
     func judgeRowSecurity(
         for purpose: Purpose, role: String, over connection: isolated Connection, clock: RunClock

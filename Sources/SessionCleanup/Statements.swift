@@ -15,20 +15,24 @@ enum Statements {
     ///   - limit: for each statement and each silence; at least a millisecond.
     ///   - lockLimit: for each lock. Half of the statement's unless said otherwise, so that the server names the lock
     ///     as the cause before it ends the statement for its length.
-    ///   - refusesFilters: whether row security that would filter is an error: where it is not active, and so must not
-    ///     become active in silence. Where it is active, with policies that hide nothing, this would refuse those too.
-    static func begin(
-        isReadOnly: Bool = false, limit: Duration, lockLimit: Duration? = nil, refusesFilters: Bool = false
-    ) -> String {
+    static func begin(isReadOnly: Bool = false, limit: Duration, lockLimit: Duration? = nil) -> String {
         """
         BEGIN ISOLATION LEVEL READ COMMITTED \(isReadOnly ? "READ ONLY" : "READ WRITE");
         SET LOCAL statement_timeout = \(milliseconds(limit));
         SET LOCAL lock_timeout = \(milliseconds(lockLimit ?? limit / 2));
-        SET LOCAL idle_in_transaction_session_timeout = \(milliseconds(limit));\(refusesFilters ? refusal : "")
+        SET LOCAL idle_in_transaction_session_timeout = \(milliseconds(limit));
         """
     }
 
-    private static let refusal = " SET LOCAL row_security = off;"
+    /// Makes it an error if row security applies to us on the table, and locks the table so that it cannot from then on:
+    /// three statements at a transaction's beginning, for a table where it is not active and must not become so in
+    /// silence. Where it is active, with policies that hide nothing, this would refuse those too.
+    ///
+    /// The setting holds for the one statement that reads nothing: a trigger of the application may well write to another
+    /// table, whose policies admit it.
+    static func refuseFilters(of table: TableName) -> String {
+        "SET LOCAL row_security = off; SELECT FROM ONLY \(table.quoted) LIMIT 0; SET LOCAL row_security TO DEFAULT;"
+    }
 
     /// Never 0, which means no limit.
     private static func milliseconds(_ limit: Duration) -> Int64 {
@@ -122,9 +126,9 @@ enum Statements {
     }
 
     /// The addresses of due rows on the pages from one address (`$2`) up to but without another (`$3`), in all of the
-    /// table's parts.
+    /// table's parts, `$4` of them at the most.
     static func searchPages(_ table: TableName, rule: Rule) -> String {
-        search(table, rule: rule, "IS TRUE AND ctid >= $2 AND ctid < $3", "")
+        search(table, rule: rule, "IS TRUE AND ctid >= $2 AND ctid < $3", "LIMIT $4")
     }
 
     private static func search(_ table: TableName, rule: Rule, _ range: String, _ order: String) -> String {

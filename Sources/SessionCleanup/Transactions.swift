@@ -21,18 +21,23 @@ extension Connection {
     }
 
     /// A statement in the transaction that is open, or else in a read-only one of its own, and the transaction's end.
+    ///
+    /// - Parameters:
+    ///   - wanted: how long it may take; a run's owner must not be silent for longer than it may unless said.
+    ///   - unfiltered: a table of which row security must hide nothing; see `Statements.refuseFilters`.
     func finishTransaction(
         _ clock: RunClock, _ sql: String, _ parameters: [Parameter], limit wanted: Duration? = nil,
-        refusesFilters: Bool = false
+        unfiltered: TableName? = nil
     ) async throws(RunFailure) -> QueryResult {
-        // It may take what is left of the run's time: it holds no row's lock.
-        let limit = try clock.limit(wanted ?? clock.remaining)
+        let limit = try clock.limit(wanted)
         let begin = Statements.begin(
-            isReadOnly: true, limit: limit, lockLimit: min(limit / 2, clock.transactionLimit),
-            refusesFilters: refusesFilters)
+            isReadOnly: true, limit: limit, lockLimit: min(limit / 2, clock.transactionLimit))
+        let refusal = unfiltered.map(Statements.refuseFilters) ?? ""
         return try await failing(clock) { connection in
             let deadline = clock.giveUp(after: limit)
-            if !connection.hasOpenTransaction { _ = try await connection.script(begin, deadline: deadline) }
+            if !connection.hasOpenTransaction {
+                _ = try await connection.script("\(begin) \(refusal)", deadline: deadline)
+            }
             let result = try await connection.query(sql, parameters, deadline: deadline)
             _ = try await connection.script("COMMIT", deadline: deadline)
             return result
@@ -43,13 +48,13 @@ extension Connection {
     ///
     /// - Returns: `nil` when the server ended it for its length, and the plan has found a smaller step.
     func search(
-        _ clock: RunClock, _ sql: String, _ parameters: [Parameter], refusesFilters: Bool,
+        _ clock: RunClock, _ sql: String, _ parameters: [Parameter], unfiltered: TableName?,
         shrinking plan: inout SearchPlan
     ) async throws(RunFailure) -> QueryResult? {
         let started = ContinuousClock.now
         do {
             return try await finishTransaction(
-                clock, sql, parameters, limit: clock.transactionLimit, refusesFilters: refusesFilters)
+                clock, sql, parameters, unfiltered: unfiltered)
         } catch {
             guard clock.isTooLong(error, since: started), plan.timedOut() else { throw error }
             return nil
@@ -68,13 +73,13 @@ extension Connection {
     /// - Parameter script: its statements, with COMMIT as the last.
     /// - Returns: a result for each statement of the script.
     func transaction(
-        _ clock: RunClock, _ script: String, refusesFilters: Bool = false
+        _ clock: RunClock, _ script: String, unfiltered: TableName? = nil
     ) async throws(RunFailure) -> [QueryResult] {
         let limit = try clock.limit()
-        let begin = Statements.begin(limit: limit, refusesFilters: refusesFilters)
+        let begin = "\(Statements.begin(limit: limit)) \(unfiltered.map(Statements.refuseFilters) ?? "")"
         return try await failing(clock, startsWriting: true) { connection in
             let results = try await connection.script("\(begin) \(script)", deadline: clock.giveUp(after: limit))
-            return Array(results.dropFirst(refusesFilters ? 5 : 4))
+            return Array(results.dropFirst(unfiltered == nil ? 4 : 7))
         }
     }
 

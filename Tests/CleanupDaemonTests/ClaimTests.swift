@@ -1,6 +1,6 @@
 @testable import CleanupDaemon
 import CleanupSchedule
-import SessionCleanup
+@testable import SessionCleanup
 import Testing
 
 /// What the scheduler makes of other processes: of the history after a start, and of claims that it did not get.
@@ -76,6 +76,19 @@ import Testing
         #expect(concluded.count == 1)
         let last = scheduler.nextRetry
         #expect(last == nil)
+    }
+
+    /// Whoever took it may die too.
+    @Test func looksAgainForARunThatItLost() throws {
+        var scheduler = scheduler()
+        let due = now("2026-05-13T12:05:00Z", .seconds(180))
+        _ = scheduler.clockAdvanced(to: due, wasSet: false)
+        let lost = RunReport(
+            job: Job.transientSessions.name, outcome: .abandoned, scheduledAt: due.wall, startedAt: due.wall,
+            finishedAt: due.wall, failure: .claimLost)
+        _ = scheduler.attemptEnded(job: 0, Scheduler.Result(lost), now: due)
+        let retry = scheduler.nextRetry
+        #expect(try #require(retry) <= .seconds(181))
     }
 
     @Test func doesNotLookAgainBehindTheNextFireTime() {

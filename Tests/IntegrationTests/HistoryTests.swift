@@ -41,14 +41,14 @@ import Testing
     private static func insertRun(
         _ database: SessionsDatabase, status: String = "running", owner: String = "somebody",
         heartbeat: String = "now()", scheduledAt: UTCInstant = fireTime, started: String = "now()",
-        origin: String = "schedule", job: Job = .transientSessions
+        cutoff: String = "now() - interval '10 minutes'", origin: String = "schedule", job: Job = .transientSessions
     ) async throws {
         try await database.run(
             """
             INSERT INTO mcp_cleanup.runs (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at,
                 finished_at, cutoff, rows_deleted, batches)
             VALUES ('\(job.name)', '\(scheduledAt)', '\(origin)', '\(owner)', 1, '\(status)', \(started), \(heartbeat),
-                \(status == "running" ? "NULL" : "now()"), now() - interval '10 minutes', 3, 1)
+                \(status == "running" ? "NULL" : "now()"), \(cutoff), 3, 1)
             """)
     }
 
@@ -154,6 +154,31 @@ import Testing
         #expect(try await Self.rows(database) == ["schedule succeeded 2 5 0 1"])
     }
 
+    /// The answer to our claim was lost: nobody's lease has to end.
+    @Test func aRunThatOurEarlierAttemptHasIsGoneOnWithAtOnce() async throws {
+        let database = try await Self.database()
+        try await Self.insertRun(database, owner: "ours")
+        let report = await Self.run(
+            database, RunRequest(scheduledAt: Self.fireTime, origin: .schedule, previousTokens: ["other", "ours"]))
+        #expect(report.outcome == .succeeded)
+        #expect(report.progress.rowsDeleted == 8)
+        #expect(try await Self.rows(database) == ["schedule succeeded 2 8 0 2"])
+    }
+
+    /// The answer to the run's end was lost.
+    @Test func aRunThatOurEarlierAttemptEndedIsReportedAndNotRepeated() async throws {
+        let database = try await Self.database()
+        try await Self.insertRun(database, status: "succeeded", owner: "ours")
+        let report = await Self.run(
+            database, RunRequest(scheduledAt: Self.fireTime, origin: .schedule, previousTokens: ["ours"]))
+        #expect(report.outcome == .succeeded)
+        #expect(report.runID == 1)
+        #expect(report.progress.rowsDeleted == 3)
+        #expect(report.progress.batches == 1)
+        #expect(try await database.count() == 5)
+        #expect(try await Self.rows(database) == ["schedule succeeded 1 3 0 1"])
+    }
+
     @Test func anAnswerGivenAheadOfItsTimeIsNone() async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, status: "succeeded", started: "now() - interval '2 hours'")
@@ -163,6 +188,24 @@ import Testing
         #expect(
             try await database.value("SELECT started_at > now() - interval '1 minute' FROM mcp_cleanup.runs") == "true")
         #expect(await Self.run(database).skip == .answered)
+    }
+
+    /// The clock was ahead when the run was claimed, and has been put right: what it made of the cutoff counts no more.
+    @Test(arguments: ["running", "failed", "canceled"])
+    func aRunThatIsGoneOnWithKeepsNoCutoffOfTheFuture(status: String) async throws {
+        let database = try await Self.database()
+        try await database.run(
+            """
+            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
+            VALUES ('live', 'u', 'x', 'sse', 'x', now() + interval '30 minutes')
+            """)
+        try await Self.insertRun(database, status: status, owner: "ours", cutoff: "now() + interval '1 hour'")
+        let report = await Self.run(
+            database, RunRequest(scheduledAt: Self.fireTime, origin: .schedule, previousTokens: ["ours"]))
+        #expect(report.outcome == .succeeded)
+        #expect(report.attempts == 2)
+        #expect(try await database.sessions() == ["live"])
+        #expect(try await database.value("SELECT cutoff <= finished_at FROM mcp_cleanup.runs") == "true")
     }
 
     // MARK: Looking back
@@ -196,6 +239,31 @@ import Testing
         #expect(await Self.run(database, Self.lookBack).outcome == .succeeded)
     }
 
+    // MARK: Signs of life
+
+    /// Somebody refreshes what the search has found: the batches after it delete nothing, and account for nothing.
+    @Test func anOwnerWhoseBatchesFindNothingIsAlive() async throws {
+        let database = try await Self.database(due: 30)
+        try await database.run(
+            """
+            CREATE TABLE beat (rows_deleted BIGINT);
+            CREATE FUNCTION beat() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+            BEGIN INSERT INTO beat VALUES (NEW.rows_deleted); RETURN NULL; END $$;
+            CREATE TRIGGER beat AFTER UPDATE OF heartbeat_at ON mcp_cleanup.runs FOR EACH ROW
+                WHEN (NEW.status = 'running') EXECUTE FUNCTION beat();
+            """)
+        let limits = RunLimits(maxClockSkew: .seconds(300), batchRows: 1, batchPause: .milliseconds(100))
+        async let ended = Self.run(
+            database, history: History(mode: .required, lease: .seconds(3)), limits: limits)
+        try await eventually("the first batch") { try await database.count() < 30 }
+        try await database.run("UPDATE mcp_sessions SET expires_at = now() + interval '1 hour'")
+        let report = await ended
+        #expect(report.outcome == .succeeded, "\(report)")
+        // One each half second, of about three.
+        let beats = try await database.count("rows_deleted = \(report.progress.rowsDeleted)", in: "beat")
+        #expect(beats >= 3, "\(report)")
+    }
+
     // MARK: The end of a run
 
     @Test func aRunThatWasTakenAwayDeletesNothingMore() async throws {
@@ -211,6 +279,32 @@ import Testing
         #expect(report.failure == .claimLost)
         #expect(try await database.count() == 40)
         #expect(try await Self.rows(database) == ["schedule running 1 10 0 1"])
+    }
+
+    /// What made the sign of life lies an hour ahead: a clock that was.
+    @Test func anOwnerWhoseHeartbeatIsFarAheadIsDead() async throws {
+        let database = try await Self.database()
+        try await Self.insertRun(database, heartbeat: "now() + interval '1 hour'")
+        try await Self.insertRun(
+            database, heartbeat: "now() + interval '1 hour'", scheduledAt: Self.fireTime - .seconds(86_400),
+            job: .dormantSessions())
+        let report = await Self.run(database)
+        #expect(report.outcome == .succeeded, "\(report)")
+        #expect(try await Self.rows(database) == ["schedule succeeded 2 8 0 2", "schedule abandoned 1 3 0 1"])
+    }
+
+    @Test func aLongMessageIsCutAtACharacter() async throws {
+        let database = try await Self.database()
+        try await database.run(
+            """
+            CREATE FUNCTION no() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN RAISE '%', repeat('ä', 100000); END $$;
+            CREATE TRIGGER no BEFORE DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION no();
+            """)
+        let report = await Self.run(database)
+        #expect(report.failure?.sqlState == "P0001")
+        let length = try await database.value("SELECT octet_length(error_message) FROM mcp_cleanup.runs")
+        #expect(["4098", "4099"].contains(length), "\(length ?? "")")
+        #expect(try await database.value("SELECT right(error_message, 3) FROM mcp_cleanup.runs") == "ää…")
     }
 
     @Test func oldRunsGoButTheLatestAndTheLastSuccessStay() async throws {
@@ -232,6 +326,15 @@ import Testing
         #expect(await Self.run(database, RunRequest(scheduledAt: .hostNow, origin: .once)).outcome == .succeeded)
         #expect(try await database.count("job = '\(job.name)'", in: "mcp_cleanup.runs") == 2)
         #expect(try await database.count(in: "mcp_cleanup.runs") == 3)
+    }
+
+    /// To a host the fire time is now, whatever the database's clock says.
+    @Test func aClockThatIsAheadMakesNoRunOld() async throws {
+        let database = try await Self.database()
+        let fireTime = Self.fireTime - .seconds(400 * 86_400)
+        try await Self.insertRun(database, status: "failed", scheduledAt: fireTime - .seconds(86_400))
+        #expect(await Self.run(database, RunRequest(scheduledAt: fireTime, origin: .schedule)).outcome == .succeeded)
+        #expect(try await Self.rows(database).count == 2)
     }
 
     @Test func moreThanTheShareDeletesNothing() async throws {

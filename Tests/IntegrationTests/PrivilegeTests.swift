@@ -214,6 +214,27 @@ import Testing
         #expect(try await database.sessions() == ["live-1", "live-2"])
     }
 
+    /// A trigger of the application runs as our role, and a table that it writes to may have policies of its own.
+    @Test func aTriggerMayWriteToATableUnderRowSecurity() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(Self.population)
+        let role = try await database.makeServiceRole()
+        try await database.run(
+            """
+            CREATE TABLE audit (session_id TEXT, role TEXT DEFAULT current_user);
+            ALTER TABLE audit ENABLE ROW LEVEL SECURITY;
+            CREATE POLICY own ON audit FOR INSERT WITH CHECK (role = current_user);
+            GRANT INSERT ON audit TO \(role);
+            CREATE FUNCTION audit() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+            BEGIN INSERT INTO audit (session_id) VALUES (OLD.session_id); RETURN OLD; END $$;
+            CREATE TRIGGER audit BEFORE DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION audit();
+            """)
+        let result = try await database.daemon(["--once"], url: database.server.url(database.name, user: role))
+        #expect(result.status == 0, "\(result)")
+        #expect(try await database.sessions() == ["live-1", "live-2"])
+        #expect(try await database.count("role = '\(role)'", in: "audit") == 4)
+    }
+
     /// The parent's rights and policies count; a partition's own apply only to those who name it.
     @Test func aPartitionsOwnRowSecurityHidesNothingFromItsParent() async throws {
         let database = try await SessionsDatabase(on: .packaged())

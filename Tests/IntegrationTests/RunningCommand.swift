@@ -6,6 +6,10 @@ import TestServers
 final class RunningCommand: Sendable {
     private let process: Locked<Process>
     private let outputPath: String
+    private let memory = Locked(0)
+
+    /// The most private memory that it had while `end` waited, in KiB; looked at each hundredth of a second.
+    var mostMemory: Int { memory.withLock { $0 } }
 
     init(_ arguments: [String], url: String, environment: [String: String] = [:]) throws {
         let process = Process()
@@ -25,6 +29,12 @@ final class RunningCommand: Sendable {
         return try FileHandle(forWritingTo: URL(fileURLWithPath: path))
     }
 
+    private static func memory(of process: Int32) -> Int {
+        // Without the file it has ended.
+        let status = (try? String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8)) ?? ""
+        return status.firstMatch(of: /RssAnon:\s+([0-9]+)/).flatMap { Int($0.1) } ?? 0
+    }
+
     func send(_ signal: Int32) {
         kill(process.withLock { $0.processIdentifier }, signal)
     }
@@ -32,6 +42,8 @@ final class RunningCommand: Sendable {
     /// Waits for its end, for at most 30 s.
     func end() async -> CommandResult {
         for _ in 0..<3000 where process.withLock({ $0.isRunning }) {
+            let used = process.withLock { Self.memory(of: $0.processIdentifier) }
+            memory.withLock { $0 = max($0, used) }
             // Fails only when the test itself is canceled.
             try? await Task.sleep(for: .milliseconds(10))
         }

@@ -62,6 +62,10 @@ import Testing
             #expect(result.error.contains("more than 300 s ahead"), "\(result.error)")
             #expect(result.error.contains("database.max-clock-skew"), "\(result.error)")
         }
+        let check = try await database.daemon(["check", "--json"])
+        #expect(check.status == 75, "\(check)")
+        let line = check.lines.first { $0.contains(#""check":"clock""#) }
+        #expect(line?.contains(#""status":"fail""#) == true && line?.contains("ahead") == true, "\(check)")
         #expect(try await database.count() == 6)
         let tolerant = try await database.daemon(
             ["--once"], environment: ["MCP_CLEANUP_DATABASE_MAX_CLOCK_SKEW": "61m"])

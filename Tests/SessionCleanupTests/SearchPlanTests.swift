@@ -8,7 +8,7 @@ import Testing
     ) -> [Range<Int>] {
         var walked: [Range<Int>] = []
         plan.counted(pages: tablePages)
-        while case .pages(let pages) = plan.step {
+        while case .pages(let pages, _) = plan.step {
             walked.append(pages)
             let counts = plan.found(count, after: duration)
             #expect(counts)
@@ -35,7 +35,7 @@ import Testing
         #expect(SearchPlan(limit: 1_000_000).step == .oldest(limit: 20_000))
     }
 
-    @Test(arguments: [Duration.zero, .milliseconds(200), .seconds(2)], [0, 1000])
+    @Test(arguments: [Duration.zero, .milliseconds(200), .seconds(2)], [0, 50])
     func theWalkSeesEachPageOnce(duration: Duration, count: Int) {
         var plan = SearchPlan(limit: 50)
         let counts = plan.found(50, after: .zero)
@@ -56,6 +56,22 @@ import Testing
         }
     }
 
+    @Test func pagesWithMoreThanASearchMayFindAreLookedAtAgainFewerAtATime() {
+        var plan = SearchPlan(limit: 50)
+        _ = plan.found(50, after: .zero)
+        plan.counted(pages: 8)
+        for pages in [8, 4, 2] {
+            #expect(plan.step == .pages(0..<pages, limit: 51))
+            let counts = plan.found(51, after: .zero)
+            #expect(!counts)
+        }
+        // A page is never looked at twice: it is not cut.
+        #expect(plan.step == .pages(0..<1, limit: .max))
+        let counts = plan.found(60, after: .zero)
+        #expect(counts)
+        #expect(plan.step == .pages(1..<2, limit: .max))
+    }
+
     @Test func aSearchByAgeThatTakesTooLongBecomesAWalk() {
         var plan = SearchPlan(limit: 50)
         let mayGoOn = plan.timedOut()
@@ -69,7 +85,7 @@ import Testing
         plan.counted(pages: 100_000)
         var sizes: [Int] = []
         repeat {
-            guard case .pages(let pages) = plan.step else { break }
+            guard case .pages(let pages, _) = plan.step else { break }
             #expect(pages.lowerBound == 0)
             sizes.append(pages.count)
         } while plan.timedOut()
@@ -108,15 +124,28 @@ import Testing
         var plan = Self.batches(tablePages: 100_000)
         #expect(plan.step == .batch(0..<8))
         plan.batchEnded(due: 3, limit: 10_000, isCut: false, after: .zero, roundTrip: .zero)
-        #expect(plan.step == .pages(8..<2056))
+        #expect(plan.step == .pages(8..<2056, limit: 2001))
         _ = plan.found(1023, after: .milliseconds(200))
-        #expect(plan.step == .pages(2056..<4104))
+        #expect(plan.step == .pages(2056..<4104, limit: 2001))
         _ = plan.found(1024, after: .milliseconds(200))
         guard case .batch(let pages) = plan.step else {
             Issue.record("\(String(describing: plan.step))")
             return
         }
         #expect(pages.lowerBound == 4104)
+    }
+
+    @Test func whereASearchFindsTooManyBatchesGoOn() {
+        var plan = Self.batches(tablePages: 100_000)
+        plan.batchEnded(due: 0, limit: 10_000, isCut: false, after: .zero, roundTrip: .zero)
+        #expect(plan.step == .pages(8..<2056, limit: 2001))
+        let counts = plan.found(2001, after: .zero)
+        #expect(!counts)
+        guard case .batch(let pages) = plan.step else {
+            Issue.record("\(String(describing: plan.step))")
+            return
+        }
+        #expect(pages.lowerBound == 8)
     }
 
     @Test func pagesWithMoreThanABatchTakesAreLookedAtAgain() {
@@ -139,7 +168,7 @@ import Testing
     @Test func whenNothingMoreMayGoASearchTellsWhetherMoreIsDue() {
         var plan = Self.batches(tablePages: 100)
         plan.stopDeleting()
-        #expect(plan.step == .pages(0..<100))
+        #expect(plan.step == .pages(0..<100, limit: 2001))
         _ = plan.found(1000, after: .zero)
         #expect(plan.step == nil)
     }

@@ -219,6 +219,30 @@ import Testing
         try await Self.expectTheRestIsDone(watched)
     }
 
+    /// From then on the server shows the run fewer rows, and says nothing.
+    @Test func aPolicyThatIsNarrowedInTheMiddleFailsTheRun() async throws {
+        let watched = try await Self.watched(due: 6)
+        let role = try await watched.database.makeServiceRole()
+        try await watched.database.run(
+            """
+            GRANT USAGE ON SCHEMA mcp_cleanup TO \(role);
+            GRANT SELECT, INSERT, UPDATE, DELETE ON mcp_cleanup.runs TO \(role);
+            ALTER TABLE mcp_sessions ENABLE ROW LEVEL SECURITY;
+            CREATE POLICY everything ON mcp_sessions USING (true);
+            """)
+        async let ended = watched.database.daemon(
+            Self.run, url: watched.database.server.url(watched.database.name, user: role), environment: Self.slow)
+        try await Self.firstBatch(of: watched)
+        try await watched.database.run("ALTER POLICY everything ON mcp_sessions USING (user_id = 'x')")
+        let result = try await ended
+        #expect(try await watched.database.count() > 0)
+        try await watched.database.run("ALTER POLICY everything ON mcp_sessions USING (true)")
+        #expect(result.status == 77, "\(result)")
+        #expect(result.error.contains("no policy for SELECT"), "\(result)")
+        try await Self.expect("failed", in: watched, result)
+        try await Self.expectTheRestIsDone(watched)
+    }
+
     @Test(.enabled(if: geteuid() == 0, "needs root to mount a small disk"))
     func aFullDiskMayPass() async throws {
         let watched = try await Self.watched(due: 3000)

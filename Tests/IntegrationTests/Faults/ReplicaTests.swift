@@ -40,11 +40,17 @@ import Testing
         let summary = try await watched.value(
             "SELECT string_agg(status || ' ' || n, ', ') FROM (SELECT status, count(*) AS n FROM mcp_cleanup.runs GROUP BY 1) q"
         )
-        let takenOver = try await watched.integer("SELECT count(*) FROM mcp_cleanup.runs WHERE attempts > 1")
+        // Gone on with, or closed for a later fire time's run.
+        let takenOver = try await watched.integer(
+            "SELECT count(*) FROM mcp_cleanup.runs WHERE attempts > 1 OR status = 'abandoned'")
         print(
             "replicas\(isPooled ? " through PgBouncer" : ""), seed \(seed): \(summary ?? ""); \(takenOver) taken over; ",
             await replicas.strikes)
-        #expect(try await watched.integer("SELECT count(*) FROM mcp_cleanup.runs WHERE status = 'succeeded'") >= 1)
+        // A quiet machine has 25 of them, a busy one 12, and each takes a dozen over.
+        #expect(
+            try await watched.integer("SELECT count(*) FROM mcp_cleanup.runs WHERE status = 'succeeded'") >= 5, comment
+        )
+        #expect(takenOver > 0, "nobody lost a run: \(comment)")
         #expect(await replicas.strikes.inTransaction > 0, "nobody was frozen in a transaction: \(comment)")
     }
 }
