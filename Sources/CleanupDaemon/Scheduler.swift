@@ -43,7 +43,7 @@ package struct Scheduler: ~Copyable {
     private static let punctuality = Duration.seconds(60)
 
     /// Missed fire times are counted one by one up to here: a day of a schedule with seconds.
-    private static let countLimit = 86_400
+    fileprivate static let countLimit = 86_400
 
     /// - Parameters:
     ///   - jobs: in the order in which they run when they are due together; disabled ones are never due.
@@ -137,10 +137,11 @@ package struct Scheduler: ~Copyable {
         return actions
     }
 
-    /// The service has started: was the last fire time of each job missed while nobody ran? Only the history can tell.
+    /// The service has started: was the last fire time of each job missed while nobody ran? Only the history can tell, and
+    /// when the job last succeeded.
     package mutating func lookBack(now: Now) -> [Action] {
         var attempts: [Attempt] = []
-        for job in states.indices where states[job].job.isEnabled && states[job].job.catchUp == .once {
+        for job in states.indices where states[job].job.isEnabled {
             let (schedule, zone) = (states[job].job.schedule, states[job].job.timeZone?.rules)
             guard let last = schedule.previous(atOrBefore: now.wall, in: zone) else { continue }
             let attempt = Attempt(job: job, scheduledAt: last, origin: .catchUp, number: 1, isLookBack: true)
@@ -372,7 +373,20 @@ package struct Scheduler: ~Copyable {
 }
 
 extension Job {
-    fileprivate func firesAsOften(as other: Job) -> Bool {
+    /// Whether it has the same fire times as with other settings.
+    package func firesAsOften(as other: Job) -> Bool {
         isEnabled == other.isEnabled && schedule == other.schedule && timeZone == other.timeZone
+    }
+
+    /// How many fire times passed without an answer since the last that had one, up to one that is counted too. Those
+    /// within `maxStaleness` of it passed because nothing would be due, as far as anybody can tell.
+    func fireTimesMissed(since answered: UTCInstant, through last: UTCInstant) -> Int {
+        var count = 0
+        var fireTime = schedule.next(after: answered + (maxStaleness ?? .zero), in: timeZone?.rules)
+        while let candidate = fireTime, candidate <= last, count < Scheduler.countLimit {
+            count += 1
+            fireTime = schedule.next(after: candidate, in: timeZone?.rules)
+        }
+        return count
     }
 }

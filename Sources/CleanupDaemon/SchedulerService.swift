@@ -153,6 +153,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
             if wasClockSet { tell(.clockWasSet(to: now.wall)) }
             return scheduler.clockAdvanced(to: now, wasSet: wasClockSet)
         case .attemptEnded(let attempt, let report):
+            tellHistory(report, of: scheduler.job(attempt.job))
             reports[attempt.job] = reports[attempt.job].map(report.following) ?? report
             let now = now
             let rest = report.restsUntil.map { scheduler.rest(job: attempt.job, until: $0, now: now) } ?? []
@@ -174,6 +175,14 @@ package struct SchedulerService: Service, CustomStringConvertible {
             tell(.stopping)
             return scheduler.shutDown()
         }
+    }
+
+    /// What an attempt read in the history, while it is fresh: the run may be tried again all night.
+    private func tellHistory(_ report: RunReport, of job: Job) {
+        if let earlier = report.earlierRuns { tell(.earlierRunsKnown(job: report.job, earlier)) }
+        guard let answered = report.missedSince else { return }
+        let missed = job.fireTimesMissed(since: answered, through: report.scheduledAt)
+        if missed > 0 { tell(.fireTimesMissed(job: report.job, missed)) }
     }
 
     // MARK: Actions
@@ -199,7 +208,6 @@ package struct SchedulerService: Service, CustomStringConvertible {
                     ? .runHeldElsewhere(report, lookAgainAfter: delay) : .attemptFailed(report, retryAfter: delay))
         case .concludeRun(let attempt):
             guard let report = reports.removeValue(forKey: attempt.job) else { return }
-            if let time = report.lastSuccessAt { tell(.successKnown(job: report.job, at: time)) }
             // A look that found nothing missed was no run.
             let isRun = !attempt.isLookBack || report.outcome != .skipped
             tell(isRun ? .runConcluded(report) : .nothingMissed(job: report.job))

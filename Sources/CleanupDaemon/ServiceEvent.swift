@@ -32,10 +32,10 @@ package enum ServiceEvent: Sendable {
     case runHeldElsewhere(RunReport, lookAgainAfter: Duration)
     /// No attempt of this run follows.
     case runConcluded(RunReport)
-    /// After the start: the history has answers to all fire times so far, and no run came of the attempt to look.
+    /// After the start: no fire time so far is to be caught up with, and no run came of the attempt to look.
     case nothingMissed(job: String)
-    /// The history knows of this last success of a job, whichever process had it.
-    case successKnown(job: String, at: UTCInstant)
+    /// An attempt has ended that read in the history what became of the job's runs, whichever process made them.
+    case earlierRunsKnown(job: String, EarlierRuns)
     /// A fire time came while its job was running here: it gets a run only if the attempt under way fails.
     case fireTimeCoalesced(job: String, UTCInstant)
     /// So many fire times passed while nobody could answer them.

@@ -57,7 +57,7 @@ package final class ServiceLog: Sendable {
                 "The configuration was read again and is wrong; the old one stays in force:\n\(why)",
                 metadata: MessageID.reloadFailed.with(["hint": "mcp-cleanupd config checks a file before a reload."]))
         case .stopping: logger.info("Stopping.")
-        case .attemptStarted, .connected, .connectFailed, .batchEnded, .successKnown, .nothingMissed,
+        case .attemptStarted, .connected, .connectFailed, .batchEnded, .earlierRunsKnown, .nothingMissed,
             .foundWell:
             break
         }

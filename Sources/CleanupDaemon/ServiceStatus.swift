@@ -61,7 +61,8 @@ package struct ServiceStatus: Sendable {
             }
         case .nothingMissed(let name): change(name) { $0.end() }
         case .stopping: isStopping = true
-        case .clockWasSet, .connected, .connectFailed, .batchEnded, .fireTimeCoalesced, .fireTimesMissed, .successKnown,
+        case .clockWasSet, .connected, .connectFailed, .batchEnded, .fireTimeCoalesced, .fireTimesMissed,
+            .earlierRunsKnown,
             .fireTimesPassedOver, .foundWell, .reloading:
             break
         }

@@ -56,9 +56,10 @@ extension JobState {
             ": \(failure)" + (failure.hint.map { ". \($0)" } ?? "")
         }
         guard let lastSuccess else {
-            guard isDue else { return nil }
+            guard let dueSince else { return nil }
             if let why { return "\(job.name) has not succeeded yet\(why)" }
-            guard let underWay, now.elapsed - underWay.startedAt > job.deadline else { return nil }
+            if wasAnswered { return "\(job.name) has not succeeded yet, neither here nor in another process" }
+            guard now.elapsed - dueSince > job.deadline else { return nil }
             return "\(job.name) has not succeeded yet: its first run is past its deadline of \(job.deadline.inWords)"
         }
         let age = now.elapsed - lastSuccess.elapsed

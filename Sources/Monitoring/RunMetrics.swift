@@ -40,8 +40,10 @@ package struct RunMetrics: Sendable {
 
     private let factory: any MetricsFactory
     private var jobs: [String: OfJob] = [:]
-    /// The last success of each job so far, so that an older one does not take its place.
-    private var lastSuccess: [String: UTCInstant] = [:]
+    /// The jobs in force, and since when their fire times are what they are; `nil` where that is from the start.
+    private var inForce: [String: (job: Job, changedAt: UTCInstant?)] = [:]
+    /// The last success and the last end of each job's runs so far, so that an older one does not take its place.
+    private var (lastSuccess, lastEnd): ([String: UTCInstant], [String: UTCInstant]) = ([:], [:])
     private let connectDuration: Timer
     private let connectFailures: [ConnectFailureCause: Counter]
     private let clockSkew: Gauge
@@ -62,13 +64,18 @@ package struct RunMetrics: Sendable {
         reloadSuccessful = Gauge(.reloadSuccessful, [], factory)
         notifyFailures = Counter(.notifyFailures, [], factory)
         Gauge(.buildInfo, [("version", version)], factory).record(1)
-        for job in jobs { know(job) }
+        for job in jobs { take(job, at: nil) }
     }
 
     /// Makes the series of a job that was not known before, and takes over its settings.
-    private mutating func know(_ job: Job) {
+    ///
+    /// - Parameter now: `nil` at the start, when nothing has changed yet.
+    private mutating func take(_ job: Job, at now: UTCInstant?) {
         if jobs[job.name] == nil { jobs[job.name] = OfJob(job.name, factory) }
         jobs[job.name]?.deadline.record(job.deadline.inFractionalSeconds)
+        let known = inForce[job.name]
+        let isExpectedAsBefore = known?.job.isExpected(like: job) ?? false
+        inForce[job.name] = (job, isExpectedAsBefore ? known?.changedAt : now)
     }
 
     // MARK: Events
@@ -79,20 +86,20 @@ package struct RunMetrics: Sendable {
         case .started(let started), .reloaded(let started, _):
             reloadSuccessful.record(1)
             for (job, fireTime) in started {
-                know(job)
-                let interval = fireTime.map { job.interval(around: $0) }
-                jobs[job.name]?.interval.record(interval?.inFractionalSeconds ?? 0)
-                let budget = interval.map { max($0 * 2, job.maxStaleness ?? .zero) + job.deadline }
-                jobs[job.name]?.successBudget.record(budget?.inFractionalSeconds ?? 0)
+                take(job, at: now)
+                recordInterval(of: job.name, around: fireTime)
+                recordBudget(of: job.name, at: now)
             }
             // A job that is no more keeps its series, and has no fire time to be late for.
             for (name, job) in jobs where !started.contains(where: { $0.job.name == name }) {
+                inForce[name] = nil
                 job.nextFire.record(0)
                 job.interval.record(0)
                 job.successBudget.record(0)
             }
         case .fireTimeArmed(let job, let fireTime):
             jobs[job]?.nextFire.record(fireTime?.inFractionalSeconds ?? 0)
+            recordInterval(of: job, around: fireTime)
         case .attemptStarted(let job, let scheduledAt, let origin, let number):
             jobs[job]?.runInProgress.record(1)
             if number == 1, origin == .schedule { jobs[job]?.startDelay.record(now - scheduledAt) }
@@ -102,38 +109,65 @@ package struct RunMetrics: Sendable {
             jobs[job]?.batchDuration.record(duration)
             jobs[job]?.batches.increment()
             jobs[job]?.rowsDeleted.increment(by: rowsDeleted)
-        case .runConcluded(let report): record(report)
+        case .runConcluded(let report): record(report, at: now)
         case .fireTimeCoalesced(let job, _): jobs[job]?.coalescedFires.increment()
         case .fireTimesPassedOver(let job, let count, _): jobs[job]?.passedOverFires.increment(by: count)
         case .fireTimesMissed(let job, let count): jobs[job]?.missedFires.increment(by: count)
         case .nothingMissed(let job): jobs[job]?.runInProgress.record(0)
-        case .successKnown(let job, let time): recordSuccess(of: job, at: time)
+        case .earlierRunsKnown(let job, let earlier):
+            if let end = earlier.lastEnd { recordEnd(of: job, at: end, now: now) }
+            if let success = earlier.lastSuccess { recordSuccess(of: job, at: success.at, now: now) }
         case .reloadFailed: reloadSuccessful.record(0)
         case .runHeldElsewhere(let report, _): jobs[report.job]?.runInProgress.record(0)
-        case .attemptFailed, .clockWasSet, .reloading, .stopping, .foundWell: break
+        case .clockWasSet(let now):
+            // What was is no later than now, whatever the clock said then.
+            for (job, end) in lastEnd where end > now { recordEnd(of: job, at: now, now: now) }
+            for (job, success) in lastSuccess where success > now { recordSuccess(of: job, at: now, now: now) }
+        case .attemptFailed, .reloading, .stopping, .foundWell: break
         }
     }
 
     /// A heartbeat could not be delivered.
     package func recordNotifyFailure() { notifyFailures.increment() }
 
-    private mutating func record(_ report: RunReport) {
+    private mutating func record(_ report: RunReport, at now: UTCInstant) {
         guard let job = jobs[report.job] else { return }
         job.runInProgress.record(0)
         job.runs[report.outcome]?.increment()
-        if report.isSuccess { recordSuccess(of: report.job, at: report.finishedAt) }
+        if report.isSuccess { recordSuccess(of: report.job, at: report.finishedAt, now: now) }
         if let skew = report.clockSkew { clockSkew.record(skew.inFractionalSeconds) }
         guard report.outcome != .skipped else { return }
         job.rowsSkipped.increment(by: report.progress.rowsSkipped)
-        job.runDuration.record(report.finishedAt - report.startedAt)
-        job.lastRun.record(report.finishedAt.inFractionalSeconds)
+        job.runDuration.record(report.lastAttemptDuration)
+        recordEnd(of: report.job, at: report.finishedAt, now: now)
         if report.cutoff != nil { job.oldestOverdue.record(report.oldestOverdue?.inFractionalSeconds ?? 0) }
     }
 
-    private mutating func recordSuccess(of job: String, at time: UTCInstant) {
-        guard time > lastSuccess[job] ?? .epoch else { return }
+    private mutating func recordSuccess(of job: String, at time: UTCInstant, now: UTCInstant) {
+        guard time.isNews(after: lastSuccess[job], at: now) else { return }
         lastSuccess[job] = time
         jobs[job]?.lastSuccess.record(time.inFractionalSeconds)
+        recordBudget(of: job, at: now)
+    }
+
+    private mutating func recordEnd(of job: String, at time: UTCInstant, now: UTCInstant) {
+        guard time.isNews(after: lastEnd[job], at: now) else { return }
+        lastEnd[job] = time
+        jobs[job]?.lastRun.record(time.inFractionalSeconds)
+    }
+
+    private func recordInterval(of job: String, around fireTime: UTCInstant?) {
+        let interval = fireTime.flatMap { inForce[job]?.job.interval(around: $0) }
+        jobs[job]?.interval.record(interval?.inFractionalSeconds ?? 0)
+    }
+
+    /// As `ServiceState` has it, so that readiness and alerts say the same; from now on where no success is known.
+    private func recordBudget(of name: String, at now: UTCInstant) {
+        guard let (job, changedAt) = inForce[name] else { return }
+        let budget =
+            job.isEnabled
+            ? lastSuccess[name].map { job.budget(after: $0, changedAt: changedAt) } ?? job.budget(after: now) : .zero
+        jobs[name]?.successBudget.record(budget.inFractionalSeconds)
     }
 }
 
@@ -169,7 +203,18 @@ extension RunReport {
     var isSuccess: Bool { outcome == .succeeded || outcome == .capped }
 }
 
+extension UTCInstant {
+    /// Whether it takes the place of what was known: as the later one, or where that was told by a clock that ran ahead.
+    fileprivate func isNews(after known: UTCInstant?, at now: UTCInstant) -> Bool {
+        guard let known else { return true }
+        return self > known || known > now
+    }
+}
+
 extension Job {
+    /// Whether its successes are expected at the same times as with other settings.
+    func isExpected(like other: Job) -> Bool { firesAsOften(as: other) && maxStaleness == other.maxStaleness }
+
     /// The longer of the times before and after a fire time: no alert should fire over a weekend.
     fileprivate func interval(around fireTime: UTCInstant) -> Duration {
         let before = schedule.previous(atOrBefore: fireTime - .microseconds(1), in: timeZone?.rules)

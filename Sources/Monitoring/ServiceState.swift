@@ -22,8 +22,8 @@ package struct ServiceState: Sendable {
         case .started(let started), .reloaded(let started, _):
             reloadFailure = nil
             jobs = started.map { job, fireTime in
-                var state = jobs.first { $0.job.name == job.name } ?? JobState(job: job)
-                state.job = job
+                var state = jobs.first { $0.job.name == job.name } ?? JobState(job: job, changedAt: now.elapsed)
+                state.take(job, at: now)
                 state.nextFireTime = fireTime
                 return state
             }
@@ -32,12 +32,12 @@ package struct ServiceState: Sendable {
             let startedAt = startedAt.wall
             change(name) { job in
                 // Whether an earlier one was answered is what a look back finds out.
-                job.isDue = job.isDue || scheduledAt >= startedAt
+                if origin == .schedule || scheduledAt >= startedAt { job.dueSince = job.dueSince ?? now.elapsed }
                 job.begin(scheduledAt, origin, number, at: now)
             }
         case .attemptFailed(let report, let delay):
             change(report.job) { job in
-                job.failure = report.failure
+                job.fail(report.failure, at: now)
                 job.retryAt = now.elapsed + delay
             }
         case .runHeldElsewhere(let report, let delay):
@@ -46,8 +46,14 @@ package struct ServiceState: Sendable {
                 job.retryAt = now.elapsed + delay
             }
         case .runConcluded(let report): change(report.job) { $0.conclude(report, at: now) }
-        case .nothingMissed(let name): change(name) { $0.endRun(failure: nil) }
-        case .successKnown(let name, let time): change(name) { $0.succeeded(at: time, now) }
+        case .nothingMissed(let name):
+            change(name) { job in
+                job.endRun()
+                job.fail(nil, at: now)
+            }
+        case .earlierRunsKnown(let name, let earlier):
+            guard let success = earlier.lastSuccess else { return }
+            change(name) { $0.succeeded(at: success.at, ago: success.age, now) }
         case .fireTimeCoalesced(let name, _): change(name) { $0.coalescedFires += 1 }
         case .fireTimesMissed(let name, let count): change(name) { $0.missedFires += count }
         case .reloadFailed(let why): reloadFailure = why
@@ -72,11 +78,16 @@ package struct JobState: Sendable {
     package fileprivate(set) var isHeldElsewhere = false
     /// When the next attempt of the run under way begins, in time since the process began; `nil` during an attempt.
     package fileprivate(set) var retryAt: Duration?
-    /// Why the last attempt or run failed; `nil` after one that did not.
+    /// Why the last attempt or run failed; `nil` after one that did not, here or elsewhere.
     package fileprivate(set) var failure: RunFailure?
+    fileprivate var failedAt: Duration?
     package fileprivate(set) var lastSuccess: Success?
-    /// Whether a fire time has come since the process began.
-    package fileprivate(set) var isDue = false
+    /// Since when a fire time has come that the job has to answer, in time since the process began.
+    fileprivate(set) var dueSince: Duration?
+    /// Whether a run for such a fire time has ended, here or elsewhere.
+    fileprivate(set) var wasAnswered = false
+    /// When its fire times became what they are, in time since the process began; `nil` where that is as they were then.
+    fileprivate var changedAt: Duration?
     /// The last runs, the oldest first.
     package fileprivate(set) var recent: [FinishedRun] = []
     package fileprivate(set) var coalescedFires = 0
@@ -122,21 +133,47 @@ package struct JobState: Sendable {
     fileprivate mutating func conclude(_ report: RunReport, at now: Scheduler.Now) {
         recent.append(FinishedRun(report: report, origin: underWay?.origin, startDelay: underWay?.startDelay))
         if recent.count > Self.recentLimit { recent.removeFirst() }
-        endRun(failure: report.outcome == .canceled ? failure : report.failure)
-        if report.isSuccess { succeeded(at: report.finishedAt, now) }
+        if case .held = report.skip {} else { wasAnswered = dueSince != nil }
+        endRun()
+        // A run that was canceled, or that another process has made, says nothing of why this one's failed.
+        if report.outcome != .canceled, report.outcome != .skipped { fail(report.failure, at: now) }
+        if report.isSuccess { succeeded(at: report.finishedAt, ago: now.wall - report.finishedAt, now) }
     }
 
-    fileprivate mutating func endRun(failure: RunFailure?) {
+    fileprivate mutating func endRun() {
         underWay = nil
         retryAt = nil
         isHeldElsewhere = false
-        self.failure = failure
     }
 
-    fileprivate mutating func succeeded(at time: UTCInstant, _ now: Scheduler.Now) {
-        // What the history says is by the clock of the database, and may be a little ahead of ours.
-        let elapsed = min(now.elapsed, now.elapsed - (now.wall - time))
+    fileprivate mutating func fail(_ failure: RunFailure?, at now: Scheduler.Now) {
+        self.failure = failure
+        failedAt = now.elapsed
+    }
+
+    fileprivate mutating func succeeded(at time: UTCInstant, ago: Duration, _ now: Scheduler.Now) {
+        let elapsed = now.elapsed - max(ago, .zero)
         guard elapsed >= lastSuccess?.elapsed ?? elapsed else { return }
-        lastSuccess = Success(at: time, elapsed: elapsed, budget: job.budget(after: time))
+        lastSuccess = Success(at: time, elapsed: elapsed, budget: budget(after: elapsed, at: now))
+        if let failedAt, elapsed > failedAt { failure = nil }
+    }
+
+    /// Takes over settings, which may be the same. Where fire times change, successes are expected by the new ones from now
+    /// on, and what came before says nothing of a job that was disabled.
+    fileprivate mutating func take(_ new: Job, at now: Scheduler.Now) {
+        guard new != job else { return }
+        if !job.isExpected(like: new) { changedAt = now.elapsed }
+        if !job.isEnabled { (dueSince, wasAnswered, failure) = (nil, false, nil) }
+        job = new
+        if let success = lastSuccess {
+            let budget = budget(after: success.elapsed, at: now)
+            lastSuccess = Success(at: success.at, elapsed: success.elapsed, budget: budget)
+        }
+    }
+
+    private func budget(after success: Duration, at now: Scheduler.Now) -> Duration {
+        // By the wall clock as it is now, which names the fire times to come.
+        let wall = { now.wall - (now.elapsed - $0) }
+        return job.budget(after: wall(success), changedAt: changedAt.map(wall))
     }
 }

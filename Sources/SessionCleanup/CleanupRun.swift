@@ -168,7 +168,7 @@ package struct CleanupRun: Sendable {
         report.claimToken = token
         let script = HistoryStatements.claim(
             request, of: job.name, token: token, history: history, cutoff: look.comparison.database,
-            tolerance: limits.maxClockSkew + max(.zero, .zero - look.comparison.skew))
+            tolerance: limits.maxClockSkew + max(.zero, .zero - look.comparison.skew), mayCatchUp: job.catchUp == .once)
         var results = try await connection.finishTransaction(clock, script: script)
         var candidates = try results.reading(at: 2) { try $0.rows.map(ClaimCandidate.init) }
         for _ in 0..<Self.claims where candidates.isEmpty && !request.isLookBack {
@@ -177,9 +177,20 @@ package struct CleanupRun: Sendable {
             candidates = try results.reading(at: 2) { try $0.rows.map(ClaimCandidate.init) }
         }
         if candidates.isEmpty, !request.isLookBack { throw .historyUnusable(role: "", .insertVetoed) }
-        report.lastSuccessAt = try results.reading(at: 3) { try $0.onlyRow().instantIfPresent("last_success_at") }
-        switch ClaimDecision(candidates, token: token, previous: request.previousTokens) {
+        let (earlier, answered) = try results.reading(at: 3) { result in
+            let row = try result.onlyRow()
+            return (try EarlierRuns(row), try row.instantIfPresent("last_answered"))
+        }
+        report.earlierRuns = earlier
+        let missedSince = answered.flatMap { $0 < request.scheduledAt ? $0 : nil }
+        var decision = ClaimDecision(candidates, token: token, previous: request.previousTokens)
+        if request.isLookBack, job.catchUp == .skip {
+            report.missedSince = missedSince
+            decision = .skip(.nothingMissed)
+        }
+        switch decision {
         case .own(let row):
+            report.missedSince = missedSince
             return begin(row.claim(token: token), &report)
         case .reopen(let row, let keepsCutoff):
             let reopening = HistoryStatements.reopen(
@@ -285,6 +296,17 @@ extension Rule {
         if let name = try found.reading({ try $0.onlyRow().textIfPresent("name") }) {
             throw .volatileFunction(job: job.name, function: name)
         }
+    }
+}
+
+extension EarlierRuns {
+    /// Reads the last row of `HistoryStatements.claim`.
+    fileprivate init(_ row: QueryResult.Row) throws(PostgresError) {
+        var success: Success?
+        if let at = try row.instantIfPresent("last_success_at") {
+            success = Success(at: at, age: .milliseconds(try row.integer("last_success_age_ms")))
+        }
+        self.init(lastEnd: try row.instantIfPresent("last_end_at"), lastSuccess: success)
     }
 }
 

@@ -20,9 +20,10 @@ enum HistoryStatements {
     ///   - cutoff: the clock that the look read: it alone is compared with the host's.
     ///   - tolerance: how far before its fire time, by the database's clock, a run may have begun: fire times are named
     ///     by the host's, and by a database that is behind it each run begins before its time.
+    ///   - mayCatchUp: whether a fire time that was missed is to be answered, or only looked at.
     static func claim(
         _ request: RunRequest, of job: String, token: String, history: History, cutoff: UTCInstant,
-        tolerance: Duration
+        tolerance: Duration, mayCatchUp: Bool = true
     ) -> String {
         let (job, fireTime) = (SQL.literal(job), instant(request.scheduledAt))
         return """
@@ -35,7 +36,7 @@ enum HistoryStatements {
                    (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at, cutoff)
             SELECT \(job), \(fireTime), \(SQL.literal(request.origin.rawValue)), \(SQL.literal(token)), 1, 'running',
                    now(), clock_timestamp(), \(instant(cutoff))
-            \(request.isLookBack ? "WHERE \(wasMissed(job, fireTime))" : "")
+            \(condition(request, mayCatchUp: mayCatchUp, job, fireTime))
                 ON CONFLICT DO NOTHING;
             SELECT r.run_id, r.scheduled_at = \(fireTime) AS is_same_fire_time, r.status, r.origin, r.claimed_by
                  , \(Statements.utc("r.cutoff")) AS cutoff_at, r.attempts, r.rows_deleted, r.batches
@@ -46,9 +47,20 @@ enum HistoryStatements {
                    AND r.scheduled_at <= now() + \(interval(tolerance)) AS is_ahead
               FROM mcp_cleanup.runs AS r
              WHERE r.job = \(job) AND (r.scheduled_at = \(fireTime) OR r.status = 'running');
-            SELECT \(lastSuccess(of: job)) AS last_success_at;
+            SELECT \(Statements.utc("s.finished_at")) AS last_success_at
+                 , (extract(epoch FROM clock_timestamp() - s.finished_at) * 1000)::bigint AS last_success_age_ms
+                 , \(Statements.utc(lastEnd(of: job))) AS last_end_at
+                 , \(request.isLookBack ? Statements.utc(lastAnswered(of: job, but: token)) : "NULL") AS last_answered
+              FROM (SELECT) AS one LEFT JOIN \(lastSuccess(of: job)) AS s ON true;
             COMMIT
             """
+    }
+
+    private static func condition(
+        _ request: RunRequest, mayCatchUp: Bool, _ job: String, _ fireTime: String
+    ) -> String {
+        guard request.isLookBack else { return "" }
+        return mayCatchUp ? "WHERE \(wasMissed(job, fireTime))" : "WHERE false"
     }
 
     /// Whether a run's owner has given no sign of life for so long. One that lies further ahead than that was given by a
@@ -69,12 +81,31 @@ enum HistoryStatements {
         """
     }
 
+    /// What a run that did all that it was allowed to ended as.
+    static let isSuccess = "status IN ('succeeded', 'capped')"
+
     /// Runs with fire times ahead of the clock are as old as any.
     private static func lastSuccess(of job: String) -> String {
         """
-        (SELECT \(Statements.utc("finished_at")) FROM mcp_cleanup.runs
-          WHERE job = \(job) AND status = 'succeeded' AND scheduled_at <= now() + interval '1 minute'
+        (SELECT finished_at FROM mcp_cleanup.runs
+          WHERE job = \(job) AND \(isSuccess) AND scheduled_at <= now() + interval '1 minute'
           ORDER BY scheduled_at DESC LIMIT 1)
+        """
+    }
+
+    private static func lastEnd(of job: String) -> String {
+        """
+        (SELECT finished_at FROM mcp_cleanup.runs
+          WHERE job = \(job) AND status <> 'running' AND scheduled_at <= now() + interval '1 minute'
+          ORDER BY scheduled_at DESC LIMIT 1)
+        """
+    }
+
+    /// The last fire time that has come and that somebody else answered, or this process before.
+    private static func lastAnswered(of job: String, but token: String) -> String {
+        """
+        (SELECT max(scheduled_at) FROM mcp_cleanup.runs
+          WHERE job = \(job) AND origin <> 'once' AND scheduled_at <= now() AND claimed_by <> \(SQL.literal(token)))
         """
     }
 
@@ -169,7 +200,7 @@ enum HistoryStatements {
                     WHERE job = \(job) AND scheduled_at < least(now(), \(fireTime)) - \(interval(history.retention))
                       AND scheduled_at < (SELECT max(scheduled_at) FROM mcp_cleanup.runs WHERE job = \(job))
                       AND run_id IS DISTINCT FROM (SELECT run_id FROM mcp_cleanup.runs
-                                                    WHERE job = \(job) AND status = 'succeeded'
+                                                    WHERE job = \(job) AND \(isSuccess)
                                                     ORDER BY scheduled_at DESC LIMIT 1)
                       AND status <> 'running'
                     ORDER BY scheduled_at LIMIT \(pruneLimit));

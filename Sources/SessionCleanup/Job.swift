@@ -89,6 +89,12 @@ package struct Job: Hashable, Sendable {
         return max(next - success + interval, interval * 2, maxStaleness ?? .zero) + deadline
     }
 
+    /// The same where fire times may have changed since: by the new ones a success is expected from the change on.
+    package func budget(after success: UTCInstant, changedAt: UTCInstant?) -> Duration {
+        let start = max(success, changedAt ?? success)
+        return start - success + budget(after: start)
+    }
+
     package func isNamed(_ text: String) -> Bool { text == name || text == shortName }
 }
 

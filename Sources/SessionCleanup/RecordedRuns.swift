@@ -131,7 +131,7 @@ enum RecordStatements {
         let runs = "mcp_cleanup.runs AS r WHERE r.job = j.name AND r.scheduled_at < now() + interval '5 minutes'"
         return """
             SELECT j.name, last.*, \(Statements.utc("now()")) AS clock
-                 , (SELECT \(Statements.utc("r.finished_at")) FROM \(runs) AND r.status = 'succeeded'
+                 , (SELECT \(Statements.utc("r.finished_at")) FROM \(runs) AND \(HistoryStatements.isSuccess)
                      ORDER BY r.scheduled_at DESC LIMIT 1) AS last_success
                  , (SELECT \(Statements.utc("r.started_at")) FROM \(runs) ORDER BY r.scheduled_at LIMIT 1) AS first_run
               FROM (VALUES \(names)) AS j (name)

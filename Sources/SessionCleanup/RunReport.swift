@@ -51,8 +51,12 @@ package struct RunReport: Sendable {
     /// The same for this run's attempts in this process, one each at the most: an answer that was lost leaves it open
     /// which of them the run's row has.
     package var claimTokens: [String] = []
-    /// The job's last success that the history knew of when this run began, whichever process had it.
-    package var lastSuccessAt: UTCInstant?
+    /// What the history knew of the job when this attempt began; `nil` where it was not asked.
+    package var earlierRuns: EarlierRuns?
+    /// Looking back: the last fire time that was answered, where those since then were not, up to this run's own.
+    package var missedSince: UTCInstant?
+    /// From the start of the run to that of its last attempt in this process.
+    package var untilLastAttempt = Duration.zero
     /// How far the database's clock is ahead of the host's; negative when it is behind, `nil` when it was not read.
     package var clockSkew: Duration?
     /// The run found nothing, and until this instant its job may let fire times pass.
@@ -60,13 +64,16 @@ package struct RunReport: Sendable {
     /// For how long the oldest row that was due at the cutoff had been due; `nil` when there was none.
     package var oldestOverdue: Duration?
 
+    /// How long the last attempt took, without those before it and the waits between them.
+    package var lastAttemptDuration: Duration { finishedAt - startedAt - untilLastAttempt }
+
     /// Why no run took place.
     package enum Skip: Hashable, Sendable, CustomStringConvertible {
         /// Another process is at a run of the job; it counts as dead after this time without a sign of life.
         case held(by: String, lookAgainAfter: Duration)
         /// The fire time was answered before.
         case answered
-        /// Looking back, nothing was missed.
+        /// Looking back, nothing was missed that is to be caught up with.
         case nothingMissed
 
         package var description: String {
@@ -82,15 +89,47 @@ package struct RunReport: Sendable {
     package func following(_ earlier: RunReport) -> RunReport {
         var report = self
         report.startedAt = earlier.startedAt
+        report.untilLastAttempt = startedAt - earlier.startedAt
         report.cutoff = cutoff ?? earlier.cutoff
         report.runID = runID ?? earlier.runID
         report.claimTokens = earlier.claimTokens + claimTokens
-        report.lastSuccessAt = lastSuccessAt ?? earlier.lastSuccessAt
         guard runID == nil else { return report }
         report.attempts = earlier.attempts + attempts
         report.progress.rowsDeleted += earlier.progress.rowsDeleted
         report.progress.batches += earlier.progress.batches
         return report
+    }
+}
+
+/// What the history knows of a job's runs that have ended, whichever process made them.
+package struct EarlierRuns: Hashable, Sendable {
+    /// When the last of them ended, by the database's clock.
+    package var lastEnd: UTCInstant?
+    /// The last that did all that it was allowed to.
+    package var lastSuccess: Success?
+    private var asOf = ContinuousClock.now
+
+    package struct Success: Hashable, Sendable {
+        /// By the database's clock.
+        package let at: UTCInstant
+        /// How long ago that was, by the database's clock too: no host's clock that is wrong makes it young.
+        package fileprivate(set) var age: Duration
+
+        package init(at: UTCInstant, age: Duration) {
+            self.at = at
+            self.age = age
+        }
+    }
+
+    package init(lastEnd: UTCInstant?, lastSuccess: Success?) {
+        self.lastEnd = lastEnd
+        self.lastSuccess = lastSuccess
+    }
+
+    /// Lets ages grow by the time that has passed since they were read.
+    mutating func grow(to now: ContinuousClock.Instant = .now) {
+        lastSuccess?.age += asOf.duration(to: now)
+        asOf = now
     }
 }
 

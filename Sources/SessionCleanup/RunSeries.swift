@@ -73,6 +73,7 @@ package struct RunSeries: Sendable {
             await close(run, &report, clock)
         }
         report.finishedAt = run.hostClock()
+        report.earlierRuns?.grow()
         return report
     }
 

@@ -22,7 +22,7 @@ final class OnceMetrics: Sendable {
     func record(_ event: ServiceEvent) { metrics.withLock { $0.record(event, at: .now) } }
 
     func record(_ report: RunReport) {
-        if let time = report.lastSuccessAt { record(.successKnown(job: report.job, at: time)) }
+        if let earlier = report.earlierRuns { record(.earlierRunsKnown(job: report.job, earlier)) }
         record(.runConcluded(report))
     }
 

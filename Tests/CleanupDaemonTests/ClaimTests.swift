@@ -29,6 +29,24 @@ import Testing
             attempts(actions).map { "\($0.scheduledAt)" } == ["2026-05-13T12:00:00Z", "2026-05-13T00:00:00Z"])
     }
 
+    @Test func looksBackForAJobThatCatchesUpWithNothingToo() {
+        var job = Job.transientSessions
+        job.catchUp = .skip
+        var scheduler = Scheduler(jobs: [job], now: now("2026-05-13T12:02:00Z"), seed: 1)
+        #expect(attempts(scheduler.lookBack(now: now("2026-05-13T12:02:00Z"))).map(\.isLookBack) == [true])
+    }
+
+    @Test func countsTheFireTimesThatNobodyAnswered() {
+        var job = Job.transientSessions
+        let times = ["2026-05-13T11:00:00Z", "2026-05-13T12:00:00Z"].map { UTCInstant(rfc3339: $0)! }
+        #expect(job.fireTimesMissed(since: times[0], through: times[1]) == 12)
+        #expect(job.fireTimesMissed(since: times[1], through: times[1]) == 0)
+        #expect(job.fireTimesMissed(since: times[1] - .seconds(3_000_000_000), through: times[1]) == 86_400)
+        // For so long it may have let them pass by itself.
+        job.maxStaleness = .seconds(1800)
+        #expect(job.fireTimesMissed(since: times[0], through: times[1]) == 6)
+    }
+
     @Test func aFireTimeDuringALookThatFindsNothingIsAnsweredAfterIt() {
         var scheduler = scheduler()
         _ = scheduler.lookBack(now: now("2026-05-13T12:02:00Z"))

@@ -21,10 +21,10 @@ import Testing
         return database
     }
 
-    private static let fireTime = UTCInstant(secondsSinceEpoch: UTCInstant.hostNow.wholeSecondsSinceEpoch / 300 * 300)
+    static let fireTime = UTCInstant(secondsSinceEpoch: UTCInstant.hostNow.wholeSecondsSinceEpoch / 300 * 300)
 
     /// A run in this process, for the last fire time unless said otherwise.
-    private static func run(
+    static func run(
         _ database: SessionsDatabase, _ request: RunRequest = RunRequest(scheduledAt: fireTime, origin: .schedule),
         job: Job = .transientSessions, history: History = History(mode: .required), limits: RunLimits = .test
     ) async -> RunReport {
@@ -38,7 +38,7 @@ import Testing
     }
 
     /// Somebody's row for the last fire time.
-    private static func insertRun(
+    static func insertRun(
         _ database: SessionsDatabase, status: String = "running", owner: String = "somebody",
         heartbeat: String = "now()", scheduledAt: UTCInstant = fireTime, started: String = "now()",
         cutoff: String = "now() - interval '10 minutes'", origin: String = "schedule", job: Job = .transientSessions
@@ -52,7 +52,7 @@ import Testing
             """)
     }
 
-    private static func rows(_ database: SessionsDatabase) async throws -> [String] {
+    static func rows(_ database: SessionsDatabase) async throws -> [String] {
         try await database.run(
             """
             SELECT concat_ws(' ', origin, status, attempts, rows_deleted, rows_skipped, batches, error_sqlstate) AS row
@@ -81,7 +81,9 @@ import Testing
         let second = await Self.run(database)
         #expect(second.outcome == .skipped)
         #expect(second.skip == .answered)
-        #expect(second.lastSuccessAt != nil)
+        let success = try #require(second.earlierRuns?.lastSuccess)
+        #expect(success.age >= .zero && success.age < .seconds(60))
+        #expect(second.earlierRuns?.lastEnd == success.at)
         #expect(try await Self.rows(database).count == 1)
     }
 
@@ -206,37 +208,6 @@ import Testing
         #expect(report.attempts == 2)
         #expect(try await database.sessions() == ["live"])
         #expect(try await database.value("SELECT cutoff <= finished_at FROM mcp_cleanup.runs") == "true")
-    }
-
-    // MARK: Looking back
-
-    private static let lookBack = RunRequest(scheduledAt: fireTime, origin: .catchUp, isLookBack: true)
-
-    @Test func aJobWithoutHistoryHasMissedNothing() async throws {
-        let database = try await Self.database()
-        #expect(await Self.run(database, Self.lookBack).skip == .nothingMissed)
-        try await database.run("DROP SCHEMA mcp_cleanup CASCADE")
-        #expect(await Self.run(database, Self.lookBack, history: History()).skip == .nothingMissed)
-        #expect(try await database.count() == 5)
-    }
-
-    @Test func theLatestMissedFireTimeIsAnsweredOnce() async throws {
-        let database = try await Self.database()
-        try await Self.insertRun(database, status: "failed", scheduledAt: Self.fireTime - .seconds(900))
-        #expect(await Self.run(database, Self.lookBack).outcome == .succeeded)
-        #expect(await Self.run(database, Self.lookBack).skip == .answered)
-        #expect(try await Self.rows(database) == ["schedule failed 1 3 0 1", "catch-up succeeded 1 5 0 1"])
-    }
-
-    @Test func onceRunsAndRowsOfTheFutureAreNoAnswers() async throws {
-        let database = try await Self.database()
-        try await Self.insertRun(
-            database, status: "succeeded", scheduledAt: Self.fireTime + .seconds(1), origin: "once")
-        #expect(await Self.run(database, Self.lookBack).skip == .nothingMissed)
-        try await Self.insertRun(database, status: "succeeded", scheduledAt: Self.fireTime + .seconds(86_400))
-        #expect(await Self.run(database, Self.lookBack).skip == .nothingMissed)
-        try await Self.insertRun(database, status: "succeeded", scheduledAt: Self.fireTime - .seconds(600))
-        #expect(await Self.run(database, Self.lookBack).outcome == .succeeded)
     }
 
     // MARK: Signs of life

@@ -179,6 +179,7 @@ import Testing
         ("transient", "succeeded", "14 minutes 30 seconds", true),
         ("transient", "failed", "13 minutes 30 seconds", false), ("transient", "failed", "14 minutes 30 seconds", true),
         ("dormant", "succeeded", "48 hours 30 minutes", false), ("dormant", "capped", "49 hours 30 minutes", true),
+        ("transient", "capped", "13 minutes 30 seconds", false),
     ])
     func aJobIsOverdueAfterTwoIntervalsAndItsDeadline(
         job: String, status: String, ago: String, isOverdue: Bool
@@ -196,6 +197,14 @@ import Testing
             [(Self.transient, "succeeded", ago)],
             environment: ["MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_MAX_STALENESS": "6h"])
         #expect(lines[0].hasSuffix(#""overdue":\#(isOverdue)}"#), "\(lines[0])")
+    }
+
+    @Test func aCappedRunIsASuccess() async throws {
+        let lines = try await Self.status([
+            (Self.transient, "succeeded", "1 hour"), (Self.transient, "capped", "5 minutes"),
+        ])
+        #expect(
+            lines[0].contains(#""last_run_status":"capped""#) && lines[0].hasSuffix(#""overdue":false}"#), "\(lines)")
     }
 
     @Test func aRunOfAClockThatRanAheadIsNotTheLastOne() async throws {

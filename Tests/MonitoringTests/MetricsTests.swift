@@ -114,6 +114,49 @@ import Testing
                 #"mcp_cleanup_last_success_timestamp_seconds{job="mcp-cleanup-transient-sessions"} 1778673000"#))
     }
 
+    @Test func takesTheLastEndFromTheHistoryAfterARestart() throws {
+        var service = Simulated()
+        let now = service.now.wall
+        service.tell(lastEnd: now - .seconds(10), lastSuccess: now - .seconds(310), ago: .seconds(310), of: builtIn[0])
+        #expect(try #require(service.value(.lastRun)) > #require(service.value(.lastSuccess)), "McpCleanupFailing")
+    }
+
+    @Test func theIntervalAndTheBudgetFollowTheScheduleThroughTheDay() throws {
+        var job = builtIn[0]
+        job.schedule = try Schedule("*/5 8-18 * * *")
+        var service = Simulated([job], at: "2026-05-13T12:00:30Z")
+        #expect(service.value(.interval) == 300 && service.value(.successBudget) == 840)
+        // Up to 18:55, the last of the day.
+        service.answer(83, job)
+        #expect(service.value(.interval) == 47_100)
+        service.pass(.seconds(13 * 3600))
+        #expect(!service.isAlerted() && service.obstacles.isEmpty)
+        service.answer(2, job)
+        #expect(service.value(.interval) == 300 && service.value(.successBudget) == 840)
+    }
+
+    @Test func aRunsDurationIsThatOfItsLastAttempt() {
+        var service = Simulated()
+        var report = RunReport.ended(builtIn[0].name, .succeeded, at: service.now.wall, duration: .seconds(250))
+        report.untilLastAttempt = .seconds(247)
+        service.hear(.runConcluded(report))
+        #expect(service.value(.runDuration) == nil)
+        #expect(
+            lines(service).contains(
+                #"mcp_cleanup_run_duration_seconds_sum{job="\#(builtIn[0].name)"} 3"#), "no wait in an outage is in it")
+    }
+
+    @Test func saysWhetherTheConfigurationReadLastIsInForce() {
+        var service = Simulated()
+        service.hear(.reloadFailed("config.yaml:2:3: <b>"))
+        #expect(lines(service).contains("mcp_cleanup_config_last_reload_successful 0"))
+        #expect(service.page.contains("<pre>config.yaml:2:3: &lt;b&gt;</pre>"))
+        #expect(service.page.contains("The configuration file is wrong"))
+        service.reload([builtIn[0]])
+        #expect(lines(service).contains("mcp_cleanup_config_last_reload_successful 1"))
+        #expect(!service.page.contains("The configuration file is wrong"))
+    }
+
     @Test func countsNoStartDelayForACatchUpRun() {
         var service = Simulated()
         service.hear(
@@ -145,7 +188,10 @@ import Testing
         func process(rows: Int, success: String?) throws -> Simulated {
             var service = Simulated(builtIn)
             service.hear(.batchEnded(job: job, after: .milliseconds(3), rowsDeleted: rows))
-            if let success { service.hear(.successKnown(job: job, at: try #require(UTCInstant(rfc3339: success)))) }
+            if let success {
+                let time = try #require(UTCInstant(rfc3339: success))
+                service.tell(lastSuccess: time, ago: service.now.wall - time, of: builtIn[0])
+            }
             return service
         }
         let now = try #require(UTCInstant(rfc3339: "2026-05-13T12:00:00Z"))

@@ -36,7 +36,7 @@ import Testing
         #expect(service.condition == .failing)
         service.hear(.nothingMissed(job: job))
         #expect(service.condition == .waiting)
-        service.hear(.successKnown(job: job, at: service.now.wall - .seconds(100)))
+        service.tell(lastSuccess: service.now.wall - .seconds(100), ago: .seconds(100), of: .transientSessions)
         #expect(service.condition == .healthy)
         #expect(service.page.contains("No run of this process yet."), "a success is known, which was another's")
         service.pass(.seconds(3600))
@@ -120,6 +120,155 @@ import Testing
             service.run(.transientSessions, .skipped, lastSuccessAt: last)
         }
         #expect(service.obstacles.count == 1)
+    }
+
+    @Test func aReplicaIsNotReadyWhileTheWinnersFail() {
+        var service = Simulated()
+        service.answer(1, .transientSessions, .skipped)
+        #expect(service.obstacles.first?.contains("neither here nor in another process") ?? false)
+        #expect(service.condition == .overdue)
+        service.pass(.seconds(300))
+        service.run(.transientSessions, .skipped, lastSuccessAt: service.now.wall - .seconds(1))
+        #expect(service.obstacles.isEmpty)
+        #expect(service.condition == .healthy)
+    }
+
+    @Test func aFailureIsNotForgottenByARunThatAnotherProcessMadeButByItsSuccess() {
+        var service = Simulated()
+        service.answer(1, .transientSessions, .failed, failure: .noPrivilege)
+        service.answer(1, .transientSessions, .skipped)
+        #expect(service.obstacles.first?.contains("has no DELETE privilege") ?? false, "\(service.obstacles)")
+        let failed = service.now.wall - .seconds(300)
+        // A success of before the failure says nothing of it.
+        service.run(.transientSessions, .skipped, lastSuccessAt: failed - .seconds(1))
+        #expect(service.condition == .failing)
+        service.pass(.seconds(100))
+        service.run(.transientSessions, .skipped, lastSuccessAt: failed + .seconds(1))
+        #expect(service.condition == .healthy)
+    }
+
+    @Test func aFirstRunThatAnotherProcessIsAtIsNoObstacle() {
+        var service = Simulated()
+        service.pass(.seconds(270))
+        service.beginRun()
+        var report = RunReport.ended(Job.transientSessions.name, .skipped, at: service.now.wall)
+        report.skip = .held(by: "other", lookAgainAfter: .seconds(60))
+        service.hear(.runConcluded(report))
+        #expect(service.obstacles.isEmpty)
+        service.pass(.seconds(241))
+        #expect(service.obstacles.first?.contains("past its deadline") ?? false, "\(service.obstacles)")
+    }
+
+    // MARK: Clocks
+
+    @Test func aHostsClockThatWasSetBackKeepsNoSuccessYoung() {
+        var service = Simulated()
+        service.answer(1)
+        let success = service.now.wall
+        service.setClock(by: .seconds(-3 * 3600))
+        for run in 1...3 {
+            service.pass(.seconds(300))
+            // The history tells it to each run anew: ahead of the host's clock, and older each time by the database's.
+            service.tell(lastSuccess: success, ago: .seconds(300 * run), of: .transientSessions)
+            service.run(.transientSessions, .failed, failure: .databaseAway)
+        }
+        #expect(service.condition == .overdue)
+    }
+
+    @Test func aClockThatRanAheadSilencesNothingOnceItIsRight() throws {
+        var fresh = Simulated()
+        fresh.setClock(by: .seconds(-7200))
+        fresh.answer(1, .transientSessions, .failed, failure: .noPrivilege)
+        #expect(fresh.obstacles.count == 1, "it is due, though before its start by the clock")
+        var service = Simulated()
+        service.answer(1)
+        service.setClock(by: .seconds(-7200))
+        service.answer(4, .transientSessions, .failed, failure: .databaseAway)
+        #expect(service.condition == .overdue)
+        #expect(service.isAlerted())
+        #expect(try #require(service.value(.lastRun)) > #require(service.value(.lastSuccess)), "McpCleanupFailing")
+        // With history, the true time comes from there.
+        let success = service.now.wall - .seconds(1300)
+        service.setClock(by: .seconds(7200))
+        service.run()
+        service.setClock(by: .seconds(-7200))
+        service.tell(lastSuccess: success, ago: .seconds(1300), of: .transientSessions)
+        #expect(try #require(service.value(.lastSuccess)) <= service.now.wall.inFractionalSeconds)
+    }
+
+    // MARK: Reloads
+
+    private func job(_ schedule: String, isEnabled: Bool = true) throws -> Job {
+        var job = Job.transientSessions
+        job.schedule = try Schedule(schedule)
+        job.isEnabled = isEnabled
+        return job
+    }
+
+    @Test func aRarerScheduleIsNoOutage() throws {
+        var service = Simulated()
+        service.answer(1)
+        service.pass(.seconds(120))
+        service.reload([try job("@hourly")])
+        service.pass(.seconds(3000))
+        #expect(service.obstacles.isEmpty && !service.isAlerted(), "\(service.obstacles)")
+        // 12:07 and two hours, and the deadline.
+        service.pass(.seconds(4200 + 241))
+        #expect(service.obstacles.count == 1 && service.isAlerted())
+    }
+
+    @Test func aMoreFrequentScheduleCountsFromTheReload() throws {
+        let daily = try job("@daily")
+        var service = Simulated([daily], at: "2026-05-13T23:00:00Z")
+        service.answer(1, daily)
+        service.pass(.seconds(10 * 3600))
+        service.reload([.transientSessions])
+        service.pass(.seconds(840))
+        #expect(service.obstacles.isEmpty && !service.isAlerted(), "\(service.obstacles)")
+        service.pass(.seconds(1))
+        #expect(service.obstacles.count == 1 && service.isAlerted(), "\(service.obstacles)")
+        service.answer(1)
+        #expect(service.obstacles.isEmpty && !service.isAlerted())
+        service.pass(.seconds(841))
+        #expect(service.obstacles.count == 1 && service.isAlerted(), "a success counts for itself again")
+    }
+
+    @Test func aJobThatIsEnabledAgainIsNotYetDue() throws {
+        let (nightly, disabled) = (try job("@daily"), try job("@daily", isEnabled: false))
+        for outcome in [Outcome.succeeded, .failed] {
+            var service = Simulated([nightly], at: "2026-05-13T23:00:00Z")
+            service.answer(1, nightly, outcome, failure: outcome == .failed ? .noPrivilege : nil)
+            service.reload([disabled])
+            service.pass(.seconds(60 * 3600))
+            #expect(service.condition == .disabled && !service.isAlerted(nightly))
+            service.reload([nightly])
+            #expect(service.obstacles.isEmpty && !service.isAlerted(nightly), "\(service.obstacles)")
+            service.answer(1, nightly, .failed, failure: .databaseAway)
+            service.pass(.seconds(3 * 86_400))
+            #expect(service.obstacles.count == 1)
+        }
+        // One that was not there before has a past that the history knows.
+        var service = Simulated([.dormantSessions()])
+        service.reload([.transientSessions])
+        service.tell(lastSuccess: service.now.wall - .seconds(86_400), ago: .seconds(86_400), of: .transientSessions)
+        #expect(service.obstacles.isEmpty && !service.isAlerted(), "\(service.obstacles)")
+    }
+
+    @Test func aReloadThatChangesNothingMakesNoSuccessYounger() {
+        var service = Simulated()
+        service.answer(1)
+        for _ in 0..<3 {
+            service.pass(.seconds(300))
+            service.reload([.transientSessions])
+        }
+        #expect(service.obstacles.count == 1 && service.isAlerted())
+        var slower = Job.transientSessions
+        slower.deadline = .seconds(299)
+        service.reload([slower])
+        #expect(service.obstacles.count == 1, "two intervals and a longer deadline have passed too")
+        slower.deadline = .seconds(301)
+        service.reload([slower])
+        #expect(service.obstacles.isEmpty)
     }
 
     @Test func aRunOfAnotherProcessIsNotTakenForOneHere() {

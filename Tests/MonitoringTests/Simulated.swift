@@ -1,6 +1,6 @@
 import CleanupDaemon
 import CleanupSchedule
-import Monitoring
+@testable import Monitoring
 import Postgres
 @testable import SessionCleanup
 
@@ -10,7 +10,7 @@ struct Simulated {
     private(set) var metrics: RunMetrics
     let registry = PrometheusRegistry()
     private(set) var now: Scheduler.Now
-    private let jobs: [Job]
+    private var jobs: [Job]
 
     init(_ jobs: [Job] = [.transientSessions], at start: String = "2026-05-13T12:00:30Z") {
         self.jobs = jobs
@@ -42,6 +42,21 @@ struct Simulated {
         hear(.clockWasSet(to: now.wall))
     }
 
+    /// The configuration is read again, and has these jobs.
+    mutating func reload(_ jobs: [Job]) {
+        self.jobs = jobs
+        let now = now
+        hear(.reloaded(jobs.map { ($0, Self.next($0, now)) }, waitingForRestart: []))
+        for job in jobs { arm(job) }
+    }
+
+    /// What the history tells an attempt that begins now.
+    mutating func tell(lastEnd: UTCInstant? = nil, lastSuccess: UTCInstant, ago: Duration, of job: Job) {
+        hear(
+            .earlierRunsKnown(
+                job: job.name, EarlierRuns(lastEnd: lastEnd, lastSuccess: .init(at: lastSuccess, age: ago))))
+    }
+
     mutating func arm(_ job: Job) { hear(.fireTimeArmed(job: job.name, Self.next(job, now))) }
 
     mutating func beginRun(of job: Job = .transientSessions, attempt: Int = 1) {
@@ -55,12 +70,11 @@ struct Simulated {
     ) {
         beginRun(of: job)
         arm(job)
-        if let lastSuccessAt { hear(.successKnown(job: job.name, at: lastSuccessAt)) }
+        if let lastSuccessAt { tell(lastSuccess: lastSuccessAt, ago: now.wall - lastSuccessAt, of: job) }
         hear(
             .runConcluded(
                 .ended(
-                    job.name, outcome, at: now.wall, failure: failure, deleted: deleted, lastSuccessAt: lastSuccessAt,
-                    oldestOverdue: oldestOverdue)))
+                    job.name, outcome, at: now.wall, failure: failure, deleted: deleted, oldestOverdue: oldestOverdue)))
     }
 
     /// Lets fire times come one after the other, and answers each alike.
@@ -74,6 +88,21 @@ struct Simulated {
         }
     }
 
+    /// A gauge or a counter of a job's, as it is scraped.
+    func value(_ family: MetricFamily, of job: Job = .transientSessions, labels: String = "") -> Double? {
+        let start = #"\#(family.rawValue){job="\#(job.name)"\#(labels)} "#
+        let line = registry.text.split(separator: "\n").first { $0.hasPrefix(start) }
+        return line.flatMap { Double($0.dropFirst(start.count)) }
+    }
+
+    /// Whether what the alert `McpCleanupNoSuccess` compares says so too, to a Prometheus with our clock.
+    func isAlerted(_ job: Job = .transientSessions) -> Bool {
+        guard let success = value(.lastSuccess, of: job), let budget = value(.successBudget, of: job) else {
+            return false
+        }
+        return success > 0 && budget > 0 && now.wall.inFractionalSeconds - success > budget
+    }
+
     var obstacles: [String] { state.obstacles(at: now) }
     var condition: JobState.Condition { state.jobs[0].condition(at: now) }
     var page: String { StatusPage(state, at: now, version: "1.2.3").html }
@@ -82,8 +111,7 @@ struct Simulated {
 extension RunReport {
     static func ended(
         _ job: String, _ outcome: Outcome, at end: UTCInstant, failure: RunFailure? = nil, deleted: Int = 0,
-        skipped: Int = 0, duration: Duration = .seconds(2), lastSuccessAt: UTCInstant? = nil,
-        clockSkew: Duration? = nil,
+        skipped: Int = 0, duration: Duration = .seconds(2), clockSkew: Duration? = nil,
         oldestOverdue: Duration? = nil
     ) -> RunReport {
         let start = end - duration
@@ -93,7 +121,6 @@ extension RunReport {
             progress: RunProgress(rowsDeleted: deleted, rowsSkipped: skipped, batches: 1, rowsFound: deleted + skipped),
             attempts: 1)
         report.failure = failure
-        report.lastSuccessAt = lastSuccessAt
         report.clockSkew = clockSkew
         report.oldestOverdue = oldestOverdue
         return report

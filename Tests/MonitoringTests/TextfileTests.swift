@@ -109,9 +109,9 @@ import Testing
     func aFullDiskIsAnErrorAndLeavesTheOldFile() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let directory = try TemporaryDirectory.make()
-        // In a mount namespace of its own, so that nothing is left mounted. 16 KiB are one file and no second.
+        // In a mount namespace of its own, so that nothing is left mounted. 24 KiB are one file and no second.
         let script = """
-            mount -t tmpfs -o size=16k none "$1" || exit 99
+            mount -t tmpfs -o size=24k none "$1" || exit 99
             "$0" --once --metrics-textfile "$1/m.prom" >/dev/null || exit 98
             cp "$1/m.prom" "$2"; head -c 1M /dev/zero >"$1/filler" 2>/dev/null
             "$0" --once --json --metrics-textfile "$1/m.prom"; echo "status $?"
