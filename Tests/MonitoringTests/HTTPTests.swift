@@ -10,12 +10,13 @@ struct ServedDaemon {
 
     init(
         url: String, schedules: (transient: String, dormant: String) = ("1 seconds", "0 0 1 1 *"),
-        environment: [String: String] = [:]
+        environment: [String: String] = [:], arguments: [String] = []
     ) throws {
         port = try Loopback.freePort()
         daemon = try RunningDaemon(
             url: url, schedules: schedules,
-            environment: environment.merging(["MCP_CLEANUP_HTTP_LISTEN": "127.0.0.1:\(port)"]) { $1 })
+            environment: environment.merging(["MCP_CLEANUP_HTTP_LISTEN": "127.0.0.1:\(port)"]) { $1 },
+            arguments: arguments)
     }
 
     func get(_ path: String, headers: String = "") async throws -> HTTPAnswer {
