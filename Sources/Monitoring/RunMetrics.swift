@@ -40,7 +40,7 @@ package struct RunMetrics: Sendable {
 
     private let factory: any MetricsFactory
     private var jobs: [String: OfJob] = [:]
-    /// The jobs in force, and since when their fire times are what they are; `nil` where that is from the start.
+    /// The jobs in force, and when a reload made their fire times what they are; `nil` where none did.
     private var inForce: [String: (job: Job, changedAt: UTCInstant?)] = [:]
     /// The last success and the last end of each job's runs so far, so that an older one does not take its place.
     private var (lastSuccess, lastEnd): ([String: UTCInstant], [String: UTCInstant]) = ([:], [:])

@@ -86,7 +86,7 @@ package struct JobState: Sendable {
     fileprivate(set) var dueSince: Duration?
     /// Whether a run for such a fire time has ended, here or elsewhere.
     fileprivate(set) var wasAnswered = false
-    /// When its fire times became what they are, in time since the process began; `nil` where that is as they were then.
+    /// When a reload made its fire times what they are, in time since the process began; `nil` where none did.
     fileprivate var changedAt: Duration?
     /// The last runs, the oldest first.
     package fileprivate(set) var recent: [FinishedRun] = []

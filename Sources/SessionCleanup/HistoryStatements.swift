@@ -81,7 +81,7 @@ enum HistoryStatements {
         """
     }
 
-    /// What a run that did all that it was allowed to ended as.
+    /// What a run that did all that it was allowed to ended as; word for word what the index runs_job_success_idx has.
     static let isSuccess = "status IN ('succeeded', 'capped')"
 
     /// Runs with fire times ahead of the clock are as old as any.

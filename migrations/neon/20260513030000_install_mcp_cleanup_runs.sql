@@ -33,8 +33,9 @@ CREATE UNIQUE INDEX IF NOT EXISTS runs_job_scheduled_at_key ON mcp_cleanup.runs 
 -- At most one run of a job at a time.
 CREATE UNIQUE INDEX IF NOT EXISTS runs_job_running_key ON mcp_cleanup.runs (job) WHERE status = 'running';
 
--- The last success is found at once, however many failures came after it.
-CREATE INDEX IF NOT EXISTS runs_job_succeeded_idx ON mcp_cleanup.runs (job, scheduled_at) WHERE status = 'succeeded';
+-- The last success, capped or not, is found at once, however many failures came after it.
+CREATE INDEX IF NOT EXISTS runs_job_success_idx ON mcp_cleanup.runs (job, scheduled_at)
+    WHERE status IN ('succeeded', 'capped');
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- For the role that mcp-cleanupd connects with. Replace its name where it has another one, then uncomment; or let
