@@ -52,17 +52,18 @@ struct BrowserTests {
         /// A daemon in that situation.
         func served() async throws -> ServedDaemon {
             let database = try await SessionsDatabase(on: .packaged())
-            let never = "0 0 1 1 *"
+            // Any sooner, and the page would load itself anew before the browser is done with it.
+            let (soon, never) = ("2 seconds", "0 0 1 1 *")
             if self == .databaseAway {
                 let nowhere = "postgresql://127.0.0.1:\(try Loopback.freePort())/d"
-                let served = try ServedDaemon(url: nowhere)
+                let served = try ServedDaemon(url: nowhere, schedules: (soon, never))
                 try await served.daemon.wait("unreadiness") { (try? await served.get("/readyz"))?.status == 503 }
                 return served
             }
             let role = try await database.makeServiceRole()
             let served = try ServedDaemon(
                 url: database.server.url(database.name, user: role),
-                schedules: (self == .fresh ? never : "2 seconds", never))
+                schedules: (self == .fresh ? never : soon, never))
             try await served.waitForAnswer()
             if self == .fresh { return served }
             try await served.daemon.wait("a run") { try !served.daemon.runs.isEmpty }
