@@ -98,9 +98,11 @@ import Testing
         #expect(try Self.duration(of: result) <= .milliseconds(6500))
         #expect(result.status == 75, "\(result)")
         #expect(result.output.contains(#""outcome":"timed_out""#), "\(result.output)")
-        #expect(result.output.contains(#""rows_deleted":2,"#), "\(result.output)")
         #expect(result.error.contains("deadline of 6 s"), "\(result.error)")
-        #expect(try await database.sessions() == ["due-3", "due-4", "due-5"])
+        // The slow one is in the second batch; or in the third, if the first took so long that the second is of one row.
+        let left = try await database.sessions()
+        #expect([["due-3", "due-4", "due-5"], ["due-4", "due-5"]].contains(left))
+        #expect(result.output.contains(#""rows_deleted":\#(5 - left.count),"#), "\(result.output)")
     }
 
     @Test func aTerminatedBackendFailsTheRun() async throws {
