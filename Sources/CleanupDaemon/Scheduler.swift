@@ -42,9 +42,6 @@ package struct Scheduler: ~Copyable {
     /// machine's matter.
     private static let punctuality = Duration.seconds(60)
 
-    /// Missed fire times are counted one by one up to here: a day of a schedule with seconds.
-    fileprivate static let countLimit = 86_400
-
     /// - Parameters:
     ///   - jobs: in the order in which they run when they are due together; disabled ones are never due.
     ///   - seed: for the jitter of retries.
@@ -296,15 +293,7 @@ package struct Scheduler: ~Copyable {
     /// How many fire times there are from the first, itself one, up to but without the end, that nobody answered.
     private func missedFireTimes(of job: Int, from first: UTCInstant, before end: UTCInstant) -> Int {
         let state = states[job]
-        var count = 0
-        var fireTime: UTCInstant? = first
-        while let candidate = fireTime, candidate < end, count < Self.countLimit {
-            // Ranges are skipped whole: each is left behind once.
-            let answered = state.answered.endOfRange(containing: candidate)
-            if answered == nil { count += 1 }
-            fireTime = state.job.schedule.next(after: answered ?? candidate, in: state.job.timeZone?.rules)
-        }
-        return count
+        return state.job.countFireTimes(from: first, before: end) { state.answered.endOfRange(containing: $0) }
     }
 
     private mutating func abandonRetry(of job: Int, _ actions: inout [Action]) {
@@ -381,11 +370,26 @@ extension Job {
     /// How many fire times passed without an answer since the last that had one, up to one that is counted too. Those
     /// within `maxStaleness` of it passed because nothing would be due, as far as anybody can tell.
     func fireTimesMissed(since answered: UTCInstant, through last: UTCInstant) -> Int {
+        let first = schedule.next(after: answered + (maxStaleness ?? .zero), in: timeZone?.rules)
+        return countFireTimes(from: first, before: last + .microseconds(1)) { _ in nil }
+    }
+
+    /// Fire times are counted one by one up to here: a day of a schedule with seconds.
+    private static let countLimit = 86_400
+
+    /// How many fire times there are from the first, itself one, up to but without the end.
+    ///
+    /// - Parameter answeredUntil: the end of the answered ones that a fire time is among, which do not count; ranges are
+    ///   skipped whole, so each is left behind once.
+    fileprivate func countFireTimes(
+        from first: UTCInstant?, before end: UTCInstant, answeredUntil: (UTCInstant) -> UTCInstant?
+    ) -> Int {
         var count = 0
-        var fireTime = schedule.next(after: answered + (maxStaleness ?? .zero), in: timeZone?.rules)
-        while let candidate = fireTime, candidate <= last, count < Scheduler.countLimit {
-            count += 1
-            fireTime = schedule.next(after: candidate, in: timeZone?.rules)
+        var fireTime = first
+        while let candidate = fireTime, candidate < end, count < Self.countLimit {
+            let answered = answeredUntil(candidate)
+            if answered == nil { count += 1 }
+            fireTime = schedule.next(after: answered ?? candidate, in: timeZone?.rules)
         }
         return count
     }

@@ -62,8 +62,7 @@ package struct ServiceStatus: Sendable {
         case .nothingMissed(let name): change(name) { $0.end() }
         case .stopping: isStopping = true
         case .clockWasSet, .connected, .connectFailed, .batchEnded, .fireTimeCoalesced, .fireTimesMissed,
-            .earlierRunsKnown,
-            .fireTimesPassedOver, .foundWell, .reloading:
+            .earlierRunsKnown, .fireTimesPassedOver, .foundWell, .reloading:
             break
         }
     }

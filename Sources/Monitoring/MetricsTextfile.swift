@@ -46,6 +46,7 @@ package struct MetricsTextfile: Sendable {
                 defer { close(descriptor) }
                 throw CannotWriteMetrics(path: path, errno)
             }
+            // flock(2) waits for ever or not at all.
             usleep(Self.lockAttempts.microsecondsApart)
         }
         close(descriptor)

@@ -20,9 +20,10 @@ struct CommandSetup: Sendable {
 
     /// Reads the configuration, and warns of variables that it does not know.
     ///
-    /// - Parameter isService: whether it is for the service: its messages go elsewhere than a one-shot command's, and what
-    ///   is missing is said once for a long time, and so is worth a warning.
-    /// - Parameter key: the only one that the command needs: what is wrong elsewhere is worth a warning, no more.
+    /// - Parameters:
+    ///   - isService: whether it is for the service: its messages go elsewhere than a one-shot command's, and what is
+    ///     missing is said once for a long time, and so is worth a warning.
+    ///   - key: the only one that the command needs: what is wrong elsewhere is worth a warning, no more.
     /// - Throws: `CommandFailure` with exit code 78.
     init(
         _ options: CommonOptions.Values, isService: Bool = false, needingOnly key: String? = nil

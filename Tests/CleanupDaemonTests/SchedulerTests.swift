@@ -274,10 +274,14 @@ import Testing
 
     /// An outage that lasts from midnight to the next evening, with the seed's two jobs.
     @Test(arguments: 1...20 as ClosedRange<UInt64>)
-    func repeatsADailyJobAllDayLong(seed: UInt64) throws {
+    func repeatsADailyJobAllDayLongAndNoMoreOftenForAFrequentOne(seed: UInt64) throws {
         let simulation = Simulation(
             [Job.transientSessions, Job.dormantSessions()], at: "2026-05-13T23:59:00Z", seed: seed)
-        simulation.attempt = { _ in (.milliseconds(100), true) }
+        var starts: [Int: Duration] = [:]
+        simulation.attempt = { [unowned simulation] attempt in
+            if attempt.job == 1 { starts[attempt.number] = starts[attempt.number] ?? simulation.now.elapsed }
+            return (.milliseconds(100), true)
+        }
         simulation.advance(by: .seconds(23 * 3600 + 1800))
         let before = simulation.happenings.count
         simulation.advance(by: .seconds(600))
@@ -286,6 +290,9 @@ import Testing
             simulation.happenings[before...].contains {
                 if case .started(job, instant("2026-05-14T00:00:00Z"), _, _) = $0 { true } else { false }
             })
+        // From the tenth on the nominal wait is 300 s; half of the shortest that this allows is joined, no less.
+        let late = starts.sorted { $0.key < $1.key }.filter { $0.key > 10 }.map(\.value)
+        #expect(zip(late, late.dropFirst()).allSatisfy { $1 - $0 >= .seconds(75) } && late.count > 100)
     }
 
     @Test(arguments: 1...100 as ClosedRange<UInt64>)

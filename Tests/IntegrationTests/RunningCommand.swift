@@ -29,12 +29,6 @@ final class RunningCommand: Sendable {
         return try FileHandle(forWritingTo: URL(fileURLWithPath: path))
     }
 
-    private static func memory(of process: Int32) -> Int {
-        // Without the file it has ended.
-        let status = (try? String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8)) ?? ""
-        return status.firstMatch(of: /RssAnon:\s+([0-9]+)/).flatMap { Int($0.1) } ?? 0
-    }
-
     func send(_ signal: Int32) {
         kill(process.withLock { $0.processIdentifier }, signal)
     }
@@ -42,7 +36,7 @@ final class RunningCommand: Sendable {
     /// Waits for its end, for at most 30 s.
     func end() async -> CommandResult {
         for _ in 0..<3000 where process.withLock({ $0.isRunning }) {
-            let used = process.withLock { Self.memory(of: $0.processIdentifier) }
+            let used = process.withLock { RunningDaemon.privateMemory(of: $0.processIdentifier) ?? 0 }
             memory.withLock { $0 = max($0, used) }
             // Fails only when the test itself is canceled.
             try? await Task.sleep(for: .milliseconds(10))

@@ -57,6 +57,7 @@ struct BrowserTests {
             if self == .databaseAway {
                 let nowhere = "postgresql://127.0.0.1:\(try Loopback.freePort())/d"
                 let served = try ServedDaemon(url: nowhere, schedules: (soon, never))
+                // Until it listens, nobody answers.
                 try await served.daemon.wait("unreadiness") { (try? await served.get("/readyz"))?.status == 503 }
                 return served
             }

@@ -54,9 +54,18 @@ package final class RunningDaemon: @unchecked Sendable {
     /// RssAnon, in KiB.
     package var privateMemory: Int {
         get throws {
-            let status = try String(contentsOfFile: "/proc/\(process.processIdentifier)/status", encoding: .utf8)
-            return status.firstMatch(of: /RssAnon:\s+([0-9]+)/).flatMap { Int($0.1) } ?? -1
+            guard let memory = Self.privateMemory(of: process.processIdentifier) else {
+                throw TestServerError("it has ended: \(try log)")
+            }
+            return memory
         }
+    }
+
+    /// The same of any process; `nil` when it has ended.
+    package static func privateMemory(of process: Int32) -> Int? {
+        // Without the file it has ended.
+        let status = (try? String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8)) ?? ""
+        return status.firstMatch(of: /RssAnon:\s+([0-9]+)/).flatMap { Int($0.1) }
     }
 
     package func signal(_ number: Int32) { kill(process.processIdentifier, number) }
