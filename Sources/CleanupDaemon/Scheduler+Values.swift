@@ -31,6 +31,8 @@ extension Scheduler {
     package enum Result: Hashable, Sendable {
         /// The run is at its end.
         case ended
+        /// It failed for a cause that does not pass by itself.
+        case failed
         /// There was no run here, and there is none to come.
         case skipped
         /// It failed for a cause that may pass.
@@ -40,6 +42,8 @@ extension Scheduler {
     }
 
     package enum Action: Hashable, Sendable {
+        /// Open a connection: a fire time is about to come.
+        case connect(before: UTCInstant)
         /// Make these attempts, one after the other, over one connection.
         case start([Attempt])
         /// The attempt failed for a cause that may pass; another one follows.

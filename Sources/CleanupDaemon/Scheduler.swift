@@ -19,6 +19,8 @@ package struct Scheduler: ~Copyable {
         var phase = Phase.idle
         var nextFireTime: UTCInstant?
         var answered = AnsweredFireTimes()
+        /// Whether its last attempt failed.
+        var hasFailed = false
         /// Fire times before it pass: nothing will be due.
         var restsUntil: UTCInstant?
         /// For the latest fire time that came during the attempt under way: made only if that one fails.
@@ -42,6 +44,10 @@ package struct Scheduler: ~Copyable {
     /// machine's matter.
     private static let punctuality = Duration.seconds(60)
 
+    /// How long before a fire time its connection is opened, so that no run waits for one. A serverless database that sleeps
+    /// wakes up in about half of it; one that is billed by the time it is awake pays a second more in five minutes.
+    static let connectionLead = Duration.seconds(1)
+
     /// - Parameters:
     ///   - jobs: in the order in which they run when they are due together; disabled ones are never due.
     ///   - seed: for the jitter of retries.
@@ -58,8 +64,17 @@ package struct Scheduler: ~Copyable {
     // MARK: What is known
 
     /// When to say `clockAdvanced` next because of the wall clock.
+    package var nextWakeUp: UTCInstant? { nextConnection ?? nextFireTime }
+
+    /// The next fire time of any job.
     package var nextFireTime: UTCInstant? {
         fireTimes.next.map { UTCInstant(microsecondsSinceEpoch: Int64(clamping: $0)) }
+    }
+
+    /// When to connect for the next fire time; `nil` from then on, and for one that was armed later than that.
+    private var nextConnection: UTCInstant? {
+        guard let instant = nextFireTime.map({ $0 - Self.connectionLead }), instant > lastWall else { return nil }
+        return instant
     }
 
     /// When to say `clockAdvanced` next because of a wait, in time since the process began.
@@ -105,6 +120,7 @@ package struct Scheduler: ~Copyable {
     package mutating func clockAdvanced(to now: Now, wasSet: Bool) -> [Action] {
         var actions: [Action] = []
         var attempts: [Attempt] = []
+        let connection = nextConnection
         if !isShuttingDown, wasSet || now.wall < lastWall {
             // By another clock it would be another instant, and might silence the job for a year.
             for job in states.indices { states[job].restsUntil = nil }
@@ -131,7 +147,21 @@ package struct Scheduler: ~Copyable {
             attempts.sort { order(of: $0.job) < order(of: $1.job) }
             actions.append(begin(attempts, now))
         }
+        if let connection, connection <= now.wall, let fireTime = nextFireTime,
+            fireTime - Self.connectionLead == connection, isConnectionWanted(before: fireTime)
+        {
+            actions.append(.connect(before: fireTime))
+        }
         return actions
+    }
+
+    /// Whether a job fires then that is not running now, and whose last attempt did not fail: to try a wrong password, or a
+    /// server that is down, twice for each fire time would help nobody.
+    private func isConnectionWanted(before fireTime: UTCInstant) -> Bool {
+        states.contains { state in
+            guard case .idle = state.phase else { return false }
+            return state.nextFireTime == fireTime && !state.hasFailed
+        }
     }
 
     /// The service has started: was the last fire time of each job missed while nobody ran? Only the history can tell, and
@@ -153,6 +183,7 @@ package struct Scheduler: ~Copyable {
         guard case .running(let attempt) = states[job].phase else { return [] }
         let successor = states[job].successor
         states[job].phase = .idle
+        states[job].hasFailed = result == .failed || result == .mayRetry
         watchdog?.attemptEnded(job: job)
         states[job].successor = nil
         // Inside the interval only: when a fire time has come meanwhile, its own run is the better retry.
@@ -163,7 +194,7 @@ package struct Scheduler: ~Copyable {
                 isLookBack: attempt.isLookBack)
         let wait: Duration
         switch result {
-        case .ended: return [.concludeRun(attempt)]
+        case .ended, .failed: return [.concludeRun(attempt)]
         case .skipped:
             guard let successor, !isShuttingDown, states[job].job.isEnabled else { return [.concludeRun(attempt)] }
             states[job].phase = .running(successor)
@@ -358,39 +389,5 @@ package struct Scheduler: ~Copyable {
     private static func ticks(_ elapsed: Duration) -> UInt64 {
         let (seconds, attoseconds) = elapsed.components
         return UInt64(clamping: seconds * 1_000_000 + (attoseconds + 999_999_999_999) / 1_000_000_000_000)
-    }
-}
-
-extension Job {
-    /// Whether it has the same fire times as with other settings.
-    package func firesAsOften(as other: Job) -> Bool {
-        isEnabled == other.isEnabled && schedule == other.schedule && timeZone == other.timeZone
-    }
-
-    /// How many fire times passed without an answer since the last that had one, up to one that is counted too. Those
-    /// within `maxStaleness` of it passed because nothing would be due, as far as anybody can tell.
-    func fireTimesMissed(since answered: UTCInstant, through last: UTCInstant) -> Int {
-        let first = schedule.next(after: answered + (maxStaleness ?? .zero), in: timeZone?.rules)
-        return countFireTimes(from: first, before: last + .microseconds(1)) { _ in nil }
-    }
-
-    /// Fire times are counted one by one up to here: a day of a schedule with seconds.
-    private static let countLimit = 86_400
-
-    /// How many fire times there are from the first, itself one, up to but without the end.
-    ///
-    /// - Parameter answeredUntil: the end of the answered ones that a fire time is among, which do not count; ranges are
-    ///   skipped whole, so each is left behind once.
-    fileprivate func countFireTimes(
-        from first: UTCInstant?, before end: UTCInstant, answeredUntil: (UTCInstant) -> UTCInstant?
-    ) -> Int {
-        var count = 0
-        var fireTime = first
-        while let candidate = fireTime, candidate < end, count < Self.countLimit {
-            let answered = answeredUntil(candidate)
-            if answered == nil { count += 1 }
-            fireTime = schedule.next(after: answered ?? candidate, in: timeZone?.rules)
-        }
-        return count
     }
 }

@@ -95,26 +95,36 @@ package struct SchedulerService: Service, CustomStringConvertible {
             jobs: work.jobs, now: now, seed: UInt64.random(in: 0...UInt64.max), watchdogInterval: watchdogInterval)
         var armed: [Int: UTCInstant] = [:]
         tellArmed(scheduler, &armed)
-        wallTimer.arm(at: scheduler.nextFireTime)
+        wallTimer.arm(at: scheduler.nextWakeUp)
         tell(.started(scheduler.nextFireTimes))
         await withGracefulShutdownHandler {
             await withDiscardingTaskGroup { group in
                 var reports: [Int: RunReport] = [:]
+                var ready: ReadySeries?
                 var wait = waitForTime(scheduler)
                 if looksBack {
                     for action in scheduler.lookBack(now: now) {
-                        carryOut(action, scheduler, work, &reports, in: &group)
+                        carryOut(action, scheduler, work, &reports, &ready, in: &group)
                     }
                 }
                 for await event in events {
                     if let wait { Deadlines.shared.cancel(wait) }
-                    if case .reloaded(let new, _) = event { work = new }
+                    if case .reloaded(let new, _) = event {
+                        work = new
+                        // It may be for another database.
+                        ready?.end()
+                        ready = nil
+                    }
                     let actions = respond(to: event, &scheduler, &reports)
-                    for action in actions { carryOut(action, scheduler, work, &reports, in: &group) }
+                    for action in actions { carryOut(action, scheduler, work, &reports, &ready, in: &group) }
+                    if let waiting = ready, waiting.fireTime != scheduler.nextWakeUp {
+                        waiting.end()
+                        ready = nil
+                    }
                     tellArmed(scheduler, &armed)
                     if case .shutdownRequested = event { group.cancelAll() }
                     if scheduler.isShuttingDown && !scheduler.isBusy { break }
-                    wallTimer.arm(at: scheduler.nextFireTime)
+                    wallTimer.arm(at: scheduler.nextWakeUp)
                     wait = waitForTime(scheduler)
                 }
             }
@@ -189,18 +199,31 @@ package struct SchedulerService: Service, CustomStringConvertible {
 
     private func carryOut(
         _ action: Scheduler.Action, _ scheduler: borrowing Scheduler, _ work: Work,
-        _ reports: inout [Int: RunReport], in group: inout DiscardingTaskGroup
+        _ reports: inout [Int: RunReport], _ ready: inout ReadySeries?, in group: inout DiscardingTaskGroup
     ) {
         switch action {
+        case .connect(let fireTime):
+            ready?.end()
+            let series = ReadySeries(fireTime: fireTime)
+            ready = series
+            group.addTask { await execute(series, work) }
         case .start(let attempts):
-            var requests: [(job: Job, attempt: Scheduler.Attempt, request: RunRequest)] = []
+            var requests: [Request] = []
             for attempt in attempts {
                 let request = RunRequest(
                     scheduledAt: attempt.scheduledAt, origin: attempt.origin,
                     previousTokens: reports[attempt.job]?.claimTokens ?? [], isLookBack: attempt.isLookBack)
-                requests.append((scheduler.job(attempt.job), attempt, request))
+                requests.append(Request(job: scheduler.job(attempt.job), attempt: attempt, run: request))
             }
-            group.addTask { [requests] in await execute(requests, work) }
+            if let waiting = ready, requests.contains(where: { $0.attempt.scheduledAt == waiting.fireTime }) {
+                ready = nil
+                if waiting.begin(requests) { return }
+            }
+            group.addTask { [requests] in
+                var series = RunSeries(work.access)
+                await execute(requests, over: &series, work)
+                await series.end()
+            }
         case .announceRetry(let attempt, let delay):
             guard let report = reports[attempt.job] else { return }
             tell(
@@ -222,18 +245,52 @@ package struct SchedulerService: Service, CustomStringConvertible {
         }
     }
 
-    private func execute(
-        _ requests: [(job: Job, attempt: Scheduler.Attempt, request: RunRequest)], _ work: Work
-    ) async {
+    /// Connects, waits for the fire time and makes the attempts that come with it, if they do.
+    private func execute(_ ready: ReadySeries, _ work: Work) async {
         var series = RunSeries(work.access)
-        for (job, attempt, request) in requests {
+        await series.connect(limit: ready.fireTime - .now)
+        for await requests in ready.requests { await execute(requests, over: &series, work) }
+        await series.end()
+    }
+
+    private func execute(_ requests: [Request], over series: inout RunSeries, _ work: Work) async {
+        for request in requests {
+            let (job, attempt) = (request.job, request.attempt)
             tell(
                 .attemptStarted(
                     job: job.name, scheduledAt: attempt.scheduledAt, origin: attempt.origin, number: attempt.number))
-            let report = await series.execute(work.makeRun(job), request)
+            let report = await series.execute(work.makeRun(job), request.run)
             sender.yield(.attemptEnded(attempt, report))
         }
-        await series.end()
+    }
+
+    private struct Request: Sendable {
+        let job: Job
+        let attempt: Scheduler.Attempt
+        let run: RunRequest
+    }
+
+    /// A series of runs that is connected before its fire time comes.
+    private struct ReadySeries: Sendable {
+        let fireTime: UTCInstant
+        /// At most one element.
+        let requests: AsyncStream<[Request]>
+        private let sender: AsyncStream<[Request]>.Continuation
+
+        init(fireTime: UTCInstant) {
+            self.fireTime = fireTime
+            (requests, sender) = AsyncStream.makeStream()
+        }
+
+        /// - Returns: false when it has ended already.
+        func begin(_ attempts: [Request]) -> Bool {
+            defer { sender.finish() }
+            guard case .enqueued = sender.yield(attempts) else { return false }
+            return true
+        }
+
+        /// Its fire time will not come.
+        func end() { sender.finish() }
     }
 }
 
@@ -243,7 +300,7 @@ extension Scheduler.Result {
         switch report.skip {
         case .held(_, let wait): self = .heldElsewhere(lookAgainAfter: wait)
         case .answered, .nothingMissed: self = .skipped
-        case nil: self = report.failure?.mayPass ?? false ? .mayRetry : .ended
+        case nil: self = report.failure.map { $0.mayPass ? .mayRetry : .failed } ?? .ended
         }
     }
 }

@@ -146,8 +146,18 @@ package actor Connection {
 
     // MARK: What is known of the connection
 
-    /// False once it is closed or an error has left it unusable.
-    package var isOpen: Bool { handle != nil }
+    /// False once it is closed, an error has left it unusable or the server is heard to have ended it.
+    package func isAlive() -> Bool {
+        guard let connection = handle else { return false }
+        while SocketWait.isReady(PQsocket(connection), .read) {
+            // The server's last words come before the end of the stream.
+            guard PQconsumeInput(connection) == 1 else {
+                finish()
+                return false
+            }
+        }
+        return true
+    }
 
     /// Whether a transaction is open, be it a failed one.
     package var hasOpenTransaction: Bool {

@@ -70,7 +70,7 @@ final class SocketWait: Sendable {
         // libpq has dropped the connection and will say so when it is asked.
         guard socket >= 0 else { return .ready }
         // Without an actor's queue under it this runs on the cooperative pool, which must not be blocked.
-        if isolation != nil, isReadyAfterBriefWait(socket, directions) { return .ready }
+        if isolation != nil, isReady(socket, directions, after: briefWaitMilliseconds) { return .ready }
         let wait = SocketWait(socket: socket, directions: directions, queue: queue)
         let limit = Deadlines.shared.add(at: deadline) { wait.end(.deadlinePassed) }
         defer { Deadlines.shared.cancel(limit) }
@@ -82,10 +82,11 @@ final class SocketWait: Sendable {
         }
     }
 
-    private static func isReadyAfterBriefWait(_ socket: Int32, _ directions: Directions) -> Bool {
+    /// Whether the socket is ready, at once or after so many milliseconds of waiting, which block.
+    static func isReady(_ socket: Int32, _ directions: Directions, after milliseconds: Int32 = 0) -> Bool {
         let events = (directions.contains(.read) ? POLLIN : 0) | (directions.contains(.write) ? POLLOUT : 0)
         var descriptor = pollfd(fd: socket, events: Int16(events), revents: 0)
-        return poll(&descriptor, 1, briefWaitMilliseconds) > 0
+        return poll(&descriptor, 1, milliseconds) > 0
     }
 
     private func end(_ outcome: Outcome) {

@@ -56,6 +56,14 @@ package struct RunSeries: Sendable {
 
     package init(_ access: DatabaseAccess) { self.access = access }
 
+    /// Opens the connection before there is a run to wait for it. Where that fails, the run tries again, and tells why.
+    package mutating func connect(limit: Duration) async {
+        let started = ContinuousClock.now
+        guard let opened = try? await access.connect(limit: limit) else { return }
+        access.onConnection(.success(started.duration(to: .now)))
+        connection = opened
+    }
+
     /// Executes one run and reports it; never throws. Cancellation of the task cancels the statement under way.
     package mutating func execute(_ run: CleanupRun, _ request: RunRequest) async -> RunReport {
         let startedAt = run.hostClock()
@@ -82,7 +90,7 @@ package struct RunSeries: Sendable {
     private mutating func close(_ run: CleanupRun, _ report: inout RunReport, _ clock: RunClock) async {
         guard report.claimToken != nil, report.outcome != .abandoned else { return }
         do {
-            if let connection, await connection.isOpen {
+            if let connection, await connection.isAlive() {
                 return try await run.close(&report, over: connection, clock: clock)
             }
             let opened = try await access.connect(limit: clock.lastWords)
@@ -118,7 +126,7 @@ package struct RunSeries: Sendable {
     private mutating func openConnection(_ clock: RunClock) async throws(RunFailure) -> Connection {
         if Task.isCancelled { throw .canceled }
         if let connectFailure { throw connectFailure }
-        if let connection, await connection.isOpen {
+        if let connection, await connection.isAlive() {
             await connection.limitCancellation(to: clock.grace)
             return connection
         }

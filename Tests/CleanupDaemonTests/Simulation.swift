@@ -16,10 +16,17 @@ final class Simulation {
         case pinged(Duration)
     }
 
+    struct Connection: Hashable {
+        let openedAt: UTCInstant
+        let fireTime: UTCInstant
+    }
+
     var scheduler: Scheduler
     var now: Scheduler.Now
     private(set) var happenings: [Happening] = []
     private(set) var wakeUps = 0
+    /// Those that were opened before a fire time.
+    private(set) var connections: [Connection] = []
     /// How long an attempt takes, and whether it fails for a cause that may pass.
     var attempt: (Scheduler.Attempt) -> (duration: Duration, fails: Bool) = { _ in (.milliseconds(10), false) }
     /// Until when a job may rest after an attempt that ended well.
@@ -36,13 +43,13 @@ final class Simulation {
         let end = now.elapsed + duration
         while true {
             var next = end
-            if let fireTime = scheduler.nextFireTime { next = min(next, now.elapsed + max(.zero, fireTime - now.wall)) }
+            if let wakeUp = scheduler.nextWakeUp { next = min(next, now.elapsed + max(.zero, wakeUp - now.wall)) }
             if let retry = scheduler.nextRetry { next = min(next, max(retry, now.elapsed)) }
             if let first = underWay.map(\.end).min() { next = min(next, max(first, now.elapsed)) }
             move(to: next)
             if let index = underWay.firstIndex(where: { $0.end <= now.elapsed }) {
                 endAttempt(underWay.remove(at: index))
-            } else if scheduler.nextFireTime.map({ $0 <= now.wall }) ?? false
+            } else if scheduler.nextWakeUp.map({ $0 <= now.wall }) ?? false
                 || scheduler.nextRetry.map({ $0 <= now.elapsed }) ?? false
             {
                 wakeUps += 1
@@ -93,6 +100,7 @@ final class Simulation {
     private func carryOut(_ actions: [Scheduler.Action]) {
         for action in actions {
             switch action {
+            case .connect(let fireTime): connections.append(Connection(openedAt: now.wall, fireTime: fireTime))
             case .start(let attempts): begin(attempts)
             case .announceRetry: break
             case .concludeRun(let last):

@@ -31,7 +31,7 @@ import Testing
             var deletion = Deletion(run, target, claim: nil, clock: RunClock(deadline: .seconds(30)))
             _ = try await deletion.execute(over: connection, progress: &progress)
         }
-        #expect(await connection.isOpen)
+        #expect(await connection.isAlive())
         await connection.close()
         #expect(try await database.count() == 6)
     }

@@ -20,7 +20,7 @@ import Testing
         #expect(error == .canceled(during: .querying))
         #expect(start.duration(to: .now) < .seconds(5))
         // The server has confirmed it: what was open can be left, and the connection used again.
-        #expect(await connection.isOpen)
+        #expect(await connection.isAlive())
         await connection.close()
         // A pooler keeps its connection to the server, with another statement on it or none.
         #expect(try await eventually(within: .seconds(5)) { try await !server.isRunning(backend) })
@@ -63,7 +63,7 @@ import Testing
         let results = try await task.value
         #expect(results.count == 2)
         #expect(try results.last?.onlyRow().text("word") == "done")
-        #expect(await connection.isOpen)
+        #expect(await connection.isAlive())
         await connection.close()
     }
 

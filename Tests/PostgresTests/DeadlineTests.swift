@@ -146,7 +146,7 @@ import Testing
             let (error, time) = await outcome
             #expect(error?.sqlState == "57P01", "\(String(describing: error))")
             #expect(time < patience)
-            #expect(await connection.isOpen == false)
+            #expect(await connection.isAlive() == false)
         }
     }
 
@@ -161,7 +161,7 @@ import Testing
         case .connectionLost: break
         default: Issue.record("\(String(describing: error))")
         }
-        #expect(await connection.isOpen == false)
+        #expect(await connection.isAlive() == false)
     }
 }
 

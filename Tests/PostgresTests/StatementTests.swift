@@ -133,7 +133,7 @@ extension PostgresServer {
         #expect(script.error?.sqlState == "22012")
         let failed = await failure { try await connection.run("SELECT 1") }
         #expect(failed.error?.sqlState == "25P02")
-        #expect(await connection.isOpen)
+        #expect(await connection.isAlive())
         let results = try await connection.script(
             "ROLLBACK; SELECT 1 AS one; SELECT 2 AS two", deadline: .now + patience)
         #expect(
@@ -247,7 +247,7 @@ extension PostgresServer {
                 Issue.record("\(sql): \(String(describing: error))")
                 continue
             }
-            #expect(await connection.isOpen == false)
+            #expect(await connection.isAlive() == false)
             let later = await failure { try await connection.run("SELECT 1") }
             #expect(later.error == .connectionLost(during: .querying, message: "it is closed"))
         }

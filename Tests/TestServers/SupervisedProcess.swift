@@ -81,18 +81,29 @@ extension Process {
 package enum Loopback {
     /// A TCP port of 127.0.0.1 that nobody used a moment ago.
     package static func freePort() throws -> Int {
-        let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(socket) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let status = withUnsafeMutablePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(socket, $0, length) == 0 ? getsockname(socket, $0, &length) : -1
+        for _ in 0..<1000 {
+            let port = next.withLock { next in
+                next = next == ports.upperBound ? ports.lowerBound : next + 1
+                return next
             }
+            let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+            defer { close(socket) }
+            var address = sockaddr_in()
+            address.sin_family = sa_family_t(AF_INET)
+            address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+            address.sin_port = UInt16(port).bigEndian
+            let status = withUnsafePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    bind(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+                }
+            }
+            if status == 0 { return port }
         }
-        guard status == 0 else { throw TestServerError("no free port: \(String(cString: strerror(errno)))") }
-        return Int(UInt16(bigEndian: address.sin_port))
+        throw TestServerError("no free port from \(ports.lowerBound) to \(ports.upperBound)")
     }
+
+    /// Below those that the kernel gives to whoever connects (ip_local_port_range), which would take one before it is used;
+    /// in turn, so that none is given to two servers of a process.
+    private static let ports = 15_000...32_000
+    private static let next = Locked(Int.random(in: ports))
 }
