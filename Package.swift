@@ -109,8 +109,10 @@ let package = Package(
             swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(
-            name: "TimerWheelTests", dependencies: ["SeededRandom", "TimerWheel"], swiftSettings: settings,
-            linkerSettings: linking),
+            name: "TimerWheelTests",
+            dependencies: [
+                "SeededRandom", "TimerWheel", .product(name: "BasicContainers", package: "swift-collections"),
+            ], swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "DeadlinesTests", dependencies: ["Deadlines"], swiftSettings: settings, linkerSettings: linking),
         .testTarget(

@@ -12,8 +12,8 @@ package enum BrokenInvariant: Error, Equatable {
     case misplaced(entry: Int, slot: Int)
     /// A timer comes before one of the same slot that should leave first.
     case outOfOrder(entry: Int, slot: Int)
-    /// The serial is one never given out, or a free entry has one.
-    case wrongSerial(entry: Int)
+    /// A free entry has the generation of a pending timer, or the other way round.
+    case wrongGeneration(entry: Int)
     /// The timers, and the free entries, found in the lists are not as many as there should be.
     case wrongCount(timers: Int, free: Int)
     /// A `pop` at the announced instant would return without looking.
@@ -30,7 +30,7 @@ extension TimerWheel {
     /// Takes time proportional to the slab.
     /// - Throws: the first invariant found broken.
     package func checkInvariants() throws(BrokenInvariant) {
-        guard slab.capacity <= SlotIndex.count + limit else { throw .aboveLimit }
+        guard slab.capacity <= SlotIndex.count + limit + retired else { throw .aboveLimit }
         guard occupied.summaryAgrees else { throw .wrongSummary }
         var timers = 0
         var earliest: UInt64?
@@ -44,7 +44,7 @@ extension TimerWheel {
             earliest = min(earliest ?? deadline, deadline)
         }
         let free = try countFreeEntries()
-        guard timers == count, timers + free == slab.count - SlotIndex.count else {
+        guard timers == count, timers + free + retired == slab.count - SlotIndex.count else {
             throw .wrongCount(timers: timers, free: free)
         }
         try checkNext(earliest: earliest, firstSlot: firstSlot)
@@ -53,7 +53,7 @@ extension TimerWheel {
     private func checkList(of slot: Int) throws(BrokenInvariant) -> (timers: Int, earliest: UInt64?) {
         var timers = 0
         var earliest: UInt64?
-        var lastSerialOfDeadline: [UInt64: UInt64] = [:]
+        var lastOfDeadline: [UInt64: UInt32] = [:]
         var previous = slot
         var entry = Int(slab[slot].next)
         while entry != slot {
@@ -61,16 +61,17 @@ extension TimerWheel {
             guard entry >= SlotIndex.count, entry < slab.count, Int(slab[entry].previous) == previous, timers < count
             else { throw .brokenLink(slot: slot, entry: entry) }
             let timer = slab[entry]
-            guard timer.serial != 0, timer.serial <= lastSerial else { throw .wrongSerial(entry: entry) }
+            guard timer.generation % 2 == 1 else { throw .wrongGeneration(entry: entry) }
             guard slot == slotByDefinition(of: timer.deadline) else { throw .misplaced(entry: entry, slot: slot) }
             let isLevelZero = slot < SlotIndex.slotsPerLevel
             if isLevelZero, previous != slot, slab[previous].deadline > timer.deadline {
                 throw .outOfOrder(entry: previous, slot: slot)
             }
-            guard lastSerialOfDeadline[timer.deadline, default: 0] < timer.serial else {
+            // The later one is less far behind the last of all.
+            if let before = lastOfDeadline[timer.deadline], lastSequence &- before <= lastSequence &- timer.sequence {
                 throw .outOfOrder(entry: entry, slot: slot)
             }
-            lastSerialOfDeadline[timer.deadline] = timer.serial
+            lastOfDeadline[timer.deadline] = timer.sequence
             earliest = min(earliest ?? timer.deadline, timer.deadline)
             timers += 1
             previous = entry
@@ -99,7 +100,7 @@ extension TimerWheel {
             guard entry >= SlotIndex.count, entry < slab.count, free < slab.count else {
                 throw .wrongCount(timers: count, free: free)
             }
-            guard slab[entry].serial == 0 else { throw .wrongSerial(entry: entry) }
+            guard slab[entry].generation % 2 == 0 else { throw .wrongGeneration(entry: entry) }
             free += 1
             entry = Int(slab[entry].next)
         }

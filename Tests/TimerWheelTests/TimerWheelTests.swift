@@ -1,6 +1,8 @@
+import BasicContainers
 import SeededRandom
 import Testing
-import TimerWheel
+
+@testable import TimerWheel
 
 struct TimerWheelTests {
     @Test func takes32BytesForATimer() {
@@ -104,6 +106,24 @@ struct TimerWheelTests {
         #expect(wheel.cancel(handle) == 7)
         #expect(wheel.cancel(handle) == nil)
         #expect(wheel.pop(now: .max) == nil)
+    }
+
+    /// Where a generation came twice, a handle that was kept for two thousand million timers would name another one.
+    @Test func givesUpAnEntryThatHasHadAllItsGenerations() throws {
+        var wheel = TimerWheel(minimumCapacity: 1, limit: 1)
+        let first = wheel.add(deadline: 1, payload: 1)
+        let node = Int(first.node)
+        wheel.slab[node].generation = .max
+        try wheel.checkInvariants()
+        let last = TimerWheel.Handle(node: first.node, generation: .max)
+        #expect(wheel.cancel(last) == 1)
+        try wheel.checkInvariants()
+        let other = wheel.add(deadline: 2, payload: 2)
+        #expect(other.node != first.node)
+        #expect(wheel.cancel(last) == nil && wheel.cancel(first) == nil)
+        #expect(wheel.pop(now: 2)?.payload == 2)
+        #expect(wheel.add(deadline: 3, payload: 3).node == other.node)
+        try wheel.checkInvariants()
     }
 
     @Test func refusesTheHandleOfAPoppedTimer() {

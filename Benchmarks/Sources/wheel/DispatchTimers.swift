@@ -44,26 +44,19 @@ struct DispatchTimers {
     /// One timer after the other, when Dispatch has nothing else to do: what a daemon pays, which adds a timer now and
     /// then. Dispatch's thread sleeps and has to be woken; many timers in a row are cheaper, since one wake-up may serve
     /// several.
-    ///
-    /// The time is the caller's until the timer is handed over. The processor time is that of both threads until the timer
-    /// is armed, less what waiting for that takes by itself.
+    /// The time is the caller's, until the timer is handed over.
     private func addAtRest() -> Nanoseconds {
         var timers: [any DispatchSourceTimer] = []
         let deadlines = workloads[0].deadlines.prefix(Self.timersAtRest)
         waitForDispatch()
         var elapsed = 0.0
-        let beforehand = processorNanoseconds()
         for deadline in deadlines {
             elapsed += nanoseconds { timers.append(armedTimer(deadline)) }
             waitForDispatch()
         }
-        let afterward = processorNanoseconds()
-        for _ in deadlines { waitForDispatch() }
-        let processor = (afterward - beforehand) - (processorNanoseconds() - afterward)
         for timer in timers { timer.cancel() }
         waitForDispatch()
-        let count = Double(timers.count)
-        return [.addAtRest: elapsed / count, .addAtRestProcessor: processor / count]
+        return [.addAtRest: elapsed / Double(timers.count)]
     }
 
     /// Bytes allocated for the first workload.

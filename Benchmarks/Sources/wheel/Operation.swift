@@ -4,7 +4,6 @@ enum Operation: String, CaseIterable {
     case add = "add"
     case addProcessor = "add, processor time of all threads"
     case addAtRest = "add, Dispatch at rest"
-    case addAtRestProcessor = "add, Dispatch at rest, processor time of all threads"
     case next = "next"
     case cancel = "cancel, random order"
     case discard = "… and what cancel left behind"
@@ -16,13 +15,7 @@ enum Operation: String, CaseIterable {
 
 extension Operation {
     /// What a queue without a thread of its own, which is always at rest, is measured by.
-    var ofQueue: Operation {
-        switch self {
-        case .addAtRest: .add
-        case .addAtRestProcessor: .addProcessor
-        default: self
-        }
-    }
+    var ofQueue: Operation { self == .addAtRest ? .add : self }
 }
 
 typealias Nanoseconds = [Operation: Double]

@@ -22,7 +22,7 @@ print(
     used before except where it says otherwise; all pop in exact order (deadline, then first in). `Heap` cannot remove
     from its middle: cancel marks a timer dead, and the row below shows what discarding the dead costs later. A node of
     the wheel takes \(TimerWheel.bytesPerTimer) bytes; the rest of its bytes are the 704 slots and the allocator's.
-    Handles, which the owner keeps, are not counted (wheel 16 bytes, heaps 8).
+    Handles, which the owner keeps, are not counted (8 bytes for all three).
 
     Where a heap wins: `next`, which it reads off its top (the wheel's costs the same at any number of timers); marking
     dead in `Heap` at 1,000 timers; memory at 1,000 timers. Least certain are the drains at 1,000,000, where nothing
@@ -30,6 +30,7 @@ print(
     machine a heap may be ahead. At 1,000 timers such a drain would measure 3,600 empty steps a timer, and is left out.
 
     Dispatch timers in a row wake Dispatch's thread for every second one or for one in a thousand, from run to run; one that
-    is added now and then wakes it every time, which are the rows "Dispatch at rest". Processor time has both threads.
+    is added now and then wakes it every time, which are the rows "Dispatch at rest": there it is the
+    caller's time until the timer is handed over. Processor time has both threads.
     """)
 print("\nchecksum \(comparisons.reduce(0 as UInt64) { $0 &+ $1.checksum })")
