@@ -36,6 +36,8 @@ package struct Scheduler: ~Copyable {
     private var watchdog: WatchdogTimer?
     private static let watchdogPayload = UInt64.max
     private var lastWall: UTCInstant
+    /// The last fire time that a connection was asked for.
+    private var connectedFor: UTCInstant?
     /// Whether `shutDown` was called.
     package private(set) var isShuttingDown = false
     private var generator: SplitMix64
@@ -71,7 +73,7 @@ package struct Scheduler: ~Copyable {
         fireTimes.next.map { UTCInstant(microsecondsSinceEpoch: Int64(clamping: $0)) }
     }
 
-    /// When to connect for the next fire time; `nil` from then on, and for one that was armed later than that.
+    /// When to wake to connect for the next fire time; `nil` from then on.
     private var nextConnection: UTCInstant? {
         guard let instant = nextFireTime.map({ $0 - Self.connectionLead }), instant > lastWall else { return nil }
         return instant
@@ -120,10 +122,10 @@ package struct Scheduler: ~Copyable {
     package mutating func clockAdvanced(to now: Now, wasSet: Bool) -> [Action] {
         var actions: [Action] = []
         var attempts: [Attempt] = []
-        let connection = nextConnection
         if !isShuttingDown, wasSet || now.wall < lastWall {
             // By another clock it would be another instant, and might silence the job for a year.
             for job in states.indices { states[job].restsUntil = nil }
+            connectedFor = nil
             forgetFutureFireTimes(now.wall)
         }
         lastWall = now.wall
@@ -147,9 +149,10 @@ package struct Scheduler: ~Copyable {
             attempts.sort { order(of: $0.job) < order(of: $1.job) }
             actions.append(begin(attempts, now))
         }
-        if let connection, connection <= now.wall, let fireTime = nextFireTime,
-            fireTime - Self.connectionLead == connection, isConnectionWanted(before: fireTime)
+        if let fireTime = nextFireTime, fireTime - now.wall <= Self.connectionLead, fireTime != connectedFor,
+            isConnectionWanted(before: fireTime)
         {
+            connectedFor = fireTime
             actions.append(.connect(before: fireTime))
         }
         return actions

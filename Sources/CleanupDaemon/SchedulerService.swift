@@ -217,7 +217,8 @@ package struct SchedulerService: Service, CustomStringConvertible {
             }
             if let waiting = ready, requests.contains(where: { $0.attempt.scheduledAt == waiting.fireTime }) {
                 ready = nil
-                if waiting.begin(requests) { return }
+                if waiting.isFresh, waiting.begin(requests) { return }
+                waiting.end()
             }
             group.addTask { [requests] in
                 var series = RunSeries(work.access)
@@ -248,7 +249,8 @@ package struct SchedulerService: Service, CustomStringConvertible {
     /// Connects, waits for the fire time and makes the attempts that come with it, if they do.
     private func execute(_ ready: ReadySeries, _ work: Work) async {
         var series = RunSeries(work.access)
-        await series.connect(limit: ready.fireTime - .now)
+        // A second more than there is: what takes a little longer is not begun again.
+        await series.connect(limit: min(ready.fireTime - .now, Scheduler.connectionLead) + Scheduler.connectionLead)
         for await requests in ready.requests { await execute(requests, over: &series, work) }
         await series.end()
     }
@@ -281,6 +283,9 @@ package struct SchedulerService: Service, CustomStringConvertible {
             self.fireTime = fireTime
             (requests, sender) = AsyncStream.makeStream()
         }
+
+        /// Not after a sleep of the machine, through which no connection lives that can be told from a dead one.
+        var isFresh: Bool { .now - fireTime < Scheduler.connectionLead }
 
         /// - Returns: false when it has ended already.
         func begin(_ attempts: [Request]) -> Bool {

@@ -18,11 +18,11 @@ package enum ServiceEvent: Sendable {
     case clockWasSet(to: UTCInstant)
     /// `nil`: the job is disabled.
     case fireTimeArmed(job: String, UTCInstant?)
-    /// An attempt at the run for a fire time begins: its connection is about to be opened.
+    /// An attempt at the run for a fire time begins: its connection is open, or about to be opened.
     case attemptStarted(job: String, scheduledAt: UTCInstant, origin: RunOrigin, number: Int)
-    /// A connection came about. Told from the run's own task.
+    /// A connection came about, for a run or for a fire time that is about to come. Told from the task that opened it.
     case connected(after: Duration)
-    /// No connection came about. Told from the run's own task.
+    /// No connection came about for a run. Told from the run's own task.
     case connectFailed(RunFailure)
     /// A batch was committed, or all of its rows were held. Told from the run's own task.
     case batchEnded(job: String, after: Duration, rowsDeleted: Int)

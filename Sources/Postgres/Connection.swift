@@ -149,14 +149,13 @@ package actor Connection {
     /// False once it is closed, an error has left it unusable or the server is heard to have ended it.
     package func isAlive() -> Bool {
         guard let connection = handle else { return false }
-        while SocketWait.isReady(PQsocket(connection), .read) {
-            // The server's last words come before the end of the stream.
-            guard PQconsumeInput(connection) == 1 else {
-                finish()
-                return false
-            }
+        // The server's last words come before the end of the stream, and nobody has this much to say.
+        for _ in 0..<8 {
+            guard SocketWait.isReady(PQsocket(connection), .read) else { return true }
+            guard PQconsumeInput(connection) == 1 else { break }
         }
-        return true
+        finish()
+        return false
     }
 
     /// Whether a transaction is open, be it a failed one.

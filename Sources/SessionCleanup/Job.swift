@@ -11,7 +11,7 @@ package struct Job: Hashable, Sendable {
     /// Where the schedule's times are local; `nil` is UTC.
     package var timeZone: NamedTimeZone?
     package var catchUp = CatchUp.once
-    /// How long a run may take, from before its connection is opened.
+    /// How long a run may take, from before its connection is opened if it is not open.
     package var deadline: Duration
     /// A run ends as `capped` once it has deleted so many rows; `nil` is no such end.
     package var maxRows: Int?

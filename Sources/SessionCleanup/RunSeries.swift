@@ -12,7 +12,7 @@ package struct DatabaseAccess: Sendable, CustomReflectable {
     /// A serial queue whose thread connections may use; see `Connection.open`.
     package let queue: DispatchQueue?
     package let onNotice: @Sendable (ServerMessage) -> Void
-    /// Called when a connection for a run has come about, with how long it took, or has not.
+    /// Called when a connection has come about, with how long it took, or has not for a run that waited for it.
     package let onConnection: @Sendable (Result<Duration, RunFailure>) -> Void
 
     package init(

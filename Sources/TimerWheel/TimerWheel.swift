@@ -57,7 +57,7 @@ package struct TimerWheel: ~Copyable, Sendable {
     /// A head can never be free, so its index ends the list of free entries.
     static let endOfFreeList: Int32 = 0
 
-    /// The heads of all slots, then one entry for each timer there ever was at once.
+    /// The heads of all slots, then one entry for each timer there ever was at once, and those that are given up.
     var slab: RigidArray<TimerNode>
 
     /// The slots whose lists are not empty.

@@ -31,11 +31,20 @@ import Testing
         #expect(simulation.connections.map(\.fireTime) == simulation.fireTimes(of: transient))
     }
 
-    @Test func opensNoConnectionAheadOfAFireTimeThatCameIntoSightLaterThanThat() throws {
+    @Test func opensNoConnectionForAJobThatRunsEverySecond() throws {
         let simulation = try Simulation([.named("job", "1 seconds")], at: "2026-05-13T12:00:00.5Z")
         simulation.advance(by: .seconds(60))
         #expect(simulation.fireTimes(of: "job").count == 60 && simulation.connections.isEmpty)
         #expect(simulation.wakeUps == 60)
+    }
+
+    @Test func opensAConnectionForAFireTimeASecondAfterAnothersToo() throws {
+        let simulation = try Simulation(
+            [.named("three", "3 seconds"), .named("four", "4 seconds")], at: "2026-05-13T12:00:00.5Z")
+        simulation.advance(by: .seconds(60))
+        let fireTimes = Set(simulation.fireTimes(of: "three") + simulation.fireTimes(of: "four"))
+        #expect(Set(simulation.connections.map(\.fireTime)).isSuperset(of: fireTimes))
+        #expect(simulation.connections.count <= fireTimes.count + 1)
     }
 
     @Test func opensNoConnectionForAJobThatIsRunning() throws {

@@ -7,9 +7,11 @@ import Testing
 /// Servers that cannot be written to, or whose clock is wrong.
 @Suite(.inTurn) struct ServerStateTests {
     @Test func aStandbyDeletesNothingAndMayPass() async throws {
-        let database = try await SessionsDatabase(on: .packaged())
+        // Of a primary that no other test makes a tablespace in.
+        let primary = try await PostgresServer(binaries: PostgresServer.packaged().binaries)
+        let database = try await SessionsDatabase(on: primary)
         try await database.run(PrivilegeTests.population)
-        let standby = try await PostgresServer(standbyOf: database.server)
+        let standby = try await PostgresServer(standbyOf: primary)
         let url = standby.url(database.name)
         for arguments in [["--once", "--json"], ["--once", "--dry-run"], ["migrate", "--sessions"]] {
             let result = try await database.daemon(arguments, url: url)

@@ -137,7 +137,7 @@ extension RunningDaemon {
 
 /// A library that moves a process's wall clock, and only that, by what a file says; timers that asked to be told of a
 /// step are told.
-private struct SteppedClock {
+struct SteppedClock {
     private let directory: String
 
     init(offset: Int = 0) async throws {

@@ -5,17 +5,23 @@ import Testing
 
 /// The connection for a fire time is opened a second before it.
 @Suite struct ConnectAheadTests {
-    /// Without history: nobody looks back after the start, and nothing is said of what is missing.
-    private static func daemon(url: String) throws -> RunningDaemon {
-        try RunningDaemon(
-            url: url, schedules: ("5 seconds", "0 0 1 1 *"), environment: ["MCP_CLEANUP_HISTORY_MODE": "off"])
+    /// Fires at 0, 5, 10, … seconds, and starts long enough before the next of them. Without history nobody looks back after
+    /// the start, and nothing is said of what is missing.
+    private static func daemon(url: String, environment: [String: String] = [:]) async throws -> RunningDaemon {
+        while phase > 3 { try await Task.sleep(for: .milliseconds(100)) }
+        return try RunningDaemon(
+            url: url, schedules: ("5 seconds", "0 0 1 1 *"),
+            environment: environment.merging(["MCP_CLEANUP_HISTORY_MODE": "off"]) { $1 })
     }
+
+    /// Seconds since the last fire time.
+    private static var phase: Double { Date().timeIntervalSince1970.truncatingRemainder(dividingBy: 5) }
 
     /// Connections of the service to the database that have not been used yet.
     private static func unused(in database: SessionsDatabase) -> String {
         """
         FROM pg_stat_activity WHERE datname = '\(database.name)' AND application_name = 'mcp-cleanupd' AND query = ''
-          AND clock_timestamp() - backend_start < interval '0.5 seconds'
+          AND extract(epoch FROM backend_start) % 5 >= 3.9 AND clock_timestamp() - backend_start < interval '0.5 seconds'
         """
     }
 
@@ -32,7 +38,7 @@ import Testing
             INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
             SELECT n::text, 'u', 'x', 'sse', 'x', now() + n * interval '1 second' FROM generate_series(1, 60) AS n;
             """)
-        let daemon = try Self.daemon(url: database.url)
+        let daemon = try await Self.daemon(url: database.url)
         // Where the machine is so busy that connecting takes more than a second, a run connects by itself.
         try await daemon.wait("a connection before a fire time", limit: .seconds(50)) {
             let seconds = "extract(epoch FROM at)::numeric"
@@ -46,7 +52,7 @@ import Testing
 
     @Test func aConnectionThatWasLostBeforeItsFireTimeIsReplacedWithoutAWord() async throws {
         let database = try await SessionsDatabase(on: .packaged())
-        let daemon = try Self.daemon(url: database.url)
+        let daemon = try await Self.daemon(url: database.url)
         try await daemon.wait("a connection to be ended") {
             try await database.server.value(
                 "SELECT count(pg_terminate_backend(pid)) \(Self.unused(in: database))", in: "postgres") == "1"
@@ -60,7 +66,7 @@ import Testing
 
     @Test func endsWhileItIsConnectedAndWaitsForTheFireTime() async throws {
         let database = try await SessionsDatabase(on: .packaged())
-        let daemon = try Self.daemon(url: database.url)
+        let daemon = try await Self.daemon(url: database.url)
         try await daemon.wait("a connection") {
             try await database.server.value("SELECT count(*) \(Self.unused(in: database))", in: "postgres") == "1"
         }
@@ -73,16 +79,58 @@ import Testing
     @Test func aServerThatDoesNotAnswerHoldsNoFireTimeUp() async throws {
         let visits = Visits()
         let listener = try Listener { _ in visits.note() }
-        let daemon = try Self.daemon(url: "postgresql://u@127.0.0.1:\(listener.port)/d?sslmode=disable")
-        // Before the fire time, and at it.
+        let daemon = try await Self.daemon(url: "postgresql://u@127.0.0.1:\(listener.port)/d?sslmode=disable")
+        // A second before the fire time, and a second after it, when what takes that long is given up.
         try await daemon.wait("two attempts to connect") { visits.instants.count >= 2 }
         let wait = visits.instants[0].duration(to: visits.instants[1])
-        #expect(wait > .milliseconds(700) && wait < .seconds(3), "\(wait)")
+        #expect(wait > .milliseconds(500) && wait < .seconds(10), "\(wait)")
         daemon.signal(SIGTERM)
         #expect(try await daemon.exitStatus() == 0)
         // Only the run tells of its failure.
         let log = try daemon.log
         #expect(try daemon.events.count { ["warning", "error"].contains($0["level"]) } <= 1, "\(log)")
+    }
+
+    @Test func aReloadClosesIt() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let daemon = try await Self.daemon(url: database.url)
+        try await Self.expectItIsClosed(by: { daemon.signal(SIGHUP) }, daemon, database)
+    }
+
+    /// The fire time is still the next one, and two seconds further away.
+    @Test func aClockThatIsSetBackClosesIt() async throws {
+        let clock = try await SteppedClock()
+        let database = try await SessionsDatabase(on: .packaged())
+        let daemon = try await Self.daemon(url: database.url, environment: clock.environment)
+        var offset = 0
+        let setBack = {
+            offset -= 2
+            try clock.step(to: offset)
+        }
+        try await Self.expectItIsClosed(by: setBack, daemon, database)
+    }
+
+    /// Tries until it was closed so early that no run can have used it: a busy machine may be late for that.
+    private static func expectItIsClosed(
+        by action: () throws -> Void, _ daemon: RunningDaemon, _ database: SessionsDatabase
+    ) async throws {
+        for _ in 0..<6 {
+            let server = database.server
+            var process = "0"
+            try await daemon.wait("a connection") {
+                process =
+                    try await server.value("SELECT coalesce(min(pid), 0) \(unused(in: database))", in: "postgres")
+                    ?? "0"
+                return process != "0"
+            }
+            try action()
+            try await daemon.wait("its end") {
+                try await server.value("SELECT count(*) FROM pg_stat_activity WHERE pid = \(process)", in: "postgres")
+                    == "0"
+            }
+            if (3.9...4.95).contains(phase) { return }
+        }
+        Issue.record("it was used, or open until the fire time: \(try daemon.log)")
     }
 
     private final class Visits: Sendable {

@@ -24,8 +24,8 @@ print(
     the wheel takes \(TimerWheel.bytesPerTimer) bytes; the rest of its bytes are the 704 slots and the allocator's.
     Handles, which the owner keeps, are not counted (8 bytes for all three).
 
-    Where a heap wins: `next`, which it reads off its top (the wheel's costs the same at any number of timers); marking
-    dead in `Heap` at 1,000 timers; memory at 1,000 timers. Least certain are the drains at 1,000,000, where nothing
+    Where a heap wins: `next`, which it reads off its top (the wheel's costs the same at any number of timers); memory at
+    1,000 timers. Least certain are the drains at 1,000,000, where nothing
     fits the cache, and against an indexed heap those in steps of 1 ms, most of which find nothing due: on a busy
     machine a heap may be ahead. At 1,000 timers such a drain would measure 3,600 empty steps a timer, and is left out.
 
