@@ -46,8 +46,9 @@ package struct Scheduler: ~Copyable {
     /// machine's matter.
     private static let punctuality = Duration.seconds(60)
 
-    /// How long before a fire time its connection is opened, so that no run waits for one. A serverless database that sleeps
-    /// wakes up in about half of it; one that is billed by the time it is awake pays a second more in five minutes.
+    /// How long before a fire time its connection is opened. Long enough for a handshake over an ocean, or for most of a
+    /// serverless database's wake-up; short against the minutes for which such a database stays awake after each run, and is
+    /// billed.
     static let connectionLead = Duration.seconds(1)
 
     /// - Parameters:

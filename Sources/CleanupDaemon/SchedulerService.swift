@@ -206,6 +206,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
             ready?.end()
             let series = ReadySeries(fireTime: fireTime)
             ready = series
+            // Ends with the fire time, which `begin` or `end` is called for, or with the group.
             group.addTask { await execute(series, work) }
         case .start(let attempts):
             var requests: [Request] = []
@@ -220,6 +221,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
                 if waiting.isFresh, waiting.begin(requests) { return }
                 waiting.end()
             }
+            // Ends within its jobs' deadlines, or with the group.
             group.addTask { [requests] in
                 var series = RunSeries(work.access)
                 await execute(requests, over: &series, work)
@@ -284,7 +286,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
             (requests, sender) = AsyncStream.makeStream()
         }
 
-        /// Not after a sleep of the machine, through which no connection lives that can be told from a dead one.
+        /// Not after a sleep of the machine: whether a connection outlived it only a long silence would tell.
         var isFresh: Bool { .now - fireTime < Scheduler.connectionLead }
 
         /// - Returns: false when it has ended already.

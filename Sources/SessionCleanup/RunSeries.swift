@@ -58,10 +58,8 @@ package struct RunSeries: Sendable {
 
     /// Opens the connection before there is a run to wait for it. Where that fails, the run tries again, and tells why.
     package mutating func connect(limit: Duration) async {
-        let started = ContinuousClock.now
-        guard let opened = try? await access.connect(limit: limit) else { return }
-        access.onConnection(.success(started.duration(to: .now)))
-        connection = opened
+        // What it throws is thrown again, to somebody who reports it, when the run connects.
+        _ = try? await open(limit: limit)
     }
 
     /// Executes one run and reports it; never throws. Cancellation of the task cancels the statement under way.
@@ -132,12 +130,8 @@ package struct RunSeries: Sendable {
         }
         let hadFullTime = clock.remaining >= access.connectTimeout
         do {
-            let started = ContinuousClock.now
-            let opened = try await access.connect(limit: clock.remaining)
-            access.onConnection(.success(started.duration(to: .now)))
+            let opened = try await open(limit: clock.remaining)
             await opened.limitCancellation(to: clock.grace)
-            connection = opened
-            shape = nil
             return opened
         } catch {
             if error.kind != .canceled { access.onConnection(.failure(error)) }
@@ -145,5 +139,14 @@ package struct RunSeries: Sendable {
             if hadFullTime { connectFailure = error }
             throw error
         }
+    }
+
+    private mutating func open(limit: Duration) async throws(RunFailure) -> Connection {
+        let started = ContinuousClock.now
+        let opened = try await access.connect(limit: limit)
+        access.onConnection(.success(started.duration(to: .now)))
+        connection = opened
+        shape = nil
+        return opened
     }
 }

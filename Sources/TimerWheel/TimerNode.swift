@@ -2,8 +2,8 @@ import BasicContainers
 
 /// One entry of the slab: a pending timer, a free entry, or the head of a slot's list.
 ///
-/// 32 bytes. The first `SlotIndex.count` entries of a slab are heads for ever;
-/// of the others those with an even generation are free.
+/// 32 bytes. The first `SlotIndex.count` entries of a slab are heads for ever; of the others those with an even
+/// generation are free.
 struct TimerNode: BitwiseCopyable {
     /// The instant of a pending timer, in the wheel's unit; zero in a head.
     var deadline: UInt64

@@ -16,7 +16,7 @@ import BasicContainers
 ///
 /// Adding and canceling take constant time, and `next` at most `scanLimit` steps. A pop may open a slot, which moves
 /// all timers in it; each is moved at most ten times in its life (overdue timers aside: see `add`). Memory is 32
-/// bytes a timer, for the most there ever were at once, and 22.5 KiB for the slots.
+/// bytes a timer, for the most there ever were at once, and 22.5 KiB for the slots; what is given up (see `Handle`) stays.
 package struct TimerWheel: ~Copyable, Sendable {
     /// Names one timer of one wheel from its adding to its end; afterward it names nothing, for ever.
     ///

@@ -33,7 +33,7 @@ package final class Listener: Sendable {
         for _ in 0..<3 {
             let visitor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
             kept.withLock { $0.append(visitor) }
-            _ = Self.withAddress(port: port) { connect(visitor, $0, $1) }
+            _ = Loopback.withAddress(port: port) { connect(visitor, $0, $1) }
         }
     }
 
@@ -67,22 +67,11 @@ package final class Listener: Sendable {
     ) throws -> (Int32, Int) {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         let port = try port ?? Loopback.freePort()
-        guard withAddress(host: host, port: port, { bind(descriptor, $0, $1) }) == 0, listen(descriptor, backlog) == 0
+        guard Loopback.withAddress(host: host, port: port, { bind(descriptor, $0, $1) }) == 0,
+            listen(descriptor, backlog) == 0
         else {
             throw TestServerError("cannot listen: \(String(cString: strerror(errno)))")
         }
         return (descriptor, port)
-    }
-
-    private static func withAddress(
-        host: UInt32 = 0x7F00_0001, port: Int, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32
-    ) -> Int32 {
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = host.bigEndian
-        address.sin_port = UInt16(port).bigEndian
-        return withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
-        }
     }
 }

@@ -88,18 +88,23 @@ package enum Loopback {
             }
             let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
             defer { close(socket) }
-            var address = sockaddr_in()
-            address.sin_family = sa_family_t(AF_INET)
-            address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-            address.sin_port = UInt16(port).bigEndian
-            let status = withUnsafePointer(to: &address) {
-                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    bind(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-                }
-            }
-            if status == 0 { return port }
+            if withAddress(port: port, { bind(socket, $0, $1) }) == 0 { return port }
         }
         throw TestServerError("no free port from \(ports.lowerBound) to \(ports.upperBound)")
+    }
+
+    /// Calls the body with an IPv4 address of this machine.
+    static func withAddress(
+        host: UInt32 = 0x7F00_0001, port: Int, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32
+    ) -> Int32 {
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = host.bigEndian
+        address.sin_port = UInt16(port).bigEndian
+        // The pointer is the body's for the call only; a sockaddr_in is what AF_INET says a sockaddr is: ip(7).
+        return withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+        }
     }
 
     /// Below those that the kernel gives to whoever connects (ip_local_port_range), which would take one before it is used;

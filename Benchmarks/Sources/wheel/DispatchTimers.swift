@@ -43,8 +43,7 @@ struct DispatchTimers {
 
     /// One timer after the other, when Dispatch has nothing else to do: what a daemon pays, which adds a timer now and
     /// then. Dispatch's thread sleeps and has to be woken; many timers in a row are cheaper, since one wake-up may serve
-    /// several.
-    /// The time is the caller's, until the timer is handed over.
+    /// several. The time is the caller's, until the timer is handed over.
     private func addAtRest() -> Nanoseconds {
         var timers: [any DispatchSourceTimer] = []
         let deadlines = workloads[0].deadlines.prefix(Self.timersAtRest)

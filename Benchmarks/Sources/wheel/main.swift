@@ -25,9 +25,8 @@ print(
     Handles, which the owner keeps, are not counted (8 bytes for all three).
 
     Where a heap wins: `next`, which it reads off its top (the wheel's costs the same at any number of timers); memory at
-    1,000 timers. Least certain are the drains at 1,000,000, where nothing
-    fits the cache, and against an indexed heap those in steps of 1 ms, most of which find nothing due: on a busy
-    machine a heap may be ahead. At 1,000 timers such a drain would measure 3,600 empty steps a timer, and is left out.
+    1,000 timers. Least certain are the drains at 1,000,000, where nothing fits the cache, and against an indexed heap those in
+    steps of 1 ms, most of which find nothing due: on a busy machine a heap may be ahead. At 1,000 timers such a drain would measure 3,600 empty steps a timer, and is left out.
 
     Dispatch timers in a row wake Dispatch's thread for every second one or for one in a thousand, from run to run; one that
     is added now and then wakes it every time, which are the rows "Dispatch at rest": there it is the

@@ -1,0 +1,185 @@
+@testable import CleanupDaemon
+import CleanupSchedule
+import SessionCleanup
+import Testing
+
+@Suite struct RetryTests {
+    private func instant(_ text: String) -> UTCInstant { UTCInstant(rfc3339: text)! }
+
+    @Test func repeatsAFailedAttemptInsideItsInterval() throws {
+        let simulation = try Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
+        simulation.attempt = { attempt in (.milliseconds(100), attempt.number < 4) }
+        simulation.advance(by: .seconds(120))
+        #expect(
+            simulation.happenings == [
+                .started("job", instant("2026-05-13T12:05:00Z"), .schedule, attempt: 1),
+                .started("job", instant("2026-05-13T12:05:00Z"), .schedule, attempt: 2),
+                .started("job", instant("2026-05-13T12:05:00Z"), .schedule, attempt: 3),
+                .started("job", instant("2026-05-13T12:05:00Z"), .schedule, attempt: 4),
+                .concluded("job", instant("2026-05-13T12:05:00Z"), attempts: 4),
+            ])
+    }
+
+    @Test func givesEachFireTimeItsOwnRunDuringAnOutageOfAnHour() throws {
+        let simulation = try Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
+        let end = instant("2026-05-13T13:05:00Z")
+        simulation.attempt = { attempt in (.milliseconds(100), attempt.scheduledAt < end) }
+        simulation.advance(by: .seconds(3720))
+        #expect(simulation.fireTimes(of: "job").count == 13)
+        let concluded = simulation.happenings.compactMap {
+            if case .concluded(_, _, let attempts) = $0 { attempts } else { nil }
+        }
+        #expect(concluded.count == 13)
+        // 1, 2, 4, … seconds, halved at most, fit into five minutes 7 to 9 times.
+        #expect(concluded.dropLast().allSatisfy { (7...10).contains($0) })
+        #expect(concluded.last == 1)
+    }
+
+    @Test func triesAgainThroughANightForANightlyJob() throws {
+        let simulation = try Simulation([.named("job", "0 0 * * *")], at: "2026-05-13T23:59:00Z")
+        var recovered = false
+        simulation.attempt = { _ in (.milliseconds(100), !recovered) }
+        simulation.advance(by: .seconds(3 * 3600))
+        recovered = true
+        simulation.advance(by: .seconds(600))
+        #expect(simulation.fireTimes(of: "job").count == 1)
+        guard case .concluded(_, instant("2026-05-14T00:00:00Z"), let attempts) = simulation.happenings.last else {
+            Issue.record("\(simulation.happenings.suffix(3))")
+            return
+        }
+        #expect(attempts < 100)
+    }
+
+    /// The interval bounds the run, whatever its attempts' deadlines are: then the next fire time has a run of its own.
+    @Test func givesTheFireTimeThatCameDuringAFailingAttemptItsOwnRun() throws {
+        let simulation = try Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
+        simulation.attempt = { attempt in (.seconds(200), attempt.scheduledAt < instant("2026-05-13T12:10:00Z")) }
+        simulation.advance(by: .seconds(600))
+        #expect(
+            simulation.happenings == [
+                .started("job", instant("2026-05-13T12:05:00Z"), .schedule, attempt: 1),
+                .started("job", instant("2026-05-13T12:05:00Z"), .schedule, attempt: 2),
+                .coalesced("job", instant("2026-05-13T12:10:00Z")),
+                .concluded("job", instant("2026-05-13T12:05:00Z"), attempts: 2),
+                .started("job", instant("2026-05-13T12:10:00Z"), .schedule, attempt: 1),
+            ])
+    }
+
+    @Test func makesNoAttemptAfterTheIntervalOfItsRun() throws {
+        let simulation = try Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
+        simulation.attempt = { _ in (.seconds(240), true) }
+        simulation.advance(by: .seconds(6 * 3600))
+        let attempts = simulation.happenings.compactMap { happening -> Int? in
+            if case .started(_, _, _, let attempt) = happening { attempt } else { nil }
+        }
+        // Of 240 s each, two begin inside an interval of 300 s at most.
+        #expect(attempts.count >= 6 * 3600 / 245 && attempts.allSatisfy { $0 <= 2 })
+        let fireTimes = simulation.fireTimes(of: "job")
+        #expect(Set(fireTimes).count == fireTimes.count)
+        let concluded = simulation.happenings.filter { if case .concluded = $0 { true } else { false } }
+        #expect(concluded.count >= fireTimes.count - 1)
+    }
+
+    @Test func leavesALateFireTimeThatCameDuringAFailingAttemptWhenToldTo() throws {
+        let simulation = try Simulation([.named("job", "0 0 * * *", catchUp: .skip)], at: "2026-05-13T23:59:00Z")
+        simulation.attempt = { _ in (.seconds(30 * 3600), true) }
+        simulation.advance(by: .seconds(3600))
+        simulation.suspend(for: .seconds(26 * 3600))
+        simulation.advance(by: .seconds(6 * 3600))
+        #expect(simulation.fireTimes(of: "job") == [instant("2026-05-14T00:00:00Z")])
+        #expect(!simulation.isBusy)
+    }
+
+    @Test func makesNoAttemptAfterAnIntervalThatTheMachineSleptThrough() throws {
+        let simulation = try Simulation([.named("job", "*/5 * * * *", catchUp: .skip)], at: "2026-05-13T12:04:00Z")
+        simulation.attempt = { _ in (.milliseconds(100), true) }
+        simulation.advance(by: .milliseconds(60_200))
+        simulation.suspend(for: .seconds(7100))
+        simulation.advance(by: .seconds(60))
+        #expect(
+            simulation.happenings.filter { if case .missed = $0 { false } else { true } } == [
+                .started("job", instant("2026-05-13T12:05:00Z"), .schedule, attempt: 1),
+                .concluded("job", instant("2026-05-13T12:05:00Z"), attempts: 1),
+            ])
+    }
+
+    /// An outage that lasts from midnight to the next evening, with the seed's two jobs.
+    @Test(arguments: 1...20 as ClosedRange<UInt64>)
+    func repeatsADailyJobAllDayLongAndNoMoreOftenForAFrequentOne(seed: UInt64) throws {
+        let simulation = Simulation(
+            [Job.transientSessions, Job.dormantSessions()], at: "2026-05-13T23:59:00Z", seed: seed)
+        var starts: [Int: Duration] = [:]
+        simulation.attempt = { [unowned simulation] attempt in
+            if attempt.job == 1 { starts[attempt.number] = starts[attempt.number] ?? simulation.now.elapsed }
+            return (.milliseconds(100), true)
+        }
+        simulation.advance(by: .seconds(23 * 3600 + 1800))
+        let before = simulation.happenings.count
+        simulation.advance(by: .seconds(600))
+        let job = simulation.scheduler.job(1).name
+        #expect(
+            simulation.happenings[before...].contains {
+                if case .started(job, instant("2026-05-14T00:00:00Z"), _, _) = $0 { true } else { false }
+            })
+        // From the tenth on the nominal wait is 300 s; half of the shortest that this allows is joined, no less.
+        let late = starts.sorted { $0.key < $1.key }.filter { $0.key > 10 }.map(\.value)
+        #expect(zip(late, late.dropFirst()).allSatisfy { $1 - $0 >= .seconds(75) } && late.count > 100)
+    }
+
+    @Test(arguments: 1...100 as ClosedRange<UInt64>)
+    func repeatsJobsThatFailedTogetherOverOneConnection(seed: UInt64) {
+        var now = Scheduler.Now(wall: instant("2026-05-13T23:59:00Z"), elapsed: .zero)
+        var scheduler = Scheduler(jobs: [Job.transientSessions, Job.dormantSessions()], now: now, seed: seed)
+        func pass(_ duration: Duration) {
+            now.wall += duration
+            now.elapsed += duration
+        }
+        pass(.seconds(60))
+        #expect(scheduler.clockAdvanced(to: now, wasSet: false).count == 1)
+        // Until the transient job's next fire time is too near.
+        for number in 2...6 {
+            for job in [0, 1] {
+                let actions = scheduler.attemptEnded(job: job, .mayRetry, now: now)
+                guard case .announceRetry(_, let delay) = actions.first else {
+                    Issue.record("\(actions)")
+                    return
+                }
+                #expect(delay <= RetryPolicy.delays(after: number - 1).upperBound)
+                pass(.milliseconds(3))
+            }
+            pass((scheduler.nextRetry ?? .zero) - now.elapsed)
+            let actions = scheduler.clockAdvanced(to: now, wasSet: false)
+            guard case .start(let attempts) = actions.first, actions.count == 1 else {
+                Issue.record("\(actions)")
+                return
+            }
+            #expect(attempts.map(\.job) == [0, 1] && attempts.allSatisfy { $0.number == number })
+        }
+    }
+
+    @Test func failsAtOnceForACauseThatWillNotPass() throws {
+        let simulation = try Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
+        simulation.advance(by: .seconds(120))
+        #expect(simulation.happenings.last == .concluded("job", instant("2026-05-13T12:05:00Z"), attempts: 1))
+    }
+
+    @Test(arguments: 1...400)
+    func waitsBetweenHalfAndAllOfTheNominalTime(attempt: Int) {
+        var generator = SplitMix64(state: UInt64(attempt))
+        let delay = RetryPolicy.delay(in: RetryPolicy.delays(after: attempt), using: &generator)
+        let nominal = min(Duration.seconds(attempt > 9 ? 300 : 1 << (attempt - 1)), .seconds(300))
+        #expect(delay >= nominal / 2 && delay <= nominal)
+    }
+
+    @Test func startsNothingAfterARequestToStop() throws {
+        let simulation = try Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
+        simulation.attempt = { _ in (.milliseconds(100), true) }
+        simulation.advance(by: .seconds(65))
+        let actions = simulation.scheduler.shutDown()
+        #expect(actions.count == 1)
+        #expect(!simulation.isBusy)
+        let later = Scheduler.Now(wall: instant("2026-05-13T13:00:00Z"), elapsed: .seconds(7200))
+        let started = simulation.scheduler.clockAdvanced(to: later, wasSet: false)
+        #expect(started.isEmpty)
+    }
+}
