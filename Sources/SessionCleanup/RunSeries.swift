@@ -58,7 +58,7 @@ package struct RunSeries: Sendable {
 
     /// Opens the connection before there is a run to wait for it. Where that fails, the run tries again, and tells why.
     package mutating func connect(limit: Duration) async {
-        // What it throws is thrown again, to somebody who reports it, when the run connects.
+        // A cause that lasts is met again by the run, which reports it; one that does not is nobody's concern.
         _ = try? await open(limit: limit)
     }
 
