@@ -40,34 +40,34 @@ let package = Package(
         .systemLibrary(name: "CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CTimerfd"),
         .systemLibrary(name: "CYaml", providers: [.apt(["libyaml-dev"])]),
-        .target(name: "CleanupSchedule", swiftSettings: sources),
+        .target(name: "CleanupSchedule", dependencies: ["Time"], swiftSettings: sources),
         .target(
             name: "TimerWheel",
             dependencies: [.product(name: "BasicContainers", package: "swift-collections")],
             swiftSettings: sources),
-        .target(name: "Deadlines", dependencies: ["TimerWheel"], swiftSettings: sources),
-        .target(name: "Postgres", dependencies: ["CLibpq", "Deadlines"], swiftSettings: sources),
-        .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres"], swiftSettings: sources),
+        .target(name: "Time", dependencies: ["TimerWheel"], swiftSettings: sources),
+        .target(name: "Postgres", dependencies: ["CLibpq", "Time"], swiftSettings: sources),
+        .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres", "Time"], swiftSettings: sources),
         .target(
             // Not Configuration: a package that hummingbird names has a target of that name.
-            name: "Settings", dependencies: ["CYaml", "CleanupSchedule", "Postgres", "SessionCleanup"],
+            name: "Settings", dependencies: ["CYaml", "CleanupSchedule", "Postgres", "SessionCleanup", "Time"],
             swiftSettings: sources),
         .target(name: "Systemd", swiftSettings: sources),
         .target(
             name: "CleanupDaemon",
             dependencies: [
-                "CTimerfd", "CleanupSchedule", "Deadlines", "Postgres", "SessionCleanup", "Systemd", "TimerWheel",
+                "CTimerfd", "CleanupSchedule", "Postgres", "SessionCleanup", "Systemd", "Time", "TimerWheel",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: sources),
         // The TLS library of libpq, whose headers libpq-dev brings.
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
-        .target(name: "Heartbeats", dependencies: ["COpenSSL", "Deadlines"], swiftSettings: sources),
+        .target(name: "Heartbeats", dependencies: ["COpenSSL", "Time"], swiftSettings: sources),
         .target(
             name: "Monitoring",
             dependencies: [
-                "CleanupDaemon", "CleanupSchedule", "Postgres", "SessionCleanup",
+                "CleanupDaemon", "CleanupSchedule", "Postgres", "SessionCleanup", "Time",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
@@ -81,8 +81,8 @@ let package = Package(
         .executableTarget(
             name: "mcp-cleanupd",
             dependencies: [
-                "CleanupDaemon", "CleanupSchedule", "Deadlines", "Heartbeats", "Monitoring", "Postgres",
-                "SessionCleanup", "Settings", "Systemd",
+                "CleanupDaemon", "CleanupSchedule", "Heartbeats", "Monitoring", "Postgres", "SessionCleanup",
+                "Settings", "Systemd", "Time",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
@@ -101,7 +101,7 @@ let package = Package(
         .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: settings),
         .testTarget(name: "ArchitectureTests", swiftSettings: settings, linkerSettings: linking),
         .testTarget(
-            name: "PostgresTests", dependencies: ["Postgres", "TestServers"], swiftSettings: settings,
+            name: "PostgresTests", dependencies: ["Postgres", "TestServers", "Time"], swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(
             name: "SettingsTests",
@@ -114,13 +114,14 @@ let package = Package(
                 "SeededRandom", "TimerWheel", .product(name: "BasicContainers", package: "swift-collections"),
             ], swiftSettings: settings, linkerSettings: linking),
         .testTarget(
-            name: "DeadlinesTests", dependencies: ["Deadlines"], swiftSettings: settings, linkerSettings: linking),
+            name: "TimeTests", dependencies: ["Time"], swiftSettings: settings, linkerSettings: linking),
         .testTarget(
-            name: "CleanupScheduleTests", dependencies: ["CleanupSchedule", "SeededRandom"], swiftSettings: settings,
+            name: "CleanupScheduleTests", dependencies: ["CleanupSchedule", "SeededRandom", "Time"],
+            swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(
             name: "CleanupDaemonTests",
-            dependencies: ["CleanupDaemon", "CleanupSchedule", "Postgres", "SessionCleanup"],
+            dependencies: ["CleanupDaemon", "CleanupSchedule", "Postgres", "SessionCleanup", "Time"],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "HeartbeatsTests", dependencies: ["mcp-cleanupd", "Heartbeats", "TestServers"],
@@ -134,7 +135,7 @@ let package = Package(
         .testTarget(
             name: "MonitoringTests",
             dependencies: [
-                "mcp-cleanupd", "CleanupDaemon", "CleanupSchedule", "Monitoring", "Postgres", "SessionCleanup",
+                "mcp-cleanupd", "CleanupDaemon", "CleanupSchedule", "Monitoring", "Postgres", "SessionCleanup", "Time",
                 "TestServers", .product(name: "CoreMetrics", package: "swift-metrics"),
             ],
             swiftSettings: settings, linkerSettings: linking),
@@ -142,12 +143,12 @@ let package = Package(
             name: "ProcessTests", dependencies: ["mcp-cleanupd", "TestServers"], exclude: ["clock-step.c"],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
-            name: "SessionCleanupTests", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup"],
+            name: "SessionCleanupTests", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup", "Time"],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "mcp-cleanupd", "CleanupSchedule", "Postgres", "SeededRandom", "SessionCleanup", "TestServers",
+                "mcp-cleanupd", "CleanupSchedule", "Postgres", "SeededRandom", "SessionCleanup", "TestServers", "Time",
             ],
             exclude: ["Faults/fail-call.c"], swiftSettings: settings, linkerSettings: linking),
     ],

@@ -1,3 +1,5 @@
+import Time
+
 /// The local minutes that five fields name, one bit for each number, and the search among them.
 ///
 /// It knows calendars and no time zones: local times are counted in seconds as if they were UTC.

@@ -1,3 +1,5 @@
+package import Time
+
 /// When a job fires: pg_cron's schedule language, and the search for fire times.
 ///
 /// The forms are

@@ -1,7 +1,7 @@
 import COpenSSL
-import Deadlines
 import Glibc
 import Synchronization
+import Time
 
 /// One GET, of which only the status of the answer counts. Blocks its thread.
 ///

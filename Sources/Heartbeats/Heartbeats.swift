@@ -1,6 +1,6 @@
-import Deadlines
 import Dispatch
 import Synchronization
+import Time
 
 /// Calls URLs after runs, so that a service elsewhere notices when they stop: a dead man's switch.
 ///

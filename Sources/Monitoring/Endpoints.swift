@@ -1,5 +1,5 @@
 import CleanupDaemon
-import CleanupSchedule
+import Time
 
 /// What is served over HTTP, without the HTTP: paths in, pages out. Nothing here asks the database.
 package struct Endpoints: Sendable {

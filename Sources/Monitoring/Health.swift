@@ -1,6 +1,6 @@
 package import CleanupDaemon
-import CleanupSchedule
 import SessionCleanup
+import Time
 
 extension ServiceState {
     /// Why the service is not ready, a sentence for each cause; none means that it is.

@@ -1,6 +1,6 @@
-package import CleanupSchedule
 package import CoreMetrics
 import Synchronization
+package import Time
 
 /// Keeps the values behind swift-metrics, and renders them as Prometheus text, version 0.0.4.
 ///

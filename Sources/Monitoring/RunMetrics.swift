@@ -1,8 +1,9 @@
 package import CleanupDaemon
-package import CleanupSchedule
+import CleanupSchedule
 package import CoreMetrics
 import Postgres
 package import SessionCleanup
+package import Time
 
 /// Records what happens in the service: the one place where metrics are counted.
 ///

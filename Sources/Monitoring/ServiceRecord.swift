@@ -1,7 +1,7 @@
 package import CleanupDaemon
-package import CleanupSchedule
 import SessionCleanup
 import Synchronization
+package import Time
 
 /// Hears what happens in the service, and keeps what others are told about it: the state, and the metrics.
 package final class ServiceRecord: Sendable {

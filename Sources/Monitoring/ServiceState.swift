@@ -1,6 +1,7 @@
 package import CleanupDaemon
-package import CleanupSchedule
+import CleanupSchedule
 package import SessionCleanup
+package import Time
 
 /// What is known of the service from what was told about it: a value, which health checks and pages are answered from.
 /// Nothing here asks the database.

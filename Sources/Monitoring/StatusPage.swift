@@ -1,6 +1,7 @@
 package import CleanupDaemon
 import CleanupSchedule
 import SessionCleanup
+import Time
 
 /// The page for a person in a hurry, as HTML: one response, nothing from elsewhere, complete without its script.
 package struct StatusPage: Sendable {
@@ -143,15 +144,15 @@ private struct JobCard {
         if let last = state.recent.last(where: { $0.report.cutoff != nil })?.report {
             facts.append(
                 ("Oldest due when last looked", last.oldestOverdue.map { "for \($0.inWords)" } ?? "nothing due"))
-            facts.append(("Held by others", last.progress.rowsSkipped.grouped))
+            facts.append(("Held by others", last.progress.rowsSkipped.groupedText))
         }
         let delays = state.recent.compactMap { $0.origin == .schedule ? $0.startDelay : nil }.sorted()
         if let worst = delays.last {
             facts.append(
                 ("Start delay", "\(delays[delays.count / 2].inWords) <small>\(worst.inWords) at most</small>"))
         }
-        if state.coalescedFires > 0 { facts.append(("Fire times coalesced", state.coalescedFires.grouped)) }
-        if state.missedFires > 0 { facts.append(("Fire times missed", state.missedFires.grouped)) }
+        if state.coalescedFires > 0 { facts.append(("Fire times coalesced", state.coalescedFires.groupedText)) }
+        if state.missedFires > 0 { facts.append(("Fire times missed", state.missedFires.groupedText)) }
         return facts
     }
 
@@ -174,7 +175,7 @@ private struct JobCard {
         }
         let size = "0 0 \(JobState.recentLimit * width) \(height)"
         return """
-            <svg viewBox="\(size)" preserveAspectRatio="none" role="img" aria-label="Rows deleted by the last \(runs.count) runs, \(most.grouped) at most">\
+            <svg viewBox="\(size)" preserveAspectRatio="none" role="img" aria-label="Rows deleted by the last \(runs.count) runs, \(most.groupedText) at most">\
             \(rects.joined())</svg>
 
             """
@@ -184,8 +185,8 @@ private struct JobCard {
         let rows = state.recent.reversed().map { run in
             let report = run.report
             let cells = [
-                report.scheduledAt.toTheSecond.time, report.outcome.words, report.progress.rowsDeleted.grouped,
-                report.progress.rowsSkipped.grouped, (report.finishedAt - report.startedAt).inWords,
+                report.scheduledAt.toTheSecond.time, report.outcome.words, report.progress.rowsDeleted.groupedText,
+                report.progress.rowsSkipped.groupedText, (report.finishedAt - report.startedAt).inWords,
                 run.startDelay?.inWords ?? "",
             ]
             return "<tr class=\"\(report.outcome.rawValue)\"><th scope=\"row\">\(cells[0])</th>"
@@ -203,7 +204,7 @@ private struct JobCard {
 
 extension JobState.FinishedRun {
     fileprivate var inWords: String {
-        "\(report.scheduledAt.toTheSecond): \(report.outcome.words), \(report.progress.rowsDeleted.grouped) deleted in "
+        "\(report.scheduledAt.toTheSecond): \(report.outcome.words), \(report.progress.rowsDeleted.groupedText) deleted in "
             + (report.finishedAt - report.startedAt).inWords
     }
 }

@@ -1,6 +1,6 @@
-import Deadlines
 import Dispatch
 import Synchronization
+import Time
 
 /// Runs C calls that block for as long as they like on threads of their own, and waits for them only so long.
 ///

@@ -1,6 +1,7 @@
 import CLibpq
 package import Dispatch
 import Glibc
+import Time
 
 /// One connection to a PostgreSQL server: libpq without its blocking calls.
 ///
@@ -114,7 +115,7 @@ package actor Connection {
                 polled = PQconnectPoll(connection)
             case .deadlinePassed:
                 finish()
-                let waited = started.duration(to: .now).inSeconds
+                let waited = started.duration(to: .now).secondsText
                 throw .unreachable(.silent, message: "\(candidate.description) did not answer within \(waited)")
             case .canceled:
                 finish()

@@ -1,3 +1,5 @@
+import Time
+
 /// Why the database did not do what it was asked to.
 ///
 /// No case carries a password or a connection URL, so any of them may be logged.
@@ -90,35 +92,11 @@ extension PostgresError: CustomStringConvertible {
         case .connectionLost(let step, let message):
             "the connection was lost while \(step): \(message)"
         case .timedOut(let step, let limit):
-            "the server did not answer within \(limit.inSeconds) while \(step)"
+            "the server did not answer within \(limit.secondsText) while \(step)"
         case .canceled(let step):
             "canceled while \(step)"
         case .unexpectedAnswer(let what):
             "the server answered what it should not: \(what)"
         }
-    }
-}
-
-extension Duration {
-    /// For people: `0.25 s`, `15 s`; milliseconds at the finest.
-    package var inSeconds: String {
-        let milliseconds = components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
-        let (whole, rest) = milliseconds.quotientAndRemainder(dividingBy: 1000)
-        guard rest != 0 else { return "\(whole) s" }
-        var digits = String(1000 + rest.magnitude).dropFirst()
-        while digits.last == "0" { digits.removeLast() }
-        return "\(milliseconds < 0 ? "-" : "")\(whole.magnitude).\(digits) s"
-    }
-}
-
-extension Int {
-    /// For people: `1,234,567`.
-    package var grouped: String {
-        var text = ""
-        for (index, digit) in String(magnitude).reversed().enumerated() {
-            if index > 0, index.isMultiple(of: 3) { text.append(",") }
-            text.append(digit)
-        }
-        return (self < 0 ? "-" : "") + text.reversed()
     }
 }

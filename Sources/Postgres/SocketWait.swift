@@ -1,7 +1,7 @@
-import Deadlines
 import Dispatch
 import Glibc
 import Synchronization
+import Time
 
 /// One wait for one socket: until it can be read or written, a deadline passes or the task is canceled.
 ///

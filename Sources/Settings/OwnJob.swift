@@ -1,5 +1,6 @@
 import CleanupSchedule
 import SessionCleanup
+import Time
 
 extension Job {
     /// What makes a job the operator's own.

@@ -1,5 +1,6 @@
 package import CleanupSchedule
 package import SessionCleanup
+import Time
 
 extension NamedTimeZone {
     /// Reads the rules of a zone from the system's tzdata, so that its updates count: `Europe/Berlin`, `UTC`.

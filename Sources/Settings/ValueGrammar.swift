@@ -1,5 +1,6 @@
 import CleanupSchedule
 import SessionCleanup
+import Time
 
 /// How a value is written: one grammar for the file, the environment and what is shown.
 struct ValueGrammar<Value>: Sendable {

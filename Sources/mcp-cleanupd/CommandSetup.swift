@@ -5,6 +5,7 @@ import Glibc
 import Logging
 import Postgres
 import SessionCleanup
+import Time
 
 /// What a command starts from: the configuration, and where its messages go.
 struct CommandSetup: Sendable {
@@ -154,7 +155,7 @@ struct CommandSetup: Sendable {
             hostClock: { .now }, onProgress: onProgress, onBatch: onBatch,
             onSlowDatabaseClock: { [logger] behind in
                 logger.warning(
-                    "The database's clock is \(behind.inSeconds) behind this host's: sessions are removed that much later."
+                    "The database's clock is \(behind.secondsText) behind this host's: sessions are removed that much later."
                 )
             })
     }

@@ -1,5 +1,6 @@
 import Foundation
 import Testing
+import Time
 
 /// The rules of the house that a reader should be able to rely on: ARCHITECTURE.md.
 @Suite struct HouseRulesTests {
@@ -9,23 +10,24 @@ import Testing
     /// What each target may import: imports go one way.
     private static let imports: [String: Set<String>] = [
         "TimerWheel": ["BasicContainers"],
-        "CleanupSchedule": [],
-        "Deadlines": ["Dispatch", "Synchronization", "TimerWheel"],
-        "Postgres": ["CLibpq", "Deadlines", "Dispatch", "Glibc", "Synchronization"],
-        "SessionCleanup": ["CleanupSchedule", "Dispatch", "Glibc", "Postgres", "Synchronization"],
-        "Settings": ["CYaml", "CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
+        "Time": ["Dispatch", "Glibc", "Synchronization", "TimerWheel"],
+        "CleanupSchedule": ["Time"],
+        "Postgres": ["Time", "CLibpq", "Dispatch", "Glibc", "Synchronization"],
+        "SessionCleanup": ["Time", "CleanupSchedule", "Dispatch", "Glibc", "Postgres", "Synchronization"],
+        "Settings": ["Time", "CYaml", "CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
         "Systemd": ["Dispatch", "Glibc", "Synchronization"],
         "CleanupDaemon": [
-            "CTimerfd", "CleanupSchedule", "Deadlines", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
+            "Time", "CTimerfd", "CleanupSchedule", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
             "SessionCleanup", "Synchronization", "Systemd", "TimerWheel",
         ],
-        "Heartbeats": ["COpenSSL", "Deadlines", "Dispatch", "Glibc", "Synchronization"],
+        "Heartbeats": ["Time", "COpenSSL", "Dispatch", "Glibc", "Synchronization"],
         "Monitoring": [
-            "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Glibc", "HTTPTypes", "HummingbirdCore", "Logging",
+            "Time", "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Glibc", "HTTPTypes", "HummingbirdCore",
+            "Logging",
             "NIOCore", "NIOHTTPTypes", "NIOPosix", "Postgres", "ServiceLifecycle", "SessionCleanup", "Synchronization",
         ],
         "mcp-cleanupd": [
-            "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Deadlines", "Dispatch", "Glibc",
+            "Time", "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Dispatch", "Glibc",
             "Heartbeats", "Logging", "Monitoring", "Postgres", "ServiceLifecycle", "SessionCleanup", "Settings",
             "Synchronization", "Systemd",
         ],

@@ -2,6 +2,7 @@
 import CleanupSchedule
 @testable import SessionCleanup
 import Testing
+import Time
 
 /// What the scheduler makes of other processes: of the history after a start, and of claims that it did not get.
 @Suite struct ClaimTests {

@@ -3,6 +3,7 @@ import CleanupSchedule
 import Foundation
 import SessionCleanup
 import Testing
+import Time
 
 @Suite struct ReconfigureTests {
     private func instant(_ text: String) -> UTCInstant { UTCInstant(rfc3339: text)! }

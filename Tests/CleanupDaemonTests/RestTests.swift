@@ -1,7 +1,7 @@
 @testable import CleanupDaemon
-import CleanupSchedule
 import SessionCleanup
 import Testing
+import Time
 
 /// Fire times that pass because nothing will be due: for databases that sleep.
 @Suite struct RestTests {

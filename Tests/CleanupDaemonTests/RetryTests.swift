@@ -2,6 +2,7 @@
 import CleanupSchedule
 import SessionCleanup
 import Testing
+import Time
 
 @Suite struct RetryTests {
     private func instant(_ text: String) -> UTCInstant { UTCInstant(rfc3339: text)! }

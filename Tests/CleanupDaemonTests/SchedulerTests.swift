@@ -2,6 +2,7 @@
 import CleanupSchedule
 import SessionCleanup
 import Testing
+import Time
 
 @Suite struct SchedulerTests {
     private let transient = Job.transientSessions.name

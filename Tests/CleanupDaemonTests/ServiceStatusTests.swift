@@ -2,6 +2,7 @@
 import CleanupSchedule
 @testable import SessionCleanup
 import Testing
+import Time
 
 @Suite struct ServiceStatusTests {
     private static let transient = Job.transientSessions

@@ -1,6 +1,7 @@
 @testable import CleanupDaemon
 import CleanupSchedule
 import SessionCleanup
+import Time
 
 /// A scheduler with a clock that moves only when told to: wakes exactly when it asked to, and lets attempts take as long
 /// as the test says.

@@ -1,7 +1,7 @@
 @testable import CleanupDaemon
-import CleanupSchedule
 import SessionCleanup
 import Testing
+import Time
 
 @Suite struct WatchdogTests {
     private func pings(_ simulation: Simulation) -> [Duration] {

@@ -1,5 +1,6 @@
 import CleanupSchedule
 import Testing
+import Time
 
 @Suite struct ScheduleErrorMessageTests {
     @Test(arguments: [

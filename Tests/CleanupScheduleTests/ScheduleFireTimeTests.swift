@@ -1,5 +1,6 @@
 import CleanupSchedule
 import Testing
+import Time
 
 @Suite struct ScheduleFireTimeTests {
     private func fireTimes(

@@ -2,6 +2,7 @@ import SeededRandom
 import Testing
 
 @testable import CleanupSchedule
+@testable import Time
 
 /// Random schedules against a model that looks at one minute after the other.
 @Suite struct ScheduleModelTests {

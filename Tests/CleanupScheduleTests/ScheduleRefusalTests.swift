@@ -1,6 +1,7 @@
 import CleanupSchedule
 import SeededRandom
 import Testing
+import Time
 
 /// What is refused, and that the caret stands under the right character.
 @Suite struct ScheduleRefusalTests {

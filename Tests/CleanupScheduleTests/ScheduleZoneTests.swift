@@ -1,5 +1,6 @@
 import CleanupSchedule
 import Testing
+import Time
 
 /// Clock changes by name; the dates are those of tzdata.
 @Suite struct ScheduleZoneTests {

@@ -1,6 +1,7 @@
 import CleanupSchedule
 import SeededRandom
 import Testing
+import Time
 
 /// Bytes that are no time zone are refused, and none of them traps.
 @Suite struct TimeZoneRefusalTests {

@@ -1,6 +1,7 @@
 import CleanupSchedule
 import Foundation
 import Testing
+import Time
 
 @Suite struct TimeZoneRulesTests {
     private func offset(_ rules: TimeZoneRules, _ text: String) -> Duration { rules.offset(at: instant(text)) }

@@ -1,5 +1,6 @@
 import CleanupSchedule
 import Foundation
+import Time
 
 /// The zone files of the system, and ones made by hand.
 enum ZoneFile {

@@ -5,6 +5,7 @@ import Postgres
 import SeededRandom
 import TestServers
 import Testing
+import Time
 
 /// Others work on the same rows: nothing that became live is deleted, and what is held is left and counted.
 @Suite(.inTurn) struct ConcurrencyTests {

@@ -1,8 +1,8 @@
-import CleanupSchedule
 import Foundation
 import Postgres
 @testable import SessionCleanup
 import TestServers
+import Time
 
 extension SessionsDatabase {
     /// Access for runs in this process.

@@ -1,8 +1,8 @@
-import CleanupSchedule
 import Foundation
 import Glibc
 import TestServers
 import Testing
+import Time
 
 /// Things break in the middle of a deletion: every run ends in time, with the right code, and nothing half deleted.
 @Suite(.inTurn) struct FailureTests {

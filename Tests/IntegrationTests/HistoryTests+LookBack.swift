@@ -1,8 +1,8 @@
-import CleanupSchedule
 import Foundation
 @testable import SessionCleanup
 import TestServers
 import Testing
+import Time
 
 /// What a claim, and a look back after a start, learn from the history.
 extension HistoryTests {

@@ -4,6 +4,7 @@ import Postgres
 @testable import SessionCleanup
 import TestServers
 import Testing
+import Time
 
 /// Claims, accounting and history of runs in `mcp_cleanup.runs`, against a real server.
 @Suite(.inTurn) struct HistoryTests {

@@ -1,9 +1,9 @@
-import CleanupSchedule
 import Postgres
 @testable import SessionCleanup
 import SeededRandom
 import TestServers
 import Testing
+import Time
 
 /// Our runs beside the two statements that they replace, on random tables. The seed is the test's argument.
 @Suite(.inTurn) struct ModelTests {

@@ -3,6 +3,7 @@ import Foundation
 import SessionCleanup
 import TestServers
 import Testing
+import Time
 
 /// What scripts read, and what nobody may read.
 @Suite(.inTurn) struct OutputTests {

@@ -1,9 +1,9 @@
-import CleanupSchedule
 import Foundation
 import Postgres
 import SessionCleanup
 import TestServers
 import Testing
+import Time
 
 /// `history` and `status`: what people and machines are told of the runs that were.
 @Suite(.inTurn) struct RecordedRunsTests {

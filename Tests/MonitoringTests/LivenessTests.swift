@@ -4,6 +4,7 @@ import Dispatch
 @testable import Monitoring
 import SessionCleanup
 import Testing
+import Time
 
 /// Whether the scheduler's loop turns is asked of the loop itself.
 @Suite struct LivenessTests {

@@ -6,6 +6,7 @@ import Foundation
 import SessionCleanup
 import TestServers
 import Testing
+import Time
 
 @Suite struct MetricsTests {
     private let builtIn = [Job.transientSessions, Job.dormantSessions()]

@@ -5,6 +5,7 @@ import Foundation
 import SessionCleanup
 import TestServers
 import Testing
+import Time
 
 @Suite struct PageTests {
     @Test func saysEachStateInAWord() {

@@ -3,6 +3,7 @@ import CleanupSchedule
 @testable import Monitoring
 import SessionCleanup
 import Testing
+import Time
 
 /// The truth table of readiness: what it says in each situation that an operator may be in.
 @Suite struct ReadinessTests {

@@ -3,6 +3,7 @@ import CleanupSchedule
 @testable import Monitoring
 import Postgres
 @testable import SessionCleanup
+import Time
 
 /// A state with a clock that moves only when told to, and a job or more whose runs end as the test says.
 struct Simulated {

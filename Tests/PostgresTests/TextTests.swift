@@ -2,6 +2,7 @@ import Dispatch
 import Testing
 
 @testable import Postgres
+import Time
 
 /// Texts that are made, or read, without a server.
 @Suite struct TextTests {
@@ -30,7 +31,7 @@ import Testing
             (.milliseconds(-1500), "-1.5 s"), (.seconds(-2), "-2 s"),
         ] as [(Duration, String)])
     func writesDurationsForPeople(duration: Duration, text: String) {
-        #expect(duration.inSeconds == text)
+        #expect(duration.secondsText == text)
     }
 
     @Test func readsRowsByType() throws {

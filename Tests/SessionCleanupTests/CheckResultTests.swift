@@ -2,6 +2,7 @@ import CleanupSchedule
 import Foundation
 @testable import SessionCleanup
 import Testing
+import Time
 
 /// What checks make of facts; that they find the facts is tested against real servers.
 @Suite struct CheckResultTests {

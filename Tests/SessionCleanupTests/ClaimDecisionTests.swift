@@ -1,6 +1,7 @@
 import CleanupSchedule
 @testable import SessionCleanup
 import Testing
+import Time
 
 /// The table in docs/design.md.
 @Suite struct ClaimDecisionTests {

@@ -1,6 +1,6 @@
-import CleanupSchedule
 import SessionCleanup
 import Testing
+import Time
 
 @Suite struct ClockComparisonTests {
     private static func comparison(_ database: Int64) -> ClockComparison {

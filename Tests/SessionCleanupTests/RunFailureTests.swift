@@ -1,7 +1,7 @@
-import CleanupSchedule
 import Postgres
 @testable import SessionCleanup
 import Testing
+import Time
 
 @Suite struct RunFailureTests {
     private static func server(_ sqlState: String, during step: PostgresError.Step = .querying) -> RunFailure {

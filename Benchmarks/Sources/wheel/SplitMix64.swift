@@ -1,1 +1,1 @@
-../../../Sources/CleanupDaemon/SplitMix64.swift
+../../../Sources/CleanupDaemon/Scheduling/SplitMix64.swift

@@ -4,6 +4,7 @@ import Postgres
 @testable import SessionCleanup
 import TestServers
 import Testing
+import Time
 
 /// Histories and tables of a size or shape that nobody meant.
 @Suite(.inTurn) struct LargeAndForeignTests {

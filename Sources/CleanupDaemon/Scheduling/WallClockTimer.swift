@@ -1,0 +1,70 @@
+import CTimerfd
+import Dispatch
+import Glibc
+import Time
+
+/// Wakes at an instant of the wall clock, and when that clock is set or the machine resumes from sleep.
+///
+/// Dispatch's own wall-clock timers do not tell about steps; a timerfd with `TFD_TIMER_CANCEL_ON_SET` under a read
+/// source does: timerfd_create(2).
+final class WallClockTimer: @unchecked Sendable {
+    // Sendable: the descriptor is constant, and set up, read and closed on the queue only.
+    enum Event: Sendable {
+        case timeCame
+        case clockWasSet
+    }
+
+    private let descriptor: Int32
+    private let queue: DispatchQueue
+    private let source: any DispatchSourceRead
+    private let onEvent: @Sendable (Event) -> Void
+
+    /// - Parameters:
+    ///   - target: a serial queue whose thread the timer uses; without it, the timer has a thread of its own.
+    ///   - onEvent: called on a queue of the timer's own; must not block.
+    /// - Throws: `TimerUnavailable` when the system has no more descriptors.
+    init(target: DispatchQueue?, onEvent: @escaping @Sendable (Event) -> Void) throws(TimerUnavailable) {
+        queue = DispatchQueue(label: "mcp-cleanupd.wall-clock", target: target)
+        descriptor = timerfd_create(CLOCK_REALTIME, Int32(TFD_NONBLOCK) | Int32(TFD_CLOEXEC))
+        guard descriptor >= 0 else { throw TimerUnavailable(code: errno) }
+        self.onEvent = onEvent
+        source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: queue)
+        source.setEventHandler { [descriptor] in
+            var expirations: UInt64 = 0
+            if read(descriptor, &expirations, MemoryLayout<UInt64>.size) > 0 {
+                onEvent(.timeCame)
+            } else if errno == ECANCELED {
+                onEvent(.clockWasSet)
+            }
+        }
+        // Dispatch must have forgotten the descriptor before it is closed.
+        source.setCancelHandler { [descriptor] in close(descriptor) }
+        source.activate()
+    }
+
+    deinit {
+        source.cancel()
+    }
+
+    /// Sets the instant to wake at, or none; either way a clock that is set is still reported.
+    func arm(at instant: UTCInstant?) {
+        queue.async { [self] () -> Void in
+            var setting = itimerspec()
+            // A time of zero would disarm the timer: timerfd_settime(2). The far end of time_t overflows in the kernel;
+            // the year 9999 does not.
+            let microseconds = max(1, (instant ?? .latestNameable).microsecondsSinceEpoch)
+            setting.it_value.tv_sec = Int(microseconds / 1_000_000)
+            setting.it_value.tv_nsec = Int(microseconds % 1_000_000) * 1000
+            let flags = Int32(TFD_TIMER_ABSTIME) | Int32(TFD_TIMER_CANCEL_ON_SET)
+            guard timerfd_settime(descriptor, flags, &setting, nil) != 0 else { return }
+            // The clock was set since the last read: the timer is armed, and no read will tell.
+            if errno == ECANCELED { onEvent(.clockWasSet) }
+        }
+    }
+}
+
+/// The system would not give us a timer.
+package struct TimerUnavailable: Error, CustomStringConvertible {
+    let code: Int32
+    package var description: String { "no timer from the system: \(String(cString: strerror(code)))" }
+}

@@ -1,0 +1,65 @@
+import Time
+
+/// Decides which failures of one job are worth a line: the first, then fewer and fewer while the cause stays the same,
+/// and the end. A database that is away for a day is a dozen lines and not three thousand.
+struct RepeatedFailures: Hashable {
+    /// What to write about an attempt that failed.
+    enum Verdict: Hashable {
+        /// A new cause.
+        case begins
+        /// The same cause as before.
+        case goesOn(attempts: Int, since: UTCInstant)
+        /// The same cause, too soon after the last line about it.
+        case isKnown
+    }
+
+    /// What to write about a run that went well.
+    struct End: Hashable {
+        let attempts: Int
+        let since: UTCInstant
+    }
+
+    private struct Episode: Hashable {
+        let cause: String
+        let since: UTCInstant
+        var attempts: Int
+        var lastWritten: UTCInstant
+        var interval: Duration
+        /// Whether a line has said that a run failed, and not only an attempt.
+        var hasFailedRun: Bool
+    }
+
+    private var episode: Episode?
+
+    /// From a minute, which a restart of the server takes, to an hour, in which somebody wants to be reminded.
+    private static let intervals = Duration.seconds(60)...(.seconds(3600))
+
+    /// - Parameters:
+    ///   - cause: the same for failures that tell an operator the same thing; digits do not count, since they are times,
+    ///     process numbers and the like.
+    ///   - wasLast: whether no attempt of the run follows; the first of these is always worth a line.
+    mutating func attemptFailed(cause: String, at now: UTCInstant, wasLast: Bool) -> Verdict {
+        let cause = cause.filter { !$0.isNumber }
+        guard var known = episode, known.cause == cause else {
+            episode = Episode(
+                cause: cause, since: now, attempts: 1, lastWritten: now, interval: Self.intervals.lowerBound,
+                hasFailedRun: wasLast)
+            return .begins
+        }
+        known.attempts += 1
+        defer { episode = known }
+        // A clock that was set back would silence the episode until it is there again.
+        let isTime = now - known.lastWritten >= known.interval || now < known.lastWritten
+        guard isTime || (wasLast && !known.hasFailedRun) else { return .isKnown }
+        known.hasFailedRun = known.hasFailedRun || wasLast
+        known.lastWritten = now
+        known.interval = min(known.interval * 2, Self.intervals.upperBound)
+        return .goesOn(attempts: known.attempts, since: known.since)
+    }
+
+    /// - Returns: `nil` where nothing had failed.
+    mutating func runWentWell() -> End? {
+        defer { episode = nil }
+        return episode.map { End(attempts: $0.attempts, since: $0.since) }
+    }
+}

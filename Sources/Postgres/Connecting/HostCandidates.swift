@@ -1,0 +1,104 @@
+import Glibc
+import Time
+
+/// One address to try: what libpq calls `host`, `hostaddr` and `port`.
+struct HostCandidate: Hashable, Sendable {
+    /// The name that a certificate must carry, or a socket's directory; `nil` leaves it to libpq's default.
+    var host: String?
+    /// A numeric address, so that libpq resolves nothing itself.
+    var address: String?
+    var port: String?
+
+    var description: String {
+        let name = host ?? address ?? "the default host"
+        let resolved = address.flatMap { $0 == name ? nil : " (\($0))" } ?? ""
+        return name + resolved + (port.map { ", port \($0)" } ?? "")
+    }
+}
+
+extension DatabaseURL {
+    /// The URL's hosts in its order, with their ports, as libpq pairs them: one port for all, or one for each.
+    ///
+    /// - Parameter environment: for libpq's own `PGHOST`, `PGHOSTADDR` and `PGPORT`, used where the URL says nothing.
+    /// - Throws: `invalidParameters` when the lists do not match, or when a service file would have to be read.
+    func hosts(environment: [String: String]) throws(PostgresError) -> [HostCandidate] {
+        var (hosts, addresses, ports) = (list("host"), list("hostaddr"), list("port"))
+        if hosts.isEmpty && addresses.isEmpty {
+            hosts = Self.list(environment["PGHOST"])
+            addresses = Self.list(environment["PGHOSTADDR"])
+        }
+        if ports.isEmpty { ports = Self.list(environment["PGPORT"]) }
+        // libpq would read the file, or ask an LDAP server, and resolve the names it finds there: all without a limit.
+        let isServiceNeeded = hosts.isEmpty && addresses.isEmpty && !Self.list(environment["PGSERVICE"]).isEmpty
+        guard parameters["service"] == nil, !isServiceNeeded else {
+            throw .invalidParameters("connection services are not supported; it has to name the host itself")
+        }
+        let count = max(hosts.count, addresses.count, 1)
+        guard hosts.isEmpty || hosts.count == count, addresses.isEmpty || addresses.count == count,
+            ports.count <= 1 || ports.count == count
+        else {
+            throw .invalidParameters("it names \(count) hosts but another number of addresses or ports")
+        }
+        return (0..<count).map { index in
+            HostCandidate(
+                host: hosts.isEmpty ? nil : hosts[index], address: addresses.isEmpty ? nil : addresses[index],
+                port: ports.count == 1 ? ports[0] : ports.isEmpty ? nil : ports[index])
+        }
+    }
+}
+
+extension HostCandidate {
+    /// This host at each of its addresses.
+    ///
+    /// libpq would resolve the name itself, blocking its caller without a limit; with an address it never does that.
+    /// - Throws: `unreachable(.unresolved)` when the name has no address by the deadline; `canceled`.
+    func resolved(deadline: ContinuousClock.Instant) async throws(PostgresError) -> [HostCandidate] {
+        guard address == nil, let host, Self.needsResolution(host) else { return [self] }
+        let limit = ContinuousClock.now.duration(to: deadline)
+        let answer = await BlockingCall.run(limit: limit) { Self.resolve(host) }
+        if Task.isCancelled { throw .canceled(during: .connecting) }
+        switch answer {
+        case .addresses(let addresses):
+            return addresses.map { HostCandidate(host: host, address: $0, port: port) }
+        case .failure(let message):
+            throw .unreachable(.unresolved, message: "the host name \(host) has no address: \(message)")
+        case nil:
+            let message = "the name server did not answer for \(host) within \(limit.secondsText)"
+            throw .unreachable(.unresolved, message: message)
+        }
+    }
+
+    /// A path or an abstract socket's name (`@`) is no network host; libpq manual, `host`.
+    private static func needsResolution(_ host: String) -> Bool {
+        !host.isEmpty && !host.hasPrefix("/") && !host.hasPrefix("@")
+    }
+
+    private enum Resolution: Sendable {
+        case addresses([String])
+        case failure(String)
+    }
+
+    /// getaddrinfo(3); blocks.
+    private static func resolve(_ host: String) -> Resolution {
+        var hints = addrinfo()
+        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        var list: UnsafeMutablePointer<addrinfo>?
+        let status = getaddrinfo(host, nil, &hints, &list)
+        guard status == 0 else { return .failure(String(cString: gai_strerror(status))) }
+        defer { freeaddrinfo(list) }
+        var addresses: [String] = []
+        var entry = list
+        while let current = entry {
+            // NI_MAXHOST of netdb.h.
+            var text = [CChar](repeating: 0, count: 1025)
+            let named = getnameinfo(
+                current.pointee.ai_addr, current.pointee.ai_addrlen, &text, socklen_t(text.count), nil, 0,
+                NI_NUMERICHOST)
+            if named == 0 {
+                addresses.append(String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))
+            }
+            entry = current.pointee.ai_next
+        }
+        return addresses.isEmpty ? .failure("no usable address") : .addresses(addresses)
+    }
+}

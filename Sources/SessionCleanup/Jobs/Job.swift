@@ -1,0 +1,167 @@
+package import CleanupSchedule
+package import Time
+
+/// A named cleanup: when it runs, what it removes and how long a run of it may take.
+package struct Job: Hashable, Sendable {
+    /// As in logs, metrics and history.
+    package let name: String
+    /// For `--job` only; `nil` for a job that has none.
+    package let shortName: String?
+    package var isEnabled = true
+    package var schedule: Schedule
+    /// Where the schedule's times are local; `nil` is UTC.
+    package var timeZone: NamedTimeZone?
+    package var catchUp = CatchUp.once
+    /// How long a run may take, from before its connection is opened if it is not open.
+    package var deadline: Duration
+    /// A run ends as `capped` once it has deleted so many rows; `nil` is no such end.
+    package var maxRows: Int?
+    /// When more than this share of the table is due, from 0 to 1, a run deletes nothing and fails; `nil` is no such guard.
+    package var maxFraction: Double?
+    /// A run that finds nothing lets fire times pass until something will be due, but never for longer than this; `nil`
+    /// lets none pass.
+    package var maxStaleness: Duration?
+    /// The table, where it is one of the operator's own; `nil` is the sessions' table.
+    package var table: TableName?
+    /// The rule for each shape of the sessions table; of another table there is one.
+    package var rules: SessionRules
+
+    package init(
+        name: String, shortName: String?, isEnabled: Bool = true, schedule: Schedule, timeZone: NamedTimeZone? = nil,
+        catchUp: CatchUp = .once, deadline: Duration, table: TableName? = nil, rules: SessionRules
+    ) {
+        self.name = name
+        self.shortName = shortName
+        self.isEnabled = isEnabled
+        self.schedule = schedule
+        self.timeZone = timeZone
+        self.catchUp = catchUp
+        self.deadline = deadline
+        self.table = table
+        self.rules = rules
+    }
+
+    /// Rules that say the same of both shapes of the sessions table.
+    package struct SessionRules: Hashable, Sendable {
+        package var active: Rule
+        package var status: Rule
+
+        package init(active: Rule, status: Rule) {
+            self.active = active
+            self.status = status
+        }
+
+        /// One rule, whatever the table looks like.
+        package init(_ condition: RowCondition) { self.init(active: Rule(condition), status: Rule(condition)) }
+
+        /// - Parameter generation: `nil` for a table that does not hold sessions.
+        package func rule(for generation: SchemaGeneration?) -> Rule {
+            switch generation {
+            case .active, nil: active
+            case .status: status
+            }
+        }
+    }
+
+    /// Abandoned sign-ins: sessions that never became active and have expired.
+    package static let transientSessions = Job(
+        name: "mcp-cleanup-transient-sessions", shortName: "transient", schedule: .builtIn("*/5 * * * *"),
+        deadline: .seconds(4 * 60),
+        rules: SessionRules(
+            active: Rule(candidates: "active IS NOT TRUE", column: "expires_at"),
+            status: Rule(candidates: "expires_at IS NOT NULL AND status <> 'active'", column: "expires_at")))
+
+    /// Active sessions that nothing has touched for `after`.
+    package static func dormantSessions(after: Duration = .seconds(30 * 86_400)) -> Job {
+        Job(
+            name: "mcp-cleanup-dormant-sessions", shortName: "dormant", schedule: .builtIn("0 0 * * *"),
+            deadline: .seconds(3600),
+            rules: SessionRules(
+                active: Rule(candidates: "active = true", column: "updated_at", after: after),
+                status: Rule(candidates: "status = 'active'", column: "updated_at", after: after)))
+    }
+
+    /// How old a success may become before the job counts as overdue: until the second fire time after it, but no less
+    /// than two intervals or the time for which fire times may pass; and then its run has its deadline.
+    package func budget(after success: UTCInstant) -> Duration {
+        guard let interval = schedule.interval(at: success, in: timeZone?.rules),
+            let next = schedule.next(after: success, in: timeZone?.rules)
+        else { return deadline }
+        return max(next - success + interval, interval * 2, maxStaleness ?? .zero) + deadline
+    }
+
+    /// The same where fire times may have changed since: by the new ones a success is expected from the change on.
+    package func budget(after success: UTCInstant, changedAt: UTCInstant?) -> Duration {
+        let start = max(success, changedAt ?? success)
+        return start - success + budget(after: start)
+    }
+
+    package func isNamed(_ text: String) -> Bool { text == name || text == shortName }
+}
+
+/// What becomes of fire times that passed while the process was down or asleep, or that the clock jumped over.
+package enum CatchUp: String, Hashable, Sendable, CaseIterable {
+    /// One run, for the latest of them.
+    case once
+    /// None.
+    case skip
+}
+
+/// Why there is a run.
+package enum RunOrigin: String, Hashable, Sendable, CaseIterable {
+    case schedule
+    case catchUp = "catch-up"
+    case once
+}
+
+/// A time zone as it was asked for, with the rules that the system had for it.
+package struct NamedTimeZone: Hashable, Sendable {
+    package let name: String
+    package let rules: TimeZoneRules
+
+    package init(name: String, rules: TimeZoneRules) {
+        self.name = name
+        self.rules = rules
+    }
+}
+
+extension Schedule {
+    /// A schedule of our own, which is right.
+    fileprivate static func builtIn(_ expression: String) -> Schedule {
+        do {
+            return try Schedule(expression)
+        } catch {
+            preconditionFailure("\(error)")
+        }
+    }
+}
+
+/// What a run keeps to, whatever its job.
+package struct RunLimits: Hashable, Sendable {
+    /// How far the database's clock may be ahead of the host's.
+    package var maxClockSkew: Duration
+    /// How long one transaction should hold its locks.
+    package var batchTarget: Duration
+    /// The longest time a batch may wait for one lock.
+    package var lockTimeout: Duration
+    /// Rows that one transaction deletes at most.
+    package var batchRows: Int
+    /// How long to rest after each batch.
+    package var batchPause: Duration
+    /// Addresses that one search returns at most, unless a single page has more. The default is about 2 MB of answer, and
+    /// few enough searches that finding the way again stays a small part of the work.
+    package var searchRows: Int
+
+    package init(
+        maxClockSkew: Duration, batchTarget: Duration = .milliseconds(50),
+        lockTimeout: Duration = .milliseconds(100), batchRows: Int, batchPause: Duration = .zero,
+        searchRows: Int = 100_000
+    ) {
+        self.maxClockSkew = maxClockSkew
+        self.batchTarget = batchTarget
+        self.lockTimeout = lockTimeout
+        self.batchRows = batchRows
+        self.batchPause = batchPause
+        self.searchRows = searchRows
+    }
+}

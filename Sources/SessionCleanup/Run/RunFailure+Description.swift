@@ -1,0 +1,197 @@
+import Postgres
+import Time
+
+extension RunFailure: CustomStringConvertible {
+    /// What failed, on which object.
+    package var description: String {
+        switch self {
+        case .database(let error): "\(error)"
+        case .databaseURL(let message): message
+        case .serverTooOld(let version):
+            "the server is PostgreSQL \(version / 10_000), and 14 is the oldest that is supported"
+        case .serverReadOnly: "the server is a read-only standby, so nothing can be deleted there"
+        case .tableMissing(let table): "the table \(table) does not exist"
+        case .notATable(let table): "\(table) is not a table"
+        case .foreignPartition(let table, let name):
+            "\(name), a part of \(table), is a foreign table, whose rows cannot be told apart from here"
+        case .columnMissing(let table, let column): "the table \(table) has no column \(column)"
+        case .columnType(let table, let column, let found, let expected):
+            "the column \(column) of \(table) is \(found), and must be \(expected)"
+        case .generationUndecided(let table, let hasBoth):
+            "the table \(table) has \(hasBoth ? "both" : "neither") of the columns active and status, so it is not "
+                + "clear which sessions are active"
+        case .volatileFunction(let job, let function):
+            "the condition of the job \(job) calls \(function), which may answer otherwise each time"
+        case .privilegesMissing(let table, let role, isOnSchema: true, _):
+            "the role \(role) has no USAGE privilege on the schema of \(table)"
+        case .privilegesMissing(let table, let role, isOnSchema: false, let privileges):
+            "the role \(role) has no \(privileges.joined(separator: ", no ")) privilege on \(table)"
+        case .rowSecurity(let table, let role, let obstacle):
+            "row security on \(table) would hide sessions from the role \(role): \(obstacle)"
+        case .deletionVetoed(let table, let rows):
+            "\(rows) due \(rows == 1 ? "row" : "rows") of \(table) could be locked but not deleted: a BEFORE DELETE "
+                + "trigger keeps them"
+        case .tooManyDue(let table, let due, let total, let limit):
+            "\(due) of \(total) rows of \(table) are due, more than the share of \(limit) that the job may delete; nothing "
+                + "was deleted"
+        case .historyMissing(hasVanished: true): "the table mcp_cleanup.runs, which was there before, is gone"
+        case .historyMissing(hasVanished: false):
+            "the table mcp_cleanup.runs does not exist, and history.mode is required"
+        case .historyUnusable(let role, .privileges(isOnSchema: true, _)):
+            "the role \(role) has no USAGE privilege on the schema mcp_cleanup, so its runs cannot be recorded"
+        case .historyUnusable(let role, .privileges(isOnSchema: false, let privileges)):
+            "the role \(role) has no \(privileges.joined(separator: ", no ")) privilege on mcp_cleanup.runs, so its runs "
+                + "cannot be recorded"
+        case .historyUnusable(let role, .rowSecurity):
+            "row security on mcp_cleanup.runs applies to the role \(role), so runs of others might be hidden from it"
+        case .historyUnusable(_, .column(let column, let found, let expected)):
+            found.map { "the column \(column) of mcp_cleanup.runs is \($0), and must be \(expected)" }
+                ?? "the table mcp_cleanup.runs has no column \(column)"
+        case .historyUnusable(_, .index(let columns)):
+            "the table mcp_cleanup.runs has no unique index on \(columns), so two processes could own one run"
+        case .historyUnusable(_, .insertVetoed):
+            "a run was inserted into mcp_cleanup.runs and is not there: a trigger or a rule on the table keeps it out"
+        case .nothingRecorded: "the table mcp_cleanup.runs does not exist, so no run was recorded"
+        case .sessionsTableDiffers(let table):
+            "\(table) is there already, and is not the table that --sessions creates: it has no column active"
+        case .indexesOfPartitionedTable(let table):
+            "the table \(table) is partitioned, and PostgreSQL cannot build its indexes beside its use"
+        case .indexBlocked(let table, let index):
+            "the index \(index) of \(table) could not be built: transactions that began before, or another change of the "
+                + "table, did not end in time"
+        case .indexNameTaken(let table, let index):
+            "the index \(index) of \(table) is not there: something else in its schema has the name"
+        case .claimLost: "another process has taken over or closed the run, since this one was silent for too long"
+        case .databaseClockAhead(let database, let host, let limit):
+            "the database's clock says \(database) and this host's says \(host): more than \(limit.secondsText) ahead, "
+                + "and a wrong clock must not empty a table"
+        case .deadlinePassed(let deadline): "the run did not end within its deadline of \(deadline.secondsText)"
+        case .canceled: "canceled before its end"
+        }
+    }
+
+    /// What to do about it; `nil` where waiting is all there is to do.
+    package var hint: String? {
+        switch self {
+        case .database(let error): error.operatorHint
+        case .databaseURL: "See mcp-cleanupd --help for the places that the database URL may come from."
+        case .serverTooOld: "Upgrade the server, or use a release of its time."
+        case .serverReadOnly:
+            "Point the database URL at the primary; target_session_attrs=read-write picks it from several hosts."
+        case .tableMissing(let table):
+            table == .sessions
+                ? "Run mcp-cleanupd migrate --sessions with an owner's URL, or set database.table to the table's name."
+                : "Set database.table, or the job's own table, to the table's name."
+        case .notATable: "Set database.table, or the job's own table, to the table that holds the rows."
+        case .foreignPartition:
+            "Run mcp-cleanupd on the server that holds it, and set database.table, or the job's own table, to a local table."
+        case .columnMissing:
+            "Set database.table to the table that holds the sessions, and database.session-schema to auto or to its "
+                + "generation."
+        case .columnType(let table, let column, found: "timestamp without time zone", let expected):
+            "ALTER TABLE \(table.quoted) ALTER COLUMN \(column) TYPE \(expected) USING \(column) AT TIME ZONE 'UTC'; if "
+                + "the times in it are UTC. Without a zone they cannot be compared with a clock."
+        case .columnType(let table, let column, _, let expected):
+            "ALTER TABLE \(table.quoted) ALTER COLUMN \(column) TYPE \(expected);"
+        case .generationUndecided(_, hasBoth: false):
+            "Check that database.table names the sessions table; where it cannot be told, database.session-schema says "
+                + "which it is: active or status."
+        case .generationUndecided(_, hasBoth: true):
+            "Set database.session-schema to active or status, whichever the application writes."
+        case .volatileFunction:
+            "Compare with $1, the cutoff, instead. If the function does answer the same within a statement: ALTER FUNCTION … "
+                + "STABLE;"
+        case .privilegesMissing(let table, let role, isOnSchema: true, _):
+            "GRANT USAGE ON SCHEMA \(SQL.identifier(table.schema)) TO \(SQL.identifier(role));"
+        case .privilegesMissing(let table, let role, isOnSchema: false, let privileges):
+            "GRANT \(privileges.joined(separator: ", ")) ON \(table.quoted) TO \(SQL.identifier(role));"
+        case .rowSecurity(let table, let role, _):
+            "CREATE POLICY mcp_cleanupd ON \(table.quoted) FOR ALL TO \(SQL.identifier(role)) USING (true); and let no "
+                + "restrictive policy apply to the role."
+        case .deletionVetoed(let table, _):
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = \(SQL.literal(table.quoted))::regclass; shows the triggers."
+        case .tooManyDue: "Look at what is due with --once --dry-run; the job's max-fraction is the limit."
+        case .historyMissing:
+            "Run mcp-cleanupd migrate with an owner's URL, or set history.mode to off."
+        case .historyUnusable(let role, .privileges(isOnSchema: true, _)):
+            "GRANT USAGE ON SCHEMA mcp_cleanup TO \(SQL.identifier(role));"
+        case .historyUnusable(let role, .privileges(isOnSchema: false, let privileges)):
+            "GRANT \(privileges.joined(separator: ", ")) ON mcp_cleanup.runs TO \(SQL.identifier(role));"
+        case .historyUnusable(_, .rowSecurity): "ALTER TABLE mcp_cleanup.runs DISABLE ROW LEVEL SECURITY;"
+        case .historyUnusable(_, .column), .historyUnusable(_, .index):
+            "It was made by another release or another program. Run mcp-cleanupd migrate with an owner's URL; if that does "
+                + "not help, rename the table first."
+        case .historyUnusable(_, .insertVetoed):
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = 'mcp_cleanup.runs'::regclass; shows the triggers."
+        case .nothingRecorded: "Run mcp-cleanupd migrate with an owner's URL; the runs after that are recorded."
+        case .sessionsTableDiffers:
+            "Leave out --sessions: the table, in whichever of its shapes, belongs to the application's migrations."
+        case .indexesOfPartitionedTable:
+            "Set database.table to each partition in turn, and run migrate --indexes for it: the search uses the "
+                + "partitions' own indexes."
+        case .indexBlocked:
+            "SELECT pid, xact_start, query FROM pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start; shows "
+                + "them. Nothing waits for us; run migrate --indexes again when they are gone."
+        case .indexNameTaken: "Rename whatever has the name, then run migrate --indexes again."
+        case .claimLost:
+            "Nothing is lost or counted twice. If it recurs, look at what froze this process, or raise claim.lease."
+        case .databaseClockAhead: "Set both clocks right; database.max-clock-skew is the limit."
+        case .deadlinePassed:
+            "What was deleted stays deleted; the next run goes on. Raise the job's deadline if it recurs."
+        case .canceled: nil
+        }
+    }
+}
+
+extension PostgresError {
+    /// What an operator can do about it.
+    fileprivate var operatorHint: String? {
+        switch self {
+        case .invalidParameters: "Correct the database URL."
+        case .unreachable(.unresolved, _): "Check the host in the database URL, and this host's name service."
+        case .unreachable(.refused, _): "Check that the server runs and listens at that address and port."
+        case .unreachable(.silent, _):
+            "Check the network and firewalls in between; database.connect-timeout is the limit."
+        case .unreachable(.tls, _):
+            "Check sslmode, sslrootcert and channel_binding in the database URL against the server's certificate."
+        case .unreachable(.broken, _): "Check that a PostgreSQL server is what listens there."
+        case .server(let message, .connecting): message.hint ?? message.sqlState.hintWhileConnecting
+        case .server(let message, _): message.hint ?? message.sqlState.hint
+        case .connectionLost(.committing, _):
+            "The last batch may or may not have been deleted; nothing is half deleted, and the next run goes on."
+        case .connectionLost, .timedOut: "Nothing is half deleted; the next run goes on."
+        case .canceled: nil
+        case .unexpectedAnswer:
+            "This is a bug in mcp-cleanupd or in something between it and the server; please report it."
+        }
+    }
+}
+
+extension SQLState {
+    fileprivate var hintWhileConnecting: String? {
+        switch (rawValue, conditionClass) {
+        case (_, "28"): "Check the role and the password in the database URL, and the server's pg_hba.conf."
+        case ("3D000", _): "Check the database's name in the database URL."
+        case ("53300", _): "The server has no connection left; look at max_connections and at who holds them."
+        case ("57P03", _): "The server is starting or stopping; it should take connections soon."
+        default: nil
+        }
+    }
+
+    fileprivate var hint: String? {
+        switch (rawValue, conditionClass) {
+        case ("42501", _):
+            "Grant the role what it lacks; docs/security.md has the exact grants, and the policy that row "
+                + "security needs."
+        case ("42703", _), ("42P01", _): "The table was changed during the run; the next run looks at it anew."
+        case ("55P03", _): "Something holds a lock on the whole table, such as ALTER TABLE; the next run tries again."
+        case ("23503", _):
+            "A foreign key of another table still points at a due session; declare it ON DELETE CASCADE or SET NULL."
+        case ("25006", _): "The server became read-only, as after a failover; the next run connects again."
+        case (_, "53"): "The server is out of a resource, such as disk space or memory."
+        case ("57014", _): "Somebody, or a timeout of the server's, canceled the statement; the next run goes on."
+        case (_, "57"): "The server is shutting down or restarting; the next run connects again."
+        default: nil
+        }
+    }
+}

@@ -1,0 +1,231 @@
+import Postgres
+import Time
+
+/// The statements about `mcp_cleanup.runs`. Scripts of the simple protocol, so that several of them take one round trip:
+/// all values in them are ours, as literals.
+enum HistoryStatements {
+    /// Closed runs that go with one run at the most: what a day of runs every few minutes leaves behind, and a
+    /// transaction of milliseconds.
+    private static let pruneLimit = 500
+
+    /// A server's message may quote a whole row, or a function's whole text.
+    private static let messageLimit = 4096
+
+    /// Closes what dead owners left, claims the run unless somebody has it, and shows what stands in the way. The
+    /// transaction's end included.
+    ///
+    /// Two statements, since an INSERT beside an UPDATE in one statement does not see the row closed.
+    /// - Parameters:
+    ///   - token: what the run will be owned by.
+    ///   - cutoff: the clock that the look read: it alone is compared with the host's.
+    ///   - tolerance: how far before its fire time, by the database's clock, a run may have begun: fire times are named
+    ///     by the host's, and by a database that is behind it each run begins before its time.
+    ///   - mayCatchUp: whether a fire time that was missed is to be answered, or only looked at.
+    static func claim(
+        _ request: RunRequest, of job: String, token: String, history: History, cutoff: UTCInstant,
+        tolerance: Duration, mayCatchUp: Bool = true
+    ) -> String {
+        let (job, fireTime) = (SQL.literal(job), instant(request.scheduledAt))
+        return """
+            UPDATE mcp_cleanup.runs SET status = 'abandoned', finished_at = clock_timestamp()
+             WHERE run_id IN (SELECT run_id FROM mcp_cleanup.runs
+                               WHERE status = 'running' AND \(isSilent(for: history.lease))
+                                 AND NOT (job = \(job) AND scheduled_at = \(fireTime))
+                                 FOR UPDATE SKIP LOCKED);
+            INSERT INTO mcp_cleanup.runs
+                   (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at, cutoff)
+            SELECT \(job), \(fireTime), \(SQL.literal(request.origin.rawValue)), \(SQL.literal(token)), 1, 'running',
+                   now(), clock_timestamp(), \(instant(cutoff))
+            \(condition(request, mayCatchUp: mayCatchUp, job, fireTime))
+                ON CONFLICT DO NOTHING;
+            SELECT r.run_id, r.scheduled_at = \(fireTime) AS is_same_fire_time, r.status, r.origin, r.claimed_by
+                 , \(Statements.utc("r.cutoff")) AS cutoff_at, r.attempts, r.rows_deleted, r.batches
+                 , CASE WHEN \(isSilent(for: history.lease)) THEN 0 ELSE
+                       (extract(epoch FROM heartbeat_at + \(interval(history.lease)) - clock_timestamp()) * 1000)::bigint
+                   END AS lease_left_ms
+                 , r.started_at < r.scheduled_at - \(interval(tolerance))
+                   AND r.scheduled_at <= now() + \(interval(tolerance)) AS is_ahead
+              FROM mcp_cleanup.runs AS r
+             WHERE r.job = \(job) AND (r.scheduled_at = \(fireTime) OR r.status = 'running');
+            SELECT \(Statements.utc("s.finished_at")) AS last_success_at
+                 , (extract(epoch FROM clock_timestamp() - s.finished_at) * 1000)::bigint AS last_success_age_ms
+                 , \(Statements.utc(lastEnd(of: job))) AS last_end_at
+                 , \(request.isLookBack ? Statements.utc(lastAnswered(of: job, but: token)) : "NULL") AS last_answered
+              FROM (SELECT) AS one LEFT JOIN \(lastSuccess(of: job)) AS s ON true;
+            COMMIT
+            """
+    }
+
+    private static func condition(
+        _ request: RunRequest, mayCatchUp: Bool, _ job: String, _ fireTime: String
+    ) -> String {
+        guard request.isLookBack else { return "" }
+        return mayCatchUp ? "WHERE \(wasMissed(job, fireTime))" : "WHERE false"
+    }
+
+    /// Whether a run's owner has given no sign of life for so long. One that lies further ahead than that was given by a
+    /// clock that was: for as long as that it would say nothing. Should its owner be alive, the fence stops it.
+    static func isSilent(for lease: Duration) -> String {
+        let lease = interval(lease)
+        return "heartbeat_at NOT BETWEEN clock_timestamp() - \(lease) AND clock_timestamp() + \(lease)"
+    }
+
+    /// Whether the job ran before, and neither this fire time nor a later one that has come was answered.
+    private static func wasMissed(_ job: String, _ fireTime: String) -> String {
+        """
+        EXISTS (SELECT FROM mcp_cleanup.runs
+                 WHERE job = \(job) AND origin <> 'once' AND scheduled_at <= now())
+              AND NOT EXISTS (SELECT FROM mcp_cleanup.runs
+                               WHERE job = \(job) AND origin <> 'once' AND scheduled_at > \(fireTime)
+                                 AND scheduled_at <= now())
+        """
+    }
+
+    /// What a run that did all that it was allowed to ended as; word for word what the index runs_job_success_idx has.
+    static let isSuccess = "status IN ('succeeded', 'capped')"
+
+    /// Runs with fire times ahead of the clock are as old as any.
+    private static func lastSuccess(of job: String) -> String {
+        """
+        (SELECT finished_at FROM mcp_cleanup.runs
+          WHERE job = \(job) AND \(isSuccess) AND scheduled_at <= now() + interval '1 minute'
+          ORDER BY scheduled_at DESC LIMIT 1)
+        """
+    }
+
+    private static func lastEnd(of job: String) -> String {
+        """
+        (SELECT finished_at FROM mcp_cleanup.runs
+          WHERE job = \(job) AND status <> 'running' AND scheduled_at <= now() + interval '1 minute'
+          ORDER BY scheduled_at DESC LIMIT 1)
+        """
+    }
+
+    /// The last fire time that has come and that somebody else answered, or this process before.
+    private static func lastAnswered(of job: String, but token: String) -> String {
+        """
+        (SELECT max(scheduled_at) FROM mcp_cleanup.runs
+          WHERE job = \(job) AND origin <> 'once' AND scheduled_at <= now() AND claimed_by <> \(SQL.literal(token)))
+        """
+    }
+
+    /// Takes over a row that was seen, unless it has changed since, or another run of the job is under way. One row if
+    /// it did. The transaction's end included.
+    ///
+    /// - Parameters:
+    ///   - isOurs: whether an earlier attempt of this process owned it, so that nobody's lease has to end.
+    ///   - keepsCutoff: whether the row's cutoff stays, unless it is later than the new one: then a clock that was ahead
+    ///     set it, and sessions that are not due yet would go.
+    static func reopen(
+        _ seen: ClaimCandidate, token: String, isOurs: Bool, keepsCutoff: Bool, cutoff: UTCInstant, history: History
+    ) -> String {
+        let cutoff = instant(cutoff)
+        let isDead =
+            seen.isRunning && !isOurs ? "AND \(isSilent(for: history.lease))" : ""
+        return """
+            UPDATE mcp_cleanup.runs AS r
+               SET claimed_by = \(SQL.literal(token)), attempts = attempts + 1, status = 'running'
+                 , heartbeat_at = clock_timestamp(), finished_at = NULL, error_sqlstate = NULL, error_message = NULL
+                 , \(keepsCutoff ? "cutoff = least(r.cutoff, \(cutoff))" : "started_at = now(), cutoff = \(cutoff)")
+             WHERE r.run_id = \(seen.runID) AND r.claimed_by = \(SQL.literal(seen.claimedBy))
+               AND r.status = \(SQL.literal(seen.status)) \(isDead)
+               AND NOT EXISTS (SELECT FROM mcp_cleanup.runs AS o
+                                WHERE o.job = r.job AND o.status = 'running' AND o.run_id <> r.run_id)
+            RETURNING r.run_id, \(Statements.utc("r.cutoff")) AS cutoff_at, r.attempts, r.rows_deleted, r.batches;
+            COMMIT
+            """
+    }
+
+    /// Locks the run's row, if the run is still ours; one row if it is. Whoever wants to take the run waits behind it.
+    ///
+    /// The batch's commit then waits for no disk: nobody has been told of the run yet, its rows and their count come and go
+    /// together, and `finish`, which waits, makes all of them durable before it is told as a success. A client's own commit
+    /// is not held up behind a batch's worth of WAL.
+    static func hold(_ claim: RunClaim) -> String {
+        """
+        SET LOCAL synchronous_commit = off;
+        SELECT run_id FROM mcp_cleanup.runs WHERE \(ours(claim)) FOR NO KEY UPDATE;
+        """
+    }
+
+    /// A condition that holds if the run is still ours, in a statement after `hold`.
+    static func isOurs(_ claim: RunClaim) -> String { "EXISTS (SELECT FROM mcp_cleanup.runs WHERE \(ours(claim)))" }
+
+    /// Accounts for a batch that found something, in the batch's own statement, from `counted`.
+    static func account(_ claim: RunClaim, held: String, skipped: Int) -> String {
+        """
+        UPDATE mcp_cleanup.runs
+           SET rows_deleted = rows_deleted + deleted, rows_skipped = \(skipped) + \(held), batches = batches + 1
+             , heartbeat_at = clock_timestamp()
+          FROM counted WHERE due > 0 AND \(ours(claim))
+        """
+    }
+
+    private static func ours(_ claim: RunClaim) -> String {
+        "run_id = \(claim.runID) AND claimed_by = \(SQL.literal(claim.token)) AND status = 'running'"
+    }
+
+    /// A sign of life; one row if the run is still ours. The transaction's end included.
+    static func renew(_ claim: RunClaim) -> String {
+        """
+        UPDATE mcp_cleanup.runs SET heartbeat_at = clock_timestamp()
+         WHERE \(ours(claim))
+        RETURNING run_id;
+        COMMIT
+        """
+    }
+
+    /// Closes the run, lets go of what is past its retention, and shows the row, if it is there and its last owner was
+    /// the token's. The transaction's end included.
+    ///
+    /// What is past its retention must be so by the host's clock too, which named the fire time: a database's clock that
+    /// is ahead must not empty this table either.
+    ///
+    /// By the fire time and the token, which are known even when the answer to the claim never came.
+    static func finish(
+        _ scheduledAt: UTCInstant, of job: String, token: String, outcome: Outcome, skipped: Int,
+        failure: RunFailure?, history: History
+    ) -> String {
+        let (job, fireTime) = (SQL.literal(job), instant(scheduledAt))
+        let key = "job = \(job) AND scheduled_at = \(fireTime) AND claimed_by = \(SQL.literal(token))"
+        return """
+            UPDATE mcp_cleanup.runs
+               SET status = '\(outcome.rawValue)', heartbeat_at = clock_timestamp(), finished_at = clock_timestamp()
+                 , rows_skipped = \(skipped), error_sqlstate = \(text(failure?.sqlState?.rawValue))
+                 , error_message = \(text(failure?.description, limit: messageLimit))
+             WHERE \(key) AND status = 'running';
+            DELETE FROM mcp_cleanup.runs
+             WHERE run_id IN (
+                   SELECT run_id FROM mcp_cleanup.runs
+                    WHERE job = \(job) AND scheduled_at < least(now(), \(fireTime)) - \(interval(history.retention))
+                      AND scheduled_at < (SELECT max(scheduled_at) FROM mcp_cleanup.runs WHERE job = \(job))
+                      AND run_id IS DISTINCT FROM (SELECT run_id FROM mcp_cleanup.runs
+                                                    WHERE job = \(job) AND \(isSuccess)
+                                                    ORDER BY scheduled_at DESC LIMIT 1)
+                      AND status <> 'running'
+                    ORDER BY scheduled_at LIMIT \(pruneLimit));
+            SELECT run_id, status, rows_deleted, batches, attempts FROM mcp_cleanup.runs WHERE \(key);
+            COMMIT
+            """
+    }
+
+    /// - Parameter limit: bytes of UTF-8 after which a text is cut, at a character's end.
+    private static func text(_ value: String?, limit: Int = .max) -> String {
+        guard let value else { return "NULL" }
+        // A server's text cannot have one; a message of our own might quote what somebody wrote.
+        var text = String(value.unicodeScalars.filter { $0 != "\0" }.map(Character.init))
+        if text.utf8.count > limit {
+            var end = text.utf8.index(text.startIndex, offsetBy: limit)
+            while end.samePosition(in: text) == nil { end = text.utf8.index(before: end) }
+            text = text[..<end] + "…"
+        }
+        return SQL.literal(text)
+    }
+
+    private static func instant(_ instant: UTCInstant) -> String { "timestamptz '\(instant)'" }
+
+    private static func interval(_ duration: Duration) -> String {
+        let (seconds, attoseconds) = duration.components
+        return "interval '\(seconds * 1000 + attoseconds / 1_000_000_000_000_000) milliseconds'"
+    }
+}

@@ -1,0 +1,280 @@
+import CleanupSchedule
+import Postgres
+import Time
+
+/// Finds out, before a run does, whether this role on this database can do the work. Changes nothing.
+package struct DatabaseCheck: Sendable {
+    /// The sessions' table with its jobs first, then each table of the operator's own with its.
+    private let tables: [(table: SessionTable, jobs: [Job])]
+    private let history: History
+    private let maxClockSkew: Duration
+    private let hostClock: @Sendable () -> UTCInstant
+
+    /// - Parameter runs: for each job, what it would run with; they differ in their jobs and tables only.
+    package init(_ runs: [CleanupRun]) {
+        precondition(!runs.isEmpty, "there are built-in jobs")
+        var tables: [(table: SessionTable, jobs: [Job])] = []
+        for run in runs {
+            if let index = tables.firstIndex(where: { $0.table == run.table }) {
+                tables[index].jobs.append(run.job)
+            } else {
+                tables.append((run.table, [run.job]))
+            }
+        }
+        self.tables = tables
+        history = runs[0].history
+        maxClockSkew = runs[0].limits.maxClockSkew
+        hostClock = runs[0].hostClock
+    }
+
+    private static let deadline = Duration.seconds(60)
+
+    /// 8 MB: read in a few milliseconds, every few minutes. A search that reads more than that each time is worth an
+    /// index.
+    private static let pagesWorthAnIndex = 1024
+
+    /// All that can be found out, in the order of the checks; what depends on something that failed is left out.
+    ///
+    /// Over one connection, within about a minute.
+    package func results(_ access: DatabaseAccess) async -> [CheckResult] {
+        let clock = RunClock(deadline: Self.deadline)
+        let connection: Connection
+        var results: [CheckResult] = []
+        do {
+            let started = ContinuousClock.now
+            connection = try await access.connect(limit: clock.remaining)
+            let took = started.duration(to: .now)
+            results.append(.ok(.connection, "\(try access.url()), within \(max(took, .milliseconds(1)).secondsText)"))
+        } catch {
+            return [.fail(.connection, error)]
+        }
+        results += await examine(access, over: connection, clock: clock)
+        await connection.close()
+        return results
+    }
+
+    private func examine(
+        _ access: DatabaseAccess, over connection: isolated Connection, clock: RunClock
+    ) async -> [CheckResult] {
+        var results = [transport(of: connection, access)]
+        let sent = hostClock()
+        var inspection: Inspection
+        let comparison: ClockComparison
+        do {
+            inspection = try await tables[0].table.look(for: .reading, over: connection, clock: clock)
+            comparison = ClockComparison(database: inspection.clock, sent: sent, received: hostClock())
+            try await inspection.readHistoryStructure(over: connection, clock: clock)
+        } catch {
+            return results + [.fail(.server, clock.failure(error))]
+        }
+        results.append(inspection.serverCheck())
+        results.append(
+            await attempt(.pooler) { () async throws(RunFailure) in
+                try await connection.isDirect(clock)
+                    ? .ok(.pooler, "none: the server itself answers")
+                    : .ok(.pooler, "a pooler or a proxy stands in between, which is fine")
+            })
+        results.append(comparison.check(limit: maxClockSkew))
+        for (table, jobs) in tables {
+            do {
+                let found =
+                    table == tables[0].table
+                    ? inspection : try await table.look(for: .reading, over: connection, clock: clock)
+                results += await checks(of: table, jobs, found, over: connection, clock: clock)
+            } catch {
+                results.append(.fail(.table, error))
+            }
+            await connection.rollBack(clock)
+        }
+        results += await historyChecks(inspection, over: connection, clock: clock)
+        results.append(
+            await attempt(.cron) { () async throws(RunFailure) in
+                try await cronCheck(over: connection, clock: clock)
+            })
+        return results
+    }
+
+    /// A check that asks the server; what the server does not answer is what is wrong.
+    private func attempt(
+        _ check: CheckResult.Check, _ body: () async throws(RunFailure) -> CheckResult
+    ) async -> CheckResult {
+        do {
+            return try await body()
+        } catch {
+            return .fail(check, error)
+        }
+    }
+
+    private func transport(of connection: isolated Connection, _ access: DatabaseAccess) -> CheckResult {
+        let found =
+            switch connection.transport {
+            case .unixSocket, nil: "a Unix socket"
+            case .tls(let version, let cipher): "\(version), \(cipher)"
+            case .plainTCP: "TCP without TLS"
+            }
+        let warning: String?
+        do {
+            warning = try access.url().transportWarning(environment: access.environment)
+        } catch {
+            return .fail(.transport, error)
+        }
+        return warning.map { .warn(.transport, "\(found): \($0)", hint: "Complete the database URL.") }
+            ?? .ok(.transport, found)
+    }
+
+    // MARK: The table
+
+    private func checks(
+        of table: SessionTable, _ jobs: [Job], _ inspection: Inspection, over connection: isolated Connection,
+        clock: RunClock
+    ) async -> [CheckResult] {
+        var generation: SchemaGeneration?
+        var isUsable = false
+        var results: [CheckResult] = []
+        do {
+            let found = try inspection.shape(of: table)
+            try await table.refuseForeignDescendants(inspection, over: connection, clock: clock)
+            let parts = inspection.hasChildren ? ", in several parts" : ""
+            let shape = found.map { "has the columns of the generation \($0.rawValue)" } ?? "is there"
+            results.append(.ok(.table, "\(table.name) \(shape)\(parts)"))
+            (generation, isUsable) = (found, true)
+        } catch {
+            results.append(.fail(.table, error))
+        }
+        results += inspection.privilegeChecks(on: table.name)
+        if inspection.isRowSecurityActive {
+            results.append(
+                await attempt(.rowSecurity) { () async throws(RunFailure) in
+                    try await table.judgeRowSecurity(
+                        for: .deleting, role: inspection.role, over: connection, clock: clock)
+                    return .ok(.rowSecurity, "active for \(inspection.role), and hides nothing from it")
+                })
+        } else if inspection.kind != nil {
+            results.append(.ok(.rowSecurity, "not active for \(inspection.role)"))
+        }
+        guard isUsable, inspection.canUseSchema else { return results }
+        let readable = !inspection.missingPrivileges.contains("SELECT")
+        do {
+            let pages = try await table.pageCount(over: connection, clock: clock)
+            if readable {
+                for job in jobs {
+                    results.append(
+                        await attempt(.search) { () async throws(RunFailure) in
+                            try await searchCheck(
+                                job, of: table, generation, inspection.clock, pages, over: connection, clock: clock)
+                        })
+                }
+            }
+            if inspection.kind == "r", generation != nil {
+                results.append(try await indexCheck(of: table, jobs, generation, pages, over: connection, clock: clock))
+            }
+        } catch {
+            results.append(.fail(.indexes, error))
+        }
+        return results
+    }
+
+    private func searchCheck(
+        _ job: Job, of table: SessionTable, _ generation: SchemaGeneration?, _ cutoff: UTCInstant, _ pages: Int,
+        over connection: isolated Connection, clock: RunClock
+    ) async throws(RunFailure) -> CheckResult {
+        let rule = job.rules.rule(for: generation)
+        try await rule.refuseVolatileCalls(of: job, over: connection, clock: clock)
+        let plan = try await table.plan(for: rule, cutoff: cutoff, over: connection, clock: clock)
+        let found = "\(job.name): \(plan.node)\(plan.index.map { " using \($0)" } ?? "")"
+        guard plan.index == nil, pages >= Self.pagesWorthAnIndex else { return .ok(.search, found) }
+        // The migration knows the sessions' rules, and no operator's condition.
+        let hint =
+            generation == nil
+            ? "Let the table's owner create an index for the condition of jobs.\(job.name).where."
+            : "Run mcp-cleanupd migrate --indexes."
+        return .warn(.search, "\(found), which reads \(pages / 128) MB each time", hint: hint)
+    }
+
+    private func indexCheck(
+        of table: SessionTable, _ jobs: [Job], _ generation: SchemaGeneration?, _ pages: Int,
+        over connection: isolated Connection, clock: RunClock
+    ) async throws(RunFailure) -> CheckResult {
+        var (missing, invalid): ([String], [String]) = ([], [])
+        for index in table.partialIndexes(for: jobs, of: generation) {
+            let state = try await connection.finishTransaction(clock, MigrationStatements.state(of: index), [])
+            switch try state.reading({ try $0.rows.first?.bool("is_valid") }) {
+            case true?: break
+            case false?: invalid.append(index.name)
+            case nil: missing.append(index.name)
+            }
+        }
+        let repair = "Run mcp-cleanupd migrate --indexes with an owner's URL."
+        if !invalid.isEmpty {
+            return .warn(
+                .indexes,
+                "\(invalid.joined(separator: " and ")): not valid, so no search uses it and each write pays for it",
+                hint: repair)
+        }
+        if missing.isEmpty { return .ok(.indexes, "the optional partial indexes are there and valid") }
+        let message = "without the optional \(missing.joined(separator: " and "))"
+        return pages >= Self.pagesWorthAnIndex
+            ? .warn(.indexes, "\(message), searches cost more than what is due", hint: repair)
+            : .ok(.indexes, "\(message); the table is small")
+    }
+
+    // MARK: History and pg_cron
+
+    private func historyChecks(
+        _ inspection: Inspection, over connection: isolated Connection, clock: RunClock
+    ) async -> [CheckResult] {
+        let found = inspection.history
+        guard history.mode != .off else {
+            return [.ok(.history, "off: runs are not recorded, and nothing is promised across processes")]
+        }
+        guard found.isThere else {
+            if history.mode == .required { return [.fail(.history, .historyMissing(hasVanished: false))] }
+            let absent = RunFailure.nothingRecorded
+            return [.warn(.history, "\(absent)", hint: absent.hint)]
+        }
+        if let obstacle = found.obstacle {
+            return [.fail(.history, .historyUnusable(role: inspection.role, obstacle))]
+        }
+        let stale = await attempt(.staleRun) { () async throws(RunFailure) in
+            let statement = RecordStatements.stale(after: history.lease)
+            let row = try await connection.finishTransaction(clock, statement, []).reading { result in
+                try result.rows.first.map { try ($0.text("job"), $0.text("claimed_by"), $0.instant("heartbeat")) }
+            }
+            guard let (job, owner, heartbeat) = row else { return .ok(.staleRun, "none") }
+            return .warn(
+                .staleRun, "\(owner) left a run of \(job) without an end; its last sign of life was at \(heartbeat)",
+                hint: "The next run closes it or goes on with it. If it stays, no process works on this database.")
+        }
+        return [.ok(.history, "mcp_cleanup.runs is there, and \(inspection.role) may use it"), stale]
+    }
+
+    private func cronCheck(
+        over connection: isolated Connection, clock: RunClock
+    ) async throws(RunFailure) -> CheckResult {
+        switch try await CronJobs.perform(.status, over: connection, clock: clock) {
+        case .absent: return .ok(.cron, "not in this database")
+        case .forbidden(let reason, _):
+            return .warn(
+                .cron, "it is not known whether pg_cron removes sessions too: \(reason)",
+                hint: "mcp-cleanupd pg-cron status prints the SQL with which somebody who may can look.")
+        case .jobs(let jobs, _):
+            let active = jobs.filter(\.isActive).map(\.name)
+            guard !active.isEmpty else { return .ok(.cron, "none of its jobs removes sessions") }
+            return .warn(
+                .cron,
+                "its \(active.joined(separator: " and ")) removes the same sessions, with all their locks at once",
+                hint: "Run mcp-cleanupd pg-cron takeover.")
+        }
+    }
+}
+
+extension SessionTable {
+    /// How many pages the table has, or the largest of its parts.
+    fileprivate func pageCount(
+        over connection: isolated Connection, clock: RunClock
+    ) async throws(RunFailure) -> Int {
+        try await connection.finishTransaction(clock, Statements.pageCount(of: name), []).reading {
+            try $0.onlyRow().integer("pages")
+        }
+    }
+}

@@ -1,0 +1,10 @@
+import Glibc
+
+extension UTCInstant {
+    /// The host's wall clock. It names fire times and reports; what is due is judged by the database's.
+    package static var now: UTCInstant {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return UTCInstant(microsecondsSinceEpoch: Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000)
+    }
+}

@@ -1,0 +1,121 @@
+import ArgumentParser
+import CleanupDaemon
+import CoreMetrics
+import Logging
+import Monitoring
+import ServiceLifecycle
+import SessionCleanup
+import Settings
+import Synchronization
+import Time
+
+struct RunCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "run", abstract: "Run the jobs at their times, until SIGTERM (the default).")
+
+    @ParentCommand var root: RootCommand
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        try root.refuseOnceFlags(with: "run")
+        try await Self.serve(common.merged(with: root.common))
+    }
+
+    /// The service group logs its services at length, and nothing that an operator could use.
+    private static let silent = Logger(label: "mcp-cleanupd.lifecycle") { _ in SwiftLogNoOpLogHandler() }
+
+    /// Serves until SIGTERM or SIGINT.
+    static func serve(_ options: CommonOptions.Values) async throws {
+        do {
+            try await serveUntilStopped(options)
+        } catch let failure as CommandFailure {
+            ServiceManager.hears(of: failure)
+            throw failure
+        }
+    }
+
+    private static func serveUntilStopped(_ options: CommonOptions.Values) async throws {
+        let setup = try CommandSetup(options, isService: true)
+        let manager = ServiceManager(setup)
+        let jobs = setup.configuration.jobs
+        let log = ServiceLog(logger: setup.logger)
+        let registry = PrometheusRegistry()
+        MetricsSystem.bootstrap(registry)
+        let record = ServiceRecord(
+            state: { ServiceState(jobs: jobs, startedAt: $0) },
+            metrics: RunMetrics(jobs: jobs, version: RootCommand.version), wallClock: { .now })
+        let notify = Notifications(setup.configuration, environment: setup.environment, logger: setup.logger) {
+            record.recordNotifyFailure()
+        }
+        let tell: @Sendable (ServiceEvent) -> Void = { event in
+            record.hear(event)
+            log.write(event)
+            notify?.hear(event)
+            manager.supervision?.hear(event)
+        }
+        let access = try setup.databaseAccess(sharing: nil) { tell(.connection($0)) }
+        let run: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
+            setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
+        }
+        let scheduler = SchedulerService(
+            jobs: jobs, access: access, makeRun: { run($0, setup) },
+            looksBack: setup.configuration.historyMode != .off, watchdogInterval: manager.pingInterval,
+            queue: TaskQueue.shared.queue, onEvent: tell)
+        let inForce = Mutex(setup)
+        // To the end of the process.
+        _ = ServiceSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
+            scheduler.requestStop()
+        } reload: {
+            scheduler.reloadBegan()
+            do throws(ConfigurationFaults) {
+                let (new, waiting) = try inForce.withLock(\.self).reloaded()
+                inForce.withLock { $0 = new }
+                var access = access
+                access.connectTimeout = new.configuration.connectTimeout
+                scheduler.reload(jobs: new.configuration.jobs, access: access, waitingForRestart: waiting) {
+                    run($0, new)
+                }
+            } catch {
+                scheduler.reloadFailed("\(error)")
+            }
+        }
+        let endpoints = Endpoints(
+            record: record, registry: registry, version: RootCommand.version,
+            isTurning: { await scheduler.isTurning(within: $0) })
+        let services = Self.services(scheduler, endpoints, at: setup.configuration.httpListen)
+        let group = ServiceGroup(
+            configuration: ServiceGroupConfiguration(
+                services: services.map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
+                logger: Self.silent))
+        do {
+            try await group.run()
+        } catch let error as TimerUnavailable {
+            throw CommandFailure(.software, "\(error)")
+        } catch let error as ListenFailure {
+            throw CommandFailure(error.mayPass ? .temporaryFailure : .configuration, "\(error)", hint: error.hint)
+        }
+        manager.flush()
+    }
+
+    /// The scheduler and, unless HTTP is off, what tells of it.
+    private static func services(
+        _ scheduler: SchedulerService, _ endpoints: Endpoints, at address: ListenAddress?
+    ) -> [any Service] {
+        guard let address else { return [scheduler] }
+        let listening = AsyncStream<Void>.makeStream()
+        let server = StatusServer(
+            address: (address.host, address.port), endpoints: endpoints,
+            onListening: { listening.continuation.yield() })
+        return [server, AfterListening(service: scheduler, listening: listening.stream)]
+    }
+
+    /// Starts the service once the address is ours: a second daemon started by mistake runs nothing.
+    private struct AfterListening: Service {
+        let service: any Service
+        let listening: AsyncStream<Void>
+
+        func run() async throws {
+            for await _ in listening { return try await service.run() }
+        }
+    }
+}
