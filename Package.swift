@@ -53,10 +53,12 @@ let package = Package(
             name: "Settings", dependencies: ["CYaml", "CleanupSchedule", "Postgres", "SessionCleanup", "Time"],
             swiftSettings: sources),
         .target(name: "Systemd", swiftSettings: sources),
+        .target(name: "Pseudorandom", swiftSettings: sources),
         .target(
             name: "CleanupDaemon",
             dependencies: [
-                "CTimerfd", "CleanupSchedule", "Postgres", "SessionCleanup", "Systemd", "Time", "TimerWheel",
+                "CTimerfd", "CleanupSchedule", "Postgres", "Pseudorandom", "SessionCleanup", "Systemd", "Time",
+                "TimerWheel",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -98,8 +100,10 @@ let package = Package(
                 .product(name: "SystemPackage", package: "swift-system"),
             ],
             path: "Tests/TestServers", swiftSettings: settings),
-        .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: settings),
-        .testTarget(name: "ArchitectureTests", swiftSettings: settings, linkerSettings: linking),
+        .target(
+            name: "SeededRandom", dependencies: ["Pseudorandom"], path: "Tests/SeededRandom", swiftSettings: settings),
+        .testTarget(
+            name: "ArchitectureTests", dependencies: ["TestServers"], swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "PostgresTests", dependencies: ["Postgres", "TestServers", "Time"], swiftSettings: settings,
             linkerSettings: linking),
@@ -121,7 +125,7 @@ let package = Package(
             linkerSettings: linking),
         .testTarget(
             name: "CleanupDaemonTests",
-            dependencies: ["CleanupDaemon", "CleanupSchedule", "Postgres", "SessionCleanup", "Time"],
+            dependencies: ["CleanupDaemon", "CleanupSchedule", "Postgres", "Pseudorandom", "SessionCleanup", "Time"],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "HeartbeatsTests", dependencies: ["mcp-cleanupd", "Heartbeats", "TestServers"],
@@ -143,7 +147,8 @@ let package = Package(
             name: "ProcessTests", dependencies: ["mcp-cleanupd", "TestServers"], exclude: ["clock-step.c"],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
-            name: "SessionCleanupTests", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup", "Time"],
+            name: "SessionCleanupTests",
+            dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup", "TestServers", "Time"],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "IntegrationTests",

@@ -8,15 +8,16 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CMalloc"),
-        // A link to the folder of the product: another package cannot see its `package` declarations.
+        // Links to folders of the product: another package cannot see their `package` declarations.
         .target(
             name: "TimerWheel",
             dependencies: [.product(name: "BasicContainers", package: "swift-collections")]
         ),
+        .target(name: "Pseudorandom"),
         .executableTarget(
             name: "wheel",
             dependencies: [
-                "CMalloc", "TimerWheel", .product(name: "HeapModule", package: "swift-collections"),
+                "CMalloc", "Pseudorandom", "TimerWheel", .product(name: "HeapModule", package: "swift-collections"),
             ]
         ),
     ],

@@ -1,24 +1,25 @@
 import Foundation
+import TestServers
 import Testing
 import Time
 
 /// The rules of the house that a reader should be able to rely on: ARCHITECTURE.md.
 @Suite struct HouseRulesTests {
-    private static let root = URL(fileURLWithPath: #filePath)
-        .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+    private static let root = Repository.root
 
     /// What each target may import: imports go one way.
     private static let imports: [String: Set<String>] = [
         "TimerWheel": ["BasicContainers"],
         "Time": ["Dispatch", "Glibc", "Synchronization", "TimerWheel"],
         "CleanupSchedule": ["Time"],
+        "Pseudorandom": [],
         "Postgres": ["Time", "CLibpq", "Dispatch", "Glibc", "Synchronization"],
         "SessionCleanup": ["Time", "CleanupSchedule", "Dispatch", "Glibc", "Postgres", "Synchronization"],
         "Settings": ["Time", "CYaml", "CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
         "Systemd": ["Dispatch", "Glibc", "Synchronization"],
         "CleanupDaemon": [
-            "Time", "CTimerfd", "CleanupSchedule", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
-            "SessionCleanup", "Synchronization", "Systemd", "TimerWheel",
+            "Time", "CTimerfd", "CleanupSchedule", "Dispatch", "Glibc", "Logging", "Postgres", "Pseudorandom",
+            "ServiceLifecycle", "SessionCleanup", "Synchronization", "Systemd", "TimerWheel",
         ],
         "Heartbeats": ["Time", "COpenSSL", "Dispatch", "Glibc", "Synchronization"],
         "Monitoring": [

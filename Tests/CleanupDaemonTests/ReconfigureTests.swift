@@ -1,6 +1,7 @@
 @testable import CleanupDaemon
 import CleanupSchedule
 import Foundation
+import Pseudorandom
 import SessionCleanup
 import Testing
 import Time
@@ -105,7 +106,7 @@ import Time
     @Test(arguments: seeds)
     func answersEachFireTimeOfTheScheduleInForceOnce(seed: UInt64) throws {
         print("MCP_CLEANUPD_TEST_SEED=\(seed)")
-        var generator = SplitMix64(state: seed)
+        var generator = SplitMix64(seed: seed)
         let schedules = ["1 seconds", "7 seconds", "10 seconds", "* * * * *", "*/2 * * * *", "1-59/2 * * * *"]
         let names = ["a", "b", "c"]
         func configuration(_ generator: inout SplitMix64) throws -> [Job] {

@@ -206,7 +206,7 @@ struct ImageTests {
     /// With what the manifest says to each, and the secret as the kubelet mounts one: links to a folder that is replaced.
     @Test func cleansAsTheCronJobsOfKubernetesDo() async throws {
         let manifest = try String(
-            contentsOf: Podman.root.appendingPathComponent("config/kubernetes/cronjob.yaml"), encoding: .utf8)
+            contentsOf: Repository.root.appendingPathComponent("config/kubernetes/cronjob.yaml"), encoding: .utf8)
         let arguments = manifest.matches(of: /args: \[(.*)\]/).map { $0.1.components(separatedBy: ", ") }
         #expect(arguments.count == 2)
         let prepared = try await prepared()

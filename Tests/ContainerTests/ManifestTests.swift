@@ -18,14 +18,14 @@ struct ManifestTests {
 
     /// The documents of a file, with what the schemas have against each.
     private static func documents(_ file: String, adding text: String = "") async throws -> [(Part, faults: [String])] {
-        var path = Podman.root.appendingPathComponent("config/\(file)").path
+        var path = Repository.root.appendingPathComponent("config/\(file)").path
         if !text.isEmpty {
             let changed = try TemporaryDirectory.make() + "/changed.yaml"
             try (String(contentsOfFile: path, encoding: .utf8) + text).write(
                 toFile: changed, atomically: false, encoding: .utf8)
             path = changed
         }
-        let script = Podman.root.appendingPathComponent("Tests/ContainerTests/manifests").path
+        let script = Repository.root.appendingPathComponent("Tests/ContainerTests/manifests").path
         let result = try await Command.check(
             "/usr/bin/python3", [script, path],
             environment: ["PYTHONPATH": schemas, "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"])
@@ -115,7 +115,7 @@ struct ManifestTests {
     func namesTheImageOfThisVersion(file: String) async throws {
         let version = try await Command.check(Command.daemon, ["--version"], environment: [:]).output
             .trimmingCharacters(in: .whitespacesAndNewlines)
-        let text = try String(contentsOf: Podman.root.appendingPathComponent(file), encoding: .utf8)
+        let text = try String(contentsOf: Repository.root.appendingPathComponent(file), encoding: .utf8)
         let tags = text.matches(of: /\bmcp-cleanupd:(\d[\d.]*\d)/).map { String($0.1) }
         #expect(!tags.isEmpty)
         #expect(Set(tags) == [version])

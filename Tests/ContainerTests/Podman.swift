@@ -20,14 +20,13 @@ final class Podman: Sendable {
         if !FileManager.default.fileExists(atPath: debian) {
             return "\(debian) is missing; scripts/install-tools test makes it"
         }
-        if !FileManager.default.isExecutableFile(atPath: root.appendingPathComponent(".build/mcp-cleanupd").path) {
+        if !FileManager.default.isExecutableFile(
+            atPath: Repository.root.appendingPathComponent(".build/mcp-cleanupd").path)
+        {
             return "there is no release binary; make build makes it"
         }
         return hasNamespaces ? nil : "this machine lets nobody make namespaces"
     }()
-
-    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-        .deletingLastPathComponent()
 
     private static let debian = "/var/tmp/mcp-cleanupd-test-tools-\(geteuid())/debian-12"
 
@@ -46,20 +45,9 @@ final class Podman: Sendable {
     private let process: SupervisedProcess
     private let store: String
 
-    static func ready() async throws -> Podman { try await shared.podman() }
+    static func ready() async throws -> Podman { try await shared.value }
 
-    private static let shared = Shared()
-
-    private actor Shared {
-        private var start: Task<Podman, any Error>?
-
-        func podman() async throws -> Podman {
-            if let start { return try await start.value }
-            let task = Task { try await Podman() }
-            start = task
-            return try await task.value
-        }
-    }
+    private static let shared = StartedOnce { try await Podman() }
 
     private init() async throws {
         let directory = try TemporaryDirectory.make()
@@ -67,13 +55,10 @@ final class Podman: Sendable {
         store = directory + "-podman"
         let ready = directory + "/ready"
         process = try SupervisedProcess(
-            [Self.root.path + "/Tests/ContainerTests/image", Self.root.path, Self.debian, store, ready],
+            [Repository.root.path + "/Tests/ContainerTests/image", Repository.root.path, Self.debian, store, ready],
             logPath: directory + "/log")
         // Ten seconds where nothing else runs; it unpacks a Debian and asks the mirror for news.
-        let deadline = ContinuousClock.now + .seconds(180)
-        while !FileManager.default.fileExists(atPath: ready), ContinuousClock.now < deadline {
-            try await Task.sleep(for: .milliseconds(100))
-        }
+        _ = try await eventually(within: .seconds(180)) { FileManager.default.fileExists(atPath: ready) }
         let text = FileManager.default.contents(atPath: ready).map { String(decoding: $0, as: UTF8.self) } ?? ""
         guard let size = Int(text.trimmingCharacters(in: .whitespacesAndNewlines)) else {
             throw TestServerError(
@@ -154,12 +139,6 @@ struct Container: Sendable {
     func wait(
         _ what: String, limit: Duration = .seconds(30), until condition: () async throws -> Bool
     ) async throws {
-        let deadline = ContinuousClock.now + limit
-        while try await !condition() {
-            guard ContinuousClock.now < deadline else {
-                throw TestServerError("\(what) did not happen; the log: \(try await log())")
-            }
-            try await Task.sleep(for: .milliseconds(20))
-        }
+        try await eventually(what, within: limit, details: log, condition)
     }
 }

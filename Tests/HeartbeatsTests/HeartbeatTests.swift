@@ -13,12 +13,8 @@ import Testing
         let heartbeats = Heartbeats(limit: limit, authorities: authorities) { _, failure in
             failures.withLock { $0.append(failure) }
         }
-        let deadline = ContinuousClock.now + .seconds(60)
         heartbeats.send(to: url)
-        while heartbeats.isCalling {
-            guard ContinuousClock.now < deadline else { throw TestServerError("the call does not end") }
-            try await Task.sleep(for: .milliseconds(25))
-        }
+        try await eventually("the call ends", within: .seconds(60)) { !heartbeats.isCalling }
         return failures.withLock { $0.first }
     }
 

@@ -79,12 +79,3 @@ struct OtherTransaction: Sendable {
         await connection.close()
     }
 }
-
-/// Looks again and again until something has become true, for at most 20 s: a loaded machine.
-func eventually(_ what: String, _ condition: () async throws -> Bool) async throws {
-    for _ in 0..<800 {
-        if try await condition() { return }
-        try await Task.sleep(for: .milliseconds(25))
-    }
-    throw TestServerError("this did not happen: \(what)")
-}

@@ -5,8 +5,7 @@ import Testing
 
 /// What ships in config/ for Prometheus and Grafana.
 @Suite struct AlertTests {
-    private static let config = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-        .deletingLastPathComponent().appendingPathComponent("config")
+    private static let config = Repository.root.appendingPathComponent("config")
 
     /// What the rules may use besides our own: the node exporter's, about the file of `--once`.
     private static let others: Set<String> = ["node_textfile_mtime_seconds"]

@@ -34,17 +34,10 @@ enum Place: String, CaseIterable, CustomTestStringConvertible {
     }
 }
 
-actor Pooler {
-    private static let pooler = Pooler()
-    private var bouncer: Task<PgBouncer, any Error>?
+enum Pooler {
+    private static let pooler = StartedOnce { try await PgBouncer(for: .packaged(), poolSize: 1) }
 
-    static func shared() async throws -> PgBouncer { try await pooler.start().value }
-
-    private func start() -> Task<PgBouncer, any Error> {
-        let task = bouncer ?? Task { try await PgBouncer(for: .packaged(), poolSize: 1) }
-        bouncer = task
-        return task
-    }
+    static func shared() async throws -> PgBouncer { try await pooler.value }
 }
 
 extension PostgresServer {

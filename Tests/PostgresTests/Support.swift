@@ -39,16 +39,6 @@ extension PostgresServer {
     }
 }
 
-/// Waits until something is so; false when it is not so in time.
-func eventually(within limit: Duration = patience, _ condition: () async throws -> Bool) async throws -> Bool {
-    let end = ContinuousClock.now + limit
-    while ContinuousClock.now < end {
-        if try await condition() { return true }
-        try await Task.sleep(for: .milliseconds(20))
-    }
-    return try await condition()
-}
-
 /// The error that a call throws, and how long it took to.
 func failure<Value>(_ body: () async throws -> Value) async -> (error: PostgresError?, after: Duration) {
     let start = ContinuousClock.now

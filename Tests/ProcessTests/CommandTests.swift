@@ -10,9 +10,7 @@ import Testing
 
     /// The release binary too, where it was built, as `make check` does before: it has no time zones of its own.
     private static let programs: [String] = {
-        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent()
-        let release = root.appendingPathComponent(".build/mcp-cleanupd").path
+        let release = Repository.root.appendingPathComponent(".build/mcp-cleanupd").path
         let mustBeThere = ProcessInfo.processInfo.environment["CI"] != nil
         return mustBeThere || FileManager.default.isExecutableFile(atPath: release) ? ["debug", release] : ["debug"]
     }()

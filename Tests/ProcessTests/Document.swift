@@ -1,4 +1,5 @@
 import Foundation
+import TestServers
 
 /// A page of the documentation, as tests look at it.
 ///
@@ -12,13 +13,10 @@ struct Document {
         var output: [String]?
     }
 
-    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-        .deletingLastPathComponent()
-
     /// README.md, and all of docs/.
     static let paths: [String] = {
         // Empty when it cannot be read: then a test says that documents are missing.
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: root.path + "/docs")) ?? []
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: Repository.root.path + "/docs")) ?? []
         return ["README.md"] + names.filter { $0.hasSuffix(".md") }.sorted().map { "docs/" + $0 }
     }()
 
@@ -27,7 +25,7 @@ struct Document {
 
     init(_ path: String) throws {
         self.path = path
-        text = try String(contentsOf: Self.root.appendingPathComponent(path), encoding: .utf8)
+        text = try Repository.text(path)
     }
 
     var lines: [String] { text.components(separatedBy: "\n") }

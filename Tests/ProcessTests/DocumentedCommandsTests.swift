@@ -84,7 +84,7 @@ import Testing
         let directory = try TemporaryDirectory.make()
         for name in ["config", "demo", "migrations"] {
             try FileManager.default.createSymbolicLink(
-                atPath: "\(directory)/\(name)", withDestinationPath: Document.root.path + "/" + name)
+                atPath: "\(directory)/\(name)", withDestinationPath: Repository.root.path + "/" + name)
         }
         let port = try Loopback.freePort()
         let steps = try Document(path).steps

@@ -104,7 +104,7 @@ import Testing
 
     @Test func theExitCodesAreThoseThatThereAre() throws {
         let source = try String(
-            contentsOf: Document.root.appendingPathComponent("Sources/mcp-cleanupd/Sysexit.swift"), encoding: .utf8)
+            contentsOf: Repository.root.appendingPathComponent("Sources/mcp-cleanupd/Process/Sysexit.swift"), encoding: .utf8)
         let codes = Set(source.matches(of: /case \w+ = (\d+)/).map { String($0.1) })
         #expect(codes.count == 8)
         let readme = try Document("README.md").lines.compactMap { $0.firstMatch(of: /^\| (\d+) \|/) }.map {
@@ -136,7 +136,7 @@ import Testing
     @Test(arguments: ["## Not ready", "## Causes"])
     func theRunbookQuotesMessagesThatThereAre(section: String) throws {
         var sources = ""
-        let folder = Document.root.appendingPathComponent("Sources")
+        let folder = Repository.root.appendingPathComponent("Sources")
         for case let file as URL in try #require(
             FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil))
         where file.pathExtension == "swift" {
@@ -166,7 +166,7 @@ import Testing
                 let match = span.firstMatch(
                     of: /^(?:config|demo|docs|migrations|Sources|Tests|systemd|packaging|Benchmarks)\/[\w.\/@-]+/)
             else { continue }
-            #expect(FileManager.default.fileExists(atPath: Document.root.path + "/" + match.0), "\(path): \(match.0)")
+            #expect(FileManager.default.fileExists(atPath: Repository.root.path + "/" + match.0), "\(path): \(match.0)")
         }
     }
 
@@ -178,7 +178,7 @@ import Testing
             let target =
                 match.1.isEmpty
                 ? path : ((folder as NSString).appendingPathComponent(String(match.1)) as NSString).standardizingPath
-            #expect(FileManager.default.fileExists(atPath: Document.root.path + "/" + target), "\(path): \(match.0)")
+            #expect(FileManager.default.fileExists(atPath: Repository.root.path + "/" + target), "\(path): \(match.0)")
             guard let anchor = match.2, target.hasSuffix(".md") else { continue }
             #expect(try Document(target).anchors.contains(String(anchor)), "\(path): \(match.0)")
         }

@@ -1,10 +1,11 @@
 import Foundation
+import Pseudorandom
 
 /// splitmix64, so that a printed seed brings back the same test on any machine.
 package struct SeededRandom: RandomNumberGenerator, Sendable {
     private var generator: SplitMix64
 
-    package init(seed: UInt64) { generator = SplitMix64(state: seed) }
+    package init(seed: UInt64) { generator = SplitMix64(seed: seed) }
 
     package mutating func next() -> UInt64 { generator.next() }
 

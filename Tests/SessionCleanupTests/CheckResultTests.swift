@@ -1,6 +1,7 @@
 import CleanupSchedule
 import Foundation
 @testable import SessionCleanup
+import TestServers
 import Testing
 import Time
 
@@ -35,9 +36,7 @@ import Time
     }
 
     @Test func theRunbookSaysOfEachCheckWhatToDo() throws {
-        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent()
-        let runbook = try String(contentsOf: root.appendingPathComponent("docs/operations.md"), encoding: .utf8)
+        let runbook = try Repository.text("docs/operations.md")
         let rows = runbook.components(separatedBy: "\n").filter { $0.hasPrefix("| `") }.map {
             $0.components(separatedBy: " | ")[0]
         }

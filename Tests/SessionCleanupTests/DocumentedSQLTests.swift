@@ -1,4 +1,5 @@
 import Foundation
+import TestServers
 import Testing
 
 @testable import SessionCleanup
@@ -6,10 +7,8 @@ import Testing
 /// The README's first screen shows the SQL that runs; it has to be the SQL that runs.
 @Suite struct DocumentedSQLTests {
     private static let readme: String = {
-        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent()
         // Empty when it cannot be read: then nothing is found in it.
-        return words((try? String(contentsOf: root.appendingPathComponent("README.md"), encoding: .utf8)) ?? "")
+        return words((try? Repository.text("README.md")) ?? "")
     }()
 
     private static func words(_ text: String) -> String {

@@ -1,17 +1,13 @@
 import Foundation
 import SessionCleanup
+import TestServers
 import Testing
 
 @testable import Settings
 
 /// The sample file and docs/configuration.md say what the code does.
 @Suite struct DocumentedKeysTests {
-    private static let root = URL(fileURLWithPath: #filePath)
-        .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-
-    private func text(_ path: String) throws -> String {
-        try String(contentsOf: Self.root.appendingPathComponent(path), encoding: .utf8)
-    }
+    private func text(_ path: String) throws -> String { try Repository.text(path) }
 
     @Test func theSampleHasEveryKeyWithItsDefaultAndAReason() throws {
         let text = try text("config/mcp-cleanupd.yaml")

@@ -25,46 +25,28 @@ final class DebianMachine: Sendable {
 
     private static let tree = "/var/tmp/mcp-cleanupd-test-tools-\(geteuid())/debian-12"
 
-    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-        .deletingLastPathComponent()
-
     /// The newest package of the release binary.
     static let package: String? = {
-        let build = root.appendingPathComponent(".build").path
+        let build = Repository.root.appendingPathComponent(".build").path
         let names = (try? FileManager.default.contentsOfDirectory(atPath: build)) ?? []
         // No folder, no package.
         return names.filter { $0.hasPrefix("mcp-cleanupd_") && $0.hasSuffix(".deb") }.max().map { build + "/" + $0 }
     }()
 
-    static func booted() async throws -> DebianMachine { try await shared.machine() }
+    static func booted() async throws -> DebianMachine { try await shared.value }
 
-    private static let shared = Shared()
-
-    private actor Shared {
-        private var boot: Task<DebianMachine, any Error>?
-
-        func machine() async throws -> DebianMachine {
-            if let boot { return try await boot.value }
-            let task = Task { try await DebianMachine() }
-            boot = task
-            return try await task.value
-        }
-    }
+    private static let shared = StartedOnce { try await DebianMachine() }
 
     private init() async throws {
         let directory = try TemporaryDirectory.make()
-        let script = Self.root.appendingPathComponent("Tests/SystemdTests/debian-machine").path
+        let script = Repository.root.appendingPathComponent("Tests/SystemdTests/debian-machine").path
         process = try SupervisedProcess(
             [script, Self.tree, (directory as NSString).lastPathComponent, directory + "/leader"],
             logPath: directory + "/log")
-        let deadline = ContinuousClock.now + .seconds(120)
-        while !FileManager.default.fileExists(atPath: directory + "/leader") {
-            guard ContinuousClock.now < deadline else {
-                throw TestServerError(
-                    "the machine does not boot: \(try String(contentsOfFile: directory + "/log", encoding: .utf8))")
-            }
-            try await Task.sleep(for: .milliseconds(100))
-        }
+        try await eventually(
+            "the machine boots", within: .seconds(120),
+            details: { try String(contentsOfFile: directory + "/log", encoding: .utf8) },
+            { FileManager.default.fileExists(atPath: directory + "/leader") })
         leader = try String(contentsOfFile: directory + "/leader", encoding: .utf8).trimmingCharacters(
             in: .whitespacesAndNewlines)
         guard let package = Self.package else { throw TestServerError("no package") }
@@ -113,13 +95,7 @@ final class DebianMachine: Sendable {
     func wait(
         _ what: String, limit: Duration = .seconds(30), until condition: () async throws -> Bool
     ) async throws {
-        let deadline = ContinuousClock.now + limit
-        while try await !condition() {
-            guard ContinuousClock.now < deadline else {
-                throw TestServerError(
-                    "\(what) did not happen: \(try await run("systemctl status -n 40 -l mcp-cleanupd").output)")
-            }
-            try await Task.sleep(for: .milliseconds(50))
-        }
+        try await eventually(
+            what, within: limit, details: { try await run("systemctl status -n 40 -l mcp-cleanupd").output }, condition)
     }
 }

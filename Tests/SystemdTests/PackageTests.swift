@@ -6,7 +6,7 @@ import Testing
 /// What the package is made of, as far as it can be judged without installing it.
 @Suite struct PackageTests {
     private static func text(_ path: String) throws -> String {
-        try String(contentsOf: DebianMachine.root.appendingPathComponent(path), encoding: .utf8)
+        try String(contentsOf: Repository.root.appendingPathComponent(path), encoding: .utf8)
     }
 
     @Test func theManualPageIsUpToDate() async throws {
@@ -65,7 +65,7 @@ import Testing
     func systemdFindsNothingWrongWithTheUnits() async throws {
         let directory = try TemporaryDirectory.make()
         let units = try FileManager.default.contentsOfDirectory(
-            atPath: DebianMachine.root.appendingPathComponent("systemd").path
+            atPath: Repository.root.appendingPathComponent("systemd").path
         ).filter { $0.hasSuffix(".service") || $0.hasSuffix(".timer") }
         #expect(units.count == 4)
         for unit in units {
@@ -92,7 +92,7 @@ import Testing
         let documents = "./usr/share/doc/mcp-cleanupd"
         for (folder, destination) in [("docs", "docs"), ("config", "examples")] {
             let names = try FileManager.default.subpathsOfDirectory(
-                atPath: DebianMachine.root.appendingPathComponent(folder).path)
+                atPath: Repository.root.appendingPathComponent(folder).path)
             #expect(!names.isEmpty)
             for name in names {
                 #expect(files.output.contains("\(documents)/\(destination)/\(name)"), "it lacks \(folder)/\(name)")

@@ -27,11 +27,8 @@ package final class HTTPSServer: Sendable {
             server.serve_forever()
             """
         process = try SupervisedProcess(["/usr/bin/env", "python3", "-u", "-c", program], logPath: copy + "/log")
-        let deadline = ContinuousClock.now + .seconds(60)
-        while try !log.contains("listening") {
-            guard ContinuousClock.now < deadline else { throw TestServerError("no HTTPS server: \(try log)") }
-            try await Task.sleep(for: .milliseconds(25))
-        }
+        try await eventually(
+            "the HTTPS server listens", within: .seconds(60), details: { try log }, { try log.contains("listening") })
     }
 
     /// A line for each request.

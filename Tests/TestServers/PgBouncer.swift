@@ -32,18 +32,15 @@ package final class PgBouncer: Sendable {
         process = try SupervisedProcess(
             ServerUser.command + ["/usr/sbin/pgbouncer", directory + "/pgbouncer.ini"], logPath: directory + "/log",
             stopSignal: "QUIT")
-        for _ in 0..<400 {
-            // The socket is there before anybody listens on it.
-            if let connection = try? await Connection.open(
+        try await eventually(
+            "PgBouncer starts", details: { try String(contentsOfFile: directory + "/log", encoding: .utf8) }
+        ) {
+            // Every error means "not yet": the socket exists before PgBouncer listens on it.
+            let connection = try? await Connection.open(
                 DatabaseURL(url("postgres")), deadline: .now + .seconds(5), environment: [:], onNotice: { _ in })
-            {
-                await connection.close()
-                return
-            }
-            try await Task.sleep(for: .milliseconds(25))
+            await connection?.close()
+            return connection != nil
         }
-        throw TestServerError(
-            "PgBouncer does not start: \(try String(contentsOfFile: directory + "/log", encoding: .utf8))")
     }
 
     /// Leads all clients to another server from their next transaction on, as a failover does.

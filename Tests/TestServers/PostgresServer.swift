@@ -12,15 +12,12 @@ package final class PostgresServer: Sendable {
 
     /// Debian's server: TLS, PgBouncer beside it.
     package static func packaged() async throws -> PostgresServer {
-        try await shared.server("packaged", binaries: packagedBinaries())
+        try await sharedPackaged.value
     }
 
     /// The newest release that can be had; `nil`, said loudly, where it is not installed.
     package static func newest() async throws -> PostgresServer? {
-        guard let path = ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_NEWEST_POSTGRES"],
-            FileManager.default.isExecutableFile(atPath: path + "/postgres")
-        else { return nil }
-        return try await shared.server("newest", binaries: path)
+        try await sharedNewest.value
     }
 
     private static func packagedBinaries() throws -> String {
@@ -34,17 +31,13 @@ package final class PostgresServer: Sendable {
         return path
     }
 
-    private static let shared = SharedServers()
+    private static let sharedPackaged = StartedOnce { try await PostgresServer(binaries: packagedBinaries()) }
 
-    private actor SharedServers {
-        private var servers: [String: Task<PostgresServer, any Error>] = [:]
-
-        func server(_ name: String, binaries: String) async throws -> PostgresServer {
-            if let server = servers[name] { return try await server.value }
-            let task = Task { try await PostgresServer(binaries: binaries) }
-            servers[name] = task
-            return try await task.value
-        }
+    private static let sharedNewest = StartedOnce<PostgresServer?> {
+        guard let path = ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_NEWEST_POSTGRES"],
+            FileManager.default.isExecutableFile(atPath: path + "/postgres")
+        else { return nil }
+        return try await PostgresServer(binaries: path)
     }
 
     /// Makes a cluster and starts it.
@@ -120,16 +113,14 @@ package final class PostgresServer: Sendable {
     package func stop() { process.stop() }
 
     private func waitUntilReady() async throws {
-        // 20 s: a loaded machine; an idle one takes a tenth of a second.
-        for _ in 0..<400 {
-            if let connection = try? await connect("postgres") {
-                await connection.close()
-                return
-            }
-            try await Task.sleep(for: .milliseconds(50))
+        try await eventually(
+            "the server starts", details: { try String(contentsOfFile: directory + "/log", encoding: .utf8) }
+        ) {
+            // Every error means "not yet": the reason of a server that never starts is in its log.
+            let connection = try? await connect("postgres")
+            await connection?.close()
+            return connection != nil
         }
-        throw TestServerError(
-            "the server does not start: \(try String(contentsOfFile: directory + "/log", encoding: .utf8))")
     }
 
     /// A URL over the Unix socket, which asks for no password.

@@ -93,13 +93,7 @@ package final class RunningDaemon: @unchecked Sendable {
     package func wait(
         _ what: String, limit: Duration = .seconds(30), until condition: () async throws -> Bool
     ) async throws {
-        let deadline = ContinuousClock.now + limit
-        while try await !condition() {
-            guard ContinuousClock.now < deadline else {
-                throw TestServerError("\(what) did not happen; the log: \(try log)")
-            }
-            try await Task.sleep(for: .milliseconds(20))
-        }
+        try await eventually(what, within: limit, details: { try log }, condition)
     }
 
     /// Waits for its end, and returns its exit code, or 128 + the signal that ended it.

@@ -59,9 +59,7 @@ package struct SessionsDatabase: Sendable {
 
     /// A migration of the project, as a user would run it.
     package static func migration(_ name: String) throws -> String {
-        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent()
-        return try String(contentsOf: root.appendingPathComponent("migrations/neon/\(name).sql"), encoding: .utf8)
+        try Repository.text("migrations/neon/\(name).sql")
     }
 
     /// The successor of the seed's table, as found in the wild.

@@ -18,7 +18,7 @@ struct Workload {
     /// The same workloads in every process, and different ones in a round: the processor would learn by heart the
     /// branches of a thousand timers that it sees again and again.
     static func ofARound(count: Int) -> [Workload] {
-        var random = SplitMix64(state: seed)
+        var random = SplitMix64(seed: seed)
         return (0..<max(1, timersOfARound / count)).map { _ in Workload(count: count, using: &random) }
     }
 

@@ -1,4 +1,5 @@
 import CleanupSchedule
+import Pseudorandom
 package import SessionCleanup
 package import Time
 import TimerWheel
@@ -60,7 +61,7 @@ package struct Scheduler: ~Copyable {
         states = jobs.enumerated().map { JobState(job: $1, order: $0) }
         watchdog = watchdogInterval.map(WatchdogTimer.init)
         lastWall = now.wall
-        generator = SplitMix64(state: seed)
+        generator = SplitMix64(seed: seed)
         armFireTimes(after: now.wall)
         armWatchdog(after: now.elapsed)
     }

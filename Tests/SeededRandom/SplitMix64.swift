@@ -1,1 +1,0 @@
-../../Sources/CleanupDaemon/Scheduling/SplitMix64.swift
