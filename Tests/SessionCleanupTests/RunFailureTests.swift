@@ -5,7 +5,7 @@ import Time
 
 @Suite struct RunFailureTests {
     private static func server(_ sqlState: String, during step: PostgresError.Step = .querying) -> RunFailure {
-        .database(.server(ServerMessage(sqlState: SQLState(rawValue: sqlState), message: "no"), during: step))
+        .database(.server(ServerMessage(sqlState: SQLState(rawValue: sqlState), text: "no"), during: step))
     }
 
     /// PostgreSQL manual, appendix A: every class, and the codes that differ from their class.
@@ -129,7 +129,7 @@ import Time
             ["index"]
         ),
         (
-            .notReplicated(ServerMessage(severity: "WARNING", sqlState: "01000", message: "no")), .mayPass, .failed,
+            .notReplicated(ServerMessage(severity: .warning, sqlState: "01000", text: "no")), .mayPass, .failed,
             ["standby"], ["pg_stat_replication"]
         ),
         (
@@ -181,11 +181,6 @@ import Time
         #expect(Self.server(sqlState).hint?.contains(words) == true)
     }
 
-    @Test func theServersOwnHintComesFirst() {
-        let message = ServerMessage(sqlState: "42501", message: "no", hint: "ask the owner")
-        #expect(RunFailure.database(.server(message, during: .querying)).hint == "ask the owner")
-    }
-
     @Test func outcomesAreTheWordsOfHistory() {
         #expect(
             Outcome.allCases.map(\.rawValue)
@@ -195,7 +190,7 @@ import Time
 
 @Suite struct RunBudgetTests {
     private static let canceledByServer = PostgresError.server(
-        ServerMessage(sqlState: "57014", message: "canceling statement due to statement timeout"), during: .querying)
+        ServerMessage(sqlState: "57014", text: "canceling statement due to statement timeout"), during: .querying)
 
     @Test func aStatementThatTheServerEndsWhenTheTimeIsUpIsTheDeadlinesDoing() {
         #expect(RunBudget(deadline: .zero).failure(Self.canceledByServer) == .deadlinePassed(.zero))
