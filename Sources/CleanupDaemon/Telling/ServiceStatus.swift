@@ -53,16 +53,15 @@ package struct ServiceStatus: Sendable {
                 case .held:
                     job.lastRun = "left to another process"
                     return
-                case .answered, .nothingMissed: return
+                case .answered: return
                 case nil: break
                 }
                 job.lastRun = "\(report.outcome.rawValue), \(report.progress.rowsDeleted.groupedText) removed"
                 if report.outcome != .canceled { job.fault = report.failure.map { "\($0)" } }
             }
-        case .nothingMissed(let name): change(name) { $0.end() }
         case .stopping: isStopping = true
         case .clockWasSet, .connected, .connectFailed, .batchEnded, .fireTimeCoalesced, .fireTimesMissed,
-            .earlierRunsKnown, .fireTimesPassedOver, .foundWell, .reloading:
+            .earlierRunsKnown, .lookBackFailed, .fireTimesPassedOver, .foundWell, .reloading:
             break
         }
     }

@@ -134,8 +134,8 @@ package struct HistoryTable: Hashable, Sendable {
         ("claimed_by", "text"), ("attempts", "integer"), ("status", "text"),
         ("started_at", "timestamp with time zone"), ("heartbeat_at", "timestamp with time zone"),
         ("finished_at", "timestamp with time zone"), ("cutoff", "timestamp with time zone"),
-        ("rows_deleted", "bigint"), ("rows_skipped", "bigint"), ("batches", "integer"), ("error_sqlstate", "text"),
-        ("error_message", "text"),
+        ("rows_deleted", "bigint"), ("rows_skipped", "bigint"), ("batches", "integer"),
+        ("next_attempt_at", "timestamp with time zone"), ("error_sqlstate", "text"), ("error_message", "text"),
     ]
 
     /// How `pg_get_indexdef` ends for the two that claims rely on.

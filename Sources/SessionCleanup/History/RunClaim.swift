@@ -33,9 +33,13 @@ struct ClaimCandidate: Hashable, Sendable {
     var leaseLeft: Duration
     /// Whether it was made before its fire time by the database's clock: by a host whose clock ran ahead.
     var isAhead: Bool
+    /// True if an attempt failed for a transient cause and another one was to follow.
+    var waitsToRetry = false
 
     var isRunning: Bool { status == "running" }
-    var wasCutShort: Bool { status == Outcome.canceled.rawValue || status == Outcome.abandoned.rawValue }
+    var wasCutShort: Bool {
+        status == Outcome.canceled.rawValue || status == Outcome.abandoned.rawValue || waitsToRetry
+    }
 
     func claim(token: String) -> RunClaim {
         RunClaim(
@@ -60,8 +64,10 @@ enum ClaimDecision: Hashable, Sendable {
     init(_ candidates: [ClaimCandidate], token: String, previous: [String]) {
         let other = candidates.first { !$0.isSameFireTime && $0.isRunning }
         guard let row = candidates.first(where: \.isSameFireTime) else {
-            // Nothing was inserted, and nothing stood in the way: nothing was missed.
-            self = .skip(other.map { .held(by: $0.claimedBy, lookAgainAfter: $0.leaseLeft) } ?? .nothingMissed)
+            // The other run may have ended since the INSERT met it: look again at once.
+            self = .skip(
+                other.map { .held(by: $0.claimedBy, lookAgainAfter: $0.leaseLeft) }
+                    ?? .held(by: "another run", lookAgainAfter: .zero))
             return
         }
         if row.claimedBy == token {
@@ -74,7 +80,7 @@ enum ClaimDecision: Hashable, Sendable {
         } else if previous.contains(row.claimedBy) {
             self = Outcome(rawValue: row.status)?.isFinal ?? true ? .ended(row) : .reopen(row, keepsCutoff: true)
         } else if row.wasCutShort, row.origin != RunOrigin.once.rawValue {
-            // By the end or the death of its owner: no answer yet, and the run that is to be gone on with.
+            // By the end or the death of its owner, or between two attempts: no answer yet, and the run is resumed.
             self =
                 other.map { .skip(.held(by: $0.claimedBy, lookAgainAfter: $0.leaseLeft)) }
                 ?? .reopen(row, keepsCutoff: true)
@@ -113,5 +119,6 @@ extension ClaimCandidate {
         batches = try row.integer("batches")
         leaseLeft = .milliseconds(try row.integer("lease_left_ms"))
         isAhead = try row.bool("is_ahead")
+        waitsToRetry = try row.bool("waits_to_retry")
     }
 }

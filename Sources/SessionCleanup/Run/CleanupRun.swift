@@ -60,10 +60,6 @@ package struct CleanupRun: Sendable {
         if look.usesHistory {
             claim = try await self.claim(request, look, over: connection, clock: clock, report: &report)
             guard claim != nil else { return }
-        } else if request.isLookBack {
-            report.skip = .nothingMissed
-            report.outcome = .skipped
-            return await connection.rollBack(clock)
         }
         report.cutoff = claim?.cutoff
         let target = try await target(look, cutoff: claim?.cutoff, over: connection, clock: clock, shape: &known)
@@ -78,7 +74,7 @@ package struct CleanupRun: Sendable {
         if let limit = job.maxStaleness, request.origin != .once, report.progress.rowsFound == 0 {
             report.restsUntil = await rest(target, limit: limit, over: connection, clock: clock)
         }
-        if claim != nil { try await close(&report, over: connection, clock: clock) }
+        if claim != nil { try await close(request, &report, over: connection, clock: clock) }
     }
 
     /// Until when nothing will be due, or the limit if that comes first. A question whose answer takes too long is no
@@ -169,29 +165,18 @@ package struct CleanupRun: Sendable {
         report.claimToken = token
         let script = HistoryStatements.claim(
             request, of: job.name, token: token, history: history, cutoff: look.comparison.database,
-            tolerance: limits.maxClockSkew + max(.zero, .zero - look.comparison.skew), mayCatchUp: job.catchUp == .once)
+            tolerance: limits.maxClockSkew + max(.zero, .zero - look.comparison.skew))
         var results = try await connection.finishTransaction(clock, script: script)
         var candidates = try results.reading(at: 2) { try $0.rows.map(ClaimCandidate.init) }
-        for _ in 0..<Self.claims where candidates.isEmpty && !request.isLookBack {
+        for _ in 0..<Self.claims where candidates.isEmpty {
             // A run that stood in the way has ended between our INSERT and our look.
             results = try await connection.transaction(clock, script)
             candidates = try results.reading(at: 2) { try $0.rows.map(ClaimCandidate.init) }
         }
-        if candidates.isEmpty, !request.isLookBack { throw .historyUnusable(role: "", .insertVetoed) }
-        let (earlier, answered) = try results.reading(at: 3) { result in
-            let row = try result.onlyRow()
-            return (try EarlierRuns(row), try row.instantIfPresent("last_answered"))
-        }
-        report.earlierRuns = earlier
-        let missedSince = answered.flatMap { $0 < request.scheduledAt ? $0 : nil }
-        var decision = ClaimDecision(candidates, token: token, previous: request.previousTokens)
-        if request.isLookBack, job.catchUp == .skip {
-            report.missedSince = missedSince
-            decision = .skip(.nothingMissed)
-        }
-        switch decision {
+        if candidates.isEmpty { throw .historyUnusable(role: "", .insertVetoed) }
+        report.earlierRuns = try results.reading(at: 3) { try EarlierRuns($0.onlyRow()) }
+        switch ClaimDecision(candidates, token: token, previous: request.previousTokens) {
         case .own(let row):
-            report.missedSince = missedSince
             return begin(row.claim(token: token), &report)
         case .reopen(let row, let keepsCutoff):
             let reopening = HistoryStatements.reopen(
@@ -244,12 +229,13 @@ package struct CleanupRun: Sendable {
     ///
     /// - Throws: `claimLost` when somebody else owns or has closed the run.
     func close(
-        _ report: inout RunReport, over connection: isolated Connection, clock: RunClock
+        _ request: RunRequest, _ report: inout RunReport, over connection: isolated Connection, clock: RunClock
     ) async throws(RunFailure) {
         guard let token = report.claimToken else { return }
         let script = HistoryStatements.finish(
             report.scheduledAt, of: job.name, token: token, outcome: report.outcome,
-            skipped: report.progress.rowsSkipped, failure: report.failure, history: history)
+            skipped: report.progress.rowsSkipped, failure: report.failure,
+            nextAttemptIn: request.waitAfter(report.failure, at: hostClock()), history: history)
         let results = try await connection.lastWords(clock, script)
         let row = try results.reading(at: 2) { result in try result.rows.first.map(ClosedRun.init) }
         guard let row, row.outcome != .abandoned else { throw .claimLost }

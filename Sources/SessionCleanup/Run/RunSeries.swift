@@ -56,12 +56,6 @@ package struct RunSeries: Sendable {
 
     package init(_ access: DatabaseAccess) { self.access = access }
 
-    /// Opens the connection before there is a run to wait for it. Where that fails, the run tries again, and tells why.
-    package mutating func connect(limit: Duration) async {
-        // A cause that lasts is met again by the run, which reports it; one that does not is nobody's concern.
-        _ = try? await open(limit: limit)
-    }
-
     /// Executes one run and reports it; never throws. Cancellation of the task cancels the statement under way.
     package mutating func execute(_ run: CleanupRun, _ request: RunRequest) async -> RunReport {
         let startedAt = run.hostClock()
@@ -76,7 +70,7 @@ package struct RunSeries: Sendable {
             report.failure = error
             report.outcome = Outcome(error)
             await connection?.rollBack(clock)
-            await close(run, &report, clock)
+            await close(run, request, &report, clock)
         }
         report.finishedAt = run.hostClock()
         report.earlierRuns?.grow()
@@ -85,17 +79,19 @@ package struct RunSeries: Sendable {
 
     /// Lets the history know how a run failed, over a new connection if need be. Whatever that meets with, the run's own
     /// failure stays the one to report; its row is closed by whoever looks after its lease, then.
-    private mutating func close(_ run: CleanupRun, _ report: inout RunReport, _ clock: RunClock) async {
+    private mutating func close(
+        _ run: CleanupRun, _ request: RunRequest, _ report: inout RunReport, _ clock: RunClock
+    ) async {
         guard report.claimToken != nil, report.outcome != .abandoned else { return }
         do {
             if let connection, await connection.isAlive() {
-                return try await run.close(&report, over: connection, clock: clock)
+                return try await run.close(request, &report, over: connection, clock: clock)
             }
             let opened = try await access.connect(limit: clock.lastWords)
             await opened.limitCancellation(to: clock.grace)
             connection = opened
             shape = nil
-            try await run.close(&report, over: opened, clock: clock)
+            try await run.close(request, &report, over: opened, clock: clock)
         } catch .claimLost where report.runID != nil {
             report.outcome = .abandoned
         } catch {

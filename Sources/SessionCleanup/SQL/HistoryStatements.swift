@@ -20,10 +20,9 @@ enum HistoryStatements {
     ///   - cutoff: the clock that the look read: it alone is compared with the host's.
     ///   - tolerance: how far before its fire time, by the database's clock, a run may have begun: fire times are named
     ///     by the host's, and by a database that is behind it each run begins before its time.
-    ///   - mayCatchUp: whether a fire time that was missed is to be answered, or only looked at.
     static func claim(
         _ request: RunRequest, of job: String, token: String, history: History, cutoff: UTCInstant,
-        tolerance: Duration, mayCatchUp: Bool = true
+        tolerance: Duration
     ) -> String {
         let (job, fireTime) = (SQL.literal(job), instant(request.scheduledAt))
         return """
@@ -36,10 +35,10 @@ enum HistoryStatements {
                    (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at, cutoff)
             SELECT \(job), \(fireTime), \(SQL.literal(request.origin.rawValue)), \(SQL.literal(token)), 1, 'running',
                    now(), clock_timestamp(), \(instant(cutoff))
-            \(condition(request, mayCatchUp: mayCatchUp, job, fireTime))
                 ON CONFLICT DO NOTHING;
             SELECT r.run_id, r.scheduled_at = \(fireTime) AS is_same_fire_time, r.status, r.origin, r.claimed_by
                  , \(Statements.utc("r.cutoff")) AS cutoff_at, r.attempts, r.rows_deleted, r.batches
+                 , r.next_attempt_at IS NOT NULL AS waits_to_retry
                  , CASE WHEN \(isSilent(for: history.lease)) THEN 0 ELSE
                        (extract(epoch FROM heartbeat_at + \(interval(history.lease)) - clock_timestamp()) * 1000)::bigint
                    END AS lease_left_ms
@@ -50,17 +49,9 @@ enum HistoryStatements {
             SELECT \(Statements.utc("s.finished_at")) AS last_success_at
                  , (extract(epoch FROM clock_timestamp() - s.finished_at) * 1000)::bigint AS last_success_age_ms
                  , \(Statements.utc(lastEnd(of: job))) AS last_end_at
-                 , \(request.isLookBack ? Statements.utc(lastAnswered(of: job, but: token)) : "NULL") AS last_answered
               FROM (SELECT) AS one LEFT JOIN \(lastSuccess(of: job)) AS s ON true;
             COMMIT
             """
-    }
-
-    private static func condition(
-        _ request: RunRequest, mayCatchUp: Bool, _ job: String, _ fireTime: String
-    ) -> String {
-        guard request.isLookBack else { return "" }
-        return mayCatchUp ? "WHERE \(wasMissed(job, fireTime))" : "WHERE false"
     }
 
     /// Whether a run's owner has given no sign of life for so long. One that lies further ahead than that was given by a
@@ -68,17 +59,6 @@ enum HistoryStatements {
     static func isSilent(for lease: Duration) -> String {
         let lease = interval(lease)
         return "heartbeat_at NOT BETWEEN clock_timestamp() - \(lease) AND clock_timestamp() + \(lease)"
-    }
-
-    /// Whether the job ran before, and neither this fire time nor a later one that has come was answered.
-    private static func wasMissed(_ job: String, _ fireTime: String) -> String {
-        """
-        EXISTS (SELECT FROM mcp_cleanup.runs
-                 WHERE job = \(job) AND origin <> 'once' AND scheduled_at <= now())
-              AND NOT EXISTS (SELECT FROM mcp_cleanup.runs
-                               WHERE job = \(job) AND origin <> 'once' AND scheduled_at > \(fireTime)
-                                 AND scheduled_at <= now())
-        """
     }
 
     /// What a run that did all that it was allowed to ended as; word for word what the index runs_job_success_idx has.
@@ -101,14 +81,6 @@ enum HistoryStatements {
         """
     }
 
-    /// The last fire time that has come and that somebody else answered, or this process before.
-    private static func lastAnswered(of job: String, but token: String) -> String {
-        """
-        (SELECT max(scheduled_at) FROM mcp_cleanup.runs
-          WHERE job = \(job) AND origin <> 'once' AND scheduled_at <= now() AND claimed_by <> \(SQL.literal(token)))
-        """
-    }
-
     /// Takes over a row that was seen, unless it has changed since, or another run of the job is under way. One row if
     /// it did. The transaction's end included.
     ///
@@ -125,7 +97,8 @@ enum HistoryStatements {
         return """
             UPDATE mcp_cleanup.runs AS r
                SET claimed_by = \(SQL.literal(token)), attempts = attempts + 1, status = 'running'
-                 , heartbeat_at = clock_timestamp(), finished_at = NULL, error_sqlstate = NULL, error_message = NULL
+                 , heartbeat_at = clock_timestamp(), finished_at = NULL, next_attempt_at = NULL, error_sqlstate = NULL
+                 , error_message = NULL
                  , \(keepsCutoff ? "cutoff = least(r.cutoff, \(cutoff))" : "started_at = now(), cutoff = \(cutoff)")
              WHERE r.run_id = \(seen.runID) AND r.claimed_by = \(SQL.literal(seen.claimedBy))
                AND r.status = \(SQL.literal(seen.status)) \(isDead)
@@ -184,7 +157,7 @@ enum HistoryStatements {
     /// By the fire time and the token, which are known even when the answer to the claim never came.
     static func finish(
         _ scheduledAt: UTCInstant, of job: String, token: String, outcome: Outcome, skipped: Int,
-        failure: RunFailure?, history: History
+        failure: RunFailure?, nextAttemptIn wait: Duration? = nil, history: History
     ) -> String {
         let (job, fireTime) = (SQL.literal(job), instant(scheduledAt))
         let key = "job = \(job) AND scheduled_at = \(fireTime) AND claimed_by = \(SQL.literal(token))"
@@ -193,6 +166,7 @@ enum HistoryStatements {
                SET status = '\(outcome.rawValue)', heartbeat_at = clock_timestamp(), finished_at = clock_timestamp()
                  , rows_skipped = \(skipped), error_sqlstate = \(text(failure?.sqlState?.rawValue))
                  , error_message = \(text(failure?.description, limit: messageLimit))
+                 , next_attempt_at = \(wait.map { "clock_timestamp() + \(interval($0))" } ?? "NULL")
              WHERE \(key) AND status = 'running';
             DELETE FROM mcp_cleanup.runs
              WHERE run_id IN (
