@@ -67,6 +67,15 @@ import Time
         #expect(Self.decide(Self.row(status, origin: .once)) == .skip(.answered))
     }
 
+    /// The process that waited to retry may be gone.
+    @Test(arguments: ["failed", "timed_out"])
+    func aRunBetweenTwoAttemptsIsResumed(status: String) {
+        var row = Self.row(status)
+        row.waitsToRetry = true
+        #expect(Self.decide(row) == .reopen(row, keepsCutoff: true))
+        #expect(Self.decide(Self.neighbor, row) == .skip(.held(by: "neighbor", lookAgainAfter: Self.alive)))
+    }
+
     @Test(arguments: ["succeeded", "capped", "failed", "timed_out"])
     func anAnswerCountsUnlessItWasGivenBeforeItsTime(status: String) {
         #expect(Self.decide(Self.row(status)) == .skip(.answered))
