@@ -1,5 +1,6 @@
 @testable import CleanupDaemon
 import CleanupSchedule
+import Pseudorandom
 @testable import SessionCleanup
 import Testing
 import Time
@@ -165,7 +166,7 @@ import Time
 
     @Test(arguments: 1...400)
     func waitsBetweenHalfAndAllOfTheNominalTime(attempt: Int) {
-        var generator = SplitMix64(state: UInt64(attempt))
+        var generator = SplitMix64(seed: UInt64(attempt))
         let delay = RetryPolicy.delay(after: attempt, using: &generator)
         let nominal = min(Duration.seconds(attempt > 9 ? 300 : 1 << (attempt - 1)), .seconds(300))
         #expect(delay >= nominal / 2 && delay <= nominal)

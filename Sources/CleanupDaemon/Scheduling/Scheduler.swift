@@ -1,4 +1,5 @@
 import CleanupSchedule
+import Pseudorandom
 package import SessionCleanup
 package import Time
 import TimerWheel
@@ -109,7 +110,7 @@ package struct Scheduler: ~Copyable {
         watchdog = watchdogInterval.map(WatchdogTimer.init)
         lookBack = looksBack ? .reading(attempt: 1) : .done
         (start, lastWall) = (now.wall, now.wall)
-        generator = SplitMix64(state: seed)
+        generator = SplitMix64(seed: seed)
         for job in states.indices { arm(job, after: now.wall) }
         armWatchdog(after: now.elapsed)
         // Nothing is told before `started`.
