@@ -12,12 +12,14 @@ import Testing
         var values: [String: String?] = [
             "clock": "1778673900250000", "synchronous_commit": "on", "deadlock_timeout": "1s",
             "server_version": "150004", "is_in_recovery": "f", "role": "me",
-            "oid": "16385", "kind": "r", "pages": "8", "may_keep_rows": "f", "has_statement_trigger": "f",
+            "oid": "16385", "kind": "r", "pages": "8", "may_keep_rows": "f", "has_delete_rule": "f",
+            "has_statement_trigger": "f",
             "has_children": "f", "can_use_schema": "t", "can_select": "t", "can_update": "t",
             "can_delete": "t", "is_row_security_active": "f", "type_of_active": "16 boolean", "type_of_status": nil,
             "type_of_expires_at": "1184 timestamp with time zone",
             "type_of_updated_at": "1184 timestamp with time zone",
-            "has_history": "f", "is_history_trusted": "t", "history_owner": nil, "can_use_history_schema": nil, "can_select_history": nil, "can_insert_history": nil,
+            "has_history": "f", "is_history_trusted": "t", "history_owner": nil, "can_use_history_schema": nil,
+            "can_select_history": nil, "can_insert_history": nil,
             "can_update_history": nil, "can_delete_history": nil, "is_history_row_security_active": nil,
         ]
         for (column, value) in changes { values.updateValue(value, forKey: column) }

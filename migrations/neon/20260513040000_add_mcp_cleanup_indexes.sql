@@ -20,4 +20,4 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS "idx_mcp_sessions_cleanup_transient"
     ON "public"."mcp_sessions" (expires_at) WHERE active IS NOT TRUE;
 
 CREATE INDEX CONCURRENTLY IF NOT EXISTS "idx_mcp_sessions_cleanup_dormant"
-    ON "public"."mcp_sessions" (updated_at) WHERE active = true;
+    ON "public"."mcp_sessions" (updated_at) WHERE active OPERATOR(pg_catalog.=) true;

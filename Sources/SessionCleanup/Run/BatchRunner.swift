@@ -142,7 +142,7 @@ struct BatchRunner: Sendable {
         case ("55P03", _), ("40P01", _): return .locked
         case ("40001", _): return .moved
         // An operator who cancels the statement does so earlier.
-        case ("57014", _): return duration >= limit * 9 / 10 || message.hasContext ? .tooLong : nil
+        case ("57014", _): return duration >= limit * 9 / 10 ? .tooLong : nil
         // The server's own trouble, met in a trigger or elsewhere.
         case (_, "08"), (_, "25"), (_, "53"), (_, "57"), (_, "58"), (_, "F0"): return nil
         case (_, "23"), (_, "27"), (_, "44"), (_, "P0"): return .refused(message)

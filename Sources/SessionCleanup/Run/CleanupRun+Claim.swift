@@ -87,7 +87,8 @@ extension CleanupRun {
         guard let token = report.claimToken else { return }
         let script = HistorySQL.finish(
             report.scheduledAt, of: job.name, token: token, outcome: report.outcome, progress: report.progress,
-            failure: report.failure, nextAttemptIn: request.waitAfter(report.failure, at: hostClock()), history: history)
+            failure: report.failure, nextAttemptIn: request.waitAfter(report.failure, at: hostClock()), history: history
+        )
         let answers = try await session.writeFinally(script)
         let row = try answers.read(.closed) { result in try result.rows.first.map(ClosedRun.init) }
         guard let row, row.outcome != .abandoned else { throw .claimLost }

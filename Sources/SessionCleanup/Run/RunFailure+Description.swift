@@ -32,6 +32,8 @@ extension RunFailure: CustomStringConvertible {
             "the database refused to delete \(count.groupedText) due \(count == 1 ? "row" : "rows") of \(table): \(refusal)"
                 + (hasGivenUp
                     ? "; so many were refused in a row that the rest was not tried" : "; the others are deleted")
+        case .deleteRule(let table):
+            "a rule on \(table) replaces or accompanies a DELETE, so its rows cannot be deleted and counted"
         case .notReplicated(let message):
             "a batch was committed, and the server warned that no standby has confirmed it: \(message)"
         case .schemaChanged(let table, let before, let now):
@@ -127,6 +129,9 @@ extension RunFailure: CustomStringConvertible {
             "The server's log has the message. mcp-cleanupd check names the foreign keys and triggers that can refuse."
         case .notReplicated:
             "The rows are deleted here and counted. Check the standbys in synchronous_standby_names: pg_stat_replication."
+        case .deleteRule(let table):
+            "SELECT rulename, definition FROM pg_rules WHERE tablename = \(SQL.literal(table.table)); shows it. Make it a "
+                + "trigger, or drop it."
         case .schemaChanged:
             "Set database.session-schema to active or status once the application's migration is complete."
         case .tooManyDue: "Look at what is due with --once --dry-run; the job's max-fraction is the limit."
@@ -169,8 +174,7 @@ extension Refusal: CustomStringConvertible {
         switch self {
         case .constraint(let name, let state): "the constraint \(name) forbids it (SQLSTATE \(state))"
         case .trigger(let names):
-            names.isEmpty
-                ? "a rule keeps them" : "a BEFORE DELETE trigger keeps them (\(names.joined(separator: ", ")))"
+            "a BEFORE DELETE trigger keeps them (\(names.joined(separator: ", ")))"
         case .error(let state): "the application's code in the database raised SQLSTATE \(state)"
         case .timeLimit: "deleting one of them alone takes longer than a transaction of a run may"
         }

@@ -27,6 +27,8 @@ package enum RunFailure: Error, Hashable, Sendable {
     ///
     /// - hasGivenUp: so many in a row were refused, at both ends, that the rest was not tried.
     case rowsRefused(TableName, count: Int, Refusal, hasGivenUp: Bool)
+    /// A rule on the table replaces or accompanies a DELETE.
+    case deleteRule(TableName)
     /// A batch was committed here, and the server warned that no standby has confirmed it.
     case notReplicated(ServerMessage)
     /// The table changed from one schema to the other while `database.session-schema` is auto.
@@ -57,7 +59,7 @@ package enum RunFailure: Error, Hashable, Sendable {
 /// Why the database refuses to delete a row, as far as the catalog confirms it.
 package enum Refusal: Hashable, Sendable {
     case constraint(String, SQLState)
-    /// A BEFORE DELETE trigger, one of these, or a rule where there is none.
+    /// A BEFORE DELETE trigger: one of these.
     case trigger([String])
     case error(SQLState)
     /// The row's deletion alone takes longer than a transaction of a run may.
@@ -85,7 +87,8 @@ extension RunFailure {
         switch self {
         case .database(let error): error.kind
         case .databaseURL, .serverTooOld, .tableMissing, .notATable, .foreignPartition, .columnMissing, .columnType,
-            .generationUndecided, .schemaChanged, .volatileFunction, .historyMissing, .historyUnusable(_, .column),
+            .generationUndecided, .schemaChanged, .deleteRule, .volatileFunction, .historyMissing,
+            .historyUnusable(_, .column),
             .historyUnusable(_, .index), .nothingRecorded, .sessionsTableDiffers, .indexesOfPartitionedTable,
             .indexNameTaken:
             .misconfigured

@@ -49,7 +49,8 @@ package struct RunSeries: Sendable {
         guard report.claimToken != nil, report.outcome != .abandoned else { return }
         do {
             if let connection, await connection.isAlive() {
-                return try await run.close(request, &report, in: DatabaseSession(connection: connection, budget: budget))
+                return try await run.close(
+                    request, &report, in: DatabaseSession(connection: connection, budget: budget))
             }
             let opened = try await access.connect(limit: budget.untilDeadline)
             await opened.limitCancellation(to: budget.grace)

@@ -54,8 +54,10 @@ package struct Survey: Sendable {
     package var hasChildren: Bool
     /// The pages of the table itself.
     package var pages: Int
-    /// A BEFORE DELETE trigger for each row, or a rule, may keep rows.
+    /// A BEFORE DELETE trigger for each row may keep rows.
     package var mayKeepRows: Bool
+    /// A rule replaces or accompanies a DELETE: no statement of ours can delete and count there.
+    package var hasDeleteRule: Bool
     /// A trigger fires once for each DELETE statement.
     package var hasStatementTrigger: Bool
     package var isRowSecurityActive: Bool
@@ -90,7 +92,9 @@ package struct Survey: Sendable {
         guard canUseSchema, missing.isEmpty else {
             throw .privilegesMissing(table.name, role: role, isOnSchema: !canUseSchema, missing)
         }
-        return try generation()
+        let generation = try generation()
+        if purpose == .deleting, hasDeleteRule { throw .deleteRule(table.name) }
+        return generation
     }
 
     /// Returns the generation by the columns alone, whatever the role may do and whatever the server is.
@@ -191,6 +195,7 @@ extension Survey {
         hasChildren = try row.boolIfPresent("has_children") ?? false
         pages = try row.textIfPresent("pages").flatMap { Int($0) } ?? 0
         mayKeepRows = try row.boolIfPresent("may_keep_rows") ?? false
+        hasDeleteRule = try row.boolIfPresent("has_delete_rule") ?? false
         hasStatementTrigger = try row.boolIfPresent("has_statement_trigger") ?? false
         isRowSecurityActive = try row.boolIfPresent("is_row_security_active") ?? false
         canUseSchema = try row.boolIfPresent("can_use_schema") ?? true

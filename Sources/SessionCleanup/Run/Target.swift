@@ -20,7 +20,7 @@ struct Target: Sendable {
         /// The role may delete from it under its own name.
         let canDelete: Bool
         let hasRowSecurity: Bool
-        /// A BEFORE DELETE trigger for each row, or a rule, may keep rows.
+        /// A BEFORE DELETE trigger for each row may keep rows.
         let mayKeepRows: Bool
     }
 

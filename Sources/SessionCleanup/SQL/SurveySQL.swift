@@ -30,7 +30,9 @@ enum SurveySQL {
             SELECT c.oid AS oid, c.relkind AS kind
                  , c.relkind = 'p' OR c.relhassubclass AS has_children
                  , CASE WHEN c.relkind = 'r' THEN pg_relation_size(c.oid) / current_setting('block_size')::int8 END AS pages
-                 , \(mayKeepRows("c")) AS may_keep_rows
+                 , \(hasTrigger("c", mask: 11, value: 11)) AS may_keep_rows
+                 , c.relhasrules AND EXISTS (
+                       SELECT FROM pg_rewrite WHERE ev_class = c.oid AND ev_type = '4') AS has_delete_rule
                  , \(hasTrigger("c", mask: 9, value: 8)) AS has_statement_trigger
                  , has_schema_privilege(c.relnamespace, 'USAGE') AS can_use_schema
                  , has_table_privilege(c.oid, 'SELECT') AS can_select
@@ -59,14 +61,6 @@ enum SurveySQL {
 
     private static func schema(_ name: String) -> String {
         "(SELECT oid FROM pg_namespace WHERE nspname = \(SQL.literal(name)))"
-    }
-
-    /// True where a BEFORE ROW trigger or a rule may keep a row that a DELETE names.
-    private static func mayKeepRows(_ table: String) -> String {
-        """
-        \(hasTrigger(table, mask: 11, value: 11)) OR \(table).relhasrules AND EXISTS (
-                       SELECT FROM pg_rewrite WHERE ev_class = \(table).oid AND ev_type = '4')
-        """
     }
 
     /// True where an enabled trigger's type has these bits: pg_trigger.h has ROW as 1, BEFORE as 2, DELETE as 8.
@@ -108,7 +102,7 @@ enum SurveySQL {
                AND (has_table_privilege(c.oid, 'UPDATE') OR has_any_column_privilege(c.oid, 'UPDATE'))
                AND has_table_privilege(c.oid, 'DELETE') AS can_delete
              , c.relrowsecurity AS has_row_security
-             , \(mayKeepRows("c")) AS may_keep_rows
+             , \(hasTrigger("c", mask: 11, value: 11)) AS may_keep_rows
           FROM tree JOIN pg_class AS c ON c.oid = tree.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
          ORDER BY c.oid
         """

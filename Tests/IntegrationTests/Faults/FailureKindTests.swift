@@ -47,7 +47,8 @@ import Testing
         try await watched.expectExactAccounts("\(clean)", sourceLocation: sourceLocation)
     }
 
-    @Test func aDeadlockMayPass() async throws {
+    /// The application gets its locks: the batch gives way before a deadlock can be found, and its rows are skipped.
+    @Test func theApplicationIsNeverTheVictimOfADeadlock() async throws {
         let watched = try await Self.watched(due: 5)
         try await watched.database.run(
             """
@@ -57,8 +58,6 @@ import Testing
             CREATE TRIGGER count BEFORE DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION add_one();
             """)
         let other = try await OtherTransaction(in: watched.database, "UPDATE counter SET n = 0")
-        // Whoever looks first is the one to be ended: never the other.
-        try await other.run("SET LOCAL deadlock_timeout = '1h'")
         async let ended = watched.database.daemon(
             Self.run, environment: WatchedDatabase.environment.merging(["MCP_CLEANUP_CLAIM_LEASE": "60s"]) { $1 })
         try await eventually("the run waits") {
@@ -69,8 +68,9 @@ import Testing
         try await other.run("SELECT FROM mcp_sessions FOR UPDATE")
         let result = try await ended
         try await other.rollBack()
-        #expect(result.status == 75)
-        try await Self.expect("failed 40P01", in: watched, result)
+        #expect(result.status == 0, "\(result)")
+        #expect(result.output.contains(#""rows_deleted":0,"rows_skipped":5,"#), "\(result)")
+        try await Self.expect("succeeded", in: watched, result)
         try await Self.expectTheRestIsDone(watched)
     }
 
@@ -134,12 +134,13 @@ import Testing
         return started
     }
 
-    /// A batch's commit does not wait for the disk: what a crash takes back, it takes back with its count.
-    @Test func aServerThatCrashesTakesRowsAndCountsBackTogether() async throws {
+    /// A batch's commit waits for the disk, whatever the role's default: a crash takes back nothing that was seen.
+    @Test func aServerThatCrashesTakesNoBatchBack() async throws {
         let server = try await PostgresServer(binaries: PostgresServer.packaged().binaries)
         let watched = try await Self.watched(due: 10, on: server)
         // Else what is committed would be on the disk a moment later.
         try await watched.database.run("ALTER SYSTEM SET wal_writer_delay = '10s'")
+        try await watched.database.run("ALTER SYSTEM SET synchronous_commit = off")
         try await watched.database.run("SELECT pg_reload_conf()")
         let postmaster = try #require(
             try String(contentsOfFile: server.directory + "/data/postmaster.pid", encoding: .utf8)
@@ -153,7 +154,7 @@ import Testing
         server.stop()
         let restarted = try await Self.start(server, of: watched)
         let kept = try await watched.integer("SELECT count(*) FROM witness")
-        #expect(kept < seen, "the crash took nothing back")
+        #expect(kept >= seen, "the crash took \(seen - kept) rows back")
         try await watched.expectExactAccounts("\(seen) seen, \(kept) kept: \(result)")
         try await Self.expectTheRestIsDone(watched)
         restarted.stop()
@@ -254,7 +255,7 @@ import Testing
             Self.run, environment: WatchedDatabase.environment.merging(["MCP_CLEANUP_BATCH_MAX_ROWS": "200"]) { $1 })
         #expect(result.status == 75, "\(result)")
         try await Self.expect("failed 53100", in: watched, result)
-        #expect(result.error.contains("Check free disk space"), "\(result)")
+        #expect(result.error.contains("disk space"), "\(result)")
         #expect(try await watched.integer("SELECT count(*) FROM witness") > 0)
         try await watched.database.run("ALTER TABLE witness SET TABLESPACE pg_default")
         try await watched.database.run("DROP TABLESPACE \(disk.name)")
@@ -289,7 +290,7 @@ import Testing
     }
 
     @Test(arguments: ["", "DEFERRABLE INITIALLY DEFERRED"])
-    func aForeignKeyIsNamedWithTheSessionItHolds(timing: String) async throws {
+    func aForeignKeyIsNamedAndTheSessionItHoldsIsNot(timing: String) async throws {
         let watched = try await Self.watched(due: 5)
         try await watched.database.run(
             """
@@ -300,12 +301,14 @@ import Testing
         let result = try await watched.database.daemon(
             Self.run, environment: WatchedDatabase.environment.merging(["MCP_CLEANUP_BATCH_MAX_ROWS": "2"]) { $1 })
         #expect(result.status == 77)
-        for word in ["the-held-one", "message_session", "message", "ON DELETE CASCADE"] {
+        for word in ["message_session", "ON DELETE CASCADE", "1 due row"] {
             #expect(result.error.contains(word), "\(result)")
         }
         try await Self.expect("failed 23503", in: watched, result)
-        #expect(
-            try await watched.value("SELECT error_message FROM mcp_cleanup.runs")?.contains("the-held-one") == true)
+        let recorded = try await watched.value("SELECT error_message FROM mcp_cleanup.runs") ?? ""
+        #expect(recorded.contains("message_session") && !recorded.contains("the-held-one"))
+        #expect(!"\(result)".contains("the-held-one"))
+        #expect(try await watched.database.sessions() == ["the-held-one"])
         try await watched.database.run("DROP TABLE message")
         try await Self.expectTheRestIsDone(watched)
     }
