@@ -165,6 +165,9 @@ package actor Connection {
         return [PQTRANS_INTRANS, PQTRANS_INERROR].contains(PQtransactionStatus(handle))
     }
 
+    package var serverVersion: Int { Int(handle.map(PQserverVersion) ?? 0) }
+    package var warnings: [ServerMessage] { [] }
+
     /// The process that greeted us. Another one than `pg_backend_pid()` names means that something stands in between:
     /// a pooler gives a number of its own. 0 once closed.
     package var greetedBy: Int { Int(handle.map(PQbackendPID) ?? 0) }
@@ -336,7 +339,10 @@ package actor Connection {
             case PGRES_FATAL_ERROR:
                 // libpq makes an error without SQLSTATE itself, when the connection breaks.
                 guard let message = ServerMessage(raw) else { throw try lost(answer, during: step) }
-                answer.failure = answer.failure ?? message
+                if answer.failure == nil {
+                    answer.failure = message
+                    answer.failure?.statementIndex = answer.results.count
+                }
             case let status:
                 throw PostgresError.unexpectedAnswer(String(cString: PQresStatus(status)))
             }

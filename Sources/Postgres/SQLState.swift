@@ -24,6 +24,10 @@ package struct ServerMessage: Hashable, Sendable, CustomStringConvertible {
     package var context: String?
     package var table: String?
     package var constraint: String?
+    package var statementIndex: Int?
+    package var hasContext: Bool { context != nil }
+    package struct Names: Hashable, Sendable { package var constraint: String? }
+    package var names: Names { Names(constraint: constraint) }
 
     package init(
         severity: String = "ERROR", sqlState: SQLState, message: String, detail: String? = nil, hint: String? = nil,

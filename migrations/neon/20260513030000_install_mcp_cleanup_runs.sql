@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS mcp_cleanup.runs (
     cutoff TIMESTAMPTZ NOT NULL,
     rows_deleted BIGINT NOT NULL DEFAULT 0,
     rows_skipped BIGINT NOT NULL DEFAULT 0,
+    rows_refused BIGINT NOT NULL DEFAULT 0,
     batches INTEGER NOT NULL DEFAULT 0,
     error_sqlstate TEXT,
     error_message TEXT

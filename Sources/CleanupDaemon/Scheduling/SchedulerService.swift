@@ -189,9 +189,6 @@ package struct SchedulerService: Service, CustomStringConvertible {
     /// What an attempt read in the history, while it is fresh: the run may be tried again all night.
     private func tellHistory(_ report: RunReport, of job: Job) {
         if let earlier = report.earlierRuns { tell(.earlierRunsKnown(job: report.job, earlier)) }
-        guard let answered = report.missedSince else { return }
-        let missed = job.fireTimesMissed(since: answered, through: report.scheduledAt)
-        if missed > 0 { tell(.fireTimesMissed(job: report.job, missed)) }
     }
 
     // MARK: Actions
@@ -212,7 +209,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
             for attempt in attempts {
                 let request = RunRequest(
                     scheduledAt: attempt.scheduledAt, origin: attempt.origin,
-                    previousTokens: reports[attempt.job]?.claimTokens ?? [], isLookBack: attempt.isLookBack)
+                    previousTokens: reports[attempt.job]?.claimTokens ?? [])
                 requests.append(Request(job: scheduler.job(attempt.job), attempt: attempt, run: request))
             }
             if let waiting = ready, requests.contains(where: { $0.attempt.scheduledAt == waiting.fireTime }) {
@@ -251,7 +248,6 @@ package struct SchedulerService: Service, CustomStringConvertible {
     private func execute(_ ready: ReadySeries, _ work: Work) async {
         var series = RunSeries(work.access)
         // A second more than there is: what takes a little longer is not begun again.
-        await series.connect(limit: min(ready.fireTime - .now, Scheduler.connectionLead) + Scheduler.connectionLead)
         for await requests in ready.requests { await execute(requests, over: &series, work) }
         await series.end()
     }
@@ -305,7 +301,7 @@ extension Scheduler.Result {
     init(_ report: RunReport) {
         switch report.skip {
         case .held(_, let wait): self = .heldElsewhere(lookAgainAfter: wait)
-        case .answered, .nothingMissed: self = .skipped
+        case .answered: self = .skipped
         case nil: self = report.failure.map { $0.mayPass ? .mayRetry : .failed } ?? .ended
         }
     }

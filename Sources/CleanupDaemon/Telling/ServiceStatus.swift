@@ -53,7 +53,7 @@ package struct ServiceStatus: Sendable {
                 case .held:
                     job.lastRun = "left to another process"
                     return
-                case .answered, .nothingMissed: return
+                case .answered: return
                 case nil: break
                 }
                 job.lastRun = "\(report.outcome.rawValue), \(report.progress.rowsDeleted.groupedText) removed"

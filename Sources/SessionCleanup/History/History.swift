@@ -36,12 +36,24 @@ package struct History: Sendable {
         private enum Seen { case nothing, absence, table }
 
         private let seen = Mutex(Seen.nothing)
+        private let generations = Mutex<[TableName: SchemaGeneration]>([:])
         private let onAbsence: @Sendable () -> Void
 
         /// - Parameter onAbsence: called once, when the table is not there the first time that one looks.
         package init(onAbsence: @escaping @Sendable () -> Void = {}) { self.onAbsence = onAbsence }
 
-        /// - Returns: whether the table was there before and is gone.
+        /// Remembers the generation of a table.
+        ///
+        /// - Throws: `schemaChanged` if the table had the other one before: which sessions are active is in doubt then.
+        func require(_ generation: SchemaGeneration, of table: TableName) throws(RunFailure) {
+            let before = generations.withLock { known in
+                defer { known[table] = known[table] ?? generation }
+                return known[table] ?? generation
+            }
+            if before != generation { throw .schemaChanged(table, from: before, to: generation) }
+        }
+
+        /// - Returns: true if the table was there before and is gone.
         fileprivate func hasVanished(isThere: Bool) -> Bool {
             let before = seen.withLock { seen in
                 defer { if isThere || seen == .nothing { seen = isThere ? .table : .absence } }
@@ -83,9 +95,12 @@ package struct HistoryTable: Hashable, Sendable {
     /// Which of SELECT, INSERT, UPDATE and DELETE the role lacks.
     package var missingPrivileges: [String]
     package var isRowSecurityActive: Bool
-    /// Names and types.
-    package var columns: [String: String]
-    /// The definitions of its valid unique indexes.
+    /// The owner is the role itself, a superuser, or the owner of the sessions or of the database: its triggers are the
+    /// application's. Another role with CREATE on the database may have made the table.
+    package var isTrusted: Bool
+    package var owner: String
+    package var columns: [String: ColumnType]
+    /// The columns of its valid unique indexes, with the condition of a partial one.
     package var uniqueIndexes: [String]
 
     package enum Obstacle: Hashable, Sendable {
@@ -93,12 +108,14 @@ package struct HistoryTable: Hashable, Sendable {
         case rowSecurity
         case column(String, found: String?, expected: String)
         case index(String)
+        case owner(String)
         /// A row was inserted, nothing stood in its way, and it is not there.
         case insertVetoed
     }
 
     /// The first thing that keeps it from being used, or `nil`.
     package var obstacle: Obstacle? {
+        guard isTrusted else { return .owner(owner) }
         guard canUseSchema else { return .privileges(isOnSchema: true, ["USAGE"]) }
         if let obstacle = shapeObstacle { return obstacle }
         guard missingPrivileges.isEmpty else { return .privileges(isOnSchema: false, missingPrivileges) }
@@ -107,6 +124,7 @@ package struct HistoryTable: Hashable, Sendable {
 
     /// The first thing that keeps it from being read, or `nil`.
     var readingObstacle: Obstacle? {
+        guard isTrusted else { return .owner(owner) }
         guard canUseSchema else { return .privileges(isOnSchema: true, ["USAGE"]) }
         guard !missingPrivileges.contains("SELECT") else { return .privileges(isOnSchema: false, ["SELECT"]) }
         return columnObstacle ?? (isRowSecurityActive ? .rowSecurity : nil)
@@ -115,37 +133,34 @@ package struct HistoryTable: Hashable, Sendable {
     /// What its columns and indexes lack, whatever the role may do.
     var shapeObstacle: Obstacle? {
         if let columnObstacle { return columnObstacle }
-        for index in Self.expectedIndexes
-        where !uniqueIndexes.contains(where: { $0.hasPrefix("CREATE UNIQUE") && $0.hasSuffix(index) }) {
-            return .index(index)
-        }
+        for index in Self.expectedIndexes where !uniqueIndexes.contains(index) { return .index(index) }
         return nil
     }
 
     var columnObstacle: Obstacle? {
-        for (column, type) in Self.expectedColumns where columns[column] != type {
-            return .column(column, found: columns[column], expected: type)
+        for (column, type) in Self.expectedColumns where columns[column]?.oid != type.oid {
+            return .column(column, found: columns[column]?.name, expected: type.name)
         }
         return nil
     }
 
-    private static let expectedColumns = [
-        ("run_id", "bigint"), ("job", "text"), ("scheduled_at", "timestamp with time zone"), ("origin", "text"),
-        ("claimed_by", "text"), ("attempts", "integer"), ("status", "text"),
-        ("started_at", "timestamp with time zone"), ("heartbeat_at", "timestamp with time zone"),
-        ("finished_at", "timestamp with time zone"), ("cutoff", "timestamp with time zone"),
-        ("rows_deleted", "bigint"), ("rows_skipped", "bigint"), ("batches", "integer"), ("error_sqlstate", "text"),
-        ("error_message", "text"),
+    private static let expectedColumns: [(String, ColumnType)] = [
+        ("run_id", .bigint), ("job", .text), ("scheduled_at", .timestamp), ("origin", .text), ("claimed_by", .text),
+        ("attempts", .integer), ("status", .text), ("started_at", .timestamp), ("heartbeat_at", .timestamp),
+        ("finished_at", .timestamp), ("cutoff", .timestamp), ("rows_deleted", .bigint), ("rows_skipped", .bigint),
+        ("rows_refused", .bigint), ("batches", .integer), ("error_sqlstate", .text), ("error_message", .text),
     ]
 
-    /// How `pg_get_indexdef` ends for the two that claims rely on.
-    private static let expectedIndexes = ["(job, scheduled_at)", "(job) WHERE (status = 'running'::text)"]
+    /// The two that claims rely on, as `SurveySQL.historyTable` shows them.
+    private static let expectedIndexes = ["job,scheduled_at", "job (status = 'running'::text)"]
 }
 
 extension HistoryTable {
-    /// Reads a row of `Statements.inspect`, which leaves the structure out.
+    /// Reads a row of `SurveySQL.tables`, which leaves the structure out.
     init(_ row: QueryResult.Row) throws(PostgresError) {
         isThere = try row.bool("has_history")
+        isTrusted = try row.boolIfPresent("is_history_trusted") ?? true
+        owner = try row.textIfPresent("history_owner") ?? ""
         canUseSchema = try row.boolIfPresent("can_use_history_schema") ?? false
         missingPrivileges = []
         for privilege in ["SELECT", "INSERT", "UPDATE", "DELETE"]
@@ -157,11 +172,12 @@ extension HistoryTable {
         uniqueIndexes = []
     }
 
-    /// Reads the row of `Statements.inspectHistory`.
+    /// Reads the row of `SurveySQL.historyTable`.
     mutating func readStructure(_ row: QueryResult.Row) throws(PostgresError) {
         for column in try (row.textIfPresent("columns") ?? "").split(separator: "\n") {
             let parts = column.split(separator: "\t")
-            if parts.count == 2 { columns[String(parts[0])] = String(parts[1]) }
+            guard parts.count == 3, let oid = UInt32(parts[1]) else { continue }
+            columns[String(parts[0])] = ColumnType(oid: oid, name: String(parts[2]))
         }
         uniqueIndexes = try (row.textIfPresent("indexes") ?? "").split(separator: "\n").map { String($0) }
     }

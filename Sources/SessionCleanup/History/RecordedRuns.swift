@@ -16,6 +16,7 @@ package struct RecordedRun: Sendable {
     package let cutoff: UTCInstant
     package let rowsDeleted: Int
     package let rowsSkipped: Int
+    package let rowsRefused: Int
     package let batches: Int
     package let attempts: Int
     package let claimedBy: String
@@ -73,15 +74,15 @@ package struct RecordedRuns: Sendable {
     private func reading<Value>(
         _ statement: String, _ read: (QueryResult) throws -> Value
     ) async throws(RunFailure) -> Value {
-        let clock = RunClock(deadline: Self.deadline)
-        let connection = try await access.connect(limit: clock.remaining)
-        let table = SessionTable(name: .sessions, schema: .auto)
-        var found = try await table.look(for: .reading, over: connection, clock: clock)
-        guard found.history.isThere else { throw .nothingRecorded }
-        try await found.readHistoryStructure(over: connection, clock: clock)
-        if let obstacle = found.history.readingObstacle { throw .historyUnusable(role: found.role, obstacle) }
-        let result = try await connection.finishTransaction(clock, statement, [], limit: clock.remaining)
-        await connection.close()
+        let result = try await access.withSession(deadline: Self.deadline) { session throws(RunFailure) in
+            let table = SessionTable(name: .sessions, schema: .auto)
+            let survey = try await Survey.make(of: table, for: .reading, in: session)
+            guard survey.history.isThere else { throw .nothingRecorded }
+            if let obstacle = survey.history.readingObstacle {
+                throw .historyUnusable(role: survey.role, obstacle)
+            }
+            return try await session.read(statement, limit: session.budget.remaining)
+        }
         return try result.reading(read)
     }
 }
@@ -100,6 +101,7 @@ extension RecordedRun {
         cutoff = try row.instant("cutoff_at")
         rowsDeleted = try row.integer("rows_deleted")
         rowsSkipped = try row.integer("rows_skipped")
+        rowsRefused = try row.integer("rows_refused")
         batches = try row.integer("batches")
         attempts = try row.integer("attempts")
         claimedBy = try row.text("claimed_by")
@@ -111,11 +113,11 @@ extension RecordedRun {
 /// The statements that read the history; all values in them are ours, as literals.
 enum RecordStatements {
     private static let columns = """
-        r.run_id, r.job, r.status, r.origin, r.rows_deleted, r.rows_skipped, r.batches, r.attempts, r.claimed_by
+        r.run_id, r.job, r.status, r.origin, r.rows_deleted, r.rows_skipped, r.rows_refused, r.batches, r.attempts, r.claimed_by
              , r.error_sqlstate, r.error_message
-             , \(Statements.utc("r.scheduled_at")) AS scheduled, \(Statements.utc("r.started_at")) AS started
-             , \(Statements.utc("r.heartbeat_at")) AS heartbeat, \(Statements.utc("r.finished_at")) AS finished
-             , \(Statements.utc("r.cutoff")) AS cutoff_at
+             , \(SearchSQL.microseconds("r.scheduled_at")) AS scheduled, \(SearchSQL.microseconds("r.started_at")) AS started
+             , \(SearchSQL.microseconds("r.heartbeat_at")) AS heartbeat, \(SearchSQL.microseconds("r.finished_at")) AS finished
+             , \(SearchSQL.microseconds("r.cutoff")) AS cutoff_at
         """
 
     /// In the order in which they were claimed, by the primary key: whatever the clocks said, and however many there are.
@@ -130,10 +132,10 @@ enum RecordStatements {
         let names = jobs.map { "(\(SQL.literal($0)))" }.joined(separator: ", ")
         let runs = "mcp_cleanup.runs AS r WHERE r.job = j.name AND r.scheduled_at < now() + interval '5 minutes'"
         return """
-            SELECT j.name, last.*, \(Statements.utc("now()")) AS clock
-                 , (SELECT \(Statements.utc("r.finished_at")) FROM \(runs) AND \(HistoryStatements.isSuccess)
+            SELECT j.name, last.*, \(SearchSQL.microseconds("now()")) AS clock
+                 , (SELECT \(SearchSQL.microseconds("r.finished_at")) FROM \(runs) AND \(HistorySQL.isSuccess)
                      ORDER BY r.scheduled_at DESC LIMIT 1) AS last_success
-                 , (SELECT \(Statements.utc("r.started_at")) FROM \(runs) ORDER BY r.scheduled_at LIMIT 1) AS first_run
+                 , (SELECT \(SearchSQL.microseconds("r.started_at")) FROM \(runs) ORDER BY r.scheduled_at LIMIT 1) AS first_run
               FROM (VALUES \(names)) AS j (name)
               LEFT JOIN LATERAL (SELECT \(columns) FROM \(runs) ORDER BY r.scheduled_at DESC LIMIT 1) AS last ON true
             """
@@ -142,8 +144,8 @@ enum RecordStatements {
     /// Runs whose owner has been silent for longer than the lease.
     static func stale(after lease: Duration) -> String {
         """
-        SELECT job, claimed_by, \(Statements.utc("heartbeat_at")) AS heartbeat FROM mcp_cleanup.runs
-         WHERE status = 'running' AND \(HistoryStatements.isSilent(for: lease))
+        SELECT job, claimed_by, \(SearchSQL.microseconds("heartbeat_at")) AS heartbeat FROM mcp_cleanup.runs
+         WHERE status = 'running' AND \(HistorySQL.isSilent(for: lease))
          ORDER BY run_id LIMIT 1
         """
     }

@@ -20,31 +20,50 @@ package struct Rule: Hashable, Sendable {
     /// The rows that meet a condition of the operator's own; since when each of them does is not known.
     package init(_ condition: RowCondition) {
         candidates = condition.sql
-        column = "NULL::timestamptz"
+        column = "NULL::timestamp with time zone"
         after = .zero
         self.condition = condition
     }
 
-    /// The condition for a row to be due, over the row's columns, with the cutoff as `$1`. Exactly at the cutoff, a
-    /// row is not due.
-    package var predicate: String { predicate(cutoff: "$1") }
+    /// The condition for a row to be due, over the row's columns, with the cutoff as `$1`: as documents show it. A row
+    /// exactly at the cutoff is not due.
+    package var predicate: String {
+        if let condition { return condition.sql }
+        return after == .zero ? "\(column) < $1 AND \(candidates)" : "\(candidates) AND \(column) < $1 - \(interval)"
+    }
 
-    /// The same with something else for the cutoff: a complete expression.
+    /// The same for a statement, whatever its search path.
+    ///
+    /// - Parameter cutoff: a complete expression.
     func predicate(cutoff: String) -> String {
         if let condition { return condition.sql(cutoff: cutoff) }
-        return after == .zero
-            ? "\(column) < \(cutoff) AND \(candidates)"
-            : "\(candidates) AND \(column) < \(cutoff) - \(interval)"
+        return Self.qualified(predicate).replacing("$1", with: "(\(cutoff))")
     }
 
-    /// The condition for a row to become due later, with the cutoff as `$1`; of an operator's own condition it is not known.
-    var pending: String {
-        "\(candidates) AND \(column) >= $1\(after == .zero ? "" : " - \(interval)")"
+    /// The condition for a row to become due later; of an operator's own condition it is not known.
+    func pending(cutoff: String) -> String {
+        Self.qualified("\(candidates) AND \(column) >= $1\(after == .zero ? "" : " - \(interval)")")
+            .replacing("$1", with: "(\(cutoff))")
     }
 
-    /// SQL for the instant up to which the row is kept.
+    /// SQL for the instant up to which the row is kept; whatever the search path. A time near the end of what the server
+    /// can hold counts as the year 9999: adding to it would be an error.
     package var dueSince: String {
-        after == .zero ? column : "\(column) + \(interval)"
+        guard after != .zero else { return column }
+        let time = "LEAST(\(column), timestamp with time zone '9999-12-31 00:00:00+00')"
+        return "\(time) OPERATOR(pg_catalog.+) \(interval)"
+    }
+
+    /// SQL for the rows that the job may ever remove; whatever the search path.
+    var qualifiedCandidates: String { Self.qualified(candidates) }
+
+    /// Makes each operator mean pg_catalog's: another role may have made one of the same name in a schema of the path.
+    ///
+    /// - Parameter sql: of our own making: operators stand between blanks, and in no string.
+    private static func qualified(_ sql: String) -> String {
+        sql.split(separator: " ").map { word in
+            ["=", "<>", "<", ">=", "-", "+"].contains(word) ? "OPERATOR(pg_catalog.\(word))" : String(word)
+        }.joined(separator: " ")
     }
 
     private var interval: String {

@@ -1,55 +1,91 @@
-/// How much the next batch takes, in rows or in pages, found by trying: as much as the server does within a part of the
-/// target's time.
+/// How many rows the next batch takes, from what the batches before it cost.
+///
+/// A batch costs a constant part and a part for each row. The constant part (planning over many partitions, a statement
+/// trigger, the commit) does not shrink with the batch, so it must not drive the size down to single rows.
 struct BatchSize: Hashable, Sendable {
-    private(set) var count: Int
+    private(set) var count = 1
     private let most: Int
-    private let target: Duration
-    /// The shortest there was: what is longer waited for something else than the way.
-    private var roundTrip: Duration?
+    /// `batch.target-duration`: the longest time that a batch should hold its locks.
+    private let limit: Duration
+    private var samples: [Sample] = []
+    /// The estimated parts of the cost, in microseconds.
+    private var constant = 0.0
+    private var perRow = 0.0
+    /// The largest size that a guard of the application's lets pass; see `guardFound`.
+    private var cap = Int.max
 
-    /// The server's work on the rows takes a quarter of the target at most: the next rows may be slower than these, and
-    /// whoever comes for one of them waits for the commit too.
-    private static let share = 4
+    private struct Sample: Hashable, Sendable {
+        let rows: Double
+        let cost: Double
+    }
 
-    /// Enough that work outweighs what it costs to begin and to end a transaction, and so little that few clients ever
-    /// come for a row of the batch. To a distant server that cost is the way there and back, and the batch may work as long.
-    private static let worthwhile = Duration.milliseconds(4)
+    /// Small batches whose commits wait for the disk disturb clients least: their own commits never wait for much WAL.
+    /// Half of it delays nothing less, and costs a quarter more time.
+    private static let aim = Duration.milliseconds(2)
+    /// Enough to average out a stall of the disk, few enough to follow a change within a second.
+    private static let memory = 12
 
-    /// - Parameter most: at least 1.
-    init(target: Duration, first: Int, most: Int) {
-        self.target = target
+    /// - Parameters:
+    ///   - limit: the longest time that a batch should take.
+    ///   - most: rows that a batch takes at most; at least 1.
+    init(limit: Duration, most: Int) {
+        self.limit = limit
         self.most = most
-        count = min(first, most)
     }
 
-    /// The server worked for so long on a batch of this size. The way there and back is not a part of it: a smaller batch
-    /// would not shorten that, and to a distant server it may be longer than the target.
+    /// A batch that took so many rows has been committed.
     ///
-    /// Grows to the double at most: one fast batch says little about the next. Shrinks at once to what would have fit.
-    mutating func batchEnded(_ size: Int, after work: Duration, roundTrip: Duration) {
-        let shortest = min(self.roundTrip ?? roundTrip, roundTrip)
-        self.roundTrip = shortest
-        let aim = min(target / Self.share, max(Self.worthwhile, shortest))
-        let fitting = work > .zero ? Double(size) * (aim / work) : .infinity
-        if fitting < Double(count) {
-            count = max(1, Int(fitting))
-        } else if size >= count {
-            count = Int(min(fitting, Double(count * 2), Double(most)))
+    /// - Parameters:
+    ///   - cost: the server's time for it, commit included.
+    ///   - roundTrip: the time beside that. To a distant server a batch may work for as long as its message travels.
+    mutating func batchEnded(_ rows: Int, cost: Duration, roundTrip: Duration) {
+        guard rows > 0 else { return }
+        samples.append(Sample(rows: Double(rows), cost: max(1, cost / .microseconds(1))))
+        if samples.count > Self.memory { samples.removeFirst() }
+        estimate()
+        let limit = limit / .microseconds(1)
+        let travel = min(roundTrip / .microseconds(1), limit / 4)
+        // At least as much work as the constant part: half of the time is for rows, then.
+        let wanted = max(Self.aim / .microseconds(1) - constant, constant, travel)
+        let work = min(wanted, max(limit / 2 - constant, constant))
+        var fitting = min(work / max(perRow, 0.001), 1e9)
+        // One size says nothing about the two parts. Trying a second one is affordable unless a row costs very much.
+        if !isSpread, cost < self.limit * 2 { fitting = max(fitting, Double(count * 2)) }
+        // One cheap batch says little about the next: at most double.
+        if Int(fitting) < count || rows >= count { count = Int(min(fitting, Double(count * 2))) }
+        count = max(1, min(count, most, cap))
+    }
+
+    /// A batch of this size failed, and was not committed.
+    mutating func batchFailed(_ rows: Int) { count = max(1, min(count, rows / 2)) }
+
+    /// A batch of some size is refused, and its rows pass in smaller ones: a trigger guards against mass deletes.
+    mutating func guardFound(largestThatPassed: Int) { cap = max(1, largestThatPassed) }
+
+    /// True if batches of different sizes have been measured.
+    private var isSpread: Bool {
+        let rows = samples.map(\.rows)
+        guard let least = rows.min(), let greatest = rows.max() else { return false }
+        return greatest >= least * 2
+    }
+
+    /// Least squares over the last batches, weighted so that relative errors count alike.
+    private mutating func estimate() {
+        var (weight, rows, rowsSquared, cost, product) = (0.0, 0.0, 0.0, 0.0, 0.0)
+        for sample in samples {
+            let w = 1 / (sample.cost * sample.cost)
+            weight += w
+            rows += w * sample.rows
+            rowsSquared += w * sample.rows * sample.rows
+            cost += w * sample.cost
+            product += w * sample.rows * sample.cost
         }
-    }
-
-    /// The next batch takes no more than this.
-    mutating func shrink(to size: Int) {
-        count = max(1, min(count, size))
-    }
-
-    /// The server ended a batch because it took too long.
-    ///
-    /// - Returns: whether a smaller one may succeed.
-    mutating func batchTimedOut() -> Bool {
-        guard count > 1 else { return false }
-        // A batch is ended at a hundred times the target or later.
-        count = max(1, count / 10)
-        return true
+        let determinant = weight * rowsSquared - rows * rows
+        if isSpread, determinant > 0 {
+            perRow = max(0, (weight * product - rows * cost) / determinant)
+            constant = max(0, (cost - perRow * rows) / weight)
+        } else {
+            perRow = max(0, (cost - constant * weight) / rows)
+        }
     }
 }

@@ -2,303 +2,357 @@ import Postgres
 import Time
 
 /// The deleting part of a run: finds the rows that are due at the run's cutoff, and deletes them in bounded batches.
+///
+/// A search by age finds the rows where few are due. Where many are, the pages of the table are walked, each once; then
+/// searches by age find what moved meanwhile. A row that cannot be deleted is left, and the walk continues behind it.
 struct Deletion: Sendable {
-    let run: CleanupRun
-    let target: CleanupRun.Target
-    let clock: RunClock
-    /// `nil` where there is no history.
-    private(set) var claim: RunClaim?
+    private let run: CleanupRun
+    private let target: Target
+    private let session: DatabaseSession
+    private var runner: BatchRunner
     private var size: BatchSize
-    /// Batches in a row that met a row on its way from one partition to another: the server says 40001 then, where it
-    /// would else follow the row or leave it alone, and nothing of the batch was done.
-    private var conflicts = 0
-    /// Whether the job's `max-rows` ended it, with due rows left.
+    private var left = LeftRows()
+    private(set) var progress: RunProgress
+    /// True if the job's `max-rows` ended the run with due rows left.
     private(set) var isCapped = false
+    /// True after a batch met a lock, until one of its rows' batches has passed without.
+    private var isContended = false
 
-    /// An owner that only searches gives a sign of life this often, as a part of its lease: what a search may take at
-    /// most comes on top.
+    /// While only searching, the heartbeat is renewed every lease/6; one search may add up to lease/3.
     private static let renewals = 6
-    /// Each of them takes a client that moves a row in the very milliseconds of a batch.
-    private static let mostConflicts = 10
-    /// Few enough to be harmless on a server of which nothing is known yet.
-    private static let firstRows = 100
+    /// Due rows that one search by age returns: up to here it costs less than reading the whole table. It reads the
+    /// table's pages out of order.
+    private static let mostByAge = 20_000
+    /// Rows of the first search that show what a row costs, before pages are walked.
+    private static let firstRows = 1000
+    /// Final searches after a walk over pages: each finds what moved during the step before it. What still moves then is
+    /// counted as skipped.
+    private static let finalSearches = 3
 
-    init(_ run: CleanupRun, _ target: CleanupRun.Target, claim: RunClaim?, clock: RunClock) {
+    init(_ run: CleanupRun, _ target: Target, claim: RunClaim?, progress: RunProgress, in session: DatabaseSession) {
         self.run = run
         self.target = target
-        self.claim = claim
-        self.clock = clock
-        size = BatchSize(target: run.limits.batchTarget, first: Self.firstRows, most: run.limits.batchRows)
+        self.session = session
+        self.progress = progress
+        runner = BatchRunner(run, target, claim: claim, in: session)
+        size = BatchSize(limit: run.limits.batchTarget, most: run.limits.batchRows)
     }
 
-    private var name: TableName { run.table.name }
-    private var unfiltered: TableName? { target.refusesFilters ? name : nil }
-    private var cutoff: Parameter { .timestamp("\(target.cutoff)") }
-
-    /// Deletes what is due and not held by others.
+    /// Deletes what is due and not locked by another transaction.
     ///
-    /// Walks through the table once, forward; if anything was left behind (held, or moved by an update), once more.
-    /// - Parameter progress: what is done so far; right after an error too.
     /// - Returns: since when the oldest of the rows found was due.
-    mutating func execute(
-        over connection: isolated Connection, progress: inout RunProgress
-    ) async throws(RunFailure) -> UTCInstant? {
-        if let share = run.job.maxFraction { try await refuseMore(than: share, over: connection) }
-        var oldest: UTCInstant?
-        let isCleared = try await walk(over: connection, progress: &progress, oldest: &oldest)
+    /// - Throws: `rowsRefused` at the end if the database would not delete some of the rows.
+    mutating func execute() async throws(RunFailure) -> UTCInstant? {
+        if let share = run.job.maxFraction { try await refuseMore(than: share) }
+        let (oldest, end) = try await firstSearch()
+        var isDone = end == .reached && left.isEmpty
+        if end == .many { try await walkPages() }
         progress.isSearchComplete = true
-        if !isCleared, !isCapped {
-            progress.rowsSkipped = 0
-            _ = try await walk(over: connection, progress: &progress, oldest: &oldest)
+        // Bounded, and ends as soon as a search finds nothing but rows that cannot be deleted.
+        for _ in 0..<Self.finalSearches where !isDone && !isCapped {
+            isDone = try await finalSearch()
         }
-        try await renewClaim(over: connection)
+        try await renewClaim()
+        if let failure = try await left.failure(target, in: session) { throw failure }
         return oldest
     }
 
-    // MARK: Finding
+    // MARK: By age
 
-    /// - Returns: whether everything found was deleted.
-    private mutating func walk(
-        over connection: isolated Connection, progress: inout RunProgress, oldest: inout UTCInstant?
-    ) async throws(RunFailure) -> Bool {
-        var isCleared = true
-        var plan = SearchPlan(
-            limit: run.limits.searchRows, batchTarget: target.hasParts ? nil : run.limits.batchTarget)
-        // Ends because each step begins behind the one before, or is smaller, or leaves fewer due rows.
-        while let step = plan.step {
-            try await renewClaim(over: connection)
-            let started = ContinuousClock.now
-            let search: (sql: String, parameters: [Parameter])
-            switch step {
-            case .countPages:
-                try await countPages(&plan, over: connection)
-                continue
-            case .batch(let pages):
-                isCleared =
-                    try await delete(on: pages, &plan, over: connection, progress: &progress, oldest: &oldest)
-                    && isCleared
-                continue
-            case .oldest(let limit):
-                search = (Statements.searchOldest(name, rule: target.rule), [cutoff, .integer(limit)])
-            case .pages(let pages, let limit):
-                search = (
-                    Statements.searchPages(name, rule: target.rule),
-                    [cutoff] + Self.bounds(of: pages) + [.integer(limit)]
-                )
-            }
-            guard
-                let result = try await connection.search(
-                    clock, search.sql, search.parameters, unfiltered: unfiltered, shrinking: &plan)
-            else { continue }
-            let found = try result.reading { result in
-                try result.rows.map {
-                    Found(addresses: try RowAddresses($0), oldest: try $0.instantIfPresent("oldest"))
-                }
-            }
-            let count = found.reduce(0) { $0 + $1.addresses.count }
-            guard plan.found(count, after: started.duration(to: .now)) else { continue }
-            for since in found.compactMap(\.oldest) { oldest = min(oldest ?? since, since) }
-            if !progress.isSearchComplete {
-                progress.rowsFound += count
-                progress.isSearchComplete = plan.step == nil
-            }
-            run.onProgress(progress)
-            for part in found {
-                isCleared = try await delete(part.addresses, over: connection, progress: &progress) && isCleared
-                if isCapped { return isCleared }
-            }
+    private enum WalkEnd {
+        /// No due row is left in that direction.
+        case reached
+        /// Many rows are due, and cheap to delete: pages are the faster way.
+        case many
+        /// Too many refused rows in a row, or the job's `max-rows`.
+        case stopped
+        /// The server could not find the rows in time.
+        case tooSlow
+    }
+
+    private mutating func firstSearch() async throws(RunFailure) -> (oldest: UTCInstant?, end: WalkEnd) {
+        guard let found = try await search(order: .oldestFirst, after: nil) else { return (nil, .many) }
+        progress.rowsFound = found.rows.count
+        let isMany = found.rows.count == Self.mostByAge
+        progress.isSearchComplete = !isMany
+        run.onProgress(progress)
+        left.beginPass()
+        let rows = isMany ? found.rows.prefix(Self.firstRows) : found.rows[...]
+        guard try await delete(rows) else { return (found.oldest, .stopped) }
+        return (found.oldest, isMany ? .many : .reached)
+    }
+
+    /// Looks once more for everything that is due, from the oldest on, and deletes it if it can.
+    ///
+    /// - Returns: true if it has found nothing but rows that cannot be deleted.
+    private mutating func finalSearch() async throws(RunFailure) -> Bool {
+        let deleted = progress.rowsDeleted
+        left.beginPass()
+        let end = try await walkByAge(.oldestFirst)
+        if end == .tooSlow {
+            try await walkPages(canBatch: false)
+        } else if end == .stopped, !isCapped {
+            // In the order of age, rows that are refused must not keep the job from the others.
+            left.beginOtherEnd()
+            _ = try await walkByAge(.youngestFirst)
         }
-        return isCleared
+        progress.rowsSkipped = left.skipped
+        progress.rowsRefused = left.refused
+        run.onProgress(progress)
+        return progress.rowsDeleted == deleted || left.isBlocked
     }
 
-    private struct Found: Sendable {
-        let addresses: RowAddresses
-        let oldest: UTCInstant?
-    }
-
-    /// The address from which on, and the one up to but without which, the pages' rows lie.
-    private static func bounds(of pages: Range<Int>) -> [Parameter] {
-        [pages.lowerBound, pages.upperBound].map { .rowAddress("(\($0),0)") }
-    }
-
-    private func countPages(_ plan: inout SearchPlan, over connection: isolated Connection) async throws(RunFailure) {
-        let result = try await connection.finishTransaction(clock, Statements.pageCount(of: name), [])
-        plan.counted(pages: try result.reading { try $0.onlyRow().integer("pages") })
-    }
-
-    /// Counts the table before anything is deleted.
-    private mutating func refuseMore(than share: Double, over connection: isolated Connection) async throws(RunFailure)
-    {
-        var (due, total) = (0, 0)
-        var plan = SearchPlan(countingPagesOf: run.limits.searchRows)
-        let sql = Statements.countPages(name, rule: target.rule)
-        while let step = plan.step {
-            try await renewClaim(over: connection)
-            guard case .pages(let pages, _) = step else {
-                try await countPages(&plan, over: connection)
-                continue
-            }
-            let started = ContinuousClock.now
-            let parameters = [cutoff] + Self.bounds(of: pages)
-            guard
-                let result = try await connection.search(
-                    clock, sql, parameters, unfiltered: unfiltered, shrinking: &plan)
-            else { continue }
-            let row = try result.reading { try $0.onlyRow() }
-            do {
-                due += try row.integer("due")
-                total += try row.integer("total")
-            } catch {
-                throw RunFailure(error)
-            }
-            _ = plan.found(0, after: started.duration(to: .now))
+    private mutating func walkByAge(_ order: SearchSQL.Order) async throws(RunFailure) -> WalkEnd {
+        var key: SearchSQL.Key?
+        // Ends because each search begins behind the one before.
+        while true {
+            guard let found = try await search(order: order, after: key) else { return .tooSlow }
+            guard try await delete(found.rows[...]) else { return .stopped }
+            guard found.rows.count == Self.mostByAge, let last = found.last else { return .reached }
+            key = last
         }
-        if Double(due) > share * Double(total) { throw .tooManyDue(name, due: due, total: total, limit: share) }
     }
 
-    /// Before each step and each batch, whatever came of the one before: one that deletes nothing is no sign of life.
-    private mutating func renewClaim(over connection: isolated Connection) async throws(RunFailure) {
-        guard let claim, claim.renewed.duration(to: .now) > run.history.lease / Self.renewals else { return }
+    /// - Returns: `nil` if the server ended the search for its length.
+    private mutating func search(
+        order: SearchSQL.Order, after key: SearchSQL.Key?
+    ) async throws(RunFailure) -> FoundRows? {
+        try await renewClaim()
+        let sql = SearchSQL.byAge(
+            target.table, target.rule, cutoff: target.cutoff, order: order, after: key, limit: Self.mostByAge)
+        return try await read(sql).map { result throws(RunFailure) in try result.reading(FoundRows.init) }
+    }
+
+    /// - Returns: `nil` if the server ended the statement for its length.
+    private func read(_ sql: String) async throws(RunFailure) -> QueryResult? {
         let sent = ContinuousClock.now
-        let results = try await connection.transaction(clock, HistoryStatements.renew(claim))
-        guard results.first?.rows.count == 1 else { throw .claimLost }
-        self.claim?.renewed = sent
-    }
-
-    // MARK: Deleting
-
-    /// How many more rows may be deleted.
-    private func room(_ progress: RunProgress) -> Int { run.job.maxRows.map { $0 - progress.rowsDeleted } ?? .max }
-
-    /// Deletes in batches.
-    ///
-    /// - Returns: whether all of them were deleted.
-    private mutating func delete(
-        _ addresses: RowAddresses, over connection: isolated Connection, progress: inout RunProgress
-    ) async throws(RunFailure) -> Bool {
-        var isCleared = true
-        var start = 0
-        // Ends because each round goes on behind the one before, or takes fewer rows.
-        while start < addresses.count {
-            try await renewClaim(over: connection)
-            let room = room(progress)
-            if room <= 0 {
-                isCapped = true
-                return isCleared
-            }
-            let range = start..<min(start + min(size.count, room), addresses.count)
-            var smaller = size
-            guard
-                let batch = try await delete(
-                    .init(addresses, range), or: { smaller.batchTimedOut() }, over: connection, progress: &progress)
-            else {
-                size = smaller
-                continue
-            }
-            size.batchEnded(range.count, after: batch.work, roundTrip: batch.roundTrip)
-            isCleared = isCleared && batch.deleted == range.count
-            start = range.upperBound
-            await rest(over: connection)
-        }
-        return isCleared
-    }
-
-    /// Deletes the due rows on some pages, in one batch.
-    ///
-    /// - Returns: whether nothing was left behind.
-    private mutating func delete(
-        on pages: Range<Int>, _ plan: inout SearchPlan, over connection: isolated Connection,
-        progress: inout RunProgress, oldest: inout UTCInstant?
-    ) async throws(RunFailure) -> Bool {
-        let limit = min(run.limits.batchRows, room(progress))
-        guard limit > 0 else {
-            plan.stopDeleting()
-            return true
-        }
-        guard
-            let batch = try await delete(
-                .init(on: pages, limit: limit), or: { plan.timedOut() }, over: connection, progress: &progress)
-        else { return true }
-        if let since = batch.oldest { oldest = min(oldest ?? since, since) }
-        let isCut = batch.locked == limit
-        if !progress.isSearchComplete {
-            progress.rowsFound += isCut ? batch.deleted : batch.due
-            run.onProgress(progress)
-        }
-        plan.batchEnded(due: batch.due, limit: limit, isCut: isCut, after: batch.work, roundTrip: batch.roundTrip)
-        await rest(over: connection)
-        return isCut || batch.deleted == batch.due
-    }
-
-    /// An owner that rests is alive: never longer than a transaction may be silent.
-    private func rest(over connection: isolated Connection) async {
-        guard run.limits.batchPause > .zero else { return }
-        await connection.rest(for: min(run.limits.batchPause, clock.transactionLimit))
-    }
-
-    /// What a batch did.
-    private struct Batch: Sendable {
-        let due: Int
-        let locked: Int
-        let deleted: Int
-        let held: Int
-        let oldest: UTCInstant?
-        /// How long the server was at it, and what the way there and back took beside.
-        let work: Duration
-        let roundTrip: Duration
-    }
-
-    /// One batch: one transaction in one round trip, in which nothing is deleted unless the run is still ours.
-    ///
-    /// From its first lock to its commit it waits for nobody but the server itself: whatever happens to us or to the
-    /// network, it holds no row for longer.
-    /// - Parameter shrink: called when the server ended it for its length.
-    /// - Returns: `nil` when it was too long, and a smaller one may succeed; or when it has to be repeated.
-    private mutating func delete(
-        _ rows: BatchStatement.Rows, or shrink: () -> Bool, over connection: isolated Connection,
-        progress: inout RunProgress
-    ) async throws(RunFailure) -> Batch? {
-        let statement = BatchStatement(
-            table: name, rule: target.rule, cutoff: "(timestamptz '\(target.cutoff)')", rows: rows)
-        let script = statement.script(claim: claim, skipped: progress.rowsSkipped)
-        let started = ContinuousClock.now
-        let results: [QueryResult]
         do {
-            results = try await connection.transaction(clock, script, unfiltered: unfiltered)
+            return try await session.read(sql, path: target.path, unfiltered: target.unfiltered)
         } catch {
-            if error.sqlState == "40001", conflicts < Self.mostConflicts {
-                conflicts += 1
-                return nil
-            }
-            guard clock.isTooLong(error, since: started), clock.remaining > .zero, shrink() else { throw error }
+            let isTooLong =
+                error.sqlState == "57014" && sent.duration(to: .now) >= session.budget.transactionLimit * 9 / 10
+            guard isTooLong else { throw error }
             return nil
         }
-        conflicts = 0
-        let duration = started.duration(to: .now)
-        // With history, the lock's setting and the lock come first.
-        if claim != nil, try results.reading(at: 1, { $0.rows.count }) != 1 { throw .claimLost }
-        let row = try results.reading(at: claim == nil ? 0 : 2) { try $0.onlyRow() }
-        let kept: Int
-        let batch: Batch
-        do {
-            let work = Duration.microseconds(try row.integer("work"))
-            batch = Batch(
-                due: try row.integer("due"), locked: try row.integer("locked"), deleted: try row.integer("deleted"),
-                held: try row.integer("held"), oldest: try row.instantIfPresent("oldest"), work: work,
-                roundTrip: max(duration - work, .zero))
-            kept = try row.integer("kept")
-        } catch {
-            throw RunFailure(error)
+    }
+
+    // MARK: By pages
+
+    private mutating func walkPages(canBatch: Bool = true) async throws(RunFailure) {
+        left.beginPass()
+        let alone = target.parts.filter { $0.kind == "r" && target.isNamedAlone($0) }
+        let together = target.parts.filter { $0.kind == "r" && !target.isNamedAlone($0) }
+        for part in alone {
+            let isWorthIt = canBatch && size.count >= PageWalk.rowsWorthPages
+            let relation = BatchSQL.Relation(name: part.name, alone: part.oid)
+            guard try await walk(relation, part, canBatch: isWorthIt) else { return }
         }
-        // It accounts for nothing then, so its heartbeat stays too.
-        guard batch.due > 0 else { return batch }
-        claim?.renewed = started
-        progress.rowsDeleted += batch.deleted
-        progress.rowsSkipped += batch.held
-        progress.batches += 1
-        run.onBatch(duration, batch.deleted)
+        guard let largest = together.max(by: { $0.pages < $1.pages }) else { return }
+        _ = try await walk(BatchSQL.Relation(name: target.table, alone: nil), largest, canBatch: false)
+    }
+
+    /// - Returns: false if the walk has to stop.
+    private mutating func walk(
+        _ relation: BatchSQL.Relation, _ part: Target.Part, canBatch: Bool
+    ) async throws(RunFailure) -> Bool {
+        // The table may have grown since it was surveyed; what lies behind is found by the final searches.
+        var walk = PageWalk(pages: part.pages, searchLimit: run.limits.searchRows, canBatch: canBatch)
+        walk.resize(to: size.count)
+        // Ends because each step begins behind the one before, or is smaller, or leaves fewer due rows.
+        while let step = walk.step {
+            try await renewClaim()
+            switch step {
+            case .search(let pages, let limit):
+                let started = ContinuousClock.now
+                let sql = SearchSQL.onPages(relation, target.rule, cutoff: target.cutoff, pages, limit: limit)
+                guard let found = try await read(sql) else {
+                    if !walk.searchTimedOut() { walk.skip() }
+                    continue
+                }
+                let rows = try found.reading(FoundRows.init).rows
+                guard walk.found(rows.count, after: started.duration(to: .now)) else { continue }
+                guard try await delete(rows[...]) else { return false }
+            case .batch(let pages):
+                guard try await delete(pages, of: relation, part, &walk) else { return false }
+            }
+            walk.resize(to: size.count)
+        }
+        return true
+    }
+
+    /// Deletes what is due on some pages.
+    ///
+    /// - Returns: false if the walk has to stop.
+    private mutating func delete(
+        _ pages: Range<Int>, of relation: BatchSQL.Relation, _ part: Target.Part, _ walk: inout PageWalk
+    ) async throws(RunFailure) -> Bool {
+        let limit = min(run.limits.batchRows, room)
+        guard limit > 0 else {
+            isCapped = true
+            return false
+        }
+        // One pass costs half of locking first. It waits for a locked row, and cannot stop at a number of rows.
+        let canPassOnce =
+            !part.mayKeepRows && target.rule.condition == nil && !isContended
+            && pages.count <= limit / Self.mostRowsOnPage
+        let rows: BatchSQL.Rows = canPassOnce ? .all(pages) : .unlocked(pages, limit: limit)
+        switch try await runner.execute(rows, of: relation, isSingle: false, isContended: canPassOnce) {
+        case .done(let batch):
+            try record(batch)
+            isContended = false
+            let isCut = !canPassOnce && batch.locked == limit
+            walk.batchEnded(rows: batch.locked, isCut: isCut)
+            size.batchEnded(batch.deleted, cost: batch.cost, roundTrip: batch.roundTrip)
+            await pause()
+        case .failed(.locked) where canPassOnce:
+            // The same pages again, without the locked rows.
+            isContended = true
+        case .failed(.moved):
+            break
+        case .failed:
+            // A row on these pages is to blame: find it by addresses.
+            size.batchFailed(size.count)
+            return try await deleteOneByOne(pages, of: relation, &walk)
+        }
+        return true
+    }
+
+    /// The most rows that a page of 8 KB has room for: MaxHeapTuplesPerPage.
+    private static let mostRowsOnPage = 291
+
+    private mutating func deleteOneByOne(
+        _ pages: Range<Int>, of relation: BatchSQL.Relation, _ walk: inout PageWalk
+    ) async throws(RunFailure) -> Bool {
+        let sql = SearchSQL.onPages(relation, target.rule, cutoff: target.cutoff, pages, limit: .max)
+        walk.batchEnded(rows: pages.count, isCut: false)
+        guard let found = try await read(sql) else { return true }
+        return try await delete(try found.reading(FoundRows.init).rows[...])
+    }
+
+    // MARK: By addresses
+
+    /// Deletes rows in batches; halves a batch that fails, down to the row, which is left.
+    ///
+    /// - Returns: false if the walk has to stop: too many rows in a row were refused, or `max-rows` is reached.
+    private mutating func delete(_ found: ArraySlice<RowAddress>) async throws(RunFailure) -> Bool {
+        var rows = left.withoutRefused(found)
+        /// The end of a batch that was refused, and whether a row before it was found to blame.
+        var suspects: (end: Int, hasCulprit: Bool, largest: Int)?
+        // Ends because each round leaves rows behind, or takes fewer of them.
+        while let first = rows.first {
+            try await renewClaim()
+            guard room > 0 else {
+                isCapped = true
+                return false
+            }
+            if left.isBlocked { return false }
+            let relation = target.relation(of: first.partition)
+            var batch = rows.prefix(min(size.count, room))
+            if relation.alone != nil { batch = batch.prefix { $0.partition == first.partition } }
+            let isSingle = batch.count == 1
+            let outcome = try await runner.execute(
+                .addresses(batch), of: relation, isSingle: isSingle, isContended: isContended)
+            switch outcome {
+            case .done(let done):
+                try record(done)
+                left.passed(batch, done)
+                if done.deleted > 0 { isContended = false }
+                size.batchEnded(batch.count, cost: done.cost, roundTrip: done.roundTrip)
+                if let known = suspects { suspects?.largest = max(known.largest, batch.count) }
+                rows = rows.dropFirst(batch.count)
+                await pause()
+            case .failed(.moved): continue
+            case .failed(let obstacle) where isSingle:
+                try await leave(first, obstacle)
+                suspects?.hasCulprit = true
+                rows = rows.dropFirst()
+            case .failed(let obstacle):
+                size.batchFailed(batch.count)
+                if case .locked = obstacle { isContended = true }
+                if case .refused = obstacle, suspects == nil { suspects = (batch.endIndex, false, 0) }
+            }
+            if let all = suspects, rows.startIndex >= all.end {
+                // Refused together, deleted in parts: a guard against mass deletes.
+                if !all.hasCulprit { size.guardFound(largestThatPassed: all.largest) }
+                suspects = nil
+            }
+        }
+        return true
+    }
+
+    /// Leaves a row that cannot be deleted.
+    private mutating func leave(_ row: RowAddress, _ obstacle: BatchRunner.Obstacle) async throws(RunFailure) {
+        switch obstacle {
+        case .locked, .moved: left.skip(row)
+        case .tooLong: left.refuse(row, .timeLimit)
+        case .refused(let message):
+            if !left.hasRefused { try await runner.probe() }
+            left.refuse(row, .error(message))
+        }
+        progress.rowsSkipped = left.skipped
+        progress.rowsRefused = left.refused
         run.onProgress(progress)
-        if kept > 0 { throw .deletionVetoed(name, rows: kept) }
-        return batch
+    }
+
+    // MARK: Accounting
+
+    /// How many more rows may be deleted.
+    private var room: Int { run.job.maxRows.map { $0 - progress.rowsDeleted } ?? .max }
+
+    private mutating func record(_ batch: BatchRunner.Batch) throws(RunFailure) {
+        if batch.deleted > 0 {
+            progress.rowsDeleted += batch.deleted
+            progress.batches += 1
+            if !progress.isSearchComplete { progress.rowsFound = max(progress.rowsFound, progress.rowsDeleted) }
+        }
+        run.onBatch(batch.cost, batch.deleted)
+        run.onProgress(progress)
+        if let warning = batch.warning { throw .notReplicated(warning) }
+    }
+
+    /// An owner that pauses is alive: never longer than a transaction may be silent.
+    private func pause() async {
+        guard run.limits.batchPause > .zero else { return }
+        await session.connection.rest(for: min(run.limits.batchPause, session.budget.transactionLimit))
+    }
+
+    /// Before each step and each batch: one that deletes nothing renews no heartbeat.
+    private mutating func renewClaim() async throws(RunFailure) {
+        guard let claim = runner.claim, claim.renewed.duration(to: .now) > run.history.lease / Self.renewals else {
+            return
+        }
+        let sent = ContinuousClock.now
+        let answers = try await session.write(Script(HistorySQL.renew(claim), as: .row))
+        guard try answers.read(.row, { $0.rows.count }) == 1 else { throw .claimLost }
+        runner.claim?.renewed = sent
+    }
+
+    // MARK: The guard of the job
+
+    /// Counts the table before anything is deleted.
+    private mutating func refuseMore(than share: Double) async throws(RunFailure) {
+        var (due, total) = (0, 0)
+        let pages = target.parts.map(\.pages).max() ?? 0
+        var walk = PageWalk(pages: pages, searchLimit: .max - 1, canBatch: false)
+        while case .search(let pages, _) = walk.step {
+            try await renewClaim()
+            let started = ContinuousClock.now
+            let sql = SearchSQL.countOnPages(target.table, target.rule, cutoff: target.cutoff, pages)
+            guard let result = try await read(sql) else {
+                guard walk.searchTimedOut() else {
+                    throw .database(.timedOut(during: .querying, limit: session.budget.transactionLimit))
+                }
+                continue
+            }
+            (due, total) = try result.reading { result in
+                let row = try result.onlyRow()
+                return (due + (try row.integer("due")), total + (try row.integer("total")))
+            }
+            _ = walk.found(0, after: started.duration(to: .now))
+        }
+        // Both sides are the nearest number to a fraction, so that a share of 0.29 admits 29 of 100.
+        if total > 0, Double(due) / Double(total) > share {
+            throw .tooManyDue(target.table, due: due, total: total, limit: share)
+        }
     }
 }

@@ -1,43 +1,87 @@
+import Time
 import Postgres
 
-/// Physical row addresses (`ctid`) of one table or partition, packed into 8 bytes each: a search may find very many.
-struct RowAddresses {
+/// The physical address of a row version: its table or partition, and `ctid`.
+struct RowAddress: Hashable, Sendable {
     /// The table or partition, by OID.
     let partition: UInt32
     /// Block number and line pointer, in the server's order.
-    private var packed: [UInt64] = []
+    private let packed: UInt64
 
-    /// Reads a row of `Statements.search`, whose array looks like `{"(0,1)","(0,2)"}`.
-    init(_ row: QueryResult.Row) throws(PostgresError) {
-        guard let partition = UInt32(try row.text("partition")) else { throw .unexpectedAnswer("partition is no OID") }
+    init(partition: UInt32, block: UInt64, line: UInt64) {
         self.partition = partition
+        packed = block << 16 | line & 0xFFFF
+    }
+
+    /// Reads an array of addresses as the server writes it: `{"(0,1)","(0,2)"}`, or one of them.
+    ///
+    /// - Parameter partition: the OID of the table that an address belongs to, by the address's place in the array.
+    static func list(_ text: String, partition: (Int) -> UInt32?) throws(PostgresError) -> [RowAddress] {
+        let numbers = numbers(in: text)
+        guard numbers.count.isMultiple(of: 2) else { throw .unexpectedAnswer("an odd row address") }
+        var rows: [RowAddress] = []
+        rows.reserveCapacity(numbers.count / 2)
+        for index in stride(from: 0, to: numbers.count, by: 2) {
+            guard let partition = partition(index / 2) else { throw .unexpectedAnswer("a row address without a table") }
+            rows.append(RowAddress(partition: partition, block: numbers[index], line: numbers[index + 1]))
+        }
+        return rows
+    }
+
+    /// The numbers in the text of an array of row addresses or of OIDs.
+    static func numbers(in text: String) -> [UInt64] {
         var numbers: [UInt64] = []
         var number: UInt64?
-        for byte in try row.text("addresses").utf8 {
+        for byte in text.utf8 {
             if (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) {
-                // A block number has 32 bits: ten digits and no overflow.
+                // A block number and an OID have 32 bits: ten digits and no overflow.
                 number = (number ?? 0) &* 10 &+ UInt64(byte - UInt8(ascii: "0"))
             } else if let complete = number {
                 numbers.append(complete)
                 number = nil
             }
         }
-        guard numbers.count.isMultiple(of: 2) else { throw .unexpectedAnswer("an odd row address") }
-        packed.reserveCapacity(numbers.count / 2)
-        for index in stride(from: 0, to: numbers.count, by: 2) {
-            packed.append(numbers[index] << 16 | numbers[index + 1])
-        }
+        if let number { numbers.append(number) }
+        return numbers
     }
 
-    var count: Int { packed.count }
+    private var text: String { "(\(packed >> 16),\(packed & 0xFFFF))" }
 
-    /// The array literal of some of them.
-    func literal(_ range: Range<Int>) -> String {
-        var text = "{"
-        for address in packed[range] {
-            if text.utf8.count > 1 { text += "," }
-            text += "\"(\(address >> 16),\(address & 0xFFFF))\""
+    /// The address as SQL.
+    var literal: String { "'\(text)'::pg_catalog.tid" }
+
+    /// The addresses as a SQL array, without their tables.
+    static func literal(_ rows: ArraySlice<RowAddress>) -> String {
+        var text = "'{"
+        for row in rows {
+            if text.utf8.count > 2 { text += "," }
+            text += "\"\(row.text)\""
         }
-        return text + "}"
+        return text + "}'::pg_catalog.tid[]"
+    }
+}
+
+/// The rows that one search found.
+struct FoundRows: Sendable {
+    /// In the order of their tables, and of their places there.
+    var rows: [RowAddress] = []
+    /// Since when the oldest of them is due; `nil` if there is none, or if the time has no name.
+    var oldest: UTCInstant?
+    /// The last of them by age; `nil` for a search by pages.
+    var last: SearchSQL.Key?
+
+    /// Reads the result of `SearchSQL.byAge` or `.onPages`.
+    init(_ result: QueryResult) throws(PostgresError) {
+        for row in result.rows {
+            let partition = UInt32(exactly: try row.integer("partition"))
+            rows += try RowAddress.list(try row.text("addresses")) { _ in partition }
+            if let since = try row.instantIfPresent("oldest") { oldest = min(oldest ?? since, since) }
+        }
+        guard result.columns.contains("last_address"), let row = result.rows.first else { return }
+        let partition = UInt32(exactly: try row.integer("last_partition"))
+        let age = try row.textIfPresent("last_age")
+        last = try RowAddress.list(try row.text("last_address")) { _ in partition }.first.map {
+            SearchSQL.Key(age: age, row: $0)
+        }
     }
 }

@@ -28,9 +28,15 @@ extension RunFailure: CustomStringConvertible {
             "the role \(role) has no \(privileges.joined(separator: ", no ")) privilege on \(table)"
         case .rowSecurity(let table, let role, let obstacle):
             "row security on \(table) would hide sessions from the role \(role): \(obstacle)"
-        case .deletionVetoed(let table, let rows):
-            "\(rows) due \(rows == 1 ? "row" : "rows") of \(table) could be locked but not deleted: a BEFORE DELETE "
-                + "trigger keeps them"
+        case .rowsRefused(let table, let count, let refusal, let hasGivenUp):
+            "the database refused to delete \(count.groupedText) due \(count == 1 ? "row" : "rows") of \(table): \(refusal)"
+                + (hasGivenUp
+                    ? "; so many were refused in a row that the rest was not tried" : "; the others are deleted")
+        case .notReplicated(let message):
+            "a batch was committed, and the server warned that no standby has confirmed it: \(message)"
+        case .schemaChanged(let table, let before, let now):
+            "the table \(table) has changed from the schema \(before.rawValue) to \(now.rawValue): sessions that were "
+                + "active may now count as pending, so nothing was deleted"
         case .tooManyDue(let table, let due, let total, let limit):
             "\(due) of \(total) rows of \(table) are due, more than the share of \(limit) that the job may delete; nothing "
                 + "was deleted"
@@ -49,6 +55,9 @@ extension RunFailure: CustomStringConvertible {
                 ?? "the table mcp_cleanup.runs has no column \(column)"
         case .historyUnusable(_, .index(let columns)):
             "the table mcp_cleanup.runs has no unique index on \(columns), so two processes could own one run"
+        case .historyUnusable(_, .owner(let owner)):
+            "mcp_cleanup.runs belongs to the role \(owner), which owns neither the sessions nor the database: its triggers "
+                + "would run with this role's rights"
         case .historyUnusable(_, .insertVetoed):
             "a run was inserted into mcp_cleanup.runs and is not there: a trigger or a rule on the table keeps it out"
         case .nothingRecorded: "the table mcp_cleanup.runs does not exist, so no run was recorded"
@@ -108,8 +117,18 @@ extension RunFailure: CustomStringConvertible {
         case .rowSecurity(let table, let role, _):
             "CREATE POLICY mcp_cleanupd ON \(table.quoted) FOR ALL TO \(SQL.identifier(role)) USING (true); and let no "
                 + "restrictive policy apply to the role."
-        case .deletionVetoed(let table, _):
+        case .rowsRefused(let table, _, .trigger, _):
             "SELECT tgname FROM pg_trigger WHERE tgrelid = \(SQL.literal(table.quoted))::regclass; shows the triggers."
+        case .rowsRefused(_, _, .constraint(let name, "23503"), _):
+            "Declare the foreign key \(name) ON DELETE CASCADE or SET NULL, or delete the rows that refer to the sessions."
+        case .rowsRefused(_, _, .timeLimit, _):
+            "Look for a foreign key without an index on the referencing column: mcp-cleanupd check names it."
+        case .rowsRefused:
+            "The server's log has the message. mcp-cleanupd check names the foreign keys and triggers that can refuse."
+        case .notReplicated:
+            "The rows are deleted here and counted. Check the standbys in synchronous_standby_names: pg_stat_replication."
+        case .schemaChanged:
+            "Set database.session-schema to active or status once the application's migration is complete."
         case .tooManyDue: "Look at what is due with --once --dry-run; the job's max-fraction is the limit."
         case .historyMissing:
             "Run mcp-cleanupd migrate with an owner's URL, or set history.mode to off."
@@ -118,6 +137,8 @@ extension RunFailure: CustomStringConvertible {
         case .historyUnusable(let role, .privileges(isOnSchema: false, let privileges)):
             "GRANT \(privileges.joined(separator: ", ")) ON mcp_cleanup.runs TO \(SQL.identifier(role));"
         case .historyUnusable(_, .rowSecurity): "ALTER TABLE mcp_cleanup.runs DISABLE ROW LEVEL SECURITY;"
+        case .historyUnusable(_, .owner):
+            "ALTER TABLE mcp_cleanup.runs OWNER TO the role that owns the sessions; check its triggers first."
         case .historyUnusable(_, .column), .historyUnusable(_, .index):
             "It was made by another release or another program. Run mcp-cleanupd migrate with an owner's URL; if that does "
                 + "not help, rename the table first."
@@ -139,6 +160,19 @@ extension RunFailure: CustomStringConvertible {
         case .deadlinePassed:
             "What was deleted stays deleted; the next run goes on. Raise the job's deadline if it recurs."
         case .canceled: nil
+        }
+    }
+}
+
+extension Refusal: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .constraint(let name, let state): "the constraint \(name) forbids it (SQLSTATE \(state))"
+        case .trigger(let names):
+            names.isEmpty
+                ? "a rule keeps them" : "a BEFORE DELETE trigger keeps them (\(names.joined(separator: ", ")))"
+        case .error(let state): "the application's code in the database raised SQLSTATE \(state)"
+        case .timeLimit: "deleting one of them alone takes longer than a transaction of a run may"
         }
     }
 }

@@ -23,8 +23,14 @@ package enum RunFailure: Error, Hashable, Sendable {
     /// Without USAGE on the schema, or without privileges on the table itself.
     case privilegesMissing(TableName, role: String, isOnSchema: Bool, [String])
     case rowSecurity(TableName, role: String, RowSecurityObstacle)
-    /// Rows were locked and due, and yet the DELETE did not delete them.
-    case deletionVetoed(TableName, rows: Int)
+    /// The database would not delete some of the due rows; the others are gone.
+    ///
+    /// - hasGivenUp: so many in a row were refused, at both ends, that the rest was not tried.
+    case rowsRefused(TableName, count: Int, Refusal, hasGivenUp: Bool)
+    /// A batch was committed here, and the server warned that no standby has confirmed it.
+    case notReplicated(ServerMessage)
+    /// The table changed from one schema to the other while `database.session-schema` is auto.
+    case schemaChanged(TableName, from: SchemaGeneration, to: SchemaGeneration)
     /// More than the job's share of the table is due, and nothing was deleted.
     case tooManyDue(TableName, due: Int, total: Int, limit: Double)
     /// The history's table is not there, or no longer.
@@ -48,6 +54,16 @@ package enum RunFailure: Error, Hashable, Sendable {
     case canceled
 }
 
+/// Why the database refuses to delete a row, as far as the catalog confirms it.
+package enum Refusal: Hashable, Sendable {
+    case constraint(String, SQLState)
+    /// A BEFORE DELETE trigger, one of these, or a rule where there is none.
+    case trigger([String])
+    case error(SQLState)
+    /// The row's deletion alone takes longer than a transaction of a run may.
+    case timeLimit
+}
+
 /// What follows from a failure: the one place that decides it.
 package enum FailureKind: Hashable, Sendable, CaseIterable {
     /// No server to talk to.
@@ -69,14 +85,16 @@ extension RunFailure {
         switch self {
         case .database(let error): error.kind
         case .databaseURL, .serverTooOld, .tableMissing, .notATable, .foreignPartition, .columnMissing, .columnType,
-            .generationUndecided, .volatileFunction, .historyMissing, .historyUnusable(_, .column),
+            .generationUndecided, .schemaChanged, .volatileFunction, .historyMissing, .historyUnusable(_, .column),
             .historyUnusable(_, .index), .nothingRecorded, .sessionsTableDiffers, .indexesOfPartitionedTable,
             .indexNameTaken:
             .misconfigured
-        case .privilegesMissing, .rowSecurity, .deletionVetoed, .historyUnusable(_, .privileges),
-            .historyUnusable(_, .rowSecurity), .historyUnusable(_, .insertVetoed):
+        case .privilegesMissing, .rowSecurity, .rowsRefused, .historyUnusable(_, .privileges),
+            .historyUnusable(_, .rowSecurity), .historyUnusable(_, .insertVetoed), .historyUnusable(_, .owner):
             .refused
-        case .serverReadOnly, .databaseClockAhead, .deadlinePassed, .tooManyDue, .claimLost, .indexBlocked: .mayPass
+        case .serverReadOnly, .databaseClockAhead, .deadlinePassed, .tooManyDue, .claimLost, .indexBlocked,
+            .notReplicated:
+            .mayPass
         case .canceled: .canceled
         }
     }
@@ -96,8 +114,12 @@ extension RunFailure {
 
     /// The server's SQLSTATE, where the server said one.
     package var sqlState: SQLState? {
-        if case .database(let error) = self { return error.sqlState }
-        return nil
+        switch self {
+        case .database(let error): error.sqlState
+        case .rowsRefused(_, _, .constraint(_, let state), _), .rowsRefused(_, _, .error(let state), _): state
+        case .notReplicated(let message): message.sqlState
+        default: nil
+        }
     }
 
     /// Whether time ran out, rather than something going wrong.
@@ -146,6 +168,18 @@ extension SQLState {
         // serialization), resources, locks, operator intervention (shutdown, cancel), the server's own I/O.
         case (_, "08"), (_, "25"), (_, "40"), (_, "53"), (_, "55"), (_, "57"), (_, "58"), (_, "72"): .mayPass
         default: .unexpected
+        }
+    }
+}
+
+extension RunFailure {
+    /// Wraps an error of a `do` block that throws both kinds.
+    init(_ error: any Error) {
+        switch error {
+        case let failure as RunFailure: self = failure
+        case PostgresError.canceled: self = .canceled
+        case let error as PostgresError: self = .database(error)
+        default: self = .database(.unexpectedAnswer("\(error)"))
         }
     }
 }

@@ -15,16 +15,14 @@ package struct RunPreview: Sendable {
 }
 
 extension CleanupRun {
-    /// Counts what is due and asks for the plan. The same looking first as a run's, so that what would stop a run
-    /// stops this too.
-    func preview(over connection: isolated Connection, clock: RunClock) async throws(RunFailure) -> RunPreview {
-        var shape: SessionTable.Shape?
-        let look = try await look(over: connection, clock: clock, known: nil)
-        let target = try await target(look, over: connection, clock: clock, shape: &shape)
-        let cutoff: [Parameter] = [.timestamp("\(target.cutoff)")]
-        let count = try await connection.finishTransaction(
-            clock, Statements.countDue(in: table.name, rule: target.rule), cutoff, limit: clock.remaining)
-        let plan = try await table.plan(for: target.rule, cutoff: target.cutoff, over: connection, clock: clock)
+    /// Counts what is due and asks for the plan. Everything that stops a run before it deletes stops this too.
+    func preview(in session: DatabaseSession) async throws(RunFailure) -> RunPreview {
+        let (survey, comparison) = try await look(in: session, known: nil)
+        let target = try await target(survey, comparison, in: session)
+        let count = try await session.read(
+            SearchSQL.countDue(table.name, target.rule, cutoff: target.cutoff), limit: session.budget.remaining,
+            path: target.path, unfiltered: target.unfiltered)
+        let plan = try await table.plan(for: target.rule, cutoff: target.cutoff, in: session)
         return try count.reading { result in
             let row = try result.onlyRow()
             return RunPreview(
@@ -36,14 +34,14 @@ extension CleanupRun {
 }
 
 extension SessionTable {
-    /// How the server would look for what is due: the type of the plan's top node, and the first index in it.
+    /// Returns how the server would look for due rows: the type of the plan's top node, and the first index in it.
     func plan(
-        for rule: Rule, cutoff: UTCInstant, over connection: isolated Connection, clock: RunClock
+        for rule: Rule, cutoff: UTCInstant, in session: DatabaseSession
     ) async throws(RunFailure) -> (node: String, index: String?) {
-        let explanation = try await connection.finishTransaction(
-            clock, Statements.explainSearch(of: name, rule: rule), [.timestamp("\(cutoff)")])
+        let explanation = try await session.read(
+            SearchSQL.explain(name, rule, cutoff: cutoff), path: rule.condition == nil ? .catalog : .role)
         let document = try explanation.reading { try $0.onlyRow().text("QUERY PLAN") }
-        let plan = try await connection.finishTransaction(clock, Statements.readPlan, [.text(document)])
+        let plan = try await session.read(SearchSQL.readPlan(document))
         return try plan.reading { result in
             let row = try result.onlyRow()
             return (try row.text("node"), try row.textIfPresent("index"))

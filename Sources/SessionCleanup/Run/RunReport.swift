@@ -53,8 +53,6 @@ package struct RunReport: Sendable {
     package var claimTokens: [String] = []
     /// What the history knew of the job when this attempt began; `nil` where it was not asked.
     package var earlierRuns: EarlierRuns?
-    /// Looking back: the last fire time that was answered, where those since then were not, up to this run's own.
-    package var missedSince: UTCInstant?
     /// From the start of the run to that of its last attempt in this process.
     package var untilLastAttempt = Duration.zero
     /// How far the database's clock is ahead of the host's; negative when it is behind, `nil` when it was not read.
@@ -73,14 +71,11 @@ package struct RunReport: Sendable {
         case held(by: String, lookAgainAfter: Duration)
         /// The fire time was answered before.
         case answered
-        /// Looking back, nothing was missed that is to be caught up with.
-        case nothingMissed
 
         package var description: String {
             switch self {
             case .held(let owner, _): "\(owner) is at a run of the job; there is none here"
             case .answered: "the fire time was answered before"
-            case .nothingMissed: "no fire time was missed"
             }
         }
     }
@@ -137,8 +132,10 @@ package struct EarlierRuns: Hashable, Sendable {
 package struct RunProgress: Hashable, Sendable {
     /// Rows deleted in committed batches.
     package var rowsDeleted = 0
-    /// Due rows that another transaction held, at the last time that this run looked.
+    /// Due rows that another transaction had locked when this run looked last.
     package var rowsSkipped = 0
+    /// Due rows that the database would not delete.
+    package var rowsRefused = 0
     package var batches = 0
     /// Due rows found so far.
     package var rowsFound = 0

@@ -7,16 +7,15 @@ package struct RunRequest: Hashable, Sendable {
     package var origin: RunOrigin
     /// What the attempts before this one, in this process, owned the run by or tried to: `RunReport.claimTokens`.
     package var previousTokens: [String]
-    /// Whether only the history can tell if there is anything to do: after a start, for the last fire time before it.
-    /// Without history nothing was missed.
-    package var isLookBack: Bool
+    /// Rows that the attempts before this one deleted, where no history has counted them: `max-rows` is for the run.
+    package var rowsDeletedBefore: Int
 
     package init(
-        scheduledAt: UTCInstant, origin: RunOrigin, previousTokens: [String] = [], isLookBack: Bool = false
+        scheduledAt: UTCInstant, origin: RunOrigin, previousTokens: [String] = [], rowsDeletedBefore: Int = 0
     ) {
         self.scheduledAt = scheduledAt
         self.origin = origin
         self.previousTokens = previousTokens
-        self.isLookBack = isLookBack
+        self.rowsDeletedBefore = rowsDeletedBefore
     }
 }

@@ -46,27 +46,18 @@ package struct CheckResult: Hashable, Sendable {
     }
 }
 
-extension Inspection {
+extension Survey {
     /// The version as people write it.
     private var release: String { "PostgreSQL \(serverVersion / 10_000).\(serverVersion % 10_000)" }
 
     func serverCheck() -> CheckResult {
         guard serverVersion >= 140_000 else { return .fail(.server, .serverTooOld(version: serverVersion)) }
-        return isInRecovery ? .fail(.server, .serverReadOnly) : .ok(.server, "\(release), which takes writes")
-    }
-
-    /// The table and its columns, whatever the role may do with it and wherever it is.
-    func shape(of table: SessionTable) throws(RunFailure) -> SchemaGeneration? {
-        var unhindered = self
-        unhindered.isInRecovery = false
-        unhindered.serverVersion = max(serverVersion, 140_000)
-        unhindered.canUseSchema = true
-        unhindered.missingPrivileges = []
-        return try unhindered.generation(of: table, for: .deleting)
+        return isInRecovery ? .fail(.server, .serverReadOnly) : .ok(.server, "\(release), read-write")
     }
 
     /// One for each privilege; none where there is no table.
-    func privilegeChecks(on table: TableName) -> [CheckResult] {
+    func privilegeChecks() -> [CheckResult] {
+        let table = table.name
         guard kind != nil else { return [] }
         let onSchema: CheckResult =
             canUseSchema

@@ -33,44 +33,41 @@ package struct DatabaseCheck: Sendable {
     /// index.
     private static let pagesWorthAnIndex = 1024
 
-    /// All that can be found out, in the order of the checks; what depends on something that failed is left out.
+    /// Returns all that can be found out, in the order of the checks; what depends on something that failed is left out.
     ///
     /// Over one connection, within about a minute.
     package func results(_ access: DatabaseAccess) async -> [CheckResult] {
-        let clock = RunClock(deadline: Self.deadline)
+        let budget = RunBudget(deadline: Self.deadline)
         let connection: Connection
         var results: [CheckResult] = []
         do {
             let started = ContinuousClock.now
-            connection = try await access.connect(limit: clock.remaining)
+            connection = try await access.connect(limit: budget.remaining)
             let took = started.duration(to: .now)
             results.append(.ok(.connection, "\(try access.url()), within \(max(took, .milliseconds(1)).secondsText)"))
         } catch {
             return [.fail(.connection, error)]
         }
-        results += await examine(access, over: connection, clock: clock)
+        results += await examine(access, in: DatabaseSession(connection: connection, budget: budget))
         await connection.close()
         return results
     }
 
-    private func examine(
-        _ access: DatabaseAccess, over connection: isolated Connection, clock: RunClock
-    ) async -> [CheckResult] {
-        var results = [transport(of: connection, access)]
+    private func examine(_ access: DatabaseAccess, in session: DatabaseSession) async -> [CheckResult] {
+        var results = [transport(await session.connection.transport, access)]
         let sent = hostClock()
-        var inspection: Inspection
+        let survey: Survey
         let comparison: ClockComparison
         do {
-            inspection = try await tables[0].table.look(for: .reading, over: connection, clock: clock)
-            comparison = ClockComparison(database: inspection.clock, sent: sent, received: hostClock())
-            try await inspection.readHistoryStructure(over: connection, clock: clock)
+            survey = try await Survey.make(of: tables[0].table, for: .reading, in: session)
+            comparison = ClockComparison(database: survey.clock, sent: sent, received: hostClock())
         } catch {
-            return results + [.fail(.server, clock.failure(error))]
+            return results + [.fail(.server, error)]
         }
-        results.append(inspection.serverCheck())
+        results.append(survey.serverCheck())
         results.append(
             await attempt(.pooler) { () async throws(RunFailure) in
-                try await connection.isDirect(clock)
+                try await session.isDirect
                     ? .ok(.pooler, "none: the server itself answers")
                     : .ok(.pooler, "a pooler or a proxy stands in between, which is fine")
             })
@@ -79,17 +76,17 @@ package struct DatabaseCheck: Sendable {
             do {
                 let found =
                     table == tables[0].table
-                    ? inspection : try await table.look(for: .reading, over: connection, clock: clock)
-                results += await checks(of: table, jobs, found, over: connection, clock: clock)
+                    ? survey : try await Survey.make(of: table, for: .reading, readsHistory: false, in: session)
+                results += await checks(found, jobs, in: session)
             } catch {
                 results.append(.fail(.table, error))
             }
-            await connection.rollBack(clock)
+            await session.rollBack()
         }
-        results += await historyChecks(inspection, over: connection, clock: clock)
+        results += await historyChecks(survey, in: session)
         results.append(
             await attempt(.cron) { () async throws(RunFailure) in
-                try await cronCheck(over: connection, clock: clock)
+                try await cronCheck(in: session)
             })
         return results
     }
@@ -105,9 +102,9 @@ package struct DatabaseCheck: Sendable {
         }
     }
 
-    private func transport(of connection: isolated Connection, _ access: DatabaseAccess) -> CheckResult {
+    private func transport(_ transport: Connection.Transport?, _ access: DatabaseAccess) -> CheckResult {
         let found =
-            switch connection.transport {
+            switch transport {
             case .unixSocket, nil: "a Unix socket"
             case .tls(let version, let cipher): "\(version), \(cipher)"
             case .plainTCP: "TCP without TLS"
@@ -124,63 +121,54 @@ package struct DatabaseCheck: Sendable {
 
     // MARK: The table
 
-    private func checks(
-        of table: SessionTable, _ jobs: [Job], _ inspection: Inspection, over connection: isolated Connection,
-        clock: RunClock
-    ) async -> [CheckResult] {
+    private func checks(_ survey: Survey, _ jobs: [Job], in session: DatabaseSession) async -> [CheckResult] {
         var generation: SchemaGeneration?
-        var isUsable = false
+        var parts: [Target.Part]?
         var results: [CheckResult] = []
         do {
-            let found = try inspection.shape(of: table)
-            try await table.refuseForeignDescendants(inspection, over: connection, clock: clock)
-            let parts = inspection.hasChildren ? ", in several parts" : ""
-            let shape = found.map { "has the columns of the generation \($0.rawValue)" } ?? "is there"
-            results.append(.ok(.table, "\(table.name) \(shape)\(parts)"))
-            (generation, isUsable) = (found, true)
+            generation = try survey.generation()
+            let found = try await survey.parts(in: session)
+            parts = found
+            let columns = generation.map { "has the columns of the generation \($0.rawValue)" } ?? "is there"
+            let inParts = survey.hasChildren ? ", in \(found.filter { $0.kind == "r" }.count) parts" : ""
+            results.append(.ok(.table, "\(survey.table.name) \(columns)\(inParts)"))
         } catch {
             results.append(.fail(.table, error))
         }
-        results += inspection.privilegeChecks(on: table.name)
-        if inspection.isRowSecurityActive {
+        results += survey.privilegeChecks()
+        if survey.isRowSecurityActive {
             results.append(
                 await attempt(.rowSecurity) { () async throws(RunFailure) in
-                    try await table.judgeRowSecurity(
-                        for: .deleting, role: inspection.role, over: connection, clock: clock)
-                    return .ok(.rowSecurity, "active for \(inspection.role), and hides nothing from it")
+                    try await survey.requireNoHiddenRows(for: .deleting, in: session)
+                    return .ok(.rowSecurity, "active for \(survey.role), and hides nothing from it")
                 })
-        } else if inspection.kind != nil {
-            results.append(.ok(.rowSecurity, "not active for \(inspection.role)"))
+        } else if survey.kind != nil {
+            results.append(.ok(.rowSecurity, "not active for \(survey.role)"))
         }
-        guard isUsable, inspection.canUseSchema else { return results }
-        let readable = !inspection.missingPrivileges.contains("SELECT")
-        do {
-            let pages = try await table.pageCount(over: connection, clock: clock)
-            if readable {
-                for job in jobs {
-                    results.append(
-                        await attempt(.search) { () async throws(RunFailure) in
-                            try await searchCheck(
-                                job, of: table, generation, inspection.clock, pages, over: connection, clock: clock)
-                        })
-                }
+        guard let pages = parts?.map(\.pages).max(), survey.canUseSchema else { return results }
+        if !survey.missingPrivileges.contains("SELECT") {
+            for job in jobs {
+                results.append(
+                    await attempt(.search) { () async throws(RunFailure) in
+                        try await searchCheck(job, survey, generation, pages, in: session)
+                    })
             }
-            if inspection.kind == "r", generation != nil {
-                results.append(try await indexCheck(of: table, jobs, generation, pages, over: connection, clock: clock))
-            }
-        } catch {
-            results.append(.fail(.indexes, error))
+        }
+        if survey.kind == "r", generation != nil {
+            results.append(
+                await attempt(.indexes) { () async throws(RunFailure) in
+                    try await indexCheck(of: survey.table, jobs, generation, pages, in: session)
+                })
         }
         return results
     }
 
     private func searchCheck(
-        _ job: Job, of table: SessionTable, _ generation: SchemaGeneration?, _ cutoff: UTCInstant, _ pages: Int,
-        over connection: isolated Connection, clock: RunClock
+        _ job: Job, _ survey: Survey, _ generation: SchemaGeneration?, _ pages: Int, in session: DatabaseSession
     ) async throws(RunFailure) -> CheckResult {
         let rule = job.rules.rule(for: generation)
-        try await rule.refuseVolatileCalls(of: job, over: connection, clock: clock)
-        let plan = try await table.plan(for: rule, cutoff: cutoff, over: connection, clock: clock)
+        try await rule.refuseVolatileCalls(of: job, in: session)
+        let plan = try await survey.table.plan(for: rule, cutoff: survey.clock, in: session)
         let found = "\(job.name): \(plan.node)\(plan.index.map { " using \($0)" } ?? "")"
         guard plan.index == nil, pages >= Self.pagesWorthAnIndex else { return .ok(.search, found) }
         // The migration knows the sessions' rules, and no operator's condition.
@@ -193,11 +181,11 @@ package struct DatabaseCheck: Sendable {
 
     private func indexCheck(
         of table: SessionTable, _ jobs: [Job], _ generation: SchemaGeneration?, _ pages: Int,
-        over connection: isolated Connection, clock: RunClock
+        in session: DatabaseSession
     ) async throws(RunFailure) -> CheckResult {
         var (missing, invalid): ([String], [String]) = ([], [])
         for index in table.partialIndexes(for: jobs, of: generation) {
-            let state = try await connection.finishTransaction(clock, MigrationStatements.state(of: index), [])
+            let state = try await session.read(MigrationSQL.state(of: index))
             switch try state.reading({ try $0.rows.first?.bool("is_valid") }) {
             case true?: break
             case false?: invalid.append(index.name)
@@ -220,10 +208,8 @@ package struct DatabaseCheck: Sendable {
 
     // MARK: History and pg_cron
 
-    private func historyChecks(
-        _ inspection: Inspection, over connection: isolated Connection, clock: RunClock
-    ) async -> [CheckResult] {
-        let found = inspection.history
+    private func historyChecks(_ survey: Survey, in session: DatabaseSession) async -> [CheckResult] {
+        let found = survey.history
         guard history.mode != .off else {
             return [.ok(.history, "off: runs are not recorded, and nothing is promised across processes")]
         }
@@ -233,11 +219,11 @@ package struct DatabaseCheck: Sendable {
             return [.warn(.history, "\(absent)", hint: absent.hint)]
         }
         if let obstacle = found.obstacle {
-            return [.fail(.history, .historyUnusable(role: inspection.role, obstacle))]
+            return [.fail(.history, .historyUnusable(role: survey.role, obstacle))]
         }
         let stale = await attempt(.staleRun) { () async throws(RunFailure) in
             let statement = RecordStatements.stale(after: history.lease)
-            let row = try await connection.finishTransaction(clock, statement, []).reading { result in
+            let row = try await session.read(statement).reading { result in
                 try result.rows.first.map { try ($0.text("job"), $0.text("claimed_by"), $0.instant("heartbeat")) }
             }
             guard let (job, owner, heartbeat) = row else { return .ok(.staleRun, "none") }
@@ -245,13 +231,11 @@ package struct DatabaseCheck: Sendable {
                 .staleRun, "\(owner) left a run of \(job) without an end; its last sign of life was at \(heartbeat)",
                 hint: "The next run closes it or goes on with it. If it stays, no process works on this database.")
         }
-        return [.ok(.history, "mcp_cleanup.runs is there, and \(inspection.role) may use it"), stale]
+        return [.ok(.history, "mcp_cleanup.runs is there, and \(survey.role) may use it"), stale]
     }
 
-    private func cronCheck(
-        over connection: isolated Connection, clock: RunClock
-    ) async throws(RunFailure) -> CheckResult {
-        switch try await CronJobs.perform(.status, over: connection, clock: clock) {
+    private func cronCheck(in session: DatabaseSession) async throws(RunFailure) -> CheckResult {
+        switch try await CronJobs.perform(.status, in: session) {
         case .absent: return .ok(.cron, "not in this database")
         case .forbidden(let reason, _):
             return .warn(
@@ -264,17 +248,6 @@ package struct DatabaseCheck: Sendable {
                 .cron,
                 "its \(active.joined(separator: " and ")) removes the same sessions, with all their locks at once",
                 hint: "Run mcp-cleanupd pg-cron takeover.")
-        }
-    }
-}
-
-extension SessionTable {
-    /// How many pages the table has, or the largest of its parts.
-    fileprivate func pageCount(
-        over connection: isolated Connection, clock: RunClock
-    ) async throws(RunFailure) -> Int {
-        try await connection.finishTransaction(clock, Statements.pageCount(of: name), []).reading {
-            try $0.onlyRow().integer("pages")
         }
     }
 }

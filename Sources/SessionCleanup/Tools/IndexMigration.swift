@@ -33,22 +33,20 @@ package struct IndexMigration: Sendable {
         return """
             SET lock_timeout = '\(lockLimit.components.seconds)s';
 
-            \(MigrationStatements.dropLeftovers(indexes))
+            \(MigrationSQL.dropLeftovers(indexes))
 
-            \(indexes.map { MigrationStatements.create($0) + ";" }.joined(separator: "\n\n"))
+            \(indexes.map { MigrationSQL.create($0) + ";" }.joined(separator: "\n\n"))
 
             """
     }
 
-    /// The generation of the table as it is in the database.
+    /// Returns the generation of the table as it is in the database.
     ///
     /// - Throws: among others, `indexesOfPartitionedTable`.
     package func generation(_ access: DatabaseAccess) async throws(RunFailure) -> SchemaGeneration? {
-        let clock = RunClock(deadline: .seconds(60))
-        let connection = try await access.connect(limit: clock.remaining)
-        let generation = try await generation(over: connection, clock: clock)
-        await connection.close()
-        return generation
+        try await access.withSession(deadline: .seconds(60)) { session throws(RunFailure) in
+            try await generation(in: session)
+        }
     }
 
     /// Builds what is missing, one index after the other.
@@ -57,102 +55,89 @@ package struct IndexMigration: Sendable {
     /// - Throws: among others, `indexesOfPartitionedTable`, `indexBlocked`, `indexNameTaken`. What was built before
     ///   stays, and an unfinished index is dropped, if that is possible.
     package func apply(_ access: DatabaseAccess) async throws(RunFailure) -> [String] {
-        let clock = RunClock(deadline: Self.deadline)
-        let connection = try await access.connect()
-        let generation = try await generation(over: connection, clock: clock)
-        do {
-            try await limitLocks(of: connection, clock: clock)
+        try await access.withSession(deadline: Self.deadline) { session throws(RunFailure) in
+            let generation = try await generation(in: session)
+            try await limitLocks(in: session)
             var built: [String] = []
             for index in table.partialIndexes(for: jobs, of: generation) {
-                if try await build(index, over: connection, clock: clock) { built.append(index.name) }
+                if try await build(index, in: session) { built.append(index.name) }
             }
-            await connection.close()
             return built
-        } catch {
-            await connection.close()
-            throw clock.failure(error)
         }
     }
 
-    private func generation(
-        over connection: Connection, clock: RunClock
-    ) async throws(RunFailure) -> SchemaGeneration? {
-        let inspection = try await table.look(for: .reading, over: connection, clock: clock)
-        let generation = try inspection.generation(of: table, for: .reading)
-        if inspection.kind == "p" { throw .indexesOfPartitionedTable(table.name) }
-        await connection.rollBack(clock)
+    private func generation(in session: DatabaseSession) async throws(RunFailure) -> SchemaGeneration? {
+        let survey = try await Survey.make(of: table, for: .reading, readsHistory: false, in: session)
+        let generation = try survey.generation(for: .reading)
+        if survey.kind == "p" { throw .indexesOfPartitionedTable(table.name) }
+        await session.rollBack()
         return generation
     }
 
-    /// What is built concurrently cannot be in a transaction, so its limits are the session's. Behind a pooler the session
-    /// is not ours alone: there our own deadline is the only limit.
-    private func limitLocks(of connection: Connection, clock: RunClock) async throws {
-        guard try await connection.isDirect(clock) else { return }
-        let milliseconds =
-            lockLimit.components.seconds * 1000 + lockLimit.components.attoseconds / 1_000_000_000_000_000
-        _ = try await connection.script(
-            "SET lock_timeout = \(milliseconds); SET statement_timeout = 0", deadline: clock.giveUp(after: .seconds(10))
-        )
+    /// An index that is built concurrently cannot be in a transaction, so its limits are the session's. Behind a pooler
+    /// other clients share the session: there our own deadline is the only limit.
+    private func limitLocks(in session: DatabaseSession) async throws(RunFailure) {
+        guard try await session.isDirect else { return }
+        let script = Script("SET lock_timeout = \(Transaction.milliseconds(lockLimit))")
+            .adding("SET statement_timeout = 0")
+        _ = try await session.continue(script)
     }
 
-    private func build(_ index: PartialIndex, over connection: Connection, clock: RunClock) async throws -> Bool {
+    private func build(_ index: PartialIndex, in session: DatabaseSession) async throws(RunFailure) -> Bool {
         for _ in 0..<Self.attempts {
-            let isValid = try await isValid(index, over: connection, clock: clock)
+            let isValid = try await isValid(index, in: session)
             if isValid == true { return false }
             do {
-                if isValid == false { try await execute(MigrationStatements.drop(index), connection, clock) }
+                if isValid == false { try await execute(MigrationSQL.drop(index), in: session) }
                 onBuild(index.name)
-                try await execute(MigrationStatements.create(index), connection, clock)
+                try await execute(MigrationSQL.create(index), in: session)
             } catch {
                 // Two builds at once may also be each other's older transaction: deadlock_detected.
                 guard let state = error.sqlState, ["55P03", "40P01"].contains(state) else {
-                    await dropLeftover(index, connection)
+                    await dropLeftover(index, session.connection)
                     throw error
                 }
                 continue
             }
-            guard try await self.isValid(index, over: connection, clock: clock) == true else {
-                throw RunFailure.indexNameTaken(table.name, index: index.name)
+            guard try await self.isValid(index, in: session) == true else {
+                throw .indexNameTaken(table.name, index: index.name)
             }
             return true
         }
-        await dropLeftover(index, connection)
-        throw RunFailure.indexBlocked(table.name, index: index.name)
+        await dropLeftover(index, session.connection)
+        throw .indexBlocked(table.name, index: index.name)
     }
 
-    private func execute(
-        _ statement: String, _ connection: Connection, _ clock: RunClock
-    ) async throws(PostgresError) {
-        _ = try await connection.script(statement, deadline: clock.giveUp(after: clock.remaining))
+    private func execute(_ statement: String, in session: DatabaseSession) async throws(RunFailure) {
+        _ = try await session.continue(Script(statement), limit: session.budget.remaining)
     }
 
-    private func isValid(
-        _ index: PartialIndex, over connection: Connection, clock: RunClock
-    ) async throws -> Bool? {
-        let found = try await connection.finishTransaction(clock, MigrationStatements.state(of: index), [])
-        return try found.rows.first?.bool("is_valid")
+    private func isValid(_ index: PartialIndex, in session: DatabaseSession) async throws(RunFailure) -> Bool? {
+        try await session.read(MigrationSQL.state(of: index)).reading { try $0.rows.first?.bool("is_valid") }
     }
 
     /// Also when we were told to end: an unfinished index costs each write, and serves nobody.
     private func dropLeftover(_ index: PartialIndex, _ connection: Connection) async {
         do {
             let state = try await connection.query(
-                MigrationStatements.state(of: index), deadline: .now + lockLimit, heedsCancellation: false)
+                MigrationSQL.state(of: index), deadline: .now + lockLimit, heedsCancellation: false)
             guard try state.rows.first?.bool("is_valid") == false else { return }
             _ = try await connection.script(
-                MigrationStatements.drop(index), deadline: .now + lockLimit, heedsCancellation: false)
+                MigrationSQL.drop(index), deadline: .now + lockLimit, heedsCancellation: false)
         } catch {
             // Whatever was in the way of building it still is; the next migration repairs it.
         }
     }
 }
 
-extension Connection {
-    /// Whether nothing stands between us and the server's process. A proxy that hands on the server's words unchanged
-    /// cannot be told from none, and does not matter.
-    func isDirect(_ clock: RunClock) async throws(RunFailure) -> Bool {
-        let found = try await finishTransaction(clock, "SELECT pg_backend_pid() AS process", [])
-        let process = try found.reading { try $0.onlyRow().integer("process") }
-        return process == greetedBy
+extension DatabaseSession {
+    /// True if the server's own process answers. A proxy that hands on the server's messages unchanged cannot be told from
+    /// none, and does not matter.
+    var isDirect: Bool {
+        get async throws(RunFailure) {
+            let greeted = await connection.greetedBy
+            let found = try await read("SELECT pg_backend_pid() AS process")
+            return try found.reading { try $0.onlyRow().integer("process") } == greeted
+        }
     }
 }

@@ -29,7 +29,7 @@ package struct Migration: Sendable {
 
     /// All of it, for psql as for us.
     package var script: String {
-        ([sessions, history, grant.map(MigrationStatements.grant)] as [String?]).compactMap(\.self)
+        ([sessions, history, grant.map(MigrationSQL.grant)] as [String?]).compactMap(\.self)
             .map { $0.hasSuffix("\n") ? $0 : $0 + "\n" }.joined(separator: "\n")
     }
 
@@ -45,49 +45,33 @@ package struct Migration: Sendable {
     /// - Throws: `sessionsTableDiffers` and `historyUnusable` when what is there cannot be built upon; nothing has changed
     ///   then, nor after any other failure.
     package func apply(_ access: DatabaseAccess) async throws(RunFailure) -> RunFailure? {
-        let clock = RunClock(deadline: Self.deadline)
-        let connection = try await access.connect(limit: clock.remaining)
-        do {
-            let lacking = try await apply(over: connection, clock: clock)
-            await connection.close()
-            return lacking
-        } catch {
-            await connection.close()
-            throw error
+        try await access.withSession(deadline: Self.deadline) { session throws(RunFailure) in
+            try await apply(in: session)
         }
     }
 
-    private func apply(over connection: Connection, clock: RunClock) async throws(RunFailure) -> RunFailure? {
-        let deadline = clock.giveUp(after: clock.remaining)
-        try await connection.begin(
-            clock, limit: clock.remaining, lockLimit: Self.lockLimit, then: MigrationStatements.takeTurns)
-        do {
-            try Self.judge(try await look(over: connection, deadline: deadline), creatingSessions: sessions != nil)
-            _ = try await connection.script(script, deadline: deadline)
-            let after = try await look(over: connection, deadline: deadline)
-            if let obstacle = after.history.shapeObstacle {
-                throw RunFailure.historyUnusable(role: after.role, obstacle)
-            }
-            let lacking = try await lackingPrivileges(over: connection, deadline: deadline)
-            _ = try await connection.script("COMMIT", during: .committing, deadline: deadline)
-            return lacking
-        } catch {
-            throw clock.failure(error)
-        }
+    private func apply(in session: DatabaseSession) async throws(RunFailure) -> RunFailure? {
+        let limit = session.budget.remaining
+        _ = try await session.open(
+            Script(MigrationSQL.takeTurns), isReadOnly: false, limit: limit, lockLimit: Self.lockLimit)
+        try Self.requireRoom(in: try await survey(in: session, limit: limit), creatingSessions: sessions != nil)
+        _ = try await session.continue(Script(script), limit: limit)
+        let after = try await survey(in: session, limit: limit)
+        if let obstacle = after.history.shapeObstacle { throw .historyUnusable(role: after.role, obstacle) }
+        let lacking = try await lackingPrivileges(in: session)
+        _ = try await session.finish(Script(), limit: limit)
+        return lacking
     }
 
-    private func look(
-        over connection: Connection, deadline: ContinuousClock.Instant
-    ) async throws(PostgresError) -> Inspection {
-        let server = try await connection.query(Statements.server, deadline: deadline).onlyRow()
-        let tables = try await connection.query(Statements.inspect(.sessions), deadline: deadline).onlyRow()
-        var found = try Inspection(server: server, tables: tables)
-        try await found.readHistoryStructure(over: connection, deadline: deadline)
-        return found
+    private func survey(in session: DatabaseSession, limit: Duration) async throws(RunFailure) -> Survey {
+        let table = SessionTable(name: .sessions, schema: .auto)
+        return try await Survey.read(table, readsHistory: true, in: session) { script throws(RunFailure) in
+            try await session.continue(script, limit: limit)
+        }
     }
 
     /// - Throws: what is there that would be taken for what is to be created.
-    private static func judge(_ found: Inspection, creatingSessions: Bool) throws(RunFailure) {
+    private static func requireRoom(in found: Survey, creatingSessions: Bool) throws(RunFailure) {
         if creatingSessions, found.kind != nil, found.columnTypes["active"] == nil {
             throw .sessionsTableDiffers(.sessions)
         }
@@ -96,18 +80,19 @@ package struct Migration: Sendable {
         }
     }
 
-    private func lackingPrivileges(
-        over connection: Connection, deadline: ContinuousClock.Instant
-    ) async throws(PostgresError) -> RunFailure? {
+    private func lackingPrivileges(in session: DatabaseSession) async throws(RunFailure) -> RunFailure? {
         guard let grant else { return nil }
-        let row = try await connection.query(MigrationStatements.privileges(grant), deadline: deadline).onlyRow()
-        guard try row.bool("is_there") else { return .tableMissing(grant.table) }
-        let lacksSchema = try !row.bool("can_use_schema")
-        var missing: [String] = []
-        for privilege in MigrationStatements.tablePrivileges where try !row.bool("can_\(privilege.lowercased())") {
-            missing.append(privilege)
+        let found = try await session.continue(Script(MigrationSQL.privileges(grant), as: .answer))
+        return try found.read(.answer) { result in
+            let row = try result.onlyRow()
+            guard try row.bool("is_there") else { return .tableMissing(grant.table) }
+            let lacksSchema = try !row.bool("can_use_schema")
+            var missing: [String] = []
+            for privilege in MigrationSQL.tablePrivileges where try !row.bool("can_\(privilege.lowercased())") {
+                missing.append(privilege)
+            }
+            guard lacksSchema || !missing.isEmpty else { return nil }
+            return .privilegesMissing(grant.table, role: grant.role, isOnSchema: lacksSchema, missing)
         }
-        guard lacksSchema || !missing.isEmpty else { return nil }
-        return .privilegesMissing(grant.table, role: grant.role, isOnSchema: lacksSchema, missing)
     }
 }

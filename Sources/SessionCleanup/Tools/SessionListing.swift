@@ -28,16 +28,15 @@ extension SessionTable {
     package func sessions(
         ofUser user: String, transient: Job, dormant: Job, now: UTCInstant, access: DatabaseAccess
     ) async throws(RunFailure) -> [ListedSession] {
-        let clock = RunClock(deadline: .seconds(30))
-        let connection = try await access.connect(limit: clock.remaining)
-        let inspection = try await look(for: .reading, over: connection, clock: clock)
-        let generation = try await shape(inspection, for: .reading, over: connection, clock: clock).generation
-        let statement = Statements.sessions(
-            of: name, transient: transient.rules.rule(for: generation),
-            dormant: dormant.rules.rule(for: generation))
-        let result = try await connection.finishTransaction(
-            clock, statement, [.text(user)], limit: clock.remaining)
-        await connection.close()
+        let (result, generation) = try await access.withSession(deadline: .seconds(30)) { session throws(RunFailure) in
+            let survey = try await Survey.make(of: self, for: .reading, readsHistory: false, in: session)
+            let generation = try survey.generation(for: .reading)
+            try await survey.requireNoHiddenRows(for: .reading, in: session)
+            let statement = SessionsSQL.sessions(
+                of: name, user: user, transient: transient.rules.rule(for: generation),
+                dormant: dormant.rules.rule(for: generation))
+            return (try await session.read(statement, limit: session.budget.remaining), generation)
+        }
         return try result.reading { result in
             try result.rows.map { row in
                 let job = try row.bool("is_active") ? dormant : transient
@@ -48,7 +47,7 @@ extension SessionTable {
 }
 
 extension ListedSession {
-    /// Reads a row of `Statements.sessions`.
+    /// Reads a row of `SessionsSQL.sessions`.
     fileprivate init(_ row: QueryResult.Row, job: Job, rule: Rule, now: UTCInstant) throws(PostgresError) {
         sessionID = try row.text("session_id")
         serverID = try row.textIfPresent("server_id")

@@ -3,7 +3,7 @@ import Time
 
 /// The statements about `mcp_cleanup.runs`. Scripts of the simple protocol, so that several of them take one round trip:
 /// all values in them are ours, as literals.
-enum HistoryStatements {
+enum HistorySQL {
     /// Closed runs that go with one run at the most: what a day of runs every few minutes leaves behind, and a
     /// transaction of milliseconds.
     private static let pruneLimit = 500
@@ -11,56 +11,54 @@ enum HistoryStatements {
     /// A server's message may quote a whole row, or a function's whole text.
     private static let messageLimit = 4096
 
-    /// Closes what dead owners left, claims the run unless somebody has it, and shows what stands in the way. The
-    /// transaction's end included.
+    /// Returns the script that claims the run unless another process has it, and reads what stands in the way.
     ///
-    /// Two statements, since an INSERT beside an UPDATE in one statement does not see the row closed.
+    /// Closes the runs of dead owners first: an INSERT beside an UPDATE in one statement does not see the row closed.
     /// - Parameters:
-    ///   - token: what the run will be owned by.
-    ///   - cutoff: the clock that the look read: it alone is compared with the host's.
+    ///   - token: the new owner's.
+    ///   - cutoff: the clock that the survey read, which was compared with the host's.
     ///   - tolerance: how far before its fire time, by the database's clock, a run may have begun: fire times are named
-    ///     by the host's, and by a database that is behind it each run begins before its time.
-    ///   - mayCatchUp: whether a fire time that was missed is to be answered, or only looked at.
+    ///     by the host's clock, and by a database that is behind it each run begins early.
     static func claim(
-        _ request: RunRequest, of job: String, token: String, history: History, cutoff: UTCInstant,
-        tolerance: Duration, mayCatchUp: Bool = true
-    ) -> String {
-        let (job, fireTime) = (SQL.literal(job), instant(request.scheduledAt))
-        return """
+        _ request: RunRequest, of job: String, token: String, history: History, cutoff: UTCInstant, tolerance: Duration
+    ) -> Script {
+        let (job, fireTime) = (SQL.literal(job), SearchSQL.literal(request.scheduledAt))
+        var script = Script(
+            """
             UPDATE mcp_cleanup.runs SET status = 'abandoned', finished_at = clock_timestamp()
              WHERE run_id IN (SELECT run_id FROM mcp_cleanup.runs
                                WHERE status = 'running' AND \(isSilent(for: history.lease))
                                  AND NOT (job = \(job) AND scheduled_at = \(fireTime))
-                                 FOR UPDATE SKIP LOCKED);
+                                 FOR UPDATE SKIP LOCKED)
+            """)
+        script.add(
+            """
             INSERT INTO mcp_cleanup.runs
                    (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at, cutoff)
             SELECT \(job), \(fireTime), \(SQL.literal(request.origin.rawValue)), \(SQL.literal(token)), 1, 'running',
-                   now(), clock_timestamp(), \(instant(cutoff))
-            \(condition(request, mayCatchUp: mayCatchUp, job, fireTime))
-                ON CONFLICT DO NOTHING;
+                   now(), clock_timestamp(), \(SearchSQL.literal(cutoff))
+                ON CONFLICT DO NOTHING
+            """)
+        script.add(
+            """
             SELECT r.run_id, r.scheduled_at = \(fireTime) AS is_same_fire_time, r.status, r.origin, r.claimed_by
-                 , \(Statements.utc("r.cutoff")) AS cutoff_at, r.attempts, r.rows_deleted, r.batches
+                 , \(SearchSQL.microseconds("r.cutoff")) AS cutoff_at, r.attempts, r.rows_deleted, r.batches
                  , CASE WHEN \(isSilent(for: history.lease)) THEN 0 ELSE
                        (extract(epoch FROM heartbeat_at + \(interval(history.lease)) - clock_timestamp()) * 1000)::bigint
                    END AS lease_left_ms
                  , r.started_at < r.scheduled_at - \(interval(tolerance))
                    AND r.scheduled_at <= now() + \(interval(tolerance)) AS is_ahead
               FROM mcp_cleanup.runs AS r
-             WHERE r.job = \(job) AND (r.scheduled_at = \(fireTime) OR r.status = 'running');
-            SELECT \(Statements.utc("s.finished_at")) AS last_success_at
-                 , (extract(epoch FROM clock_timestamp() - s.finished_at) * 1000)::bigint AS last_success_age_ms
-                 , \(Statements.utc(lastEnd(of: job))) AS last_end_at
-                 , \(request.isLookBack ? Statements.utc(lastAnswered(of: job, but: token)) : "NULL") AS last_answered
-              FROM (SELECT) AS one LEFT JOIN \(lastSuccess(of: job)) AS s ON true;
-            COMMIT
+             WHERE r.job = \(job) AND (r.scheduled_at = \(fireTime) OR r.status = 'running')
+            """, as: .candidates)
+        script.add(
             """
-    }
-
-    private static func condition(
-        _ request: RunRequest, mayCatchUp: Bool, _ job: String, _ fireTime: String
-    ) -> String {
-        guard request.isLookBack else { return "" }
-        return mayCatchUp ? "WHERE \(wasMissed(job, fireTime))" : "WHERE false"
+            SELECT \(SearchSQL.microseconds("s.finished_at")) AS last_success_at
+                 , (extract(epoch FROM clock_timestamp() - s.finished_at) * 1000)::bigint AS last_success_age_ms
+                 , \(SearchSQL.microseconds(lastEnd(of: job))) AS last_end_at
+              FROM (SELECT) AS one LEFT JOIN \(lastSuccess(of: job)) AS s ON true
+            """, as: .earlierRuns)
+        return script
     }
 
     /// Whether a run's owner has given no sign of life for so long. One that lies further ahead than that was given by a
@@ -68,17 +66,6 @@ enum HistoryStatements {
     static func isSilent(for lease: Duration) -> String {
         let lease = interval(lease)
         return "heartbeat_at NOT BETWEEN clock_timestamp() - \(lease) AND clock_timestamp() + \(lease)"
-    }
-
-    /// Whether the job ran before, and neither this fire time nor a later one that has come was answered.
-    private static func wasMissed(_ job: String, _ fireTime: String) -> String {
-        """
-        EXISTS (SELECT FROM mcp_cleanup.runs
-                 WHERE job = \(job) AND origin <> 'once' AND scheduled_at <= now())
-              AND NOT EXISTS (SELECT FROM mcp_cleanup.runs
-                               WHERE job = \(job) AND origin <> 'once' AND scheduled_at > \(fireTime)
-                                 AND scheduled_at <= now())
-        """
     }
 
     /// What a run that did all that it was allowed to ended as; word for word what the index runs_job_success_idx has.
@@ -101,14 +88,6 @@ enum HistoryStatements {
         """
     }
 
-    /// The last fire time that has come and that somebody else answered, or this process before.
-    private static func lastAnswered(of job: String, but token: String) -> String {
-        """
-        (SELECT max(scheduled_at) FROM mcp_cleanup.runs
-          WHERE job = \(job) AND origin <> 'once' AND scheduled_at <= now() AND claimed_by <> \(SQL.literal(token)))
-        """
-    }
-
     /// Takes over a row that was seen, unless it has changed since, or another run of the job is under way. One row if
     /// it did. The transaction's end included.
     ///
@@ -118,11 +97,12 @@ enum HistoryStatements {
     ///     set it, and sessions that are not due yet would go.
     static func reopen(
         _ seen: ClaimCandidate, token: String, isOurs: Bool, keepsCutoff: Bool, cutoff: UTCInstant, history: History
-    ) -> String {
-        let cutoff = instant(cutoff)
+    ) -> Script {
+        let cutoff = SearchSQL.literal(cutoff)
         let isDead =
             seen.isRunning && !isOurs ? "AND \(isSilent(for: history.lease))" : ""
-        return """
+        return Script(
+            """
             UPDATE mcp_cleanup.runs AS r
                SET claimed_by = \(SQL.literal(token)), attempts = attempts + 1, status = 'running'
                  , heartbeat_at = clock_timestamp(), finished_at = NULL, error_sqlstate = NULL, error_message = NULL
@@ -131,47 +111,40 @@ enum HistoryStatements {
                AND r.status = \(SQL.literal(seen.status)) \(isDead)
                AND NOT EXISTS (SELECT FROM mcp_cleanup.runs AS o
                                 WHERE o.job = r.job AND o.status = 'running' AND o.run_id <> r.run_id)
-            RETURNING r.run_id, \(Statements.utc("r.cutoff")) AS cutoff_at, r.attempts, r.rows_deleted, r.batches;
-            COMMIT
-            """
+            RETURNING r.run_id, \(SearchSQL.microseconds("r.cutoff")) AS cutoff_at, r.attempts, r.rows_deleted, r.batches
+            """, as: .reopened)
     }
 
-    /// Locks the run's row, if the run is still ours; one row if it is. Whoever wants to take the run waits behind it.
-    ///
-    /// The batch's commit then waits for no disk: nobody has been told of the run yet, its rows and their count come and go
-    /// together, and `finish`, which waits, makes all of them durable before it is told as a success. A client's own commit
-    /// is not held up behind a batch's worth of WAL.
+    /// Returns the statement that locks the run's row (FOR NO KEY UPDATE) if the run is still ours; one row if it is.
+    /// A process that wants to take the run over waits behind it. By the primary key; qualified, since it is a batch's.
     static func hold(_ claim: RunClaim) -> String {
-        """
-        SET LOCAL synchronous_commit = off;
-        SELECT run_id FROM mcp_cleanup.runs WHERE \(ours(claim)) FOR NO KEY UPDATE;
-        """
+        "SELECT run_id FROM mcp_cleanup.runs WHERE \(ours(claim)) FOR NO KEY UPDATE"
     }
 
     /// A condition that holds if the run is still ours, in a statement after `hold`.
     static func isOurs(_ claim: RunClaim) -> String { "EXISTS (SELECT FROM mcp_cleanup.runs WHERE \(ours(claim)))" }
 
-    /// Accounts for a batch that found something, in the batch's own statement, from `counted`.
-    static func account(_ claim: RunClaim, held: String, skipped: Int) -> String {
+    /// Returns the part of a batch's statement that accounts for it, from `counted`: rows and count are one transaction.
+    static func account(_ claim: RunClaim) -> String {
         """
         UPDATE mcp_cleanup.runs
-           SET rows_deleted = rows_deleted + deleted, rows_skipped = \(skipped) + \(held), batches = batches + 1
-             , heartbeat_at = clock_timestamp()
-          FROM counted WHERE due > 0 AND \(ours(claim))
+           SET rows_deleted = rows_deleted OPERATOR(pg_catalog.+) deleted, batches = batches OPERATOR(pg_catalog.+) 1
+             , heartbeat_at = pg_catalog.clock_timestamp()
+          FROM counted WHERE deleted OPERATOR(pg_catalog.>) 0 AND \(ours(claim))
         """
     }
 
     private static func ours(_ claim: RunClaim) -> String {
-        "run_id = \(claim.runID) AND claimed_by = \(SQL.literal(claim.token)) AND status = 'running'"
+        "run_id OPERATOR(pg_catalog.=) \(claim.runID) AND claimed_by OPERATOR(pg_catalog.=) \(SQL.literal(claim.token)) "
+            + "AND status OPERATOR(pg_catalog.=) 'running'"
     }
 
-    /// A sign of life; one row if the run is still ours. The transaction's end included.
+    /// Returns the statement that renews the heartbeat; one row if the run is still ours.
     static func renew(_ claim: RunClaim) -> String {
         """
         UPDATE mcp_cleanup.runs SET heartbeat_at = clock_timestamp()
          WHERE \(ours(claim))
-        RETURNING run_id;
-        COMMIT
+        RETURNING run_id
         """
     }
 
@@ -183,17 +156,22 @@ enum HistoryStatements {
     ///
     /// By the fire time and the token, which are known even when the answer to the claim never came.
     static func finish(
-        _ scheduledAt: UTCInstant, of job: String, token: String, outcome: Outcome, skipped: Int,
+        _ scheduledAt: UTCInstant, of job: String, token: String, outcome: Outcome, progress: RunProgress,
         failure: RunFailure?, history: History
-    ) -> String {
-        let (job, fireTime) = (SQL.literal(job), instant(scheduledAt))
+    ) -> Script {
+        let (job, fireTime) = (SQL.literal(job), SearchSQL.literal(scheduledAt))
         let key = "job = \(job) AND scheduled_at = \(fireTime) AND claimed_by = \(SQL.literal(token))"
-        return """
+        var script = Script(
+            """
             UPDATE mcp_cleanup.runs
                SET status = '\(outcome.rawValue)', heartbeat_at = clock_timestamp(), finished_at = clock_timestamp()
-                 , rows_skipped = \(skipped), error_sqlstate = \(text(failure?.sqlState?.rawValue))
+                 , rows_skipped = \(progress.rowsSkipped), rows_refused = \(progress.rowsRefused)
+                 , error_sqlstate = \(text(failure?.sqlState?.rawValue))
                  , error_message = \(text(failure?.description, limit: messageLimit))
-             WHERE \(key) AND status = 'running';
+             WHERE \(key) AND status = 'running'
+            """)
+        script.add(
+            """
             DELETE FROM mcp_cleanup.runs
              WHERE run_id IN (
                    SELECT run_id FROM mcp_cleanup.runs
@@ -203,10 +181,11 @@ enum HistoryStatements {
                                                     WHERE job = \(job) AND \(isSuccess)
                                                     ORDER BY scheduled_at DESC LIMIT 1)
                       AND status <> 'running'
-                    ORDER BY scheduled_at LIMIT \(pruneLimit));
-            SELECT run_id, status, rows_deleted, batches, attempts FROM mcp_cleanup.runs WHERE \(key);
-            COMMIT
-            """
+                    ORDER BY scheduled_at LIMIT \(pruneLimit))
+            """)
+        script.add(
+            "SELECT run_id, status, rows_deleted, batches, attempts FROM mcp_cleanup.runs WHERE \(key)", as: .closed)
+        return script
     }
 
     /// - Parameter limit: bytes of UTF-8 after which a text is cut, at a character's end.
@@ -222,10 +201,7 @@ enum HistoryStatements {
         return SQL.literal(text)
     }
 
-    private static func instant(_ instant: UTCInstant) -> String { "timestamptz '\(instant)'" }
-
     private static func interval(_ duration: Duration) -> String {
-        let (seconds, attoseconds) = duration.components
-        return "interval '\(seconds * 1000 + attoseconds / 1_000_000_000_000_000) milliseconds'"
+        "interval '\(duration.wholeMilliseconds) milliseconds'"
     }
 }

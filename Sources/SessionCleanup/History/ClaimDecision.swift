@@ -60,8 +60,10 @@ enum ClaimDecision: Hashable, Sendable {
     init(_ candidates: [ClaimCandidate], token: String, previous: [String]) {
         let other = candidates.first { !$0.isSameFireTime && $0.isRunning }
         guard let row = candidates.first(where: \.isSameFireTime) else {
-            // Nothing was inserted, and nothing stood in the way: nothing was missed.
-            self = .skip(other.map { .held(by: $0.claimedBy, lookAgainAfter: $0.leaseLeft) } ?? .nothingMissed)
+            // Nothing was inserted, and what stood in the way has ended since: look again soon.
+            self = .skip(
+                other.map { .held(by: $0.claimedBy, lookAgainAfter: $0.leaseLeft) }
+                    ?? .held(by: "another process", lookAgainAfter: .seconds(1)))
             return
         }
         if row.claimedBy == token {

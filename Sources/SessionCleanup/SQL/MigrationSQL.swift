@@ -1,10 +1,10 @@
 import Postgres
 
 /// The statements of migrations that depend on who asks; the others are the files under `migrations/`.
-enum MigrationStatements {
+enum MigrationSQL {
     /// Lets migrations of several processes follow one another: two CREATE … IF NOT EXISTS at once fail. Ends with the
     /// transaction.
-    static let takeTurns = "SELECT pg_advisory_xact_lock(hashtextextended('mcp-cleanupd migrate', 0));"
+    static let takeTurns = "SELECT pg_advisory_xact_lock(hashtextextended('mcp-cleanupd migrate', 0))"
 
     /// What a run needs on the sessions table: UPDATE is for `FOR UPDATE`.
     static let tablePrivileges = ["SELECT", "UPDATE", "DELETE"]
@@ -74,7 +74,7 @@ enum MigrationStatements {
     static func create(_ index: PartialIndex) -> String {
         """
         CREATE INDEX CONCURRENTLY IF NOT EXISTS \(SQL.identifier(index.name))
-            ON \(index.table.quoted) (\(index.rule.column)) WHERE \(index.rule.candidates)
+            ON \(index.table.quoted) (\(index.rule.column)) WHERE \(index.rule.qualifiedCandidates)
         """
     }
 

@@ -1,0 +1,64 @@
+package import Dispatch
+package import Postgres
+
+/// How to reach the database: anew for each connection, so that a rotated password needs no restart.
+package struct DatabaseAccess: Sendable, CustomReflectable {
+    /// Reads the URL from wherever it is kept.
+    package let url: @Sendable () throws(RunFailure) -> DatabaseURL
+    /// How long a connection may take to come about, name resolution and TLS included.
+    package var connectTimeout: Duration
+    /// The variables that libpq and its TLS library look at; never one that may hold the URL.
+    package let environment: [String: String]
+    /// A serial queue whose thread connections may use; see `Connection.open`.
+    package let queue: DispatchQueue?
+    package let onNotice: @Sendable (ServerMessage) -> Void
+    /// Called when a connection has come about, with how long it took, or has not for a run that waited for it.
+    package let onConnection: @Sendable (Result<Duration, RunFailure>) -> Void
+
+    package init(
+        url: @escaping @Sendable () throws(RunFailure) -> DatabaseURL, connectTimeout: Duration,
+        environment: [String: String], queue: DispatchQueue? = nil,
+        onNotice: @escaping @Sendable (ServerMessage) -> Void,
+        onConnection: @escaping @Sendable (Result<Duration, RunFailure>) -> Void = { _ in }
+    ) {
+        self.url = url
+        self.connectTimeout = connectTimeout
+        self.environment = environment.filter { $0.key.hasPrefix("PG") || ["HOME", "SSL_CERT_FILE"].contains($0.key) }
+        self.queue = queue
+        self.onNotice = onNotice
+        self.onConnection = onConnection
+    }
+
+    /// Nothing that `dump` or a description could print: PGPASSWORD is among the variables.
+    package var customMirror: Mirror { Mirror(self, children: [:]) }
+
+    /// - Parameter limit: the most that connecting may take, if less than the configured time.
+    package func connect(limit: Duration? = nil) async throws(RunFailure) -> Connection {
+        let url = try url()
+        let timeout = min(connectTimeout, limit ?? connectTimeout)
+        do {
+            return try await Connection.open(
+                url, deadline: .now + timeout, environment: environment, queue: queue, onNotice: onNotice)
+        } catch {
+            throw RunFailure(error)
+        }
+    }
+
+    /// Opens a connection, lets `body` use it, and closes it, also if `body` throws.
+    ///
+    /// - Parameter deadline: the longest time for all of it.
+    func withSession<Value>(
+        deadline: Duration, _ body: (DatabaseSession) async throws(RunFailure) -> Value
+    ) async throws(RunFailure) -> Value {
+        let budget = RunBudget(deadline: deadline)
+        let session = DatabaseSession(connection: try await connect(limit: budget.remaining), budget: budget)
+        do {
+            let value = try await body(session)
+            await session.connection.close()
+            return value
+        } catch {
+            await session.connection.close()
+            throw error
+        }
+    }
+}

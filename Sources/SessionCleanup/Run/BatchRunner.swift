@@ -1,0 +1,162 @@
+import Postgres
+
+/// Executes one batch at a time, and finds out what stood in the way of one that failed.
+struct BatchRunner: Sendable {
+    let run: CleanupRun
+    let target: Target
+    let session: DatabaseSession
+    /// `nil` where there is no history.
+    var claim: RunClaim?
+    /// Consecutive batches that failed because a row was being moved to another partition (40001). Such a batch was
+    /// rolled back and is repeated.
+    private var conflicts = 0
+
+    /// Each of them takes a client that moves a row in the very milliseconds of a batch.
+    private static let mostConflicts = 10
+    /// The lock limit of the parts of a batch that met a lock: of 100 locked rows among 10,000 each would else cost the
+    /// whole `batch.lock-timeout`.
+    private static let shortLockLimit = Duration.milliseconds(5)
+
+    init(_ run: CleanupRun, _ target: Target, claim: RunClaim?, in session: DatabaseSession) {
+        self.run = run
+        self.target = target
+        self.claim = claim
+        self.session = session
+    }
+
+    /// The result of a batch that was committed.
+    struct Batch: Sendable {
+        let locked: Int
+        let deleted: Int
+        /// Rows that were locked and are still there.
+        let kept: [RowAddress]
+        /// The server's time for the whole transaction.
+        let cost: Duration
+        let roundTrip: Duration
+        /// A warning at COMMIT: no standby has confirmed it.
+        let warning: ServerMessage?
+    }
+
+    /// Why a batch was rolled back, where its rows brought that about.
+    enum Obstacle: Sendable {
+        /// A lock was not to be had in time, or the server ended a deadlock.
+        case locked
+        /// The server ended it for its length.
+        case tooLong
+        /// A row was on its way to another partition: to be repeated.
+        case moved
+        /// The database would not delete a row.
+        case refused(ServerMessage)
+    }
+
+    enum Outcome: Sendable {
+        case done(Batch)
+        case failed(Obstacle)
+    }
+
+    /// Executes a batch: one transaction in one message, in which nothing is deleted unless the run is still ours. From its
+    /// first lock to its commit it waits for nothing but the server and, for `batch.lock-timeout` at most, for locks.
+    ///
+    /// - Parameters:
+    ///   - isSingle: true for a batch of one row, which may take longer than a deadlock's detection.
+    ///   - isContended: true after a batch with some of the same rows met a lock.
+    mutating func execute(
+        _ rows: BatchSQL.Rows, of relation: BatchSQL.Relation, isSingle: Bool, isContended: Bool
+    ) async throws(RunFailure) -> Outcome {
+        let limit = try session.budget.limit(isSingle ? nil : target.survey.deadlockTimeout / 2)
+        let lockLimit = isContended ? min(Self.shortLockLimit, run.limits.lockTimeout) : run.limits.lockTimeout
+        let script = await script(rows, of: relation, limit: limit, lockLimit: lockLimit)
+        let sent = ContinuousClock.now
+        let answers: Script.Answers
+        do {
+            answers = try await session.send(script, by: session.budget.giveUp(after: limit), startsWriting: true)
+        } catch {
+            guard let obstacle = obstacle(in: error, script, after: sent.duration(to: .now), limit: limit) else {
+                throw error
+            }
+            if case .moved = obstacle {
+                conflicts += 1
+                if conflicts > Self.mostConflicts { throw error }
+            }
+            return .failed(obstacle)
+        }
+        conflicts = 0
+        return .done(try await batch(answers, sent: sent))
+    }
+
+    private func script(
+        _ rows: BatchSQL.Rows, of relation: BatchSQL.Relation, limit: Duration, lockLimit: Duration
+    ) async -> Script {
+        let batch = BatchSQL(relation: relation, rule: target.rule, cutoff: target.cutoff, rows: rows)
+        // Triggers run under the role's own search path.
+        var script = await session.begin(isReadOnly: false, limit: limit, path: .role)
+        // What is reported as deleted survives a crash of the server.
+        if target.survey.commitsAsynchronously { script.add("SET LOCAL synchronous_commit = on") }
+        if let claim { script.add(HistorySQL.hold(claim), as: .held) }
+        script.add("SET LOCAL lock_timeout = \(Transaction.milliseconds(lockLimit))")
+        if let table = target.unfiltered { script.add(Transaction.refuseFilters(of: table)) }
+        // A lock on the table itself is met here, and is not blamed on rows.
+        script.add("LOCK TABLE ONLY \(relation.name.quoted) IN ROW EXCLUSIVE MODE")
+        script.add(batch.statement(claim: claim), as: .batch)
+        // Deferred triggers and constraints fail here, where rows can still be blamed.
+        script.add("SET CONSTRAINTS ALL IMMEDIATE")
+        script.add("COMMIT")
+        script.add(BatchSQL.cost, as: .cost)
+        return script
+    }
+
+    private mutating func batch(
+        _ answers: Script.Answers, sent: ContinuousClock.Instant
+    ) async throws(RunFailure) -> Batch {
+        let duration = sent.duration(to: .now)
+        if claim != nil, try answers.read(.held, { $0.rows.count }) != 1 { throw .claimLost }
+        let cost = try answers.read(.cost) { Duration.microseconds(try $0.onlyRow().integer("cost")) }
+        // One that a trigger raises has a context.
+        let warning = await session.connection.warnings.first { !$0.hasContext }
+        let batch = try answers.read(.batch) { result in
+            let row = try result.onlyRow()
+            return Batch(
+                locked: try row.integer("locked"), deleted: try row.integer("deleted"), kept: try Self.kept(row),
+                cost: cost, roundTrip: max(duration - cost, .zero), warning: warning)
+        }
+        if batch.deleted > 0 { claim?.renewed = sent }
+        return batch
+    }
+
+    private static func kept(_ row: QueryResult.Row) throws(PostgresError) -> [RowAddress] {
+        guard let addresses = try row.textIfPresent("kept_addresses") else { return [] }
+        let partitions = RowAddress.numbers(in: try row.text("kept_partitions"))
+        return try RowAddress.list(addresses) { partitions.indices.contains($0) ? UInt32(partitions[$0]) : nil }
+    }
+
+    /// Returns what a failure says about the batch's rows, or `nil` if it says nothing about them: then the attempt fails.
+    private func obstacle(
+        in failure: RunFailure, _ script: Script, after duration: Duration, limit: Duration
+    ) -> Obstacle? {
+        guard case .database(.server(let message, _)) = failure, let index = message.statementIndex,
+            script.isAtOrAfter(.batch, index)
+        else { return nil }
+        switch (message.sqlState.rawValue, message.sqlState.conditionClass) {
+        case ("55P03", _), ("40P01", _): return .locked
+        case ("40001", _): return .moved
+        // An operator who cancels the statement does so earlier.
+        case ("57014", _): return duration >= limit * 9 / 10 || message.hasContext ? .tooLong : nil
+        // The server's own trouble, met in a trigger or elsewhere.
+        case (_, "08"), (_, "25"), (_, "53"), (_, "57"), (_, "58"), (_, "F0"): return nil
+        case (_, "23"), (_, "27"), (_, "44"), (_, "P0"): return .refused(message)
+        default: return message.hasContext ? .refused(message) : nil
+        }
+    }
+
+    /// Finds out whether a DELETE fails whatever it deletes: a statement trigger that raises.
+    ///
+    /// - Throws: the failure of a DELETE of no rows, if it fails.
+    func probe() async throws(RunFailure) {
+        let sql = "DELETE FROM \(target.table.quoted) WHERE false"
+        var script = await session.begin(isReadOnly: false, limit: try session.budget.limit(), path: .role)
+        script.add(sql)
+        script.add("SET CONSTRAINTS ALL IMMEDIATE")
+        script.add("ROLLBACK")
+        _ = try await session.send(script, by: session.budget.giveUp(after: session.budget.transactionLimit))
+    }
+}

@@ -1,0 +1,291 @@
+package import Postgres
+package import Time
+
+/// The table that a job deletes from, as the configuration names it.
+package struct SessionTable: Hashable, Sendable {
+    package let name: TableName
+    /// `nil` for a table of an operator's own job, which holds no sessions.
+    package let schema: SessionSchema?
+
+    package init(name: TableName, schema: SessionSchema?) {
+        self.name = name
+        self.schema = schema
+    }
+}
+
+/// What a survey is made for: decides which privileges and policies matter.
+package enum Purpose: Sendable {
+    case deleting
+    case reading
+
+    var privileges: Set<String> {
+        switch self {
+        // FOR UPDATE needs the UPDATE privilege.
+        case .deleting: ["SELECT", "UPDATE", "DELETE"]
+        case .reading: ["SELECT"]
+        }
+    }
+
+    var commands: [RowSecurity.Command] {
+        switch self {
+        case .deleting: RowSecurity.Command.allCases
+        case .reading: [.select]
+        }
+    }
+}
+
+/// The facts about the server, the table, the history and the role that one look at the catalogs found.
+package struct Survey: Sendable {
+    package let table: SessionTable
+    package var clock: UTCInstant
+    package var serverVersion: Int
+    package var isInRecovery: Bool
+    package var role: String
+    /// `synchronous_commit` is off by default for the role.
+    package var commitsAsynchronously: Bool
+    /// How long a transaction waits for a lock before the server looks for a deadlock.
+    package var deadlockTimeout: Duration
+
+    /// `nil` if there is no such table.
+    package var oid: UInt32?
+    /// `pg_class.relkind`; `nil` if there is no such table.
+    package var kind: String?
+    /// The table has partitions or inheritance children.
+    package var hasChildren: Bool
+    /// The pages of the table itself.
+    package var pages: Int
+    /// A BEFORE DELETE trigger for each row, or a rule, may keep rows.
+    package var mayKeepRows: Bool
+    /// A trigger fires once for each DELETE statement.
+    package var hasStatementTrigger: Bool
+    package var isRowSecurityActive: Bool
+    package var canUseSchema: Bool
+    /// Which of SELECT, UPDATE (or on any of its columns) and DELETE the role lacks on the table.
+    package var missingPrivileges: [String]
+    /// The types of those columns of interest that exist.
+    package var columnTypes: [String: ColumnType]
+
+    package var history: HistoryTable
+
+    /// When the survey was made.
+    package var madeAt = ContinuousClock.now
+
+    /// A second run over the same connection uses the survey for at most 1 s, the age that a survey may have anyway by the
+    /// time of the first batch.
+    private static let lifetime = Duration.seconds(1)
+
+    var isFresh: Bool { madeAt.duration(to: .now) < Self.lifetime }
+
+    /// Returns the generation of the sessions table, if everything is as the purpose needs it. Row security and clocks
+    /// are checked apart.
+    ///
+    /// - Returns: `nil` for a table of an operator's own job.
+    /// - Throws: the first obstacle, in the order in which one would look.
+    package func generation(for purpose: Purpose) throws(RunFailure) -> SchemaGeneration? {
+        guard serverVersion >= 140_000 else { throw .serverTooOld(version: serverVersion) }
+        guard purpose == .reading || !isInRecovery else { throw .serverReadOnly }
+        guard let kind else { throw .tableMissing(table.name) }
+        guard kind == "r" || kind == "p" else { throw .notATable(table.name) }
+        let missing = missingPrivileges.filter(purpose.privileges.contains)
+        guard canUseSchema, missing.isEmpty else {
+            throw .privilegesMissing(table.name, role: role, isOnSchema: !canUseSchema, missing)
+        }
+        return try generation()
+    }
+
+    /// Returns the generation by the columns alone, whatever the role may do and whatever the server is.
+    func generation() throws(RunFailure) -> SchemaGeneration? {
+        guard let kind else { throw .tableMissing(table.name) }
+        guard kind == "r" || kind == "p" else { throw .notATable(table.name) }
+        guard let schema = table.schema else { return nil }
+        let found = SchemaGeneration.allCases.filter { columnTypes[$0.rawValue] != nil }
+        guard let generation = schema.generation ?? (found.count == 1 ? found[0] : nil) else {
+            throw .generationUndecided(table.name, hasBoth: !found.isEmpty)
+        }
+        try require(generation.rawValue, of: table.name, in: generation.columnTypes)
+        try require("expires_at", of: table.name, in: [.timestamp])
+        try require("updated_at", of: table.name, in: [.timestamp])
+        return generation
+    }
+
+    private func require(_ column: String, of table: TableName, in types: [ColumnType]) throws(RunFailure) {
+        guard let type = columnTypes[column] else { throw .columnMissing(table, column: column) }
+        guard types.contains(where: { $0.oid == type.oid }) else {
+            throw .columnType(table, column: column, found: type.name, expected: types[0].name)
+        }
+    }
+}
+
+/// A column's type. Types are compared by OID: how a name is printed depends on settings.
+package struct ColumnType: Hashable, Sendable {
+    package let oid: UInt32
+    package let name: String
+
+    package init(oid: UInt32, name: String) {
+        self.oid = oid
+        self.name = name
+    }
+
+    // pg_type.dat; the OIDs of built-in types never change.
+    static let boolean = ColumnType(oid: 16, name: "boolean")
+    static let bigint = ColumnType(oid: 20, name: "bigint")
+    static let integer = ColumnType(oid: 23, name: "integer")
+    static let text = ColumnType(oid: 25, name: "text")
+    static let varchar = ColumnType(oid: 1043, name: "character varying")
+    static let timestamp = ColumnType(oid: 1184, name: "timestamp with time zone")
+}
+
+extension SchemaGeneration {
+    /// The types that the column with the generation's name may have.
+    fileprivate var columnTypes: [ColumnType] {
+        switch self {
+        case .active: [.boolean]
+        case .status: [.text, .varchar]
+        }
+    }
+}
+
+// MARK: Reading
+
+extension Survey {
+    /// Surveys the server, the table and the history in one round trip. Leaves the transaction open; the caller ends it.
+    ///
+    /// - Parameter readsHistory: true to read the history table's columns and indexes as well.
+    static func make(
+        of table: SessionTable, for purpose: Purpose, readsHistory: Bool = true, in session: DatabaseSession
+    ) async throws(RunFailure) -> Survey {
+        try await read(table, readsHistory: readsHistory, in: session) { script throws(RunFailure) in
+            try await session.open(script, isReadOnly: purpose == .reading)
+        }
+    }
+
+    /// - Parameter send: sends the script in a transaction, which stays open.
+    static func read(
+        _ table: SessionTable, readsHistory: Bool, in session: DatabaseSession,
+        send: (Script) async throws(RunFailure) -> Script.Answers
+    ) async throws(RunFailure) -> Survey {
+        let script = Script(SurveySQL.server, as: .server).adding(SurveySQL.tables(table.name), as: .tables)
+        let answers = try await send(script)
+        let server = try answers.read(.server) { try $0.onlyRow() }
+        var survey = try answers.read(.tables) { try Survey(of: table, server: server, tables: $0.onlyRow()) }
+        if readsHistory, survey.history.isThere, survey.history.canUseSchema {
+            let found = try await session.continue(Script(SurveySQL.historyTable, as: .historyTable))
+            try found.read(.historyTable) { try survey.history.readStructure($0.onlyRow()) }
+        }
+        return survey
+    }
+
+    /// Reads the rows of `SurveySQL.server` and `SurveySQL.tables`.
+    package init(
+        of table: SessionTable, server: QueryResult.Row, tables row: QueryResult.Row
+    ) throws(PostgresError) {
+        self.table = table
+        clock = try server.instant("clock")
+        serverVersion = try server.integer("server_version")
+        isInRecovery = try server.bool("is_in_recovery")
+        role = try server.text("role")
+        commitsAsynchronously = try server.text("synchronous_commit") == "off"
+        deadlockTimeout = Duration(setting: try server.text("deadlock_timeout")) ?? .seconds(1)
+        oid = try row.textIfPresent("oid").flatMap { UInt32($0) }
+        kind = try row.textIfPresent("kind")
+        hasChildren = try row.boolIfPresent("has_children") ?? false
+        pages = try row.textIfPresent("pages").flatMap { Int($0) } ?? 0
+        mayKeepRows = try row.boolIfPresent("may_keep_rows") ?? false
+        hasStatementTrigger = try row.boolIfPresent("has_statement_trigger") ?? false
+        isRowSecurityActive = try row.boolIfPresent("is_row_security_active") ?? false
+        canUseSchema = try row.boolIfPresent("can_use_schema") ?? true
+        missingPrivileges = []
+        for privilege in ["SELECT", "UPDATE", "DELETE"]
+        where try row.boolIfPresent("can_\(privilege.lowercased())") == false {
+            missingPrivileges.append(privilege)
+        }
+        columnTypes = [:]
+        for column in SurveySQL.columnsOfInterest {
+            columnTypes[column] = try row.textIfPresent("type_of_\(column)").flatMap(ColumnType.init)
+        }
+        history = try HistoryTable(row)
+    }
+}
+
+extension Survey {
+    /// Returns the table, or its parts, in the transaction that is open or one of its own.
+    ///
+    /// - Throws: `foreignPartition` if a part is kept on another server, where an address means another row.
+    func parts(in session: DatabaseSession) async throws(RunFailure) -> [Target.Part] {
+        guard let oid, let kind else { throw .tableMissing(table.name) }
+        guard hasChildren else {
+            return [
+                Target.Part(
+                    oid: oid, name: table.name, kind: kind, pages: pages, canDelete: true,
+                    hasRowSecurity: isRowSecurityActive, mayKeepRows: mayKeepRows)
+            ]
+        }
+        let parts = try await session.read(SurveySQL.parts(of: oid)).reading { try $0.rows.map(Target.Part.init) }
+        if let foreign = parts.first(where: { $0.kind == "f" }) {
+            throw .foreignPartition(table.name, "\(foreign.name)")
+        }
+        return parts
+    }
+
+    /// Reads the policies, where row security is active for the role.
+    ///
+    /// - Throws: `rowSecurity` if a policy could hide a row from the role.
+    func requireNoHiddenRows(for purpose: Purpose, in session: DatabaseSession) async throws(RunFailure) {
+        guard isRowSecurityActive, let oid else { return }
+        let policies = try await session.read(SurveySQL.policies(of: oid)).reading { result in
+            try result.rows.map(RowSecurity.Policy.init)
+        }
+        if let obstacle = RowSecurity.obstacle(among: policies, to: purpose.commands) {
+            throw .rowSecurity(table.name, role: role, obstacle)
+        }
+    }
+}
+
+extension RowSecurity.Policy {
+    /// Reads a row of `SurveySQL.policies`.
+    fileprivate init(_ row: QueryResult.Row) throws(PostgresError) {
+        self.init(
+            name: try row.text("name"), command: RowSecurity.Command(rawValue: try row.text("command")),
+            isPermissive: try row.bool("is_permissive"), condition: try row.textIfPresent("condition"))
+    }
+}
+
+extension ColumnType {
+    /// Reads an OID and a name with a blank between them.
+    fileprivate init?(_ text: String) {
+        guard let blank = text.firstIndex(of: " "), let oid = UInt32(text[..<blank]) else { return nil }
+        self.init(oid: oid, name: String(text[text.index(after: blank)...]))
+    }
+}
+
+extension Duration {
+    /// Reads a setting as `current_setting` shows it: `1s`, `500ms`, `2min`.
+    fileprivate init?(setting text: String) {
+        let digits = text.prefix { $0.isNumber }
+        guard let number = Int64(digits) else { return nil }
+        switch text.dropFirst(digits.count) {
+        case "", "ms": self = .milliseconds(number)
+        case "s": self = .seconds(number)
+        case "min": self = .seconds(number * 60)
+        case "h": self = .seconds(number * 3600)
+        default: return nil
+        }
+    }
+}
+
+extension QueryResult.Row {
+    /// Reads a time that `SearchSQL.microseconds` wrote; `nil` for NULL and for a time before the year 1 or after 9999.
+    package func instantIfPresent(_ column: String) throws(PostgresError) -> UTCInstant? {
+        guard let text = try textIfPresent(column) else { return nil }
+        guard let microseconds = Int64(text) else { throw .unexpectedAnswer("column \(column) is not a time") }
+        let instant = UTCInstant(microsecondsSinceEpoch: microseconds)
+        return (UTCInstant.earliestNameable...UTCInstant.latestNameable).contains(instant) ? instant : nil
+    }
+
+    package func instant(_ column: String) throws(PostgresError) -> UTCInstant {
+        guard let instant = try instantIfPresent(column) else {
+            throw .unexpectedAnswer("column \(column) is not a time")
+        }
+        return instant
+    }
+}

@@ -1,0 +1,61 @@
+import Postgres
+import Time
+
+/// Everything that a run needs to know of the table: made from a survey once nothing stands in the way.
+struct Target: Sendable {
+    let table: TableName
+    let cutoff: UTCInstant
+    let rule: Rule
+    let survey: Survey
+    /// The table itself where it has no parts, or else its partitions and inheritance children that hold rows.
+    let parts: [Part]
+
+    /// A table, partition or inheritance child.
+    struct Part: Hashable, Sendable {
+        let oid: UInt32
+        let name: TableName
+        /// `pg_class.relkind`.
+        let kind: String
+        let pages: Int
+        /// The role may delete from it under its own name.
+        let canDelete: Bool
+        let hasRowSecurity: Bool
+        /// A BEFORE DELETE trigger for each row, or a rule, may keep rows.
+        let mayKeepRows: Bool
+    }
+
+    /// Whether an own job's condition decides what is due; it runs under the role's own search path.
+    var path: Transaction.SearchPath { rule.condition == nil ? .catalog : .role }
+
+    /// The table whose rows row security must not hide. `nil` where row security is active, with policies that hide
+    /// nothing; those would be refused too.
+    var unfiltered: TableName? { survey.isRowSecurityActive ? nil : table }
+
+    /// Returns the relation that a statement for rows of a part names.
+    ///
+    /// A part named alone is planned without the others, but passes over the statement triggers and the policies of its
+    /// parent, and needs privileges of its own.
+    func relation(of oid: UInt32) -> BatchSQL.Relation {
+        guard let part = parts.first(where: { $0.oid == oid }), isNamedAlone(part) else {
+            return BatchSQL.Relation(name: table, alone: nil)
+        }
+        return BatchSQL.Relation(name: part.name, alone: oid)
+    }
+
+    func isNamedAlone(_ part: Part) -> Bool {
+        guard survey.hasChildren else { return true }
+        return part.canDelete && !survey.hasStatementTrigger && !survey.isRowSecurityActive && !part.hasRowSecurity
+            && !survey.mayKeepRows
+    }
+}
+
+extension Target.Part {
+    /// Reads a row of `SurveySQL.parts`.
+    init(_ row: QueryResult.Row) throws(PostgresError) {
+        guard let oid = UInt32(exactly: try row.integer("oid")) else { throw .unexpectedAnswer("oid is no OID") }
+        self.init(
+            oid: oid, name: TableName(schema: try row.text("schema"), table: try row.text("name")),
+            kind: try row.text("kind"), pages: try row.integer("pages"), canDelete: try row.bool("can_delete"),
+            hasRowSecurity: try row.bool("has_row_security"), mayKeepRows: try row.bool("may_keep_rows"))
+    }
+}

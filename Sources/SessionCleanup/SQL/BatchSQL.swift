@@ -1,0 +1,130 @@
+import Postgres
+import Time
+
+/// The script that deletes one batch and accounts for it.
+///
+/// The application's triggers run in it, so it has the role's own search path, and every name of ours is qualified.
+struct BatchSQL: Sendable {
+    /// Which rows the batch may take.
+    enum Rows: Sendable {
+        /// Rows at these addresses, in the order of their tables.
+        case addresses(ArraySlice<RowAddress>)
+        /// The due rows on some pages of one table, without those that another transaction has locked, at most `limit`.
+        case unlocked(Range<Int>, limit: Int)
+        /// All due rows on some pages of one table. Waits for rows that another transaction has locked.
+        case all(Range<Int>)
+    }
+
+    /// The table to name: a table or partition by itself, or one with all its parts.
+    let relation: Relation
+    let rule: Rule
+    let cutoff: UTCInstant
+    let rows: Rows
+
+    struct Relation: Hashable, Sendable {
+        let name: TableName
+        /// The table's OID where the statement names it alone. A table that was swapped since then is left alone.
+        let alone: UInt32?
+
+        var sql: String { alone == nil ? name.quoted : "ONLY \(name.quoted)" }
+    }
+
+    private var due: String { "(\(rule.predicate(cutoff: SearchSQL.literal(cutoff)))) IS TRUE" }
+
+    private func isIn(_ partition: UInt32) -> String { "tableoid OPERATOR(pg_catalog.=) \(partition)::oid" }
+
+    /// The batch's statement: one row with `locked`, `deleted`, and the addresses of rows that were locked and are still
+    /// there: a trigger or a rule kept them.
+    ///
+    /// The rule is checked on the row version that gets locked, and again where it is deleted: an address may hold another
+    /// row by now. A row that an update moved meanwhile is locked at its new address, where this statement does not see it;
+    /// it is neither deleted nor kept. Locks: FOR UPDATE on the rows that it deletes.
+    /// - Parameter claim: the run that the rows are deleted and counted for; if another process owns it by now, nothing is
+    ///   deleted.
+    func statement(claim: RunClaim?) -> String {
+        let fence = claim.map { " AND \(HistorySQL.isOurs($0))" } ?? ""
+        let account = claim.map { ", accounted AS (\n\(HistorySQL.account($0))\n)" } ?? ""
+        if case .all(let pages) = rows {
+            return """
+                WITH deleted AS (
+                    DELETE FROM \(relation.sql) WHERE \(scope(pages)) AND \(due)\(fence) RETURNING tableoid
+                ), counted AS (SELECT pg_catalog.count(*) AS deleted FROM deleted)\(account)
+                SELECT deleted AS locked, deleted, NULL AS kept_partitions, NULL AS kept_addresses FROM counted
+                """
+        }
+        return """
+            WITH locked AS MATERIALIZED (
+                SELECT tableoid, ctid FROM \(relation.sql) WHERE \(search) AND \(due)\(fence)
+                \(limit)FOR UPDATE SKIP LOCKED
+            ), deleted AS (
+                DELETE FROM \(relation.sql) WHERE \(theLocked("FROM locked")) AND \(due)
+                RETURNING tableoid, ctid
+            ), counted AS (
+                SELECT (SELECT pg_catalog.count(*) FROM locked) AS locked
+                     , (SELECT pg_catalog.count(*) FROM deleted) AS deleted
+            ), kept AS (
+                SELECT tableoid, ctid FROM \(relation.sql)
+                 WHERE (SELECT deleted OPERATOR(pg_catalog.<) locked FROM counted)
+                   AND \(theLocked("FROM (SELECT tableoid, ctid FROM locked EXCEPT SELECT tableoid, ctid FROM deleted) AS k"))
+            )\(account)
+            SELECT locked, deleted
+                 , (SELECT pg_catalog.array_agg(tableoid ORDER BY tableoid, ctid) FROM kept) AS kept_partitions
+                 , (SELECT pg_catalog.array_agg(ctid ORDER BY tableoid, ctid) FROM kept) AS kept_addresses
+              FROM counted
+            """
+    }
+
+    /// Where to look for the rows.
+    private var search: String {
+        switch rows {
+        case .addresses(let addresses):
+            alternatives(addresses) { "pg_catalog.unnest(\(RowAddress.literal($0)))" }
+        case .unlocked(let pages, _), .all(let pages): scope(pages)
+        }
+    }
+
+    private func scope(_ pages: Range<Int>) -> String {
+        "\(relation.alone.map { "\(isIn($0)) AND " } ?? "")\(SearchSQL.range(pages))"
+    }
+
+    private var limit: String {
+        if case .unlocked(_, let limit) = rows { return "LIMIT \(limit) " }
+        return ""
+    }
+
+    /// The rows that were locked. An address means a row only together with its table.
+    private func theLocked(_ source: String) -> String {
+        if case .addresses(let addresses) = rows, relation.alone == nil {
+            let partitions = Set(addresses.map(\.partition)).sorted()
+            let each = partitions.map { partition in
+                "\(isIn(partition)) AND \(isAny("ctid \(source) WHERE \(isIn(partition))"))"
+            }
+            return "(\(each.joined(separator: " OR ")))"
+        }
+        return "\(relation.alone.map { "\(isIn($0)) AND " } ?? "")\(isAny("ctid \(source)"))"
+    }
+
+    private func alternatives(
+        _ addresses: ArraySlice<RowAddress>, _ source: (ArraySlice<RowAddress>) -> String
+    ) -> String {
+        var each: [String] = []
+        var rest = addresses
+        while let first = rest.first {
+            let group = rest.prefix { $0.partition == first.partition }
+            each.append("\(isIn(first.partition)) AND \(isAny(source(group)))")
+            rest = rest.dropFirst(group.count)
+        }
+        return "(\(each.joined(separator: " OR ")))"
+    }
+
+    /// `ARRAY(SELECT …)` makes the planner fetch these addresses; with a bare `ANY` it may walk an index over everything
+    /// that is due.
+    private func isAny(_ source: String) -> String { "ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT \(source)))" }
+
+    /// The cost of the whole script, commit included and the way there and back excluded, in microseconds. Comes after
+    /// COMMIT in the same message: `statement_timestamp()` is when the message arrived.
+    static let cost = """
+        SELECT (extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.statement_timestamp()) \
+        OPERATOR(pg_catalog.*) 1000000)::bigint AS cost
+        """
+}

@@ -1,0 +1,59 @@
+import Postgres
+
+/// The statements about `cron.job`.
+enum CronSQL {
+    /// The seed's names, and the ones that its deployments have had before.
+    private static let names = [
+        "mcp-cleanup-transient-sessions", "mcp-cleanup-dormant-sessions", "cleanup-transient-sessions",
+        "cleanup-dormant-sessions",
+    ]
+
+    /// What a takeover appends to a job's command, and a rollback takes away: the job itself remembers who deactivated
+    /// it. A comment, and on a line of its own, so that the command stays what it was.
+    static let mark = "-- deactivated by mcp-cleanupd pg-cron takeover"
+    private static let markedEnd = "chr(10) || '\(mark)'"
+    private static let isMarked = "right(command, \(mark.count + 1)) = \(markedEnd)"
+
+    /// One row. `pg_settings` leaves out what we may not see, where `current_setting` would fail.
+    static let survey = """
+        SELECT current_database() AS database, current_user AS role
+             , EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pg_cron') AS is_here
+             , (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'cron.database_name') AS home
+             , coalesce(has_schema_privilege(c.relnamespace, 'USAGE'), false) AS can_use_schema
+             , coalesce(has_table_privilege(c.oid, 'SELECT'), false) AS can_select
+             , coalesce(row_security_active(c.oid), false) AS is_restricted
+          FROM (SELECT) AS one
+          LEFT JOIN (pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace)
+            ON n.nspname = 'cron' AND c.relname = 'job'
+        """
+
+    /// One statement, so that it is one transaction for psql too.
+    static func statement(_ action: CronJobs.Action, database: String) -> String {
+        let ours = """
+            FROM cron.job
+             WHERE jobname IN (\(names.map(SQL.literal).joined(separator: ", ")))
+               AND database = \(SQL.literal(database))
+            """
+        return switch action {
+        case .status:
+            """
+            SELECT jobid, jobname, schedule, username, active, NOT active AND \(isMarked) AS is_taken_over
+              \(ours)
+             ORDER BY jobid
+            """
+        case .takeover:
+            """
+            SELECT jobid, cron.alter_job(jobid, active := false,
+                       command := CASE WHEN \(isMarked) THEN command ELSE command || \(markedEnd) END)
+              \(ours)
+               AND active
+            """
+        case .rollback:
+            """
+            SELECT jobid, cron.alter_job(jobid, active := true, command := left(command, -\(mark.count + 1)))
+              \(ours)
+               AND NOT active AND \(isMarked)
+            """
+        }
+    }
+}

@@ -1,0 +1,127 @@
+import Postgres
+import Time
+
+/// The statements that look for due rows. They may contain the condition of an operator's own job and then run under the
+/// role's search path, so every function, operator and type of ours is qualified.
+enum SearchSQL {
+    /// Microseconds since the Unix epoch, NULL for an infinite time: no setting of the session changes the text, and no
+    /// other schema's function or operator can be meant. `extract` is grammar and means pg_catalog's.
+    static func microseconds(_ time: String) -> String {
+        "CASE WHEN pg_catalog.isfinite(\(time)) "
+            + "THEN (extract(epoch FROM \(time)) OPERATOR(pg_catalog.*) 1000000)::bigint END"
+    }
+
+    /// A time for SQL. `timestamp with time zone` is grammar; the name timestamptz would be looked up.
+    static func literal(_ instant: UTCInstant) -> String { "timestamp with time zone '\(instant)'" }
+
+    /// The last row of a search by age, behind which the next one continues.
+    struct Key: Hashable, Sendable {
+        /// As JSON has the time in the rule's column: exact, infinity included. Absent for an own job's condition.
+        let age: String?
+        let row: RowAddress
+    }
+
+    /// Which end of the due rows a search by age begins at.
+    enum Order: Hashable, Sendable {
+        case oldestFirst, youngestFirst
+
+        fileprivate var keyword: String { self == .oldestFirst ? "ASC" : "DESC" }
+        fileprivate var comparison: String { "OPERATOR(pg_catalog.\(self == .oldestFirst ? ">" : "<"))" }
+    }
+
+    /// Returns the statement for the addresses of due rows in the order of their age, at most `limit` of them.
+    ///
+    /// Uses an index on the rule's column where there is one, and reads it as far as rows are due. Without the order, a
+    /// planner that takes the rule's parts for independent may read a quarter of the table for a few rows. Takes no row
+    /// locks.
+    /// - Parameters:
+    ///   - key: the row behind which to begin, in that order; the first row unless given.
+    ///   - end: the row before whose age to stop.
+    static func byAge(
+        _ table: TableName, _ rule: Rule, cutoff: UTCInstant, order: Order = .oldestFirst, after key: Key? = nil,
+        limit: Int
+    ) -> String {
+        let columns = (rule.condition == nil ? [rule.column] : []) + ["tableoid", "ctid"]
+        let sort = columns.map { "\($0) \(order.keyword)" }.joined(separator: ", ")
+        let last = ["age", "tableoid", "ctid"].map { "\($0) \(order == .oldestFirst ? "DESC" : "ASC")" }
+        let range = key.map { "AND ROW(\(columns.joined(separator: ", "))) \(order.comparison) \(row($0, rule))" } ?? ""
+        return """
+            WITH found AS MATERIALIZED (
+                SELECT tableoid, ctid, \(rule.column) AS age, \(rule.dueSince) AS due_since FROM \(table.quoted)
+                 WHERE (\(rule.predicate(cutoff: literal(cutoff)))) \(range)
+                 ORDER BY \(sort) LIMIT \(limit)
+            ), last AS (SELECT tableoid, ctid, age FROM found ORDER BY \(last.joined(separator: ", ")) LIMIT 1)
+            SELECT found.tableoid AS partition, pg_catalog.array_agg(found.ctid ORDER BY found.ctid) AS addresses
+                 , \(microseconds("pg_catalog.min(found.due_since)")) AS oldest
+                 , (SELECT tableoid FROM last) AS last_partition, (SELECT ctid FROM last) AS last_address
+                 , (SELECT pg_catalog.to_json(age) OPERATOR(pg_catalog.#>>) '{}' FROM last) AS last_age
+              FROM found GROUP BY found.tableoid ORDER BY found.tableoid
+            """
+    }
+
+    private static func row(_ key: Key, _ rule: Rule) -> String {
+        let age = rule.condition == nil ? ["timestamp with time zone \(SQL.literal(key.age ?? "-infinity"))"] : []
+        return "ROW(\((age + ["\(key.row.partition)::oid", key.row.literal]).joined(separator: ", ")))"
+    }
+
+    /// Returns the statement for the addresses of due rows on some pages of all of the table's parts, at most `limit`.
+    ///
+    /// A TID range scan. `IS TRUE` keeps the planner from an index, whose statistics may be from before the rows were due.
+    /// Takes no row locks.
+    static func onPages(
+        _ relation: BatchSQL.Relation, _ rule: Rule, cutoff: UTCInstant, _ pages: Range<Int>, limit: Int
+    ) -> String {
+        """
+        SELECT found.tableoid AS partition, pg_catalog.array_agg(found.ctid ORDER BY found.ctid) AS addresses
+             , \(microseconds("pg_catalog.min(found.due_since)")) AS oldest
+          FROM (SELECT tableoid, ctid, \(rule.dueSince) AS due_since FROM \(relation.sql)
+                 WHERE (\(rule.predicate(cutoff: literal(cutoff)))) IS TRUE AND \(range(pages))
+                 LIMIT \(limit)) AS found
+         GROUP BY found.tableoid ORDER BY found.tableoid
+        """
+    }
+
+    /// The condition that a row is on one of the pages.
+    static func range(_ pages: Range<Int>) -> String {
+        "ctid OPERATOR(pg_catalog.>=) '(\(pages.lowerBound),0)'::pg_catalog.tid "
+            + "AND ctid OPERATOR(pg_catalog.<) '(\(pages.upperBound),0)'::pg_catalog.tid"
+    }
+
+    /// Returns the statement for how many rows are on some pages of all of the table's parts, and how many are due.
+    static func countOnPages(_ table: TableName, _ rule: Rule, cutoff: UTCInstant, _ pages: Range<Int>) -> String {
+        """
+        SELECT pg_catalog.count(*) AS total
+             , pg_catalog.count(*) FILTER (WHERE \(rule.predicate(cutoff: literal(cutoff)))) AS due
+          FROM \(table.quoted) WHERE \(range(pages))
+        """
+    }
+
+    /// Returns the statement for how many rows are due, and since when the oldest of them: a scan of what is due.
+    static func countDue(_ table: TableName, _ rule: Rule, cutoff: UTCInstant) -> String {
+        """
+        SELECT pg_catalog.count(*) AS due, \(microseconds("pg_catalog.min(\(rule.dueSince))")) AS oldest_due_at
+          FROM \(table.quoted) WHERE (\(rule.predicate(cutoff: literal(cutoff))))
+        """
+    }
+
+    /// Returns the statement for when the first of the rows that are not due yet will be.
+    static func firstPending(_ table: TableName, _ rule: Rule, cutoff: UTCInstant) -> String {
+        """
+        SELECT \(microseconds("pg_catalog.min(\(rule.dueSince))")) AS due_at
+          FROM \(table.quoted) WHERE (\(rule.pending(cutoff: literal(cutoff))))
+        """
+    }
+
+    /// Returns the statement that shows how the server would look for due rows: one row with a JSON document.
+    static func explain(_ table: TableName, _ rule: Rule, cutoff: UTCInstant) -> String {
+        "EXPLAIN (FORMAT JSON) SELECT ctid FROM \(table.quoted) WHERE (\(rule.predicate(cutoff: literal(cutoff))))"
+    }
+
+    /// Returns the statement that takes an EXPLAIN document apart: the top node's type, and the first index of the plan.
+    static func readPlan(_ document: String) -> String {
+        """
+        SELECT \(SQL.literal(document))::json #>> '{0,Plan,Node Type}' AS node
+             , jsonb_path_query_first(\(SQL.literal(document))::jsonb, '$.**."Index Name"') #>> '{}' AS index
+        """
+    }
+}

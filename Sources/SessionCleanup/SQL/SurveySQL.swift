@@ -1,0 +1,160 @@
+import Postgres
+
+/// The statements that read the catalogs before a run or a command does anything. All of them run under the search path
+/// `pg_catalog, pg_temp`, so unqualified names mean pg_catalog's; none takes a lock that others wait for.
+enum SurveySQL {
+    /// The columns that decide which sessions are due.
+    static let columnsOfInterest = ["active", "status", "expires_at", "updated_at"]
+
+    /// One row about the server, with the clock that a run compares with the host's. Reads no table.
+    static let server = """
+        SELECT \(SearchSQL.microseconds("now()")) AS clock
+             , current_setting('server_version_num') AS server_version
+             , pg_is_in_recovery() AS is_in_recovery
+             , current_user AS role
+             , current_setting('synchronous_commit') AS synchronous_commit
+             , current_setting('deadlock_timeout') AS deadlock_timeout
+        """
+
+    /// One row about the table, the history's table and what the role may do with both. By the unique indexes of pg_class,
+    /// pg_namespace, pg_attribute and pg_trigger.
+    static func tables(_ table: TableName) -> String {
+        let types = columnsOfInterest.map { column in
+            """
+            , (SELECT a.atttypid::int8 || ' ' || format_type(a.atttypid, NULL) FROM pg_attribute AS a
+                WHERE a.attrelid = c.oid AND a.attname = '\(column)' AND a.attnum > 0 AND NOT a.attisdropped)
+              AS type_of_\(column)
+            """
+        }.joined()
+        return """
+            SELECT c.oid AS oid, c.relkind AS kind
+                 , c.relkind = 'p' OR c.relhassubclass AS has_children
+                 , CASE WHEN c.relkind = 'r' THEN pg_relation_size(c.oid) / current_setting('block_size')::int8 END AS pages
+                 , \(mayKeepRows("c")) AS may_keep_rows
+                 , \(hasTrigger("c", mask: 9, value: 8)) AS has_statement_trigger
+                 , has_schema_privilege(c.relnamespace, 'USAGE') AS can_use_schema
+                 , has_table_privilege(c.oid, 'SELECT') AS can_select
+                 , has_table_privilege(c.oid, 'UPDATE') OR has_any_column_privilege(c.oid, 'UPDATE') AS can_update
+                 , has_table_privilege(c.oid, 'DELETE') AS can_delete
+                 , row_security_active(c.oid) AS is_row_security_active
+            \(types)
+                 , h.oid IS NOT NULL AS has_history
+                 , (h.relowner = c.relowner OR r.rolsuper OR r.rolname = current_user OR h.relowner = d.datdba)
+                   IS NOT FALSE AS is_history_trusted
+                 , r.rolname AS history_owner
+                 , has_schema_privilege(h.relnamespace, 'USAGE') AS can_use_history_schema
+                 , has_table_privilege(h.oid, 'SELECT') AS can_select_history
+                 , has_table_privilege(h.oid, 'INSERT') AS can_insert_history
+                 , has_table_privilege(h.oid, 'UPDATE') AS can_update_history
+                 , has_table_privilege(h.oid, 'DELETE') AS can_delete_history
+                 , row_security_active(h.oid) AS is_history_row_security_active
+              FROM (SELECT) AS one
+              LEFT JOIN pg_class AS h ON h.relname = 'runs' AND h.relnamespace = \(schema("mcp_cleanup"))
+              LEFT JOIN pg_roles AS r ON r.oid = h.relowner
+              LEFT JOIN pg_database AS d ON h.oid IS NOT NULL AND d.datname = current_database()
+              LEFT JOIN pg_class AS c ON c.relname = \(SQL.literal(table.table))
+               AND c.relnamespace = \(schema(table.schema)) AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+            """
+    }
+
+    private static func schema(_ name: String) -> String {
+        "(SELECT oid FROM pg_namespace WHERE nspname = \(SQL.literal(name)))"
+    }
+
+    /// True where a BEFORE ROW trigger or a rule may keep a row that a DELETE names.
+    private static func mayKeepRows(_ table: String) -> String {
+        """
+        \(hasTrigger(table, mask: 11, value: 11)) OR \(table).relhasrules AND EXISTS (
+                       SELECT FROM pg_rewrite WHERE ev_class = \(table).oid AND ev_type = '4')
+        """
+    }
+
+    /// True where an enabled trigger's type has these bits: pg_trigger.h has ROW as 1, BEFORE as 2, DELETE as 8.
+    private static func hasTrigger(_ table: String, mask: Int, value: Int) -> String {
+        """
+        \(table).relhastriggers AND EXISTS (
+                       SELECT FROM pg_trigger AS t WHERE t.tgrelid = \(table).oid AND t.tgenabled <> 'D'
+                          AND t.tgtype & \(mask)::int2 = \(value)::int2)
+        """
+    }
+
+    /// The columns and the valid unique indexes of the history's table, which has to be there: one row.
+    static let historyTable = """
+        SELECT (SELECT string_agg(a.attname || E'\\t' || a.atttypid || E'\\t' || format_type(a.atttypid, NULL), E'\\n')
+                  FROM pg_attribute AS a
+                 WHERE a.attrelid = h.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
+             , (SELECT string_agg(
+                         (SELECT string_agg(a.attname, ',' ORDER BY k.place)
+                            FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)
+                            JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number)
+                         || coalesce(' ' || pg_get_expr(i.indpred, i.indrelid), ''), E'\\n')
+                  FROM pg_index AS i
+                 WHERE i.indrelid = h.oid AND i.indisunique AND i.indisvalid) AS indexes
+          FROM (SELECT 'mcp_cleanup.runs'::regclass::oid AS oid) AS h
+        """
+
+    /// One row for the table and for each of its partitions and inheritance children.
+    static func parts(of table: UInt32) -> String {
+        """
+        WITH RECURSIVE tree AS (
+            SELECT \(table)::oid AS relation
+             UNION
+            SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON i.inhparent = tree.relation
+        )
+        SELECT c.oid AS oid, n.nspname AS schema, c.relname AS name, c.relkind AS kind
+             , CASE WHEN c.relkind = 'r' THEN pg_relation_size(c.oid) / current_setting('block_size')::int8 ELSE 0 END
+               AS pages
+             , has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+               AND (has_table_privilege(c.oid, 'UPDATE') OR has_any_column_privilege(c.oid, 'UPDATE'))
+               AND has_table_privilege(c.oid, 'DELETE') AS can_delete
+             , c.relrowsecurity AS has_row_security
+             , \(mayKeepRows("c")) AS may_keep_rows
+          FROM tree JOIN pg_class AS c ON c.oid = tree.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
+         ORDER BY c.oid
+        """
+    }
+
+    /// The policies of a table that apply to the role: see `RowSecurity`.
+    static func policies(of table: UInt32) -> String {
+        """
+        SELECT p.polname AS name, p.polcmd AS command, p.polpermissive AS is_permissive
+             , pg_get_expr(p.polqual, p.polrelid) AS condition
+          FROM pg_policy AS p
+         WHERE p.polrelid = \(table)::oid AND p.polcmd <> 'a'
+           AND EXISTS (SELECT FROM unnest(p.polroles) AS r (oid)
+                        WHERE r.oid = 0 OR pg_has_role(current_user, r.oid, 'USAGE'))
+         ORDER BY p.polname
+        """
+    }
+
+    /// The names of the table's triggers that can keep a row from being deleted.
+    static func keepers(of table: UInt32) -> String {
+        """
+        SELECT t.tgname AS name FROM pg_trigger AS t
+         WHERE t.tgrelid = \(table)::oid AND t.tgenabled <> 'D' AND t.tgtype & 11::int2 = 11::int2 ORDER BY t.tgname
+        """
+    }
+
+    /// The constraint, if the catalog has one of that name that refers to the table: a name in an error may be forged.
+    static func knows(constraint name: String) -> String {
+        "SELECT count(*) AS known FROM pg_constraint WHERE conname = \(SQL.literal(name))"
+    }
+
+    /// A volatile function among those that a condition calls. Which of several functions of one name is meant, only
+    /// their arguments would tell: one that is volatile is enough. Under the role's own search path, where the condition
+    /// finds its functions.
+    static func volatileFunction(of calls: [RowCondition.Call]) -> String {
+        let names = calls.map { call in
+            "(\(call.schema.map(SQL.literal) ?? "NULL"), \(SQL.literal(call.name)))"
+        }
+        return """
+            SELECT pg_catalog.min(p.oid::pg_catalog.regproc::pg_catalog.text) AS name
+              FROM (VALUES \(names.joined(separator: ", "))) AS called (schema, name)
+              JOIN pg_catalog.pg_proc AS p ON p.proname OPERATOR(pg_catalog.=) called.name::pg_catalog.name
+              JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
+             WHERE p.provolatile OPERATOR(pg_catalog.=) 'v'
+               AND CASE WHEN called.schema IS NULL THEN pg_catalog.pg_function_is_visible(p.oid)
+                        ELSE n.nspname OPERATOR(pg_catalog.=) called.schema::pg_catalog.name END
+            """
+    }
+}

@@ -1,0 +1,60 @@
+import Postgres
+import Time
+
+/// How transactions of ours begin.
+enum Transaction {
+    /// Whose functions, operators, types and tables an unqualified name means in the transaction.
+    enum SearchPath: Sendable {
+        /// pg_catalog's alone: for statements that run no code of the application.
+        case catalog
+        /// The role's own: for statements that may fire the application's triggers, or that contain the condition of an
+        /// operator's own job. Our part of such a statement qualifies every name.
+        case role
+    }
+
+    /// Returns the statements that begin a transaction which the server itself ends when a statement takes too long, or
+    /// when this process falls silent in it.
+    ///
+    /// Isolation and access mode are explicit: under a role's default of repeatable read, SKIP LOCKED would fail with
+    /// 40001. SET LOCAL is the only kind of setting that a transaction pooler keeps apart.
+    /// - Parameters:
+    ///   - limit: for each statement and each silence; at least a millisecond.
+    ///   - lockLimit: for each lock. Half of `limit` unless given, so that the server reports the lock as the cause
+    ///     before it ends the statement for its length.
+    ///   - serverVersion: as `PQserverVersion` gives it, such as 170002.
+    static func begin(
+        isReadOnly: Bool, limit: Duration, lockLimit: Duration? = nil, path: SearchPath, serverVersion: Int
+    ) -> Script {
+        var script = Script("BEGIN ISOLATION LEVEL READ COMMITTED \(isReadOnly ? "READ ONLY" : "READ WRITE")")
+        script.add("SET LOCAL statement_timeout = \(milliseconds(limit))")
+        script.add("SET LOCAL lock_timeout = \(milliseconds(lockLimit ?? limit / 2))")
+        script.add("SET LOCAL idle_in_transaction_session_timeout = \(milliseconds(limit))")
+        // A role's or server's own limit would end the connection, not the statement: PostgreSQL manual, 20.11.1.
+        if serverVersion >= 170_000 { script.add("SET LOCAL transaction_timeout = 0") }
+        script.add(setPath(path))
+        return script
+    }
+
+    static func setPath(_ path: SearchPath) -> String {
+        switch path {
+        // pg_temp last: else a temporary table would come before pg_catalog's.
+        case .catalog: "SET LOCAL search_path = pg_catalog, pg_temp"
+        case .role: "SET LOCAL search_path TO DEFAULT"
+        }
+    }
+
+    /// Returns statements that fail if row security applies to the role on the table, and lock the table so that it
+    /// cannot apply until the transaction's end. For a table where row security was inactive when the run surveyed it.
+    ///
+    /// The setting holds for the statement that reads nothing: the application's triggers may write to other tables,
+    /// whose policies admit the role.
+    static func refuseFilters(of table: TableName) -> Script {
+        var script = Script("SET LOCAL row_security = off")
+        script.add("SELECT FROM ONLY \(table.quoted) LIMIT 0")
+        script.add("SET LOCAL row_security TO DEFAULT")
+        return script
+    }
+
+    /// Never 0, which means no limit.
+    static func milliseconds(_ limit: Duration) -> Int64 { max(1, limit.wholeMilliseconds) }
+}
