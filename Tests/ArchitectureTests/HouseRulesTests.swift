@@ -55,6 +55,23 @@ import Testing
         #expect(try Set(targets) == Set(Self.table().map(\.target)))
     }
 
+    /// ARCHITECTURE.md says which file to open for which change, and has a line for every folder of Sources.
+    @Test func theMapIsTrue() throws {
+        let text = try Repository.text("ARCHITECTURE.md")
+        let files = text.matches(of: /`((?:Sources|Tests|config|docs)\/[^`]+\.[a-z]+)`/).map { String($0.1) }
+        #expect(files.count > 10)
+        for file in files {
+            let path = Repository.root.appendingPathComponent(file).path
+            #expect(FileManager.default.fileExists(atPath: path), "ARCHITECTURE.md names \(file)")
+        }
+        let map = try #require(text.split(separator: "    Sources/").dropFirst().first?.split(separator: "\n\n").first)
+        let words = Set(map.split(whereSeparator: \.isWhitespace))
+        // Migrations has links to the SQL files, no source.
+        let folders = Set(
+            try SourceTree.swiftFiles(in: "Sources").flatMap { $0.split(separator: "/").dropFirst().dropLast() })
+        for folder in folders { #expect(words.contains(folder), "ARCHITECTURE.md's map lacks \(folder)") }
+    }
+
     @Test func nothingIsMoreVisibleThanThePackage() throws {
         for file in try SourceTree.swiftFiles(in: "Sources") {
             for line in try SourceTree.lines(of: file) {

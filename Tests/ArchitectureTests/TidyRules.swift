@@ -52,7 +52,7 @@ enum TidyRules {
                     depth += 1
                 case UInt8(ascii: "}"):
                     // The end of a protocol, whose last requirement has no body.
-                    declared = nil
+                    if parentheses == 0 { declared = nil }
                     depth -= 1
                     if let last = open.last, last.depth == depth {
                         open.removeLast()
