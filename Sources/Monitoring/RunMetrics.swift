@@ -114,7 +114,6 @@ package struct RunMetrics: Sendable {
         case .fireTimeCoalesced(let job, _): jobs[job]?.coalescedFires.increment()
         case .fireTimesPassedOver(let job, let count, _): jobs[job]?.passedOverFires.increment(by: count)
         case .fireTimesMissed(let job, let count): jobs[job]?.missedFires.increment(by: count)
-        case .nothingMissed(let job): jobs[job]?.runInProgress.record(0)
         case .earlierRunsKnown(let job, let earlier):
             if let end = earlier.lastEnd { recordEnd(of: job, at: end, now: now) }
             if let success = earlier.lastSuccess { recordSuccess(of: job, at: success.at, now: now) }
@@ -124,7 +123,7 @@ package struct RunMetrics: Sendable {
             // What was is no later than now, whatever the clock said then.
             for (job, end) in lastEnd where end > now { recordEnd(of: job, at: now, now: now) }
             for (job, success) in lastSuccess where success > now { recordSuccess(of: job, at: now, now: now) }
-        case .attemptFailed, .reloading, .stopping, .foundWell: break
+        case .attemptFailed, .lookBackFailed, .reloading, .stopping, .foundWell: break
         }
     }
 

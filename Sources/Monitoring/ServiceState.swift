@@ -47,11 +47,6 @@ package struct ServiceState: Sendable {
                 job.retryAt = now.elapsed + delay
             }
         case .runConcluded(let report): change(report.job) { $0.conclude(report, at: now) }
-        case .nothingMissed(let name):
-            change(name) { job in
-                job.endRun()
-                job.fail(nil, at: now)
-            }
         case .earlierRunsKnown(let name, let earlier):
             guard let success = earlier.lastSuccess else { return }
             change(name) { $0.succeeded(at: success.at, ago: success.age, now) }
@@ -59,7 +54,9 @@ package struct ServiceState: Sendable {
         case .fireTimesMissed(let name, let count): change(name) { $0.missedFires += count }
         case .reloadFailed(let why): reloadFailure = why
         case .stopping: isStopping = true
-        case .reloading, .fireTimesPassedOver, .clockWasSet, .connected, .connectFailed, .batchEnded, .foundWell: break
+        case .reloading, .fireTimesPassedOver, .clockWasSet, .connected, .connectFailed, .batchEnded, .lookBackFailed,
+            .foundWell:
+            break
         }
     }
 

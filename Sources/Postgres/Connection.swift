@@ -93,8 +93,12 @@ package actor Connection {
             throw .unreachable(.broken, message: "out of memory")
         }
         handle = connection
+        func failure() -> ConnectFailure {
+            ConnectFailure(
+                message: libpqMessage(of: connection), candidate: candidate, secrets: parameters.secrets)
+        }
         if PQstatus(connection) == CONNECTION_BAD && PQsocket(connection) < 0 {
-            let failure = ConnectFailure(message: String(cString: PQerrorMessage(connection)), candidate: candidate)
+            let failure = failure()
             finish()
             throw failure.beforeAnyPacket
         }
@@ -103,7 +107,7 @@ package actor Connection {
         var polled = PGRES_POLLING_WRITING
         while polled != PGRES_POLLING_OK {
             if polled == PGRES_POLLING_FAILED {
-                let failure = ConnectFailure(message: String(cString: PQerrorMessage(connection)), candidate: candidate)
+                let failure = failure()
                 finish()
                 throw failure.error
             }
@@ -159,14 +163,18 @@ package actor Connection {
         return false
     }
 
+    /// The WARNINGs that the server sent during the last statement or script: the last 16 of them. In a script,
+    /// `statementIndex` tells which statement each is about.
+    package var warnings: [ServerMessage] { notices.warnings }
+
     /// Whether a transaction is open, be it a failed one.
     package var hasOpenTransaction: Bool {
         guard let handle else { return false }
         return [PQTRANS_INTRANS, PQTRANS_INERROR].contains(PQtransactionStatus(handle))
     }
 
+    /// The server's version, such as 170002; 0 once closed.
     package var serverVersion: Int { Int(handle.map(PQserverVersion) ?? 0) }
-    package var warnings: [ServerMessage] { [] }
 
     /// The process that greeted us. Another one than `pg_backend_pid()` names means that something stands in between:
     /// a pooler gives a number of its own. 0 once closed.
@@ -212,7 +220,7 @@ package actor Connection {
         for parameter in parameters { try refuseNUL(parameter.text ?? "", during: step) }
         try refuseNUL(sql, during: step)
         let results = try await perform(
-            during: step, deadline: deadline, heedsCancellation: heedsCancellation
+            isScript: false, during: step, deadline: deadline, heedsCancellation: heedsCancellation
         ) { connection in
             Self.send(sql, parameters, over: connection)
         }
@@ -230,7 +238,9 @@ package actor Connection {
         heedsCancellation: Bool = true
     ) async throws(PostgresError) -> [QueryResult] {
         try refuseNUL(sql, during: step)
-        return try await perform(during: step, deadline: deadline, heedsCancellation: heedsCancellation) {
+        return try await perform(
+            isScript: true, during: step, deadline: deadline, heedsCancellation: heedsCancellation
+        ) {
             PQsendQuery($0, sql) == 1
         }
     }
@@ -240,7 +250,7 @@ package actor Connection {
     private func refuseNUL(_ text: String, during step: PostgresError.Step) throws(PostgresError) {
         guard text.utf8.contains(0) else { return }
         let message = "invalid byte sequence for encoding \"UTF8\": 0x00"
-        throw .server(ServerMessage(sqlState: "22021", message: message), during: step)
+        throw .server(ServerMessage(sqlState: "22021", text: message), during: step)
     }
 
     private static func send(_ sql: String, _ parameters: [Parameter], over connection: OpaquePointer) -> Bool {
@@ -252,7 +262,7 @@ package actor Connection {
     }
 
     private func perform(
-        during step: PostgresError.Step, deadline: ContinuousClock.Instant, heedsCancellation: Bool = true,
+        isScript: Bool, during step: PostgresError.Step, deadline: ContinuousClock.Instant, heedsCancellation: Bool,
         send: (OpaquePointer) -> Bool
     ) async throws(PostgresError) -> [QueryResult] {
         precondition(!isBusy, "one statement at a time")
@@ -262,8 +272,9 @@ package actor Connection {
         if heedsCancellation, Task.isCancelled { throw .canceled(during: step) }
         isBusy = true
         defer { isBusy = false }
+        notices.begin(isScript: isScript)
         let started = ContinuousClock.now
-        var answer = Answer()
+        var answer = Answer(isScript: isScript)
         do {
             guard send(connection) else { throw Interruption.lost }
             try await flush(connection, until: deadline)
@@ -274,7 +285,7 @@ package actor Connection {
             finish()
             throw error
         } catch let interruption as Interruption {
-            let message = withoutTrailingLines(String(cString: PQerrorMessage(connection)))
+            let message = libpqMessage(of: connection)
             let isAtItsEnd = interruption == .lost ? false : await cancelStatement(of: connection, &answer)
             if !isAtItsEnd || PQstatus(connection) != CONNECTION_OK { finish() }
             // All was done before the request to cancel arrived.
@@ -311,8 +322,12 @@ package actor Connection {
 
     /// What the server has said so far.
     private struct Answer {
+        let isScript: Bool
         var results: [QueryResult] = []
         var failure: ServerMessage?
+
+        /// In a script, the index of the statement that the server is at.
+        var statementIndex: Int? { isScript ? results.count : nil }
 
         func results(during step: PostgresError.Step) throws(PostgresError) -> [QueryResult] {
             if let failure { throw .server(failure, during: step) }
@@ -336,13 +351,13 @@ package actor Connection {
             switch PQresultStatus(raw) {
             case PGRES_TUPLES_OK, PGRES_COMMAND_OK:
                 answer.results.append(QueryResult(raw))
+                notices.resultCame()
             case PGRES_FATAL_ERROR:
                 // libpq makes an error without SQLSTATE itself, when the connection breaks.
-                guard let message = ServerMessage(raw) else { throw try lost(answer, during: step) }
-                if answer.failure == nil {
-                    answer.failure = message
-                    answer.failure?.statementIndex = answer.results.count
+                guard let message = ServerMessage(raw, statementIndex: answer.statementIndex) else {
+                    throw try lost(answer, during: step)
                 }
+                answer.failure = answer.failure ?? message
             case let status:
                 throw PostgresError.unexpectedAnswer(String(cString: PQresStatus(status)))
             }
@@ -408,17 +423,13 @@ package actor Connection {
             switch PQresultStatus(result) {
             case PGRES_TUPLES_OK, PGRES_COMMAND_OK: answer.results.append(QueryResult(result))
             case PGRES_FATAL_ERROR:
-                guard let message = ServerMessage(result) else { return .impossible }
+                guard let message = ServerMessage(result, statementIndex: answer.statementIndex) else {
+                    return .impossible
+                }
                 answer.failure = answer.failure ?? message
             // In COPY, libpq would hand out the same result for ever.
             default: return .impossible
             }
         }
     }
-}
-
-func withoutTrailingLines(_ message: String) -> String {
-    var text = message[...]
-    while text.last?.isNewline == true { text.removeLast() }
-    return text.isEmpty ? "no reason given" : String(text)
 }

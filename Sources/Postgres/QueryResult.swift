@@ -3,8 +3,6 @@ package struct QueryResult: Sendable {
     /// Names in the statement's order; not necessarily distinct.
     package let columns: [String]
     package let rows: [Row]
-    /// Rows inserted, updated, deleted or selected, where the command tag has a count, else 0.
-    package let rowsAffected: Int
 
     /// The only row.
     /// - Throws: `unexpectedAnswer` when there is another number of rows.
@@ -66,11 +64,8 @@ package struct Parameter: Sendable {
 
     package static func text(_ value: String?) -> Parameter { Parameter(type: 25, text: value) }
     package static func integer(_ value: Int) -> Parameter { Parameter(type: 20, text: String(value)) }
-    package static func objectIdentifier(_ value: UInt32) -> Parameter { Parameter(type: 26, text: String(value)) }
     /// A `timestamptz`, as ISO 8601 text with an offset, which no `DateStyle` reads differently.
     package static func timestamp(_ iso8601: String) -> Parameter { Parameter(type: 1184, text: iso8601) }
-    /// A `tid[]`, as the array's text: `{"(0,1)","(0,2)"}`.
-    package static func rowAddresses(_ array: String) -> Parameter { Parameter(type: 1010, text: array) }
     /// A single `tid`: `(0,1)`.
     package static func rowAddress(_ address: String) -> Parameter { Parameter(type: 27, text: address) }
 }

@@ -52,6 +52,7 @@ package struct DatabaseAccess: Sendable, CustomReflectable {
     ) async throws(RunFailure) -> Value {
         let budget = RunBudget(deadline: deadline)
         let session = DatabaseSession(connection: try await connect(limit: budget.remaining), budget: budget)
+        await session.connection.limitCancellation(to: budget.grace)
         do {
             let value = try await body(session)
             await session.connection.close()

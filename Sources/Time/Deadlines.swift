@@ -4,31 +4,31 @@ import TimerWheel
 
 /// All waits of the process that end at an instant: time limits, retries. One wheel under one Dispatch timer.
 ///
-/// The instants are of `ContinuousClock`: nobody sets it, and it goes on while the machine sleeps. Nothing is early.
-/// Dispatch's timer stands still while the machine sleeps, so that what came due then is up to `longestWait` late. While
-/// nothing is awaited, nothing wakes up.
+/// The instants are of `ContinuousClock`: it is never set, and counts while the machine sleeps. Nothing is early.
+/// Dispatch's timer stands still while the machine sleeps, so that what came due then is up to `longestWait` late.
+/// While nothing is awaited, nothing wakes up.
 package final class Deadlines: Sendable {
     /// The process's own; a Dispatch timer for each wait would cost hundreds of times as much.
     package static let shared = Deadlines()
 
-    /// Names what was added, until it came or was canceled; afterward nothing, for ever.
+    /// Names a wait until it ends or is canceled; afterward it names nothing.
     package struct Handle: Sendable {
         let timer: TimerWheel.Handle
     }
 
     private struct Handler {
         let call: @Sendable () -> Void
-        let isPatient: Bool
+        let mayBeLate: Bool
     }
 
     private struct State: ~Copyable {
         /// In nanoseconds since `origin`; the payload is the key of what to call.
         var wheel = TimerWheel()
         var handlers: [UInt64: Handler] = [:]
-        /// How many of them are not patient.
-        var hurried = 0
+        /// The number of handlers that must not be late.
+        var punctual = 0
         var lastKey: UInt64 = 0
-        /// What Dispatch's timer is set to; `nil` when it is off.
+        /// The instant that Dispatch's timer is set to; nil when it is off.
         var armed: UInt64?
     }
 
@@ -36,13 +36,14 @@ package final class Deadlines: Sendable {
     private let origin = ContinuousClock.now
     private let timer: any DispatchSourceTimer & Sendable
 
-    /// After a machine's sleep deadlines are looked at no later than this: short against the deadline of a run, and twice
-    /// a minute costs nothing while there is something to wait for.
+    /// The longest time between two looks at the clock, so that a wait that ended during a sleep of the machine is
+    /// noticed: short against the deadline of a run, and two wake-ups a minute cost nothing while a wait is pending.
     private static let longestWait = Duration.seconds(30)
 
     package init() {
         let queue = DispatchQueue(label: "mcp-cleanupd.deadlines")
         timer = DispatchSource.makeTimerSource(queue: queue) as! DispatchSource
+        // Every source on Linux is one: the protocol alone does not say that it is Sendable.
         timer.setEventHandler { [weak self] in self?.timeCame() }
         timer.schedule(deadline: .distantFuture)
         timer.activate()
@@ -55,25 +56,26 @@ package final class Deadlines: Sendable {
     /// Calls the handler once, at the instant or as soon as it can, unless it is canceled before.
     ///
     /// - Parameters:
-    ///   - isPatient: whether the machine's sleep may delay it by as long as it lasted; it needs no wake-up in between.
-    ///   - handler: runs on the serial queue that all handlers share, in the order of their instants; must not
-    ///     block. It may add and cancel.
+    ///   - mayBeLate: true if a sleep of the machine may delay the call by as long as it lasts; needs no wake-up in
+    ///     between.
+    ///   - handler: runs on the serial queue that all handlers share, in the order of their instants; must not block.
+    ///     It may add and cancel.
     package func add(
-        at instant: ContinuousClock.Instant, isPatient: Bool = false, _ handler: @escaping @Sendable () -> Void
+        at instant: ContinuousClock.Instant, mayBeLate: Bool = false, _ handler: @escaping @Sendable () -> Void
     ) -> Handle {
         state.withLock { state in
             state.lastKey += 1
-            state.handlers[state.lastKey] = Handler(call: handler, isPatient: isPatient)
-            if !isPatient { state.hurried += 1 }
+            state.handlers[state.lastKey] = Handler(call: handler, mayBeLate: mayBeLate)
+            if !mayBeLate { state.punctual += 1 }
             let timer = state.wheel.add(deadline: nanoseconds(instant), payload: state.lastKey)
             arm(&state)
             return Handle(timer: timer)
         }
     }
 
-    /// Forgets what was added. Does not wait for a handler that is running already.
+    /// Ends a wait without a call. Does not wait for a handler that is running already.
     package func cancel(_ handle: Handle) {
-        // Returned, so that what the handler holds is let go outside of the lock.
+        // Returned, so that the handler is released outside of the lock.
         _ = state.withLock { state in
             let handler = state.wheel.cancel(handle.timer).flatMap { Self.remove($0, &state) }
             if state.wheel.isEmpty { arm(&state) }
@@ -83,7 +85,7 @@ package final class Deadlines: Sendable {
 
     private static func remove(_ key: UInt64, _ state: inout State) -> Handler? {
         let handler = state.handlers.removeValue(forKey: key)
-        if handler?.isPatient == false { state.hurried -= 1 }
+        if handler?.mayBeLate == false { state.punctual -= 1 }
         return handler
     }
 
@@ -102,8 +104,8 @@ package final class Deadlines: Sendable {
         for handler in due { handler() }
     }
 
-    /// Sets Dispatch's timer when it has to come earlier than it would, or not at all. A cancellation alone moves it no
-    /// further away: to come once for nothing is cheaper than to set it each time.
+    /// Sets Dispatch's timer if it has to come earlier than it would, or not at all. A cancellation alone does not move
+    /// it: one wake-up for nothing is cheaper than setting it each time.
     private func arm(_ state: inout State) {
         guard let next = state.wheel.next else {
             if state.armed != nil { timer.schedule(deadline: .distantFuture) }
@@ -111,7 +113,7 @@ package final class Deadlines: Sendable {
             return
         }
         let now = ContinuousClock.now
-        let wakeUp = state.hurried == 0 ? next : min(next, nanoseconds(now + Self.longestWait))
+        let wakeUp = state.punctual == 0 ? next : min(next, nanoseconds(now + Self.longestWait))
         guard wakeUp < state.armed ?? .max else { return }
         state.armed = wakeUp
         timer.schedule(deadline: .now() + .nanoseconds(Int(wakeUp - min(wakeUp, nanoseconds(now)))))

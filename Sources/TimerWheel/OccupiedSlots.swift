@@ -1,15 +1,15 @@
 import BasicContainers
 
-/// Which slots hold timers: a word for each level with one bit a slot, and a summary with one bit a level.
+/// The slots that hold timers: a word for each level with one bit a slot, and a summary with one bit a level.
 ///
 /// Lower levels hold earlier instants, and so do lower slots of one level: all that the cursor has passed is empty.
 /// Hence the first occupied slot is two counts of trailing zeros, however many timers there are.
 struct OccupiedSlots: ~Copyable {
-    private var summary: UInt64 = 0
+    private(set) var summary: UInt64 = 0
 
     /// Not an `InlineArray`: Swift 6.3 copies the whole of one (88 bytes) to read one word of it through a borrow,
     /// which made `TimerWheel.next` four times slower than this indirection does.
-    private var words = RigidArray<UInt64>(repeating: 0, count: SlotIndex.levels)
+    private(set) var words = RigidArray<UInt64>(repeating: 0, count: SlotIndex.levels)
 
     /// The occupied slot of the earliest instants, or nil when all are empty.
     @inline(__always)
@@ -17,16 +17,6 @@ struct OccupiedSlots: ~Copyable {
         guard summary != 0 else { return nil }
         let level = summary.trailingZeroBitCount
         return level &* SlotIndex.slotsPerLevel &+ words[level].trailingZeroBitCount
-    }
-
-    /// Whether `slot` is marked as holding timers.
-    func contains(_ slot: Int) -> Bool { words[SlotIndex.level(of: slot)] & bit(of: slot) != 0 }
-
-    /// Whether the summary says of each level what the level's word says; for the check of invariants.
-    var summaryAgrees: Bool {
-        (0..<UInt64.bitWidth).allSatisfy { level in
-            (summary & bit(of: level) != 0) == (level < words.count && words[level] != 0)
-        }
     }
 
     /// Marks `slot` as holding timers.

@@ -1,28 +1,28 @@
 import BasicContainers
 
-/// A set of timers that is told the time and answers what is due, in exact order, and when to ask again.
+/// A set of timers that is told the time and answers which are due, in exact order, and when to ask again.
 ///
 /// The wheel never reads a clock, never blocks, never calls back: `pop` hands out one timer at a time, and between
 /// two pops the owner may add and cancel as it likes. Instants are `UInt64` in any unit with any origin, as long as
 /// one wheel sees one clock; all values, zero and `UInt64.max` included, are valid deadlines.
 ///
-/// What is promised of every `pop(now:)`:
+/// Each `pop(now:)` promises:
 /// * never early: no timer leaves before its deadline, even when `now` runs backward;
 /// * never missed: as long as a timer with `deadline <= now` is pending, `pop` returns one;
-/// * exact order: it is the pending timer of the earliest deadline, and of equal deadlines the one added first. This
-///   holds for overdue deadlines too, those before the `cursor`: they are due at once and go first, as their
-///   deadlines say. Only what was popped already cannot be called back, so an overdue timer follows a later one that
-///   left before it was added.
+/// * exact order: it is the pending timer of the earliest deadline, and of equal deadlines the one added first.
+///
+/// A deadline before the `cursor`, which a `pop` has passed, counts as the cursor's: the timer is due at once, behind
+/// those that are pending for that instant. An owner whose clock is set back makes a new wheel.
 ///
 /// Adding and canceling take constant time, and `next` at most `scanLimit` steps. A pop may open a slot, which moves
-/// all timers in it; each is moved at most ten times in its life (overdue timers aside: see `add`). Memory is 32
-/// bytes a timer, for the most there ever were at once, and 22.5 KiB for the slots; what is given up (see `Handle`) stays.
+/// all timers in it; each is moved at most ten times in its life. Memory is 32 bytes a timer, for the most there ever
+/// were at once, and 22.5 KiB for the slots.
 package struct TimerWheel: ~Copyable, Sendable {
-    /// Names one timer of one wheel from its adding to its end; afterward it names nothing, for ever.
+    /// Names one timer of one wheel from its adding to its end; afterward it names nothing.
     ///
-    /// Eight bytes. An entry of the slab counts its generations, and one that has had them all is given up, so a stale
-    /// handle cannot come to name a newer timer. A handle means nothing to another wheel than its own, which cannot tell
-    /// and may take it for one of its timers.
+    /// Eight bytes. An entry of the slab counts its generations, and is given up after two thousand million timers, so
+    /// a stale handle never names a newer timer. A handle means nothing to another wheel than its own, which cannot
+    /// tell and may take it for one of its timers.
     package struct Handle: Hashable, Sendable {
         let node: Int32
         let generation: UInt32
@@ -30,34 +30,23 @@ package struct TimerWheel: ~Copyable, Sendable {
 
     /// A timer that `pop` found due and removed.
     package struct DueTimer: Hashable, Sendable {
-        /// The instant the timer was added for, at or before the `now` of the `pop`.
+        /// The instant that the timer was due at, at or before the `now` of the `pop`.
         package let deadline: UInt64
 
-        /// What was given to `add`.
+        /// The value that was given to `add`.
         package let payload: UInt64
     }
 
-    /// How many timers of a slot are looked at for the earliest one, before settling for the slot's start.
+    /// The most timers of a slot that `next` reads to find the earliest one; it answers the start of a fuller slot.
     ///
     /// A scan of 128 costs less than a microsecond, an unneeded wake-up of the process some 35. Wrong if timers come
     /// by the ten thousand in bursts so close that the wake-ups for slot starts are needed anyway.
     package static let scanLimit = 128
 
-    /// The most timers a wheel takes unless told otherwise: 32 MiB of slab, far above what a daemon waits for.
-    ///
-    /// Reaching it means that timers are added and neither canceled nor popped; better a named end than the memory's.
-    package static let defaultLimit = 1 << 20
-
-    /// The most timers that `Int32` links can tell apart.
-    package static let greatestLimit = Int(Int32.max) - SlotIndex.count
-
-    /// What the slab takes for each timer, in bytes.
-    package static var bytesPerTimer: Int { MemoryLayout<TimerNode>.stride }
-
     /// A head can never be free, so its index ends the list of free entries.
     static let endOfFreeList: Int32 = 0
 
-    /// The heads of all slots, then one entry for each timer there ever was at once, and those that are given up.
+    /// The heads of all slots, then one entry for each timer there ever was at once.
     var slab: RigidArray<TimerNode>
 
     /// The slots whose lists are not empty.
@@ -66,53 +55,34 @@ package struct TimerWheel: ~Copyable, Sendable {
     /// The entry that the next timer gets, the start of a list linked by `next`.
     var firstFree = TimerWheel.endOfFreeList
 
-    /// How many entries are given up: two thousand million timers each.
-    var retired = 0
-
-    /// How many timers were ever added, modulo 2^32.
-    var lastSequence: UInt32 = 0
-
     /// Before this instant nothing is due and no slot is to be opened: lets a `pop` that comes too soon return at
     /// once. Never later than `next`, or an owner who wakes for a slot's start would find it closed and wake again,
     /// and again.
     var quietBefore: UInt64 = 0
 
     /// The instant that slots are reckoned from: never later than the greatest `now` so far, and never later than a
-    /// pending timer, overdue ones aside. It moves when a slot is opened, not whenever time passes.
+    /// pending timer. It moves when a slot is opened, not whenever time passes.
     package internal(set) var cursor: UInt64 = 0
 
-    /// How many timers are pending.
+    /// The number of pending timers.
     package internal(set) var count = 0
-
-    /// The most timers that may be pending at once.
-    package let limit: Int
 
     /// An empty wheel.
     ///
-    /// - Parameters:
-    ///   - minimumCapacity: how many timers to have memory for from the start. Beyond it memory doubles when it is
-    ///     used up, up to the limit: `add` then copies all there is, which amortizes to constant time. It is never
-    ///     given back.
-    ///   - limit: the most timers that may be pending at once, at most `greatestLimit`.
-    package init(minimumCapacity: Int = 64, limit: Int = TimerWheel.defaultLimit) {
-        precondition(limit >= 1 && limit <= Self.greatestLimit, "TimerWheel: limit out of range")
-        self.limit = limit
-        slab = RigidArray(capacity: SlotIndex.count + max(1, min(minimumCapacity, limit)))
+    /// - Parameter minimumCapacity: the number of timers to have memory for from the start. Beyond it memory doubles
+    ///   when it is used up: `add` then copies all there is, which amortizes to constant time. It is never given back.
+    package init(minimumCapacity: Int = 64) {
+        slab = RigidArray(capacity: SlotIndex.count + max(1, minimumCapacity))
         for slot in 0..<SlotIndex.count { slab.append(.emptyHead(at: slot)) }
     }
 
-    /// Whether no timer is pending.
+    /// True if no timer is pending.
     package var isEmpty: Bool { count == 0 }
 
-    /// Adds a timer that is due at `deadline`, and behind all pending ones of the same deadline.
-    ///
-    /// A deadline in the past is due at once. One before the `cursor` is put in its exact place among the overdue,
-    /// from the nearer end of their list: constant time for a few, or for many that come in order; otherwise at most
-    /// `2 * overdueScanLimit` steps, and no more than once in `overdueScanLimit` such timers a new placing of all.
-    ///
-    /// - Precondition: fewer than `limit` timers are pending.
+    /// Adds a timer that is due at `deadline`, or at the cursor if that is later, and behind all pending ones of that
+    /// instant.
     package mutating func add(deadline: UInt64, payload: UInt64) -> Handle {
-        guard deadline >= cursor else { return addOverdue(deadline: deadline, payload: payload) }
+        let deadline = max(deadline, cursor)
         let slot = SlotIndex.of(deadline, from: cursor)
         let last = slab[slot].previous
         // Written once, with its links: with every store counted, adding takes two thirds of the time.
@@ -125,19 +95,20 @@ package struct TimerWheel: ~Copyable, Sendable {
         return handle
     }
 
-    @inline(never)
-    private mutating func addOverdue(deadline: UInt64, payload: UInt64) -> Handle {
-        let handle = enter(deadline: deadline, payload: payload, next: 0, previous: 0)
-        placeOverdue(Int(handle.node), deadline: deadline)
-        quietBefore = 0
-        return handle
-    }
-
     /// Removes the timer of `handle` and returns its payload, or nil if it was popped or canceled before.
     package mutating func cancel(_ handle: Handle) -> UInt64? {
+        isPending(handle) ? remove(Int(handle.node)).payload : nil
+    }
+
+    /// Returns the instant that the timer of `handle` is due at, or nil if it was popped or canceled before.
+    package func deadline(of handle: Handle) -> UInt64? {
+        isPending(handle) ? slab[Int(handle.node)].deadline : nil
+    }
+
+    @inline(__always)
+    private func isPending(_ handle: Handle) -> Bool {
         let node = Int(handle.node)
-        guard node < slab.count, slab[node].generation == handle.generation else { return nil }
-        return remove(node).payload
+        return node < slab.count && slab[node].generation == handle.generation
     }
 
     /// The instant to call `pop` at: never later than the earliest deadline; nil when the wheel is empty.
@@ -230,20 +201,14 @@ package struct TimerWheel: ~Copyable, Sendable {
     ///
     /// - Precondition: `deadline` is not before the cursor.
     @inline(__always)
-    mutating func place(_ node: Int, deadline: UInt64) {
+    private mutating func place(_ node: Int, deadline: UInt64) {
         let slot = SlotIndex.of(deadline, from: cursor)
-        link(node, before: slot)
+        let last = slab[slot].previous
+        slab[node].previous = last
+        slab[node].next = Int32(truncatingIfNeeded: slot)
+        slab[Int(last)].next = Int32(truncatingIfNeeded: node)
+        slab[slot].previous = Int32(truncatingIfNeeded: node)
         occupied.insert(slot)
-    }
-
-    /// Puts an entry into the list of `successor`, an entry or a head, in front of it.
-    @inline(__always)
-    mutating func link(_ node: Int, before successor: Int) {
-        let previous = slab[successor].previous
-        slab[node].previous = previous
-        slab[node].next = Int32(truncatingIfNeeded: successor)
-        slab[Int(previous)].next = Int32(truncatingIfNeeded: node)
-        slab[successor].previous = Int32(truncatingIfNeeded: node)
     }
 
     @inline(__always)
@@ -255,9 +220,7 @@ package struct TimerWheel: ~Copyable, Sendable {
         if timer.previous == timer.next { occupied.remove(Int(timer.next)) }
         count &-= 1
         slab[node].generation = timer.generation &+ 1
-        if timer.generation == .max {
-            retired += 1
-        } else {
+        if timer.generation != .max {
             slab[node].next = firstFree
             firstFree = Int32(truncatingIfNeeded: node)
         }
@@ -267,10 +230,8 @@ package struct TimerWheel: ~Copyable, Sendable {
     /// Puts a timer into a free entry, or into a new one at the end of the slab.
     @inline(__always)
     private mutating func enter(deadline: UInt64, payload: UInt64, next: Int32, previous: Int32) -> Handle {
-        lastSequence &+= 1
         count &+= 1
-        var timer = TimerNode(
-            deadline: deadline, payload: payload, generation: 1, sequence: lastSequence, next: next, previous: previous)
+        var timer = TimerNode(deadline: deadline, payload: payload, generation: 1, next: next, previous: previous)
         let node: Int
         if firstFree == Self.endOfFreeList {
             if slab.isFull { grow() }
@@ -285,10 +246,9 @@ package struct TimerWheel: ~Copyable, Sendable {
         return Handle(node: Int32(truncatingIfNeeded: node), generation: timer.generation)
     }
 
+    /// Doubles the memory. `Int32` links name the entries of 64 GiB of it, which a process does not have.
     @inline(never)
     private mutating func grow() {
-        precondition(count <= limit, "TimerWheel: \(limit) timers are pending, the limit of this wheel")
-        let timers = slab.capacity - SlotIndex.count
-        slab.reallocate(capacity: SlotIndex.count + min(2 * timers, limit + retired))
+        slab.reallocate(capacity: SlotIndex.count + 2 * (slab.capacity - SlotIndex.count))
     }
 }

@@ -22,7 +22,7 @@ import Time
         simulation.advance(by: .seconds(86_400))
         let started = simulation.happenings.count { if case .started = $0 { true } else { false } }
         // pg_cron's two jobs: 288 + 1.
-        #expect(started == 5 && simulation.wakeUps == 10, "\(started) runs, \(simulation.wakeUps) wake-ups")
+        #expect(started == 5 && simulation.wakeUps == 5, "\(started) runs, \(simulation.wakeUps) wake-ups")
         #expect(simulation.happenings.contains(.passedOver(transient, 71)))
     }
 

@@ -1,7 +1,7 @@
 @testable import CleanupDaemon
 import CleanupSchedule
 import Pseudorandom
-import SessionCleanup
+@testable import SessionCleanup
 import Testing
 import Time
 
@@ -130,32 +130,31 @@ import Time
 
     @Test(arguments: 1...100 as ClosedRange<UInt64>)
     func repeatsJobsThatFailedTogetherOverOneConnection(seed: UInt64) {
-        var now = Scheduler.Now(wall: instant("2026-05-13T23:59:00Z"), elapsed: .zero)
+        var now = TwoClocks(wall: instant("2026-05-13T23:59:00Z"), elapsed: .zero)
         var scheduler = Scheduler(jobs: [Job.transientSessions, Job.dormantSessions()], now: now, seed: seed)
         func pass(_ duration: Duration) {
             now.wall += duration
             now.elapsed += duration
         }
         pass(.seconds(60))
-        #expect(scheduler.clockAdvanced(to: now, wasSet: false).count == 1)
+        var attempts = scheduler.clockAdvanced(to: now, wasSet: false).attempts
         // Until the transient job's next fire time is too near.
         for number in 2...6 {
-            for job in [0, 1] {
-                let actions = scheduler.attemptEnded(job: job, .mayRetry, now: now)
-                guard case .announceRetry(_, let delay) = actions.first else {
+            #expect(attempts.map(\.job) == [0, 1] && attempts.allSatisfy { $0.number == number - 1 })
+            for attempt in attempts {
+                let actions = scheduler.attemptEnded(
+                    attempt, .ended(attempt, failure: .serverReadOnly, now: now), now: now)
+                guard case .attemptFailed(_, let delay)? = actions.events.last else {
                     Issue.record("\(actions)")
                     return
                 }
                 #expect(delay <= RetryPolicy.delays(after: number - 1).upperBound)
                 pass(.milliseconds(3))
             }
-            pass((scheduler.nextRetry ?? .zero) - now.elapsed)
+            pass((scheduler.nextWait ?? .zero) - now.elapsed)
             let actions = scheduler.clockAdvanced(to: now, wasSet: false)
-            guard case .start(let attempts) = actions.first, actions.count == 1 else {
-                Issue.record("\(actions)")
-                return
-            }
-            #expect(attempts.map(\.job) == [0, 1] && attempts.allSatisfy { $0.number == number })
+            #expect(actions.starts.count == 1)
+            attempts = actions.attempts
         }
     }
 
@@ -168,7 +167,7 @@ import Time
     @Test(arguments: 1...400)
     func waitsBetweenHalfAndAllOfTheNominalTime(attempt: Int) {
         var generator = SplitMix64(seed: UInt64(attempt))
-        let delay = RetryPolicy.delay(in: RetryPolicy.delays(after: attempt), using: &generator)
+        let delay = RetryPolicy.delay(after: attempt, using: &generator)
         let nominal = min(Duration.seconds(attempt > 9 ? 300 : 1 << (attempt - 1)), .seconds(300))
         #expect(delay >= nominal / 2 && delay <= nominal)
     }
@@ -177,11 +176,40 @@ import Time
         let simulation = try Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
         simulation.attempt = { _ in (.milliseconds(100), true) }
         simulation.advance(by: .seconds(65))
-        let actions = simulation.scheduler.shutDown()
-        #expect(actions.count == 1)
-        #expect(!simulation.isBusy)
-        let later = Scheduler.Now(wall: instant("2026-05-13T13:00:00Z"), elapsed: .seconds(7200))
+        let actions = simulation.scheduler.stopRequested()
+        #expect(actions.concluded.map(\.outcome) == [.failed])
+        #expect(simulation.isFinished)
+        let later = TwoClocks(wall: instant("2026-05-13T13:00:00Z"), elapsed: .seconds(7200))
         let started = simulation.scheduler.clockAdvanced(to: later, wasSet: false)
         #expect(started.isEmpty)
+        let again = simulation.scheduler.stopRequested()
+        #expect(again.isEmpty)
+    }
+
+    /// The run's row has the wait, so that another process can resume the run when this one is gone.
+    @Test func tellsTheRunHowLongItWouldWaitAndUntilWhen() throws {
+        var now = TwoClocks(wall: instant("2026-05-13T12:04:00Z"), elapsed: .zero)
+        var scheduler = try Scheduler(jobs: [.named("job", "*/5 * * * *")], now: now, seed: 1)
+        now = TwoClocks(wall: instant("2026-05-13T12:05:00Z"), elapsed: .seconds(60))
+        for number in 1...4 {
+            let begun = scheduler.clockAdvanced(to: now, wasSet: false).starts
+            let assignment = try #require(begun.first?.first)
+            let retry = try #require(assignment.request.retry)
+            #expect(RetryPolicy.delays(after: number).contains(retry.delay))
+            #expect(retry.end == instant("2026-05-13T12:10:00Z"))
+            let report = RunReport.ended(assignment.attempt, failure: .serverReadOnly, now: now)
+            #expect(assignment.request.waitAfter(report.failure, at: now.wall) == retry.delay)
+            #expect(assignment.request.waitAfter(report.failure, at: retry.end - retry.delay) == nil)
+            #expect(assignment.request.waitAfter(.databaseURL("wrong"), at: now.wall) == nil)
+            #expect(assignment.request.waitAfter(nil, at: now.wall) == nil)
+            let ended = scheduler.attemptEnded(assignment.attempt, report, now: now)
+            guard case .attemptFailed(_, let delay)? = ended.events.last else {
+                Issue.record("\(ended)")
+                return
+            }
+            #expect(delay == retry.delay)
+            now.wall += retry.delay
+            now.elapsed += retry.delay
+        }
     }
 }

@@ -1,10 +1,10 @@
 @testable import CleanupDaemon
 import CleanupSchedule
-import SessionCleanup
+@testable import SessionCleanup
 import Time
 
-/// A scheduler with a clock that moves only when told to: wakes exactly when it asked to, and lets attempts take as long
-/// as the test says.
+/// A scheduler with a clock that moves only when told to: wakes exactly when it asked to, and lets attempts take as
+/// long as the test says.
 final class Simulation {
     /// What happened, in the order in which it did.
     enum Happening: Hashable {
@@ -17,25 +17,18 @@ final class Simulation {
         case pinged(Duration)
     }
 
-    struct Connection: Hashable {
-        let openedAt: UTCInstant
-        let fireTime: UTCInstant
-    }
-
     var scheduler: Scheduler
-    var now: Scheduler.Now
+    var now: TwoClocks
     private(set) var happenings: [Happening] = []
     private(set) var wakeUps = 0
-    /// Those that were opened before a fire time.
-    private(set) var connections: [Connection] = []
-    /// How long an attempt takes, and whether it fails for a cause that may pass.
+    /// How long an attempt takes, and whether it fails for a transient cause.
     var attempt: (Scheduler.Attempt) -> (duration: Duration, fails: Bool) = { _ in (.milliseconds(10), false) }
     /// Until when a job may rest after an attempt that ended well.
     var rest: ((UTCInstant) -> UTCInstant)?
     private var underWay: [(end: Duration, attempts: [Scheduler.Attempt])] = []
 
     init(_ jobs: [Job], at start: String, seed: UInt64 = 1, watchdogInterval: Duration? = nil) {
-        now = Scheduler.Now(wall: UTCInstant(rfc3339: start)!, elapsed: .zero)
+        now = TwoClocks(wall: UTCInstant(rfc3339: start)!, elapsed: .zero)
         scheduler = Scheduler(jobs: jobs, now: now, seed: seed, watchdogInterval: watchdogInterval)
     }
 
@@ -44,14 +37,14 @@ final class Simulation {
         let end = now.elapsed + duration
         while true {
             var next = end
-            if let wakeUp = scheduler.nextWakeUp { next = min(next, now.elapsed + max(.zero, wakeUp - now.wall)) }
-            if let retry = scheduler.nextRetry { next = min(next, max(retry, now.elapsed)) }
+            if let wakeUp = scheduler.nextFireTime { next = min(next, now.elapsed + max(.zero, wakeUp - now.wall)) }
+            if let retry = scheduler.nextWait { next = min(next, max(retry, now.elapsed)) }
             if let first = underWay.map(\.end).min() { next = min(next, max(first, now.elapsed)) }
             move(to: next)
             if let index = underWay.firstIndex(where: { $0.end <= now.elapsed }) {
                 endAttempt(underWay.remove(at: index))
-            } else if scheduler.nextWakeUp.map({ $0 <= now.wall }) ?? false
-                || scheduler.nextRetry.map({ $0 <= now.elapsed }) ?? false
+            } else if scheduler.nextFireTime.map({ $0 <= now.wall }) ?? false
+                || scheduler.nextWait.map({ $0 <= now.elapsed }) ?? false
             {
                 wakeUps += 1
                 carryOut(scheduler.clockAdvanced(to: now, wasSet: false))
@@ -74,7 +67,7 @@ final class Simulation {
     }
 
     /// The configuration is read again.
-    func reconfigure(_ jobs: [Job]) { carryOut(scheduler.reconfigure(jobs: jobs, now: now)) }
+    func reconfigure(_ jobs: [Job]) { carryOut(scheduler.reconfigured(jobs: jobs, now: now)) }
 
     private func move(to elapsed: Duration) {
         now.wall += elapsed - now.elapsed
@@ -83,12 +76,12 @@ final class Simulation {
 
     private func endAttempt(_ ended: (end: Duration, attempts: [Scheduler.Attempt])) {
         let first = ended.attempts[0]
-        let rest = Array(ended.attempts.dropFirst())
-        if let instant = self.rest?(now.wall), !attempt(first).fails {
-            carryOut(scheduler.rest(job: first.job, until: instant, now: now))
-        }
-        carryOut(scheduler.attemptEnded(job: first.job, attempt(first).fails ? .mayRetry : .ended, now: now))
-        begin(rest)
+        let fails = attempt(first).fails
+        var report = RunReport.ended(
+            first, failure: fails ? .serverReadOnly : nil, now: now, job: scheduler.job(first.job).name)
+        if !fails { report.restsUntil = rest?(now.wall) }
+        carryOut(scheduler.attemptEnded(first, report, now: now))
+        begin(Array(ended.attempts.dropFirst()))
     }
 
     private func begin(_ attempts: [Scheduler.Attempt]) {
@@ -101,22 +94,28 @@ final class Simulation {
     private func carryOut(_ actions: [Scheduler.Action]) {
         for action in actions {
             switch action {
-            case .connect(let fireTime): connections.append(Connection(openedAt: now.wall, fireTime: fireTime))
-            case .start(let attempts): begin(attempts)
-            case .announceRetry: break
-            case .concludeRun(let last):
-                happenings.append(.concluded(scheduler.job(last.job).name, last.scheduledAt, attempts: last.number))
-            case .countCoalesced(let job, let fireTime):
-                happenings.append(.coalesced(scheduler.job(job).name, fireTime))
-            case .countPassedOver(let job, let count, _): happenings.append(.passedOver(scheduler.job(job).name, count))
-            case .countMissed(let job, let count): happenings.append(.missed(scheduler.job(job).name, count))
-            case .pingWatchdog: happenings.append(.pinged(now.elapsed))
+            case .start(let assignments): begin(assignments.map(\.attempt))
+            case .tell(let event): note(event)
+            case .readHistory, .cancelAttempts: break
             }
+        }
+    }
+
+    private func note(_ event: ServiceEvent) {
+        switch event {
+        case .runConcluded(let report):
+            happenings.append(.concluded(report.job, report.scheduledAt, attempts: report.attempts))
+        case .fireTimeCoalesced(let job, let fireTime): happenings.append(.coalesced(job, fireTime))
+        case .fireTimesPassedOver(let job, let count, _): happenings.append(.passedOver(job, count))
+        case .fireTimesMissed(let job, let count): happenings.append(.missed(job, count))
+        case .foundWell: happenings.append(.pinged(now.elapsed))
+        default: break
         }
     }
 
     var nextFireTime: UTCInstant? { scheduler.nextFireTime }
     var isBusy: Bool { scheduler.isBusy }
+    var isFinished: Bool { scheduler.isFinished }
 
     /// The fire times of the first attempts of a job's runs.
     func fireTimes(of job: String) -> [UTCInstant] {
@@ -132,4 +131,37 @@ extension Job {
             name: name, shortName: nil, schedule: try Schedule(schedule), catchUp: catchUp, deadline: .seconds(60),
             rules: Job.transientSessions.rules)
     }
+}
+
+extension RunReport {
+    /// The report of an attempt that ended now.
+    static func ended(
+        _ attempt: Scheduler.Attempt, _ outcome: Outcome? = nil, failure: RunFailure? = nil, skip: Skip? = nil,
+        now: TwoClocks, job: String = "job"
+    ) -> RunReport {
+        var report = RunReport(
+            job: job, outcome: outcome ?? failure.map(Outcome.init) ?? (skip == nil ? .succeeded : .skipped),
+            scheduledAt: attempt.scheduledAt, startedAt: now.wall, finishedAt: now.wall)
+        report.failure = failure
+        report.skip = skip
+        return report
+    }
+}
+
+extension [Scheduler.Action] {
+    /// The attempts to make, one element for each connection.
+    var starts: [[Scheduler.Assignment]] {
+        compactMap { if case .start(let assignments) = $0 { assignments } else { nil } }
+    }
+
+    var attempts: [Scheduler.Attempt] { starts.flatMap { $0.map(\.attempt) } }
+
+    /// The events to tell.
+    var events: [ServiceEvent] { compactMap { if case .tell(let event) = $0 { event } else { nil } } }
+
+    /// The reports of runs that are concluded.
+    var concluded: [RunReport] { events.compactMap { if case .runConcluded(let report) = $0 { report } else { nil } } }
+
+    /// The jobs whose history is to be read.
+    var read: [[String]] { compactMap { if case .readHistory(let jobs) = $0 { jobs.map(\.name) } else { nil } } }
 }

@@ -20,7 +20,7 @@ import Time
         let simulation = try Simulation([.named("job", "0 0 1 1 *")], at: "2026-05-13T12:00:00Z")
         simulation.advance(by: .seconds(86_400))
         #expect(simulation.wakeUps == 0)
-        #expect(simulation.scheduler.nextRetry == nil)
+        #expect(simulation.scheduler.nextWait == nil)
     }
 
     /// The deadline of the job is 60 s, and it has 30 s more to end.
@@ -65,7 +65,8 @@ import Time
         simulation.attempt = { _ in (.seconds(30), false) }
         simulation.advance(by: .seconds(15))
         #expect(simulation.isBusy)
-        #expect(simulation.scheduler.shutDown().isEmpty)
+        let stopped = simulation.scheduler.stopRequested()
+        #expect(stopped.attempts.isEmpty && stopped.concluded.isEmpty)
         #expect(simulation.nextFireTime == nil)
         let wakeUps = simulation.wakeUps
         simulation.advance(by: .seconds(20))

@@ -6,10 +6,10 @@ import Testing
 @Suite struct BatchPlanTests {
     /// What the server knows is from before: it takes the index for empty, and a walk through it for the shortest way.
     @Test(arguments: [
-        BatchStatement.Rows(on: 0..<8, limit: 1000),
-        .addresses("'{\"(0,1)\",\"(0,2)\"}'::tid[]", partition: "tableoid"),
+        BatchSQL.Rows.unlocked(0..<8, limit: 1000), .all(0..<8),
+        .addresses([RowAddress(partition: 1, block: 0, line: 1), RowAddress(partition: 1, block: 0, line: 2)]),
     ])
-    func staleStatisticsLeadNoBatchThroughAnIndex(rows: BatchStatement.Rows) async throws {
+    func staleStatisticsLeadNoBatchThroughAnIndex(rows: BatchSQL.Rows) async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(
             """
@@ -21,9 +21,11 @@ import Testing
             INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
             SELECT 'due-' || n, 'u', 'x', 'sse', 'x', now() - interval '1 hour' FROM generate_series(1, 5000) AS n;
             """)
-        let statement = BatchStatement(
-            table: .sessions, rule: Job.transientSessions.rules.active, cutoff: "now()", rows: rows)
-        let plan = try await database.run("EXPLAIN \(statement.lockAndDelete()) SELECT count(*) FROM deleted").rows
+        let statement = BatchSQL(
+            relation: BatchSQL.Relation(name: .sessions, alone: 1), rule: Job.transientSessions.rules.active,
+            cutoff: .hostNow, rows: rows
+        ).statement(claim: nil)
+        let plan = try await database.run("EXPLAIN \(statement)").rows
             .map { try $0.text("QUERY PLAN") }
         #expect(!plan.contains { $0.contains("Index Scan") }, "\(plan)")
         #expect(plan.contains { $0.contains("Tid") }, "\(plan)")

@@ -28,16 +28,13 @@ extension SessionsDatabase {
         let connection = if let given { given } else { try await server.connect(name) }
         let run = CleanupRun(
             job: job, table: SessionTable(name: table, schema: .auto), limits: limits, hostClock: { .hostNow })
-        let clock = RunClock(deadline: deadline)
-        var shape: SessionTable.Shape?
-        let look = try await run.look(over: connection, clock: clock, known: nil)
-        let found = try await run.target(look, over: connection, clock: clock, shape: &shape)
-        let target = CleanupRun.Target(cutoff: cutoff, rule: found.rule, hasParts: found.hasParts)
-        var progress = RunProgress()
-        var deletion = Deletion(run, target, claim: nil, clock: clock)
-        _ = try await deletion.execute(over: connection, progress: &progress)
+        let session = DatabaseSession(connection: connection, budget: RunBudget(deadline: deadline))
+        let (survey, comparison) = try await run.look(in: session, known: nil)
+        let target = try await run.target(survey, comparison, cutoff: cutoff, in: session)
+        var deletion = Deletion(run, target, claim: nil, progress: RunProgress(), in: session)
+        _ = try await deletion.execute()
         if given == nil { await connection.close() }
-        return progress
+        return deletion.progress
     }
 
     /// The session IDs that are left, in order.

@@ -1,67 +1,191 @@
 import Foundation
+import Postgres
 @testable import SessionCleanup
 import TestServers
 import Testing
 import Time
 
-/// What a claim, and a look back after a start, learn from the history.
+/// The read of the history after a start, and claims of runs that another process left.
 extension HistoryTests {
-    private static let lookBack = RunRequest(scheduledAt: fireTime, origin: .catchUp, isLookBack: true)
+    private static let name = Job.transientSessions.name
 
-    @Test func aJobWithoutHistoryHasMissedNothing() async throws {
-        let database = try await Self.database()
-        #expect(await Self.run(database, Self.lookBack).skip == .nothingMissed)
-        try await database.run("DROP SCHEMA mcp_cleanup CASCADE")
-        #expect(await Self.run(database, Self.lookBack, history: History()).skip == .nothingMissed)
-        #expect(try await database.count() == 5)
+    private static func lookBack(_ database: SessionsDatabase, as user: String = "postgres") async throws -> JobHistory
+    {
+        let histories = try await LookBack(database.access(as: user)).read([name, Job.dormantSessions().name])
+        #expect(histories.count == 2)
+        return try #require(histories[name])
     }
 
-    @Test func theLatestMissedFireTimeIsAnsweredOnce() async throws {
+    @Test func nothingIsKnownWithoutTheTable() async throws {
+        let database = try await Self.database()
+        try await database.run("DROP TABLE mcp_cleanup.runs")
+        #expect(try await LookBack(database.access()).read([Self.name]).isEmpty)
+        try await database.run("DROP SCHEMA mcp_cleanup")
+        #expect(try await LookBack(database.access()).read([Self.name]).isEmpty)
+        #expect(try await LookBack(database.access()).read([]).isEmpty)
+    }
+
+    @Test func aJobWithoutRowsIsNotKnown() async throws {
+        let database = try await Self.database()
+        let history = try await Self.lookBack(database)
+        #expect(history.latest == nil)
+        #expect(history.earlierRuns.lastEnd == nil && history.earlierRuns.lastSuccess == nil)
+    }
+
+    @Test func theLatestFireTimeThatHasComeCountsWhicheverRunEndedLast() async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, status: "failed", scheduledAt: Self.fireTime - .seconds(900))
-        let run = await Self.run(database, Self.lookBack)
-        #expect(run.outcome == .succeeded && run.missedSince == Self.fireTime - .seconds(900))
-        let second = await Self.run(database, Self.lookBack)
-        #expect(second.skip == .answered && second.missedSince == nil)
-        #expect(try await Self.rows(database) == ["schedule failed 1 3 0 1", "catch-up succeeded 1 5 0 1"])
+        try await Self.insertRun(database, status: "succeeded", scheduledAt: Self.fireTime - .seconds(1200))
+        try await Self.insertRun(database, status: "canceled", job: .dormantSessions())
+        let history = try await Self.lookBack(database)
+        #expect(history.latest == .init(scheduledAt: Self.fireTime - .seconds(900), state: .ended))
     }
 
     @Test func onceRunsAndRowsOfTheFutureAreNoAnswers() async throws {
         let database = try await Self.database()
-        try await Self.insertRun(
-            database, status: "succeeded", scheduledAt: Self.fireTime + .seconds(1), origin: "once")
-        #expect(await Self.run(database, Self.lookBack).skip == .nothingMissed)
+        try await Self.insertRun(database, status: "succeeded", origin: "once")
         try await Self.insertRun(database, status: "succeeded", scheduledAt: Self.fireTime + .seconds(86_400))
-        #expect(await Self.run(database, Self.lookBack).skip == .nothingMissed)
+        #expect(try await Self.lookBack(database).latest == nil)
         try await Self.insertRun(database, status: "succeeded", scheduledAt: Self.fireTime - .seconds(600))
-        #expect(await Self.run(database, Self.lookBack).outcome == .succeeded)
+        #expect(
+            try await Self.lookBack(database).latest
+                == .init(scheduledAt: Self.fireTime - .seconds(600), state: .ended))
     }
 
-    @Test func aJobThatCatchesUpWithNothingOnlyLooks() async throws {
+    @Test(arguments: [
+        ("running", JobHistory.LatestRun.State.running), ("canceled", .cutShort), ("abandoned", .cutShort),
+        ("succeeded", .ended), ("capped", .ended), ("failed", .ended), ("timed_out", .ended),
+    ])
+    func theStateOfTheRowSaysIfItIsToBeResumed(status: String, state: JobHistory.LatestRun.State) async throws {
         let database = try await Self.database()
-        try await Self.insertRun(database, status: "failed", scheduledAt: Self.fireTime - .seconds(900))
-        var job = Job.transientSessions
-        job.catchUp = .skip
-        let look = await Self.run(database, Self.lookBack, job: job)
-        #expect(look.skip == .nothingMissed)
-        #expect(look.earlierRuns?.lastEnd != nil && look.earlierRuns?.lastSuccess == nil)
-        #expect(look.missedSince == Self.fireTime - .seconds(900))
-        // Nor does it go on with a run that was cut short.
-        try await Self.insertRun(database, status: "canceled")
-        let second = await Self.run(database, Self.lookBack, job: job)
-        #expect(second.skip == .nothingMissed && second.missedSince == nil)
-        #expect(try await Self.rows(database) == ["schedule failed 1 3 0 1", "schedule canceled 1 3 0 1"])
+        try await Self.insertRun(database, status: status)
+        #expect(try await Self.lookBack(database).latest == .init(scheduledAt: Self.fireTime, state: state))
     }
 
-    @Test func aCappedRunIsASuccess() async throws {
+    @Test(arguments: ["failed", "timed_out"])
+    func theWaitForTheNextAttemptIsReadByTheDatabasesClock(status: String) async throws {
+        let database = try await Self.database()
+        try await Self.insertRun(database, status: status)
+        for (seconds, range) in [(100, 50.0...100.0), (-100, -150.0...(-100.0))] {
+            try await database.run(
+                "UPDATE mcp_cleanup.runs SET next_attempt_at = clock_timestamp() + interval '\(seconds) seconds'")
+            guard case .waiting(let wait) = try await Self.lookBack(database).latest?.state else {
+                Issue.record("\(status)")
+                return
+            }
+            #expect(wait >= .seconds(range.lowerBound) && wait <= .seconds(range.upperBound), "\(wait)")
+        }
+    }
+
+    /// A host's clock that ran ahead made it, and must silence nothing.
+    @Test func aRunThatWasMadeBeforeItsTimeIsToBeRepeated() async throws {
+        let database = try await Self.database()
+        try await Self.insertRun(database, status: "succeeded", started: "now() - interval '1 day'")
+        #expect(try await Self.lookBack(database).latest == .init(scheduledAt: Self.fireTime, state: .cutShort))
+    }
+
+    @Test func theLastEndAndTheLastSuccessAreTold() async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, status: "capped", scheduledAt: Self.fireTime - .seconds(300))
         try await Self.insertRun(database, status: "failed")
         try await database.run(
             "UPDATE mcp_cleanup.runs SET finished_at = now() - interval '5 minutes' WHERE run_id = 1")
-        let report = await Self.run(database)
-        let success = try #require(report.earlierRuns?.lastSuccess)
-        #expect(success.age >= .seconds(300) && success.age < .seconds(360))
-        #expect(try #require(report.earlierRuns?.lastEnd) > success.at)
+        for earlier in [try await Self.lookBack(database).earlierRuns, await Self.run(database).earlierRuns] {
+            let success = try #require(earlier?.lastSuccess)
+            #expect(success.age >= .seconds(300) && success.age < .seconds(360))
+            #expect(try #require(earlier?.lastEnd) > success.at)
+        }
+    }
+
+    @Test func theReadNeedsNoMoreThanSelect() async throws {
+        let database = try await Self.database()
+        let role = try await database.makeServiceRole()
+        try await Self.insertRun(database, status: "succeeded")
+        await #expect(throws: RunFailure.self) { _ = try await Self.lookBack(database, as: role) }
+        try await database.run(
+            "GRANT USAGE ON SCHEMA mcp_cleanup TO \(role); GRANT SELECT ON mcp_cleanup.runs TO \(role)")
+        #expect(try await Self.lookBack(database, as: role).latest?.state == .ended)
+    }
+
+    /// Whatever others put on the path, and even before `pg_catalog`.
+    @Test func theReadUsesNoFunctionOrOperatorOfOthers() async throws {
+        let database = try await Self.database()
+        try await Self.insertRun(database, status: "succeeded")
+        try await database.run(
+            """
+            CREATE SCHEMA evil;
+            CREATE FUNCTION evil.now() RETURNS timestamptz LANGUAGE sql AS 'SELECT timestamptz ''2001-01-01''';
+            CREATE FUNCTION evil.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT timestamptz ''2001-01-01''';
+            CREATE FUNCTION evil.to_json(timestamp) RETURNS json LANGUAGE sql AS 'SELECT NULL::json';
+            """)
+        for (left, right) in [("timestamptz", "timestamptz"), ("text", "text")] {
+            for symbol in ["<", "<=", "=", "<>"] {
+                try await database.run(
+                    """
+                    CREATE OR REPLACE FUNCTION evil.never(\(left), \(right)) RETURNS boolean LANGUAGE sql AS 'SELECT NULL::boolean';
+                    CREATE OPERATOR evil.\(symbol) (LEFTARG = \(left), RIGHTARG = \(right), FUNCTION = evil.never);
+                    """)
+            }
+        }
+        try await database.run("ALTER DATABASE \(database.name) SET search_path = evil, pg_catalog")
+        #expect(try await Self.lookBack(database).latest == .init(scheduledAt: Self.fireTime, state: .ended))
+    }
+
+    // MARK: Claims of a run that is to be resumed
+
+    /// A run that waits to be tried again says so in its row, and is resumed by whichever process comes then.
+    @Test func aRunBetweenTwoAttemptsIsResumedByAnotherProcess() async throws {
+        let database = try await Self.database()
+        let holder = try await OtherTransaction(in: database, "LOCK TABLE mcp_sessions IN ACCESS EXCLUSIVE MODE")
+        var job = Job.transientSessions
+        job.deadline = .seconds(6)
+        var request = RunRequest(scheduledAt: Self.fireTime, origin: .schedule)
+        request.retry = .init(delay: .seconds(2), before: .hostNow + .seconds(600))
+        #expect(await Self.run(database, request, job: job).failure?.sqlState == "55P03")
+        guard case .waiting(let wait) = try await Self.lookBack(database).latest?.state else {
+            Issue.record("the row does not say that another attempt follows")
+            return
+        }
+        #expect(wait <= .seconds(2))
+        try await holder.rollBack()
+        let resumed = await Self.run(database)
+        #expect(resumed.outcome == .succeeded && resumed.attempts == 2)
+        #expect(
+            try await database.value("SELECT concat_ws(' ', status, next_attempt_at) FROM mcp_cleanup.runs")
+                == "succeeded")
+    }
+
+    /// No attempt follows that would begin after the interval, or for a cause that does not pass.
+    @Test func aRunWithoutAnotherAttemptHasNoTimeOfOne() async throws {
+        let database = try await Self.database()
+        let holder = try await OtherTransaction(in: database, "LOCK TABLE mcp_sessions IN ACCESS EXCLUSIVE MODE")
+        var job = Job.transientSessions
+        job.deadline = .seconds(6)
+        var request = RunRequest(scheduledAt: Self.fireTime, origin: .schedule)
+        request.retry = .init(delay: .seconds(20), before: .hostNow + .seconds(10))
+        #expect(await Self.run(database, request, job: job).failure?.sqlState == "55P03")
+        #expect(try await Self.lookBack(database).latest?.state == .ended)
+        try await holder.rollBack()
+        #expect(await Self.run(database).skip == .answered)
+    }
+
+    /// The look finds no row in its way and has inserted none: it claims the run again, and loses no fire time.
+    @Test func aMissedFireTimeIsAnsweredThoughAnotherRunEndsDuringItsClaim() async throws {
+        let database = try await Self.database()
+        try await Self.insertRun(database, owner: "neighbor", scheduledAt: Self.fireTime - .seconds(300))
+        try await database.run(
+            """
+            CREATE FUNCTION linger() RETURNS TRIGGER AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END' LANGUAGE plpgsql;
+            CREATE TRIGGER slow AFTER INSERT ON mcp_cleanup.runs FOR EACH STATEMENT EXECUTE FUNCTION linger();
+            """)
+        async let run = Self.run(database, RunRequest(scheduledAt: Self.fireTime, origin: .catchUp))
+        try await eventually("the claim's INSERT") {
+            try await database.value(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'")
+                == "1"
+        }
+        try await database.run("UPDATE mcp_cleanup.runs SET status = 'succeeded' WHERE claimed_by = 'neighbor'")
+        #expect(await run.outcome == .succeeded)
+        #expect(try await Self.lookBack(database).latest == .init(scheduledAt: Self.fireTime, state: .ended))
     }
 }

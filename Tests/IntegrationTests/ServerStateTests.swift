@@ -27,11 +27,16 @@ import Testing
         let run = CleanupRun(
             job: .transientSessions, table: SessionTable(name: .sessions, schema: .auto), limits: .test,
             hostClock: { .hostNow })
-        let target = CleanupRun.Target(cutoff: .hostNow, rule: run.job.rules.active, hasParts: false)
-        var progress = RunProgress()
+        let session = DatabaseSession(connection: connection, budget: RunBudget(deadline: .seconds(30)))
+        var survey = try await Survey.make(of: run.table, for: .reading, in: session)
+        await session.rollBack()
+        survey.isInRecovery = false
+        let target = Target(
+            table: .sessions, cutoff: .hostNow, rule: run.job.rules.active, survey: survey,
+            parts: try await survey.parts(in: session))
         await #expect(throws: RunFailure.serverReadOnly) {
-            var deletion = Deletion(run, target, claim: nil, clock: RunClock(deadline: .seconds(30)))
-            _ = try await deletion.execute(over: connection, progress: &progress)
+            var deletion = Deletion(run, target, claim: nil, progress: RunProgress(), in: session)
+            _ = try await deletion.execute()
         }
         #expect(await connection.isAlive())
         await connection.close()

@@ -26,7 +26,7 @@ import Time
         #expect(service.obstacles[0].contains("GRANT DELETE"), "\(service.obstacles)")
     }
 
-    @Test func aLookBackThatFailsIsNoObstacleBeforeAnythingIsDue() {
+    @Test func aCatchUpThatFailsIsNoObstacleBeforeAnythingIsDue() {
         var service = Simulated()
         let job = Job.transientSessions.name
         service.hear(
@@ -35,7 +35,12 @@ import Time
             .attemptFailed(.ended(job, .failed, at: service.now.wall, failure: .databaseAway), retryAfter: .seconds(1)))
         #expect(service.obstacles.isEmpty)
         #expect(service.condition == .failing)
-        service.hear(.nothingMissed(job: job))
+    }
+
+    @Test func aHistoryThatCannotBeReadIsNoObstacleBeforeAnythingIsDue() {
+        var service = Simulated()
+        service.hear(.lookBackFailed(.databaseAway))
+        #expect(service.obstacles.isEmpty)
         #expect(service.condition == .waiting)
         service.tell(lastSuccess: service.now.wall - .seconds(100), ago: .seconds(100), of: .transientSessions)
         #expect(service.condition == .healthy)

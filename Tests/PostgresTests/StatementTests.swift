@@ -81,40 +81,6 @@ extension PostgresServer {
         await connection.close()
     }
 
-    @Test(arguments: Place.available) func handsOnNotices(place: Place) async throws {
-        let notices = Locked<[ServerMessage]>([])
-        let connection = try await place.open { notice in notices.withLock { $0.append(notice) } }
-        _ = try await connection.run(
-            "DO $$ BEGIN RAISE NOTICE 'first'; RAISE WARNING 'second' USING HINT = 'a hint', ERRCODE = '01234'; END $$")
-        #expect(
-            notices.withLock { $0.map(\.message) } == ["first", "second"]
-                && notices.withLock { $0.map(\.severity) } == ["NOTICE", "WARNING"])
-        let last = try #require(notices.withLock { $0.last })
-        #expect(last.hint == "a hint" && last.sqlState == "01234")
-        await connection.close()
-    }
-
-    @Test(arguments: Place.available) func reportsAllThatTheServerSaysAboutAnError(place: Place) async throws {
-        let connection = try await place.open()
-        let raised = await failure {
-            try await connection.run(
-                "DO $$ BEGIN RAISE 'broken' USING ERRCODE = 'XX123', DETAIL = 'a detail', HINT = 'a hint', TABLE = 't', CONSTRAINT = 'c'; END $$"
-            )
-        }
-        guard case .server(let message, during: .querying) = raised.error else {
-            Issue.record("\(String(describing: raised.error))")
-            return
-        }
-        #expect(message.sqlState == "XX123" && message.message == "broken" && message.severity == "ERROR")
-        #expect(
-            message.detail == "a detail" && message.hint == "a hint" && message.table == "t"
-                && message.constraint == "c")
-        #expect(message.context?.contains("RAISE") == true)
-        // The connection is as good as before.
-        #expect(try await connection.value("1") == "1")
-        await connection.close()
-    }
-
     @Test(arguments: Place.available) func staysUsableAfterAScriptThatFailsInTheMiddle(place: Place) async throws {
         let connection = try await place.open()
         let table = "pg_temp.t"
@@ -123,7 +89,7 @@ extension PostgresServer {
                 "BEGIN; CREATE TEMP TABLE t (i int) ON COMMIT DROP; INSERT INTO \(table) VALUES (1); SELECT 1/0; INSERT INTO \(table) VALUES (2);",
                 deadline: .now + patience)
         }
-        #expect(script.error?.sqlState == "22012")
+        #expect(script.error?.sqlState == "22012" && script.error?.serverMessage?.statementIndex == 3)
         let failed = await failure { try await connection.run("SELECT 1") }
         #expect(failed.error?.sqlState == "25P02")
         #expect(await connection.isAlive())
@@ -152,7 +118,7 @@ extension PostgresServer {
         let result = try await connection.run(
             "SELECT i, repeat('x', 100) AS filler FROM generate_series(1, $1) AS i ORDER BY i", [.integer(50_000)],
             limit: .seconds(60))
-        #expect(result.rows.count == 50_000 && result.rowsAffected == 50_000)
+        #expect(result.rows.count == 50_000)
         #expect(try result.rows[49_999].integer("i") == 50_000)
         // Far above any socket's buffer: sent in pieces.
         let text = String(repeating: "0123456789abcdef", count: 500_000)
@@ -175,31 +141,6 @@ extension PostgresServer {
         #expect(
             try result.onlyRow().integer("count") == count && result.onlyRow().integer("sum") == count * (count + 1) / 2
         )
-        await connection.close()
-    }
-
-    @Test func countsTheRowsThatACommandChanged() async throws {
-        let connection = try await Place.unixSocket.open()
-        let results = try await connection.script(
-            "CREATE TEMP TABLE t AS SELECT i FROM generate_series(1, 5) AS i; DELETE FROM t WHERE i > 2; UPDATE t SET i = 0; DELETE FROM t WHERE i = 9",
-            deadline: .now + patience)
-        #expect(results.map(\.rowsAffected) == [5, 3, 2, 0])
-        await connection.close()
-    }
-
-    @Test func namesTheConstraintThatARowBreaks() async throws {
-        let connection = try await Place.unixSocket.open()
-        let (error, _) = await failure {
-            try await connection.script(
-                "CREATE TEMP TABLE t (i int CONSTRAINT unique_i UNIQUE); INSERT INTO t VALUES (1), (1)",
-                deadline: .now + patience)
-        }
-        guard case .server(let message, _) = error else {
-            Issue.record("\(String(describing: error))")
-            return
-        }
-        #expect(message.sqlState == "23505" && message.table == "t" && message.constraint == "unique_i")
-        #expect(message.detail == "Key (i)=(1) already exists.")
         await connection.close()
     }
 

@@ -54,4 +54,8 @@ extension PostgresError {
     var cause: Unreachability? {
         if case .unreachable(let cause, _) = self { cause } else { nil }
     }
+
+    var serverMessage: ServerMessage? {
+        if case .server(let message, _) = self { message } else { nil }
+    }
 }

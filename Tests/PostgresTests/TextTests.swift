@@ -44,7 +44,7 @@ import Time
         #expect(throws: PostgresError.unexpectedAnswer("no column absent")) { try row.textIfPresent("absent") }
         #expect(throws: PostgresError.unexpectedAnswer("column x is not an integer")) { try row.integer("x") }
         #expect(throws: PostgresError.unexpectedAnswer("column i is not a boolean")) { try row.bool("i") }
-        let result = QueryResult(columns: [], rows: [], rowsAffected: 0)
+        let result = QueryResult(columns: [], rows: [])
         #expect(throws: PostgresError.unexpectedAnswer("0 rows instead of 1")) { try result.onlyRow() }
     }
 }
@@ -100,16 +100,27 @@ import Time
         #expect(!text.contains("\n"))
     }
 
-    @Test func readsARefusalWithItsDetailAndHint() {
+    @Test(arguments: ["", "CONTEXT:  PL/pgSQL function greet() line 3 at RAISE\n"])
+    func keepsOfARefusalWhatMayBeShown(context: String) {
         let message =
             Self.to
-            + "FATAL:  53300: remaining connection slots are reserved\nDETAIL:  ABCDE: not a code\nHINT:  Wait.\nLOCATION:  InitPostgres, postinit.c:779\n"
+            + "FATAL:  53300: remaining connection slots are reserved\nDETAIL:  ABCDE: not a code\nHINT:  Wait.\n\(context)LOCATION:  InitPostgres, postinit.c:779\n"
+        let refusal = ServerMessage(
+            severity: .fatal, sqlState: "53300", text: "remaining connection slots are reserved",
+            hasContext: !context.isEmpty)
         #expect(
-            ConnectFailure(message: message, candidate: Self.candidate).error
-                == .server(
-                    ServerMessage(
-                        severity: "FATAL", sqlState: "53300", message: "remaining connection slots are reserved",
-                        detail: "ABCDE: not a code", hint: "Wait."), during: .connecting))
+            ConnectFailure(message: message, candidate: Self.candidate).error == .server(refusal, during: .connecting))
+        #expect(refusal.text == (context.isEmpty ? "remaining connection slots are reserved" : nil))
+    }
+
+    @Test func repeatsNoPasswordThatTheServerQuotes() {
+        let refused = Self.to + "FATAL:  28P01: no \"pä'ss\" for user \"u\"\n"
+        let other = Self.to + "expected authentication request from server, but received pä'ss\u{202E}\u{9B}\n"
+        for message in [refused, other] {
+            let failure = ConnectFailure(message: message, candidate: Self.candidate, secrets: ["pä'ss", ""])
+            #expect(!"\(failure.error)".contains("pä'ss") && "\(failure.error)".contains("…"))
+            #expect("\(failure.error)".visible == "\(failure.error)")
+        }
     }
 
     @Test(arguments: [true, false])
@@ -138,7 +149,7 @@ import Time
         ])
         #expect(error == .unreachable(.tls, message: "a; b; c"))
         #expect(Set(PostgresError.Unreachability.gravestFirst) == Set(PostgresError.Unreachability.allCases))
-        let full = PostgresError.server(ServerMessage(sqlState: "53300", message: "full"), during: .connecting)
+        let full = PostgresError.server(ServerMessage(sqlState: "53300", text: "full"), during: .connecting)
         #expect(PostgresError(ofAllHosts: [full, .unreachable(.refused, message: "a")]) == full)
     }
 }

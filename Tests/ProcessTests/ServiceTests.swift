@@ -180,6 +180,51 @@ import Testing
         #expect(run["rows_deleted"] == "20")
     }
 
+    // MARK: Runs of an earlier process
+
+    /// A history that knows the job, which has missed the first of January since, and rows that cannot be removed yet.
+    private static func databaseOfAMissedFireTime() async throws -> SessionsDatabase {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            """
+            \(SessionsDatabase.migration("20260513030000_install_mcp_cleanup_runs"));
+            \(due)
+            CREATE FUNCTION full_disk() RETURNS TRIGGER AS 'BEGIN RAISE EXCEPTION USING ERRCODE = ''53100''; END' LANGUAGE plpgsql;
+            CREATE TRIGGER full_disk BEFORE DELETE ON mcp_sessions FOR EACH STATEMENT EXECUTE FUNCTION full_disk();
+            INSERT INTO mcp_cleanup.runs (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at, cutoff)
+            VALUES ('mcp-cleanup-transient-sessions', now() - interval '3 years', 'schedule', 'x', 1, 'succeeded', now(), now(), now())
+            """)
+        return database
+    }
+
+    private static func latestRun(in database: SessionsDatabase) async throws -> String {
+        try await database.value(
+            """
+            SELECT concat_ws(' ', origin, status, attempts, next_attempt_at IS NOT NULL) FROM mcp_cleanup.runs
+             WHERE job = 'mcp-cleanup-transient-sessions' ORDER BY scheduled_at DESC LIMIT 1
+            """) ?? ""
+    }
+
+    @Test func aRestartBetweenTwoAttemptsResumesTheRun() async throws {
+        let database = try await Self.databaseOfAMissedFireTime()
+        let first = try RunningDaemon(url: database.url, schedules: ("0 0 1 1 *", "0 0 1 1 *"))
+        try await first.wait("the wait for another attempt") {
+            try first.log.contains("another attempt in") && first.log.contains("were missed")
+        }
+        first.signal(SIGTERM)
+        #expect(try await first.exitStatus() == 0)
+        let waiting = try await Self.latestRun(in: database)
+        let log = try first.log
+        #expect(waiting.wholeMatch(of: /catch-up failed [0-9]+ t/) != nil, "\(waiting): \(log)")
+        try await database.run("DROP TRIGGER full_disk ON mcp_sessions")
+        let second = try RunningDaemon(url: database.url, schedules: ("0 0 1 1 *", "0 0 1 1 *"))
+        try await second.wait("the removal") { try await database.count() == 0 }
+        try await second.wait("the run's end") { try await Self.latestRun(in: database).contains("succeeded") }
+        #expect(try await database.value("SELECT count(*) FROM mcp_cleanup.runs WHERE origin = 'catch-up'") == "1")
+        second.signal(SIGTERM)
+        #expect(try await second.exitStatus() == 0)
+    }
+
     @Test func countsFireTimesThatComeWhileARunIsUnderWay() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(Self.due + Self.slowDeletion)

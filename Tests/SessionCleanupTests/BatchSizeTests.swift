@@ -1,65 +1,82 @@
 @testable import SessionCleanup
 import Testing
 
+/// A batch costs a constant part and a part for each row.
 @Suite struct BatchSizeTests {
-    private static func size(first: Int = 100, most: Int = 10_000) -> BatchSize {
-        BatchSize(target: .milliseconds(50), first: first, most: most)
-    }
-
-    @Test func startsSmallAndDoublesWhileTheServerIsFast() {
-        var size = Self.size(most: 1000)
-        var sizes = [size.count]
-        for _ in 0..<5 {
-            size.batchEnded(size.count, after: .microseconds(100), roundTrip: .zero)
-            sizes.append(size.count)
+    /// Lets the size settle on a server with these costs.
+    private static func settled(
+        constant: Duration, perRow: Duration, limit: Duration = .milliseconds(50), most: Int = 10_000,
+        roundTrip: Duration = .zero, rounds: Int = 40
+    ) -> (count: Int, longest: Duration, batches: Int) {
+        var size = BatchSize(limit: limit, most: most)
+        var longest = Duration.zero
+        for _ in 0..<rounds {
+            let cost = constant + perRow * size.count
+            longest = max(longest, cost)
+            size.batchEnded(size.count, cost: cost, roundTrip: roundTrip)
         }
-        #expect(sizes == [100, 200, 400, 800, 1000, 1000])
+        return (size.count, longest, rounds)
     }
 
-    /// To a distant server a batch works as long as the way there and back takes, up to a quarter of the target.
-    @Test(arguments: [(Duration.zero, 800), (.microseconds(500), 800), (.milliseconds(8), 1600), (.seconds(1), 2500)])
-    func theServersWorkIsWorthTheWay(roundTrip: Duration, rows: Int) {
-        var size = Self.size()
-        // 5 microseconds a row.
-        for _ in 0..<10 { size.batchEnded(size.count, after: .microseconds(5 * size.count), roundTrip: roundTrip) }
-        #expect((rows - 10...rows).contains(size.count), "\(size.count)")
-    }
-
-    @Test func aLongWaitIsNoLongWay() {
-        var size = Self.size()
-        for roundTrip in [Duration.microseconds(100), .seconds(1), .milliseconds(30), .milliseconds(5)] {
-            size.batchEnded(size.count, after: .microseconds(5 * size.count), roundTrip: roundTrip)
+    @Test func startsWithOneRowAndAtMostDoubles() {
+        var size = BatchSize(limit: .milliseconds(50), most: 1000)
+        var counts: [Int] = []
+        for _ in 0..<6 {
+            counts.append(size.count)
+            size.batchEnded(size.count, cost: .microseconds(300), roundTrip: .zero)
         }
-        #expect(size.count == 800)
+        #expect(counts == [1, 2, 4, 8, 16, 32])
     }
 
-    @Test func aTargetOfTheOperatorsIsKept() {
-        var size = BatchSize(target: .milliseconds(1), first: 100, most: 10_000)
-        for _ in 0..<10 { size.batchEnded(size.count, after: .microseconds(5 * size.count), roundTrip: .zero) }
-        #expect((45...50).contains(size.count), "\(size.count)")
+    @Test func cheapRowsAreTakenForAboutTwoMilliseconds() {
+        let settled = Self.settled(constant: .microseconds(300), perRow: .microseconds(3))
+        #expect((400...700).contains(settled.count), "\(settled)")
     }
 
-    @Test func workTooShortToMeasureIsFast() {
-        var size = Self.size()
-        size.batchEnded(100, after: .zero, roundTrip: .zero)
-        #expect(size.count == 200)
+    /// A row of 50 ms, as under a slow trigger: never more than two at once, and that once.
+    @Test func expensiveRowsAreTakenOneByOne() {
+        let settled = Self.settled(constant: .microseconds(300), perRow: .milliseconds(50))
+        #expect(settled.count == 1 && settled.longest < .milliseconds(110), "\(settled)")
     }
 
-    @Test func shrinksAtOnceButNeverToNothing() {
-        var size = Self.size()
-        size.batchEnded(100, after: .milliseconds(40), roundTrip: .zero)
-        #expect((9...10).contains(size.count), "\(size.count)")
-        size.batchEnded(size.count, after: .seconds(60), roundTrip: .zero)
+    /// Many partitions, or a statement trigger: the constant part must not drive the size down.
+    @Test(arguments: [Duration.milliseconds(5), .milliseconds(10), .milliseconds(40)])
+    func aConstantCostIsSharedByManyRows(constant: Duration) {
+        let settled = Self.settled(constant: constant, perRow: .microseconds(5))
+        #expect(settled.count >= 900, "\(settled)")
+        #expect(settled.longest <= max(constant * 3, .milliseconds(50)), "\(settled)")
+    }
+
+    @Test func theLimitHoldsWhereTheConstantPartIsSmall() {
+        let settled = Self.settled(
+            constant: .milliseconds(1), perRow: .microseconds(100), limit: .milliseconds(4),
+            roundTrip: .milliseconds(200))
+        #expect(settled.longest <= .milliseconds(5), "\(settled)")
+    }
+
+    @Test func shrinksAtOnceWhenRowsBecomeExpensive() {
+        var size = BatchSize(limit: .milliseconds(50), most: 10_000)
+        for _ in 0..<20 { size.batchEnded(size.count, cost: .microseconds(300 + 3 * size.count), roundTrip: .zero) }
+        let before = size.count
+        for _ in 0..<6 { size.batchEnded(size.count, cost: .milliseconds(size.count), roundTrip: .zero) }
+        #expect(size.count < before / 20, "\(before) became \(size.count)")
+    }
+
+    @Test func aFailedBatchIsHalvedDownToOneRow() {
+        var size = BatchSize(limit: .milliseconds(50), most: 10_000)
+        size.batchFailed(9)
         #expect(size.count == 1)
-        size.shrink(to: 0)
-        #expect(size.count == 1)
-        let mayShrink = size.batchTimedOut()
-        #expect(!mayShrink)
+        for _ in 0..<10 { size.batchEnded(size.count, cost: .microseconds(300), roundTrip: .zero) }
+        let count = size.count
+        size.batchFailed(count)
+        #expect(size.count == count / 2)
     }
 
-    @Test func aLastBatchOfFewRowsSaysNothing() {
-        var size = Self.size()
-        size.batchEnded(3, after: .microseconds(15), roundTrip: .zero)
-        #expect(size.count == 100)
+    @Test func neverTakesMoreThanItMay() {
+        #expect(Self.settled(constant: .zero, perRow: .nanoseconds(10), most: 100).count == 100)
+        var size = BatchSize(limit: .milliseconds(50), most: 10_000)
+        size.guardFound(largestThatPassed: 5)
+        for _ in 0..<20 { size.batchEnded(size.count, cost: .microseconds(300), roundTrip: .zero) }
+        #expect(size.count == 5)
     }
 }

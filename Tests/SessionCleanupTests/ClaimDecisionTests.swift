@@ -35,7 +35,7 @@ import Time
     }
 
     @Test func withoutARowNothingWasMissedOrAnotherRunIsUnderWay() {
-        #expect(Self.decide() == .skip(.nothingMissed))
+        #expect(Self.decide() == .skip(.held(by: "another process", lookAgainAfter: .seconds(1))))
         #expect(Self.decide(Self.neighbor) == .skip(.held(by: "neighbor", lookAgainAfter: Self.alive)))
     }
 
@@ -65,6 +65,15 @@ import Time
             Self.decide(Self.neighbor, Self.row(status))
                 == .skip(.held(by: "neighbor", lookAgainAfter: Self.alive)))
         #expect(Self.decide(Self.row(status, origin: .once)) == .skip(.answered))
+    }
+
+    /// The process that waited to retry may be gone.
+    @Test(arguments: ["failed", "timed_out"])
+    func aRunBetweenTwoAttemptsIsResumed(status: String) {
+        var row = Self.row(status)
+        row.waitsToRetry = true
+        #expect(Self.decide(row) == .reopen(row, keepsCutoff: true))
+        #expect(Self.decide(Self.neighbor, row) == .skip(.held(by: "neighbor", lookAgainAfter: Self.alive)))
     }
 
     @Test(arguments: ["succeeded", "capped", "failed", "timed_out"])

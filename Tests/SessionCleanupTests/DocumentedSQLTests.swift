@@ -22,18 +22,4 @@ import Testing
     func theREADMEShowsWhatIsDue(rule: Rule) {
         #expect(Self.readme.contains(rule.predicate))
     }
-
-    @Test func theREADMEShowsTheSearchAndTheDeletion() {
-        let rule = Self.transient
-        for sql in [
-            Statements.searchOldest(.sessions, rule: rule),
-            BatchStatement(
-                table: .sessions, rule: rule, cutoff: "$1", rows: .addresses("$2", partition: "$3")
-            ).lockAndDelete(),
-        ] {
-            let shown = sql.split(separator: rule.predicate).joined(separator: "…what is due…")
-            let isShown = Self.readme.contains(Self.words(shown))
-            #expect(isShown, "\(shown)")
-        }
-    }
 }

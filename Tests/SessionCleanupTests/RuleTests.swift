@@ -1,4 +1,4 @@
-import SessionCleanup
+@testable import SessionCleanup
 import Testing
 
 @Suite struct RuleTests {
@@ -22,7 +22,15 @@ import Testing
     func anAgeIsNeverInDaysAndNeverRoundedDown(after: Duration, interval: String) {
         let rule = Rule(candidates: "active = true", column: "updated_at", after: after)
         #expect(rule.predicate == "active = true AND updated_at < $1 - \(interval)")
-        #expect(rule.dueSince == "updated_at + \(interval)")
+        let time = "LEAST(updated_at, timestamp with time zone '9999-12-31 00:00:00+00')"
+        #expect(rule.dueSince == "\(time) OPERATOR(pg_catalog.+) \(interval)")
+    }
+
+    @Test func statementsNameTheOperatorsOfTheCatalog() {
+        let rule = Rule(candidates: "status <> 'active'", column: "updated_at", after: .seconds(3600))
+        #expect(
+            rule.predicate(cutoff: "now()") == "updated_at OPERATOR(pg_catalog.<) ((now()) OPERATOR(pg_catalog.-) "
+                + "interval '1 hours') AND status OPERATOR(pg_catalog.<>) 'active'")
     }
 
     @Test func withoutAnAgeTheColumnItselfDecides() {

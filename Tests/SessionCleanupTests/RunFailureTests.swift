@@ -5,7 +5,7 @@ import Time
 
 @Suite struct RunFailureTests {
     private static func server(_ sqlState: String, during step: PostgresError.Step = .querying) -> RunFailure {
-        .database(.server(ServerMessage(sqlState: SQLState(rawValue: sqlState), message: "no"), during: step))
+        .database(.server(ServerMessage(sqlState: SQLState(rawValue: sqlState), text: "no"), during: step))
     }
 
     /// PostgreSQL manual, appendix A: every class, and the codes that differ from their class.
@@ -24,7 +24,7 @@ import Time
         ("54001", .unexpected), ("55000", .mayPass), ("55006", .mayPass), ("55P03", .mayPass), ("57000", .mayPass),
         ("57014", .mayPass), ("57P01", .mayPass), ("57P02", .mayPass), ("57P03", .mayPass), ("57P05", .mayPass),
         ("58000", .mayPass), ("58030", .mayPass), ("72000", .mayPass), ("F0000", .unexpected), ("HV000", .unexpected),
-        ("P0000", .refused), ("P0001", .refused), ("XX000", .unexpected), ("XX001", .unexpected), ("", .unexpected),
+        ("P0000", .refused), ("P0001", .refused), ("XX000", .unexpected), ("XX001", .unexpected),
     ])
     func whatFollowsIsDecidedBySQLState(sqlState: String, kind: FailureKind) {
         #expect(Self.server(sqlState).kind == kind)
@@ -113,10 +113,29 @@ import Time
         ),
         (.rowSecurity(.sessions, role: "R", .restrictivePolicy("p")), .refused, .failed, ["policy p"], ["restrictive"]),
         (
-            .deletionVetoed(.sessions, rows: 1), .refused, .failed, ["1 due row of public.mcp_sessions", "trigger"],
-            ["pg_trigger"]
+            .rowsRefused(.sessions, count: 1, .trigger(["keep"]), hasGivenUp: false), .refused, .failed,
+            ["1 due row of public.mcp_sessions", "trigger", "keep", "the others are deleted"], ["pg_trigger"]
         ),
-        (.deletionVetoed(.sessions, rows: 2), .refused, .failed, ["2 due rows"], ["pg_trigger"]),
+        (
+            .rowsRefused(.sessions, count: 2000, .constraint("fk", "23503"), hasGivenUp: true), .refused, .failed,
+            ["2,000 due rows", "fk", "23503", "not tried"], ["ON DELETE CASCADE"]
+        ),
+        (
+            .rowsRefused(.sessions, count: 2, .error("P0001"), hasGivenUp: false), .refused, .failed, ["P0001"],
+            ["server's log"]
+        ),
+        (
+            .rowsRefused(.sessions, count: 2, .timeLimit, hasGivenUp: false), .refused, .failed, ["longer"],
+            ["index"]
+        ),
+        (
+            .notReplicated(ServerMessage(severity: .warning, sqlState: "01000", text: "no")), .mayPass, .failed,
+            ["standby"], ["pg_stat_replication"]
+        ),
+        (
+            .schemaChanged(.sessions, from: .active, to: .status), .misconfigured, .failed, ["active", "status"],
+            ["database.session-schema"]
+        ),
         (
             .databaseClockAhead(database: instant + .seconds(3600), host: instant, limit: .seconds(300)), .mayPass,
             .failed,
@@ -162,11 +181,6 @@ import Time
         #expect(Self.server(sqlState).hint?.contains(words) == true)
     }
 
-    @Test func theServersOwnHintComesFirst() {
-        let message = ServerMessage(sqlState: "42501", message: "no", hint: "ask the owner")
-        #expect(RunFailure.database(.server(message, during: .querying)).hint == "ask the owner")
-    }
-
     @Test func outcomesAreTheWordsOfHistory() {
         #expect(
             Outcome.allCases.map(\.rawValue)
@@ -174,43 +188,50 @@ import Time
     }
 }
 
-@Suite struct RunClockTests {
+@Suite struct RunBudgetTests {
     private static let canceledByServer = PostgresError.server(
-        ServerMessage(sqlState: "57014", message: "canceling statement due to statement timeout"), during: .querying)
+        ServerMessage(sqlState: "57014", text: "canceling statement due to statement timeout"), during: .querying)
 
     @Test func aStatementThatTheServerEndsWhenTheTimeIsUpIsTheDeadlinesDoing() {
-        #expect(RunClock(deadline: .zero).failure(Self.canceledByServer) == .deadlinePassed(.zero))
+        #expect(RunBudget(deadline: .zero).failure(Self.canceledByServer) == .deadlinePassed(.zero))
     }
 
     @Test func aStatementThatTheServerEndsBeforeIsNot() {
-        #expect(RunClock(deadline: .seconds(60)).failure(Self.canceledByServer) == .database(Self.canceledByServer))
+        #expect(RunBudget(deadline: .seconds(60)).failure(Self.canceledByServer) == .database(Self.canceledByServer))
     }
 
     @Test func noTransactionStartsWithoutTimeLeft() {
-        #expect(throws: RunFailure.deadlinePassed(.zero)) { try RunClock(deadline: .zero).limit() }
+        #expect(throws: RunFailure.deadlinePassed(.zero)) { try RunBudget(deadline: .zero).limit() }
     }
 
     @Test func aTransactionGetsNoMoreThanItsLimitAndWhatIsLeft() throws {
-        #expect(try RunClock(deadline: .seconds(3600)).limit() == .seconds(20))
-        let short = try RunClock(deadline: .seconds(10)).limit()
+        #expect(try RunBudget(deadline: .seconds(3600)).limit() == .seconds(20))
+        let short = try RunBudget(deadline: .seconds(10)).limit()
         #expect(short <= .seconds(7) && short > .seconds(6))
     }
 }
 
-@Suite struct StatementsTests {
-    @Test func everyTransactionSaysItsIsolationAndItsLimits() {
+@Suite struct TransactionTests {
+    @Test func everyTransactionSaysItsIsolationItsLimitsAndItsSearchPath() {
+        let script = Transaction.begin(
+            isReadOnly: false, limit: .milliseconds(2500), path: .catalog, serverVersion: 160_004)
         #expect(
-            Statements.begin(limit: .milliseconds(2500)) == """
-                BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
-                SET LOCAL statement_timeout = 2500;
-                SET LOCAL lock_timeout = 1250;
-                SET LOCAL idle_in_transaction_session_timeout = 2500;
-                """)
+            script.statements == [
+                "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", "SET LOCAL statement_timeout = 2500",
+                "SET LOCAL lock_timeout = 1250", "SET LOCAL idle_in_transaction_session_timeout = 2500",
+                "SET LOCAL search_path = pg_catalog, pg_temp",
+            ])
+    }
+
+    @Test func aServersOwnLimitOfTransactionsDoesNotEndTheConnection() {
+        let script = Transaction.begin(isReadOnly: true, limit: .seconds(1), path: .role, serverVersion: 170_000)
+        #expect(script.statements.contains("SET LOCAL transaction_timeout = 0"))
+        #expect(script.statements.last == "SET LOCAL search_path TO DEFAULT")
     }
 
     @Test func noLimitIsEverZeroWhichWouldMeanNone() {
-        let sql = Statements.begin(isReadOnly: true, limit: .nanoseconds(1))
-        #expect(sql.contains("READ ONLY"))
-        #expect(!sql.contains("= 0"))
+        let script = Transaction.begin(isReadOnly: true, limit: .nanoseconds(1), path: .catalog, serverVersion: 150_000)
+        #expect(script.text.contains("READ ONLY"))
+        #expect(!script.text.contains("= 0"))
     }
 }

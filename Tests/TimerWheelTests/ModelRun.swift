@@ -1,5 +1,6 @@
 import SeededRandom
-import TimerWheel
+
+@testable import TimerWheel
 
 /// Something the wheel did that the model did not, and where to find it again.
 struct Mismatch: Error, CustomStringConvertible {
@@ -84,7 +85,11 @@ struct ModelRun: ~Copyable {
     private mutating func add(deadline: UInt64) throws {
         payload += 1
         let handle = wheel.add(deadline: deadline, payload: payload)
-        model.add(SortedTimers.Timer(deadline: deadline, payload: payload, handle: handle))
+        // A deadline that the cursor has passed counts as the cursor's.
+        let effective = max(deadline, wheel.cursor)
+        let kept = wheel.deadline(of: handle)
+        try expect(kept == effective, "the wheel kept \(String(describing: kept)), not \(effective)")
+        model.add(SortedTimers.Timer(deadline: effective, payload: payload, handle: handle))
     }
 
     /// More timers near one instant than a scan looks at, some of them equal.
@@ -108,6 +113,7 @@ struct ModelRun: ~Copyable {
     private mutating func cancelStale() throws {
         guard let handle = stale.randomElement(using: &random) else { return }
         let payload = wheel.cancel(handle)
+        try expect(wheel.deadline(of: handle) == nil, "a stale handle has a deadline")
         try expect(payload == nil, "a stale handle canceled the timer with payload \(String(describing: payload))")
     }
 

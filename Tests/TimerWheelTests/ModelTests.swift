@@ -1,6 +1,7 @@
 import SeededRandom
 import Testing
-import TimerWheel
+
+@testable import TimerWheel
 
 /// The wheel against a sorted array, a million random operations and more.
 ///

@@ -24,9 +24,13 @@ CREATE TABLE IF NOT EXISTS mcp_cleanup.runs (
     rows_skipped BIGINT NOT NULL DEFAULT 0,
     rows_refused BIGINT NOT NULL DEFAULT 0,
     batches INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at TIMESTAMPTZ,
     error_sqlstate TEXT,
     error_message TEXT
 ) WITH (fillfactor = 80);
+
+-- A failed run that is to be tried again, by this process or the next one: for a table that was made without it.
+ALTER TABLE mcp_cleanup.runs ADD COLUMN IF NOT EXISTS next_attempt_at TIMESTAMPTZ;
 
 -- Each fire time is answered at most once.
 CREATE UNIQUE INDEX IF NOT EXISTS runs_job_scheduled_at_key ON mcp_cleanup.runs (job, scheduled_at);

@@ -21,7 +21,7 @@ print(
     in an hour at 1 ms, splitmix64 seed 0x5EED. All queues are new and have room for all timers, in memory that was
     used before except where it says otherwise; all pop in exact order (deadline, then first in). `Heap` cannot remove
     from its middle: cancel marks a timer dead, and the row below shows what discarding the dead costs later. A node of
-    the wheel takes \(TimerWheel.bytesPerTimer) bytes; the rest of its bytes are the 704 slots and the allocator's.
+    the wheel takes 32 bytes; the rest of its bytes are the 704 slots and the allocator's.
     Handles, which the owner keeps, are not counted (8 bytes for all three).
 
     Where a heap wins: `next`, which it reads off its top (the wheel's costs the same at any number of timers); memory at

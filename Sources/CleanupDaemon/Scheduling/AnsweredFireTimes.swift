@@ -1,7 +1,7 @@
 import CleanupSchedule
 import Time
 
-/// Which fire times of a job this process has answered: what keeps a clock that is set back from naming them again.
+/// The fire times of a job that this process has answered, so that a clock that is set back does not answer them again.
 ///
 /// A fire time is known by its name, never by being "later than the last one": a clock that ran a year ahead and was
 /// put right would silence the job for a year. Fire times answered one after the other take one entry, however many.
@@ -9,11 +9,11 @@ struct AnsweredFireTimes {
     /// Fire times from the first to the last of each range, in the order in which they were answered.
     private var ranges: [ClosedRange<UTCInstant>] = []
 
-    /// Each step of the clock begins a range; a clock that is set this often in the life of a process has no times worth
-    /// remembering.
+    /// A new range starts only when the clock is set. After this many the oldest range is dropped; its fire times could
+    /// then run again.
     private static let limit = 64
 
-    /// - Parameter previous: the fire time before this one, by the schedule.
+    /// - Parameter previous: the fire time before this one by the schedule.
     mutating func insert(_ fireTime: UTCInstant, after previous: UTCInstant?) {
         guard !contains(fireTime) else { return }
         if let last = ranges.last, last.upperBound == previous {
@@ -24,14 +24,17 @@ struct AnsweredFireTimes {
         }
     }
 
+    /// True if no fire time was answered yet.
+    var isEmpty: Bool { ranges.isEmpty }
+
     func contains(_ fireTime: UTCInstant) -> Bool { ranges.contains { $0.contains(fireTime) } }
 
-    /// The last answered fire time of the range that this one lies in, if it was answered.
+    /// Returns the last answered fire time of the range that this one lies in; nil if it was not answered.
     func endOfRange(containing fireTime: UTCInstant) -> UTCInstant? {
         ranges.first { $0.contains(fireTime) }?.upperBound
     }
 
-    /// The schedule's last fire time up to the instant that was not answered.
+    /// Returns the schedule's last fire time up to the instant that was not answered.
     func lastAbsent(_ schedule: Schedule, atOrBefore instant: UTCInstant, in zone: TimeZoneRules?) -> UTCInstant? {
         var fireTime = schedule.previous(atOrBefore: instant, in: zone)
         // Ends because each range is left behind once.
@@ -43,7 +46,7 @@ struct AnsweredFireTimes {
 }
 
 extension Schedule {
-    /// The fire time before this one.
+    /// Returns the fire time before this one.
     func previous(before fireTime: UTCInstant, in zone: TimeZoneRules?) -> UTCInstant? {
         previous(atOrBefore: fireTime - .microseconds(1), in: zone)
     }

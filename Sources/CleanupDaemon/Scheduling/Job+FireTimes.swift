@@ -3,25 +3,25 @@ package import SessionCleanup
 import Time
 
 extension Job {
-    /// Whether it has the same fire times as with other settings.
+    /// True if the job has the same fire times with the other settings.
     package func firesAsOften(as other: Job) -> Bool {
         isEnabled == other.isEnabled && schedule == other.schedule && timeZone == other.timeZone
     }
 
-    /// How many fire times passed without an answer since the last that had one, up to one that is counted too. Those
-    /// within `maxStaleness` of it passed because nothing would be due, as far as anybody can tell.
+    /// Returns the number of fire times after the one that was answered, up to and with the last. Those within
+    /// `maxStaleness` of the answered one do not count: they may have been passed over.
     func fireTimesMissed(since answered: UTCInstant, through last: UTCInstant) -> Int {
         let first = schedule.next(after: answered + (maxStaleness ?? .zero), in: timeZone?.rules)
         return countFireTimes(from: first, before: last + .microseconds(1)) { _ in nil }
     }
 
-    /// Fire times are counted one by one up to here: a day of a schedule with seconds.
+    /// The highest count, since fire times are counted one by one: a day of a schedule with seconds.
     private static let countLimit = 86_400
 
-    /// How many fire times there are from the first, itself one, up to but without the end.
+    /// Returns the number of fire times from the first, itself one, up to but without the end.
     ///
-    /// - Parameter answeredUntil: the end of the answered ones that a fire time is among, which do not count; ranges are
-    ///   skipped whole, so each is left behind once.
+    /// - Parameter answeredUntil: returns the last of the range of answered fire times that a fire time is in. Such a
+    ///   range does not count, and is skipped whole.
     func countFireTimes(
         from first: UTCInstant?, before end: UTCInstant, answeredUntil: (UTCInstant) -> UTCInstant?
     ) -> Int {

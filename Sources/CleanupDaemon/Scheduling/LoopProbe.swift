@@ -2,21 +2,21 @@ import Postgres
 import Synchronization
 import Time
 
-/// Finds out whether a loop still takes its events, by sending one through it.
+/// Checks that a loop still takes its events, by sending one through it.
 ///
-/// At most one such event is on its way, however many ask, so that a loop that is stuck is not buried in questions.
+/// At most one such event is under way, however many callers ask, so that a stuck loop does not collect them.
 final class LoopProbe: Sendable {
     private struct State {
         var isAsked = false
-        /// Nobody stays longer than the limit that it came with.
+        /// Each leaves when the limit of its caller has passed.
         var waiting: [FirstAnswer<Bool>] = []
     }
 
     private let state = Mutex(State())
 
-    /// Whether the loop called `answer` within the limit.
+    /// Returns true if the loop called `answer` within the limit.
     ///
-    /// - Parameter send: puts the event among the loop's others.
+    /// - Parameter send: sends the event to the loop.
     func isAnswered(within limit: Duration, send: () -> Void) async -> Bool {
         let answer = FirstAnswer<Bool>()
         let isFirst = state.withLock { state in
@@ -32,7 +32,7 @@ final class LoopProbe: Sendable {
         return isAnswered
     }
 
-    /// The event has come through. Called by the loop.
+    /// Answers all callers. Called by the loop when it takes the event.
     func answer() {
         let answers = state.withLock { state in
             defer { state = State() }

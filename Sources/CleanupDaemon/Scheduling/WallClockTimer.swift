@@ -8,7 +8,7 @@ import Time
 /// Dispatch's own wall-clock timers do not tell about steps; a timerfd with `TFD_TIMER_CANCEL_ON_SET` under a read
 /// source does: timerfd_create(2).
 final class WallClockTimer: @unchecked Sendable {
-    // Sendable: the descriptor is constant, and set up, read and closed on the queue only.
+    // The descriptor is constant, and is set, read and closed on the queue only.
     enum Event: Sendable {
         case timeCame
         case clockWasSet
@@ -46,7 +46,7 @@ final class WallClockTimer: @unchecked Sendable {
         source.cancel()
     }
 
-    /// Sets the instant to wake at, or none; either way a clock that is set is still reported.
+    /// Sets the instant to wake at; nil for none. A step of the clock is reported in both cases.
     func arm(at instant: UTCInstant?) {
         queue.async { [self] () -> Void in
             var setting = itimerspec()
@@ -63,7 +63,7 @@ final class WallClockTimer: @unchecked Sendable {
     }
 }
 
-/// The system would not give us a timer.
+/// The system has no timer for the process.
 package struct TimerUnavailable: Error, CustomStringConvertible {
     let code: Int32
     package var description: String { "no timer from the system: \(String(cString: strerror(code)))" }

@@ -1,14 +1,14 @@
-/// When the service manager's watchdog is to hear from us, and whether there is something good to hear.
+/// Decides if the service manager's watchdog may be pinged: not while an attempt is past its deadline.
 ///
-/// A value inside `Scheduler`: its timer is in the same wheel as the work, so that a wheel that is stuck is silent.
+/// A value inside `Scheduler`: its timer is in the same wheel as the work, so that a stuck wheel sends no ping.
 struct WatchdogTimer {
-    /// Half of the time after which a silent service is ended: sd_watchdog_enabled(3).
+    /// Half of the time after which a service without a ping is ended: sd_watchdog_enabled(3).
     let interval: Duration
-    /// Until when the attempts under way must have ended, by job, in time since the process began.
+    /// The latest instants at which the attempts under way must have ended, by job, in time since the process began.
     private var limits: [Int: Duration] = [:]
 
-    /// An attempt ends itself within its deadline, which covers its cancellation and its close. Seconds more are a slow
-    /// machine's; half a minute more is a task that is stuck.
+    /// An attempt ends itself within its deadline, which covers its cancellation and its close. On a slow machine it
+    /// may take seconds more; half a minute more means that its task is stuck.
     private static let grace = Duration.seconds(30)
 
     init(interval: Duration) { self.interval = interval }
@@ -24,6 +24,6 @@ struct WatchdogTimer {
 
     mutating func attemptEnded(job: Int) { limits[job] = nil }
 
-    /// Whether no attempt is under way longer than it may be.
-    func isWell(at elapsed: Duration) -> Bool { limits.values.allSatisfy { elapsed <= $0 } }
+    /// True if no attempt is past its deadline and the grace.
+    func isOnTime(at elapsed: Duration) -> Bool { limits.values.allSatisfy { elapsed <= $0 } }
 }

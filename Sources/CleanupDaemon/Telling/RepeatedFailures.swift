@@ -38,7 +38,8 @@ struct RepeatedFailures: Hashable {
     ///   - cause: the same for failures that tell an operator the same thing; digits do not count, since they are times,
     ///     process numbers and the like.
     ///   - wasLast: whether no attempt of the run follows; the first of these is always worth a line.
-    mutating func attemptFailed(cause: String, at now: UTCInstant, wasLast: Bool) -> Verdict {
+    ///   - wasCounted: true if the attempt failed before another one was to follow, and now none does.
+    mutating func attemptFailed(cause: String, at now: UTCInstant, wasLast: Bool, wasCounted: Bool = false) -> Verdict {
         let cause = cause.filter { !$0.isNumber }
         guard var known = episode, known.cause == cause else {
             episode = Episode(
@@ -46,7 +47,7 @@ struct RepeatedFailures: Hashable {
                 hasFailedRun: wasLast)
             return .begins
         }
-        known.attempts += 1
+        if !wasCounted { known.attempts += 1 }
         defer { episode = known }
         // A clock that was set back would silence the episode until it is there again.
         let isTime = now - known.lastWritten >= known.interval || now < known.lastWritten
@@ -54,7 +55,7 @@ struct RepeatedFailures: Hashable {
         known.hasFailedRun = known.hasFailedRun || wasLast
         known.lastWritten = now
         known.interval = min(known.interval * 2, Self.intervals.upperBound)
-        return .goesOn(attempts: known.attempts, since: known.since)
+        return known.attempts == 1 ? .begins : .goesOn(attempts: known.attempts, since: known.since)
     }
 
     /// - Returns: `nil` where nothing had failed.

@@ -20,9 +20,9 @@ package enum ServiceEvent: Sendable {
     case fireTimeArmed(job: String, UTCInstant?)
     /// An attempt at the run for a fire time begins: its connection is open, or about to be opened.
     case attemptStarted(job: String, scheduledAt: UTCInstant, origin: RunOrigin, number: Int)
-    /// A connection came about, for a run or for a fire time that is about to come. Told from the task that opened it.
+    /// A connection was opened, for a run or to read the history. Told from the task that opened it.
     case connected(after: Duration)
-    /// No connection came about for a run. Told from the run's own task.
+    /// A connection could not be opened. Told from the task that tried.
     case connectFailed(RunFailure)
     /// A batch was committed, or all of its rows were held. Told from the run's own task.
     case batchEnded(job: String, after: Duration, rowsDeleted: Int)
@@ -32,9 +32,10 @@ package enum ServiceEvent: Sendable {
     case runHeldElsewhere(RunReport, lookAgainAfter: Duration)
     /// No attempt of this run follows.
     case runConcluded(RunReport)
-    /// After the start: no fire time so far is to be caught up with, and no run came of the attempt to look.
-    case nothingMissed(job: String)
-    /// An attempt has ended that read in the history what became of the job's runs, whichever process made them.
+    /// The history could not be read after the start, so that missed fire times are not known yet. It is read again; told
+    /// the first time only.
+    case lookBackFailed(RunFailure)
+    /// The history was read, and has these runs of the job, of every process.
     case earlierRunsKnown(job: String, EarlierRuns)
     /// A fire time came while its job was running here: it gets a run only if the attempt under way fails.
     case fireTimeCoalesced(job: String, UTCInstant)

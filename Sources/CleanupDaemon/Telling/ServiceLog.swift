@@ -11,6 +11,8 @@ package final class ServiceLog: Sendable {
     private let logger: Logger
     /// By the job's name.
     private let failures = Mutex<[String: RepeatedFailures]>([:])
+    /// The end of the last attempt that another one was to follow, by the job's name.
+    private let announced = Mutex<[String: UTCInstant]>([:])
 
     package init(logger: Logger) { self.logger = logger }
 
@@ -24,6 +26,7 @@ package final class ServiceLog: Sendable {
             logger.debug("\(fireTime.map { "next at \($0)" } ?? "disabled")", metadata: ["job": "\(job)"])
         case .attemptFailed(let report, let delay):
             guard let failure = report.failure else { return }
+            announced.withLock { $0[report.job] = report.finishedAt }
             write(
                 failure, of: report, "; another attempt in \(delay.secondsText)", at: .warning,
                 MessageID.attemptFailed.with([:]))
@@ -58,9 +61,13 @@ package final class ServiceLog: Sendable {
                 "The configuration was read again and is wrong; the old one stays in force:\n\(why)",
                 metadata: MessageID.reloadFailed.with(["hint": "mcp-cleanupd config checks a file before a reload."]))
         case .stopping: logger.info("Stopping.")
-        case .attemptStarted, .connected, .connectFailed, .batchEnded, .earlierRunsKnown, .nothingMissed,
-            .foundWell:
-            break
+        case .lookBackFailed(let failure):
+            var metadata: Logger.Metadata = [:]
+            if let hint = failure.hint { metadata["hint"] = "\(hint)" }
+            logger.warning(
+                "\(failure); missed fire times are not known yet, and the history is read again",
+                metadata: metadata)
+        case .attemptStarted, .connected, .connectFailed, .batchEnded, .earlierRunsKnown, .foundWell: break
         }
     }
 
@@ -109,9 +116,11 @@ package final class ServiceLog: Sendable {
         var metadata = metadata
         metadata["job"] = "\(report.job)"
         if let hint = failure.hint { metadata["hint"] = "\(hint)" }
+        // A run that is concluded while it waits for another attempt tells its last attempt again.
+        let wasCounted = whatFollows.isEmpty && announced.withLock { $0[report.job] } == report.finishedAt
         let verdict = failures.withLock {
             $0[report.job, default: RepeatedFailures()].attemptFailed(
-                cause: "\(failure)", at: report.finishedAt, wasLast: whatFollows.isEmpty)
+                cause: "\(failure)", at: report.finishedAt, wasLast: whatFollows.isEmpty, wasCounted: wasCounted)
         }
         switch verdict {
         case .begins:

@@ -59,10 +59,9 @@ package struct ServiceStatus: Sendable {
                 job.lastRun = "\(report.outcome.rawValue), \(report.progress.rowsDeleted.groupedText) removed"
                 if report.outcome != .canceled { job.fault = report.failure.map { "\($0)" } }
             }
-        case .nothingMissed(let name): change(name) { $0.end() }
         case .stopping: isStopping = true
         case .clockWasSet, .connected, .connectFailed, .batchEnded, .fireTimeCoalesced, .fireTimesMissed,
-            .earlierRunsKnown, .fireTimesPassedOver, .foundWell, .reloading:
+            .earlierRunsKnown, .lookBackFailed, .fireTimesPassedOver, .foundWell, .reloading:
             break
         }
     }

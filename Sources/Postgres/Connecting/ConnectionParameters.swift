@@ -18,6 +18,7 @@ struct ConnectionParameters {
         for (keyword, value) in Self.defaults where values[keyword] == nil { values[keyword] = value }
         // Kerberos is negotiated with blocking calls to other servers: only for those who ask for it.
         if values["gssencmode"] == nil, environment["PGGSSENCMODE"] == nil { values["gssencmode"] = "disable" }
+        secrets = [values["password"] ?? environment["PGPASSWORD"], values["sslpassword"]].compactMap(\.self)
     }
 
     /// A second net under our own deadlines: the kernel ends a connection whose peer went silent. Two minutes without
@@ -27,6 +28,9 @@ struct ConnectionParameters {
         "keepalives_idle": "120",
         "tcp_user_timeout": "60000",
     ]
+
+    /// The passwords among them, and in libpq's own variables.
+    let secrets: [String]
 
     /// Calls `body` with the keywords and the values as libpq's two null-terminated arrays.
     func withCStrings<Result>(

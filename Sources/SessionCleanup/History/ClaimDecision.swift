@@ -33,9 +33,13 @@ struct ClaimCandidate: Hashable, Sendable {
     var leaseLeft: Duration
     /// Whether it was made before its fire time by the database's clock: by a host whose clock ran ahead.
     var isAhead: Bool
+    /// True if an attempt failed for a transient cause and another one was to follow.
+    var waitsToRetry = false
 
     var isRunning: Bool { status == "running" }
-    var wasCutShort: Bool { status == Outcome.canceled.rawValue || status == Outcome.abandoned.rawValue }
+    var wasCutShort: Bool {
+        status == Outcome.canceled.rawValue || status == Outcome.abandoned.rawValue || waitsToRetry
+    }
 
     func claim(token: String) -> RunClaim {
         RunClaim(
@@ -115,5 +119,6 @@ extension ClaimCandidate {
         batches = try row.integer("batches")
         leaseLeft = .milliseconds(try row.integer("lease_left_ms"))
         isAhead = try row.bool("is_ahead")
+        waitsToRetry = try row.bool("waits_to_retry")
     }
 }

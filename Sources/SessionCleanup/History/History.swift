@@ -148,7 +148,7 @@ package struct HistoryTable: Hashable, Sendable {
         ("run_id", .bigint), ("job", .text), ("scheduled_at", .timestamp), ("origin", .text), ("claimed_by", .text),
         ("attempts", .integer), ("status", .text), ("started_at", .timestamp), ("heartbeat_at", .timestamp),
         ("finished_at", .timestamp), ("cutoff", .timestamp), ("rows_deleted", .bigint), ("rows_skipped", .bigint),
-        ("rows_refused", .bigint), ("batches", .integer), ("error_sqlstate", .text), ("error_message", .text),
+        ("rows_refused", .bigint), ("batches", .integer), ("next_attempt_at", .timestamp), ("error_sqlstate", .text), ("error_message", .text),
     ]
 
     /// The two that claims rely on, as `SurveySQL.historyTable` shows them.

@@ -37,13 +37,17 @@ package struct Rule: Hashable, Sendable {
     /// - Parameter cutoff: a complete expression.
     func predicate(cutoff: String) -> String {
         if let condition { return condition.sql(cutoff: cutoff) }
-        return Self.qualified(predicate).replacing("$1", with: "(\(cutoff))")
+        return "\(column) OPERATOR(pg_catalog.<) \(limit(cutoff)) AND \(qualifiedCandidates)"
     }
 
     /// The condition for a row to become due later; of an operator's own condition it is not known.
     func pending(cutoff: String) -> String {
-        Self.qualified("\(candidates) AND \(column) >= $1\(after == .zero ? "" : " - \(interval)")")
-            .replacing("$1", with: "(\(cutoff))")
+        "\(qualifiedCandidates) AND \(column) OPERATOR(pg_catalog.>=) \(limit(cutoff))"
+    }
+
+    /// The first time that is not due. In parentheses: written with OPERATOR, all operators bind alike.
+    private func limit(_ cutoff: String) -> String {
+        after == .zero ? "(\(cutoff))" : "((\(cutoff)) OPERATOR(pg_catalog.-) \(interval))"
     }
 
     /// SQL for the instant up to which the row is kept; whatever the search path. A time near the end of what the server
@@ -62,7 +66,7 @@ package struct Rule: Hashable, Sendable {
     /// - Parameter sql: of our own making: operators stand between blanks, and in no string.
     private static func qualified(_ sql: String) -> String {
         sql.split(separator: " ").map { word in
-            ["=", "<>", "<", ">=", "-", "+"].contains(word) ? "OPERATOR(pg_catalog.\(word))" : String(word)
+            ["=", "<>"].contains(word) ? "OPERATOR(pg_catalog.\(word))" : String(word)
         }.joined(separator: " ")
     }
 

@@ -11,6 +11,8 @@ struct BatchSize: Hashable, Sendable {
     /// The estimated parts of the cost, in microseconds.
     private var constant = 0.0
     private var perRow = 0.0
+    /// True once batches of different sizes have been measured.
+    private var hasCompared = false
     /// The largest size that a guard of the application's lets pass; see `guardFound`.
     private var cap = Int.max
 
@@ -24,6 +26,8 @@ struct BatchSize: Hashable, Sendable {
     private static let aim = Duration.milliseconds(2)
     /// Enough to average out a stall of the disk, few enough to follow a change within a second.
     private static let memory = 12
+    /// A batch that costs so many times what was expected is no stall: the size follows at once.
+    private static let surprise = 3.0
 
     /// - Parameters:
     ///   - limit: the longest time that a batch should take.
@@ -40,7 +44,10 @@ struct BatchSize: Hashable, Sendable {
     ///   - roundTrip: the time beside that. To a distant server a batch may work for as long as its message travels.
     mutating func batchEnded(_ rows: Int, cost: Duration, roundTrip: Duration) {
         guard rows > 0 else { return }
-        samples.append(Sample(rows: Double(rows), cost: max(1, cost / .microseconds(1))))
+        let sample = Sample(rows: Double(rows), cost: max(1, cost / .microseconds(1)))
+        // Rows of another kind: what was learned from those before says nothing about them.
+        if sample.cost > (constant + perRow * sample.rows) * Self.surprise, cost > Self.aim * 2 { samples = [] }
+        samples.append(sample)
         if samples.count > Self.memory { samples.removeFirst() }
         estimate()
         let limit = limit / .microseconds(1)
@@ -50,7 +57,7 @@ struct BatchSize: Hashable, Sendable {
         let work = min(wanted, max(limit / 2 - constant, constant))
         var fitting = min(work / max(perRow, 0.001), 1e9)
         // One size says nothing about the two parts. Trying a second one is affordable unless a row costs very much.
-        if !isSpread, cost < self.limit * 2 { fitting = max(fitting, Double(count * 2)) }
+        if !hasCompared, cost < self.limit * 2 { fitting = max(fitting, Double(count * 2)) }
         // One cheap batch says little about the next: at most double.
         if Int(fitting) < count || rows >= count { count = Int(min(fitting, Double(count * 2))) }
         count = max(1, min(count, most, cap))
@@ -62,7 +69,7 @@ struct BatchSize: Hashable, Sendable {
     /// A batch of some size is refused, and its rows pass in smaller ones: a trigger guards against mass deletes.
     mutating func guardFound(largestThatPassed: Int) { cap = max(1, largestThatPassed) }
 
-    /// True if batches of different sizes have been measured.
+    /// True if the last batches had different sizes.
     private var isSpread: Bool {
         let rows = samples.map(\.rows)
         guard let least = rows.min(), let greatest = rows.max() else { return false }
@@ -82,6 +89,7 @@ struct BatchSize: Hashable, Sendable {
         }
         let determinant = weight * rowsSquared - rows * rows
         if isSpread, determinant > 0 {
+            hasCompared = true
             perRow = max(0, (weight * product - rows * cost) / determinant)
             constant = max(0, (cost - perRow * rows) / weight)
         } else {

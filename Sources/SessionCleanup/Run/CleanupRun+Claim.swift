@@ -81,11 +81,13 @@ extension CleanupRun {
     /// Closes the run's row as the report says, and corrects the report by the row: the database has counted.
     ///
     /// - Throws: `claimLost` if another process owns the run or has closed it.
-    func close(_ report: inout RunReport, in session: DatabaseSession) async throws(RunFailure) {
+    func close(
+        _ request: RunRequest, _ report: inout RunReport, in session: DatabaseSession
+    ) async throws(RunFailure) {
         guard let token = report.claimToken else { return }
         let script = HistorySQL.finish(
             report.scheduledAt, of: job.name, token: token, outcome: report.outcome, progress: report.progress,
-            failure: report.failure, history: history)
+            failure: report.failure, nextAttemptIn: request.waitAfter(report.failure, at: hostClock()), history: history)
         let answers = try await session.writeFinally(script)
         let row = try answers.read(.closed) { result in try result.rows.first.map(ClosedRun.init) }
         guard let row, row.outcome != .abandoned else { throw .claimLost }

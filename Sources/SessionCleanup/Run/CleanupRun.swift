@@ -61,7 +61,7 @@ package struct CleanupRun: Sendable {
         if let limit = job.maxStaleness, request.origin != .once, report.progress.rowsFound == 0 {
             report.restsUntil = await idleUntil(target, limit: limit, in: session)
         }
-        if claim != nil { try await close(&report, in: session) }
+        if claim != nil { try await close(request, &report, in: session) }
     }
 
     /// - Parameter before: rows of earlier attempts, which the report of this attempt leaves out.

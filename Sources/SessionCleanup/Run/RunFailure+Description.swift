@@ -189,8 +189,8 @@ extension PostgresError {
         case .unreachable(.tls, _):
             "Check sslmode, sslrootcert and channel_binding in the database URL against the server's certificate."
         case .unreachable(.broken, _): "Check that a PostgreSQL server is what listens there."
-        case .server(let message, .connecting): message.hint ?? message.sqlState.hintWhileConnecting
-        case .server(let message, _): message.hint ?? message.sqlState.hint
+        case .server(let message, .connecting): message.sqlState.hintWhileConnecting
+        case .server(let message, _): message.sqlState.hint
         case .connectionLost(.committing, _):
             "The last batch may or may not have been deleted; nothing is half deleted, and the next run goes on."
         case .connectionLost, .timedOut: "Nothing is half deleted; the next run goes on."

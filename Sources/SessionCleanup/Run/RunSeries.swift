@@ -25,7 +25,7 @@ package struct RunSeries: Sendable {
             report.failure = error
             report.outcome = Outcome(error)
             if let connection { await DatabaseSession(connection: connection, budget: budget).rollBack() }
-            await close(run, &report, budget)
+            await close(run, request, &report, budget)
         }
         report.finishedAt = run.hostClock()
         report.earlierRuns?.grow()
@@ -43,17 +43,19 @@ package struct RunSeries: Sendable {
 
     /// Lets the history know how a run failed, over a new connection if need be. Whatever that meets with, the run's own
     /// failure stays the one to report; its row is closed by whoever looks after its lease, then.
-    private mutating func close(_ run: CleanupRun, _ report: inout RunReport, _ budget: RunBudget) async {
+    private mutating func close(
+        _ run: CleanupRun, _ request: RunRequest, _ report: inout RunReport, _ budget: RunBudget
+    ) async {
         guard report.claimToken != nil, report.outcome != .abandoned else { return }
         do {
             if let connection, await connection.isAlive() {
-                return try await run.close(&report, in: DatabaseSession(connection: connection, budget: budget))
+                return try await run.close(request, &report, in: DatabaseSession(connection: connection, budget: budget))
             }
             let opened = try await access.connect(limit: budget.untilDeadline)
             await opened.limitCancellation(to: budget.grace)
             connection = opened
             survey = nil
-            try await run.close(&report, in: DatabaseSession(connection: opened, budget: budget))
+            try await run.close(request, &report, in: DatabaseSession(connection: opened, budget: budget))
         } catch .claimLost where report.runID != nil {
             report.outcome = .abandoned
         } catch {

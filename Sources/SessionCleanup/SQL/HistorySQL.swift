@@ -43,6 +43,7 @@ enum HistorySQL {
             """
             SELECT r.run_id, r.scheduled_at = \(fireTime) AS is_same_fire_time, r.status, r.origin, r.claimed_by
                  , \(SearchSQL.microseconds("r.cutoff")) AS cutoff_at, r.attempts, r.rows_deleted, r.batches
+                 , r.next_attempt_at IS NOT NULL AS waits_to_retry
                  , CASE WHEN \(isSilent(for: history.lease)) THEN 0 ELSE
                        (extract(epoch FROM heartbeat_at + \(interval(history.lease)) - clock_timestamp()) * 1000)::bigint
                    END AS lease_left_ms
@@ -105,7 +106,8 @@ enum HistorySQL {
             """
             UPDATE mcp_cleanup.runs AS r
                SET claimed_by = \(SQL.literal(token)), attempts = attempts + 1, status = 'running'
-                 , heartbeat_at = clock_timestamp(), finished_at = NULL, error_sqlstate = NULL, error_message = NULL
+                 , heartbeat_at = clock_timestamp(), finished_at = NULL, next_attempt_at = NULL, error_sqlstate = NULL
+                 , error_message = NULL
                  , \(keepsCutoff ? "cutoff = least(r.cutoff, \(cutoff))" : "started_at = now(), cutoff = \(cutoff)")
              WHERE r.run_id = \(seen.runID) AND r.claimed_by = \(SQL.literal(seen.claimedBy))
                AND r.status = \(SQL.literal(seen.status)) \(isDead)
@@ -157,7 +159,7 @@ enum HistorySQL {
     /// By the fire time and the token, which are known even when the answer to the claim never came.
     static func finish(
         _ scheduledAt: UTCInstant, of job: String, token: String, outcome: Outcome, progress: RunProgress,
-        failure: RunFailure?, history: History
+        failure: RunFailure?, nextAttemptIn wait: Duration?, history: History
     ) -> Script {
         let (job, fireTime) = (SQL.literal(job), SearchSQL.literal(scheduledAt))
         let key = "job = \(job) AND scheduled_at = \(fireTime) AND claimed_by = \(SQL.literal(token))"
@@ -166,6 +168,7 @@ enum HistorySQL {
             UPDATE mcp_cleanup.runs
                SET status = '\(outcome.rawValue)', heartbeat_at = clock_timestamp(), finished_at = clock_timestamp()
                  , rows_skipped = \(progress.rowsSkipped), rows_refused = \(progress.rowsRefused)
+                 , next_attempt_at = \(wait.map { "clock_timestamp() + \(interval($0))" } ?? "NULL")
                  , error_sqlstate = \(text(failure?.sqlState?.rawValue))
                  , error_message = \(text(failure?.description, limit: messageLimit))
              WHERE \(key) AND status = 'running'

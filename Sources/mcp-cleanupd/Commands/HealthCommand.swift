@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Settings
+import Time
 
 struct HealthCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -27,9 +28,9 @@ struct HealthCommand: ParsableCommand {
         let (status, text) = try LocalRequest.get(ready ? "/readyz" : "/livez", from: address)
         guard status == 200 else {
             throw CommandFailure(
-                .temporaryFailure, "the service at \(address) is not \(ready ? "ready" : "alive"): \(text.printable)")
+                .temporaryFailure, "the service at \(address) is not \(ready ? "ready" : "alive"): \(text.visible)")
         }
-        try StandardStream.output.write("\(text.printable)\n")
+        try StandardStream.output.write("\(text.visible)\n")
     }
 }
 

@@ -60,7 +60,7 @@ struct RunCommand: AsyncParsableCommand {
         let scheduler = SchedulerService(
             jobs: jobs, access: access, makeRun: { run($0, setup) },
             looksBack: setup.configuration.historyMode != .off, watchdogInterval: manager.pingInterval,
-            queue: TaskQueue.shared.queue, onEvent: tell)
+            clock: HostSchedulerClock(queue: TaskQueue.shared.queue), onEvent: tell)
         let inForce = Mutex(setup)
         // To the end of the process.
         _ = ServiceSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {

@@ -1,4 +1,5 @@
 import Glibc
+import Time
 
 /// Lines of text for people, whose parts line up; in color on a terminal.
 struct Columns {
@@ -8,7 +9,7 @@ struct Columns {
         var color: Color?
         var isNumber = false
 
-        static func text(_ text: String, _ color: Color? = nil) -> Cell { Cell(text: text.printable, color: color) }
+        static func text(_ text: String, _ color: Color? = nil) -> Cell { Cell(text: text.visible, color: color) }
         /// At the right of its column.
         static func number(_ text: String) -> Cell { Cell(text: text, isNumber: true) }
     }

@@ -38,7 +38,7 @@ struct LineLogHandler: LogHandler {
             let time = hasTime ? "\(UTCInstant.now) " : ""
             // For machines, and 32 digits long.
             let suffix = fields.filter { $0.key != MessageID.metadataKey }.map { " \($0.key)=\($0.value)" }.joined()
-            line = "\(time)\(event.level): \(event.message)\(suffix)".printable
+            line = "\(time)\(event.level): \(event.message)\(suffix)".visible
         }
         do {
             try StandardStream.error.write(line + "\n")

@@ -1,23 +1,28 @@
 @testable import Postgres
-import SessionCleanup
+@testable import SessionCleanup
 import Testing
 
-@Suite struct InspectionTests {
+@Suite struct SurveyTests {
     private static let table = SessionTable(name: .sessions, schema: .auto)
 
     /// What the server says about a table of the seed, with some columns of the answer changed.
-    private static func inspection(_ changes: [String: String?] = [:]) throws -> Inspection {
+    private static func survey(
+        _ changes: [String: String?] = [:], of table: SessionTable = table
+    ) throws -> Survey {
         var values: [String: String?] = [
-            "clock": "2026-05-13T12:05:00.25", "server_version": "150004", "is_in_recovery": "f", "role": "me",
-            "kind": "r", "has_children": "f", "can_use_schema": "t", "can_select": "t", "can_update": "t",
-            "can_delete": "t", "is_row_security_active": "f", "type_of_active": "boolean", "type_of_status": nil,
-            "type_of_expires_at": "timestamp with time zone", "type_of_updated_at": "timestamp with time zone",
-            "has_history": "f", "can_use_history_schema": nil, "can_select_history": nil, "can_insert_history": nil,
+            "clock": "1778673900250000", "synchronous_commit": "on", "deadlock_timeout": "1s",
+            "server_version": "150004", "is_in_recovery": "f", "role": "me",
+            "oid": "16385", "kind": "r", "pages": "8", "may_keep_rows": "f", "has_statement_trigger": "f",
+            "has_children": "f", "can_use_schema": "t", "can_select": "t", "can_update": "t",
+            "can_delete": "t", "is_row_security_active": "f", "type_of_active": "16 boolean", "type_of_status": nil,
+            "type_of_expires_at": "1184 timestamp with time zone",
+            "type_of_updated_at": "1184 timestamp with time zone",
+            "has_history": "f", "is_history_trusted": "t", "history_owner": nil, "can_use_history_schema": nil, "can_select_history": nil, "can_insert_history": nil,
             "can_update_history": nil, "can_delete_history": nil, "is_history_row_security_active": nil,
         ]
         for (column, value) in changes { values.updateValue(value, forKey: column) }
         let row = QueryResult.Row(columns: Array(values.keys), values: Array(values.values))
-        return try Inspection(server: row, tables: row)
+        return try Survey(of: table, server: row, tables: row)
     }
 
     private static let missing: [String: String?] = [
@@ -27,39 +32,39 @@ import Testing
     ]
 
     @Test func readsTheServersAnswer() throws {
-        let inspection = try Self.inspection(["has_children": "t", "is_row_security_active": "t", "can_delete": "f"])
-        #expect("\(inspection.clock)" == "2026-05-13T12:05:00.250Z")
-        #expect(inspection.serverVersion == 150_004)
-        #expect(inspection.hasChildren)
-        #expect(inspection.isRowSecurityActive)
-        #expect(inspection.missingPrivileges == ["DELETE"])
+        let survey = try Self.survey(["has_children": "t", "is_row_security_active": "t", "can_delete": "f"])
+        #expect("\(survey.clock)" == "2026-05-13T12:05:00.250Z")
+        #expect(survey.serverVersion == 150_004)
+        #expect(survey.hasChildren)
+        #expect(survey.isRowSecurityActive)
+        #expect(survey.missingPrivileges == ["DELETE"])
         #expect(
-            inspection.columnTypes == [
-                "active": "boolean", "expires_at": "timestamp with time zone", "updated_at": "timestamp with time zone",
+            survey.columnTypes == [
+                "active": .boolean, "expires_at": .timestamp, "updated_at": .timestamp,
             ])
     }
 
     @Test func theClockMustBeATime() {
         #expect(throws: PostgresError.unexpectedAnswer("column clock is not a time")) {
-            try Self.inspection(["clock": "infinity"])
+            try Self.survey(["clock": "infinity"])
         }
     }
 
-    private static let both: [String: String?] = ["type_of_status": "text"]
+    private static let both: [String: String?] = ["type_of_status": "25 text"]
     private static let neither: [String: String?] = ["type_of_active": nil]
-    private static let successor: [String: String?] = ["type_of_active": nil, "type_of_status": "text"]
+    private static let successor: [String: String?] = ["type_of_active": nil, "type_of_status": "25 text"]
 
     @Test(arguments: [
         ([:], SessionSchema.auto, SchemaGeneration.active),
         (successor, .auto, .status),
-        (["type_of_active": nil, "type_of_status": "character varying"], .auto, .status),
+        (["type_of_active": nil, "type_of_status": "1043 character varying"], .auto, .status),
         (both, .active, .active),
         (both, .status, .status),
         (["kind": "p"], .auto, .active),
     ])
     func findsTheGeneration(changes: [String: String?], schema: SessionSchema, generation: SchemaGeneration) throws {
         let table = SessionTable(name: .sessions, schema: schema)
-        #expect(try Self.inspection(changes).generation(of: table, for: .deleting) == generation)
+        #expect(try Self.survey(changes, of: table).generation(for: .deleting) == generation)
     }
 
     /// Each obstacle hides those behind it: every case has all the later ones as well.
@@ -82,8 +87,8 @@ import Testing
         for index in order.indices {
             var changes: [String: String?] = [:]
             for (later, _) in order[index...].reversed() { changes.merge(later) { $1 } }
-            let inspection = try Self.inspection(changes)
-            #expect(throws: order[index].1) { try inspection.generation(of: Self.table, for: .deleting) }
+            let survey = try Self.survey(changes)
+            #expect(throws: order[index].1) { try survey.generation(for: .deleting) }
         }
     }
 
@@ -100,36 +105,36 @@ import Testing
         (["type_of_expires_at": nil], .auto, .columnMissing(.sessions, column: "expires_at")),
         (["type_of_updated_at": nil], .auto, .columnMissing(.sessions, column: "updated_at")),
         (
-            ["type_of_active": "integer"], .auto,
+            ["type_of_active": "23 integer"], .auto,
             .columnType(.sessions, column: "active", found: "integer", expected: "boolean")
         ),
         (
-            ["type_of_active": nil, "type_of_status": "session_status"], .auto,
+            ["type_of_active": nil, "type_of_status": "16400 session_status"], .auto,
             .columnType(.sessions, column: "status", found: "session_status", expected: "text")
         ),
         (
-            ["type_of_expires_at": "timestamp without time zone"], .auto,
+            ["type_of_expires_at": "1114 timestamp without time zone"], .auto,
             .columnType(
                 .sessions, column: "expires_at", found: "timestamp without time zone",
                 expected: "timestamp with time zone")
         ),
         (
-            ["type_of_updated_at": "date"], .auto,
+            ["type_of_updated_at": "1082 date"], .auto,
             .columnType(.sessions, column: "updated_at", found: "date", expected: "timestamp with time zone")
         ),
     ])
     func refusesATableThatItCannotJudge(changes: [String: String?], schema: SessionSchema, failure: RunFailure) throws {
         let table = SessionTable(name: .sessions, schema: schema)
-        let inspection = try Self.inspection(changes)
-        #expect(throws: failure) { try inspection.generation(of: table, for: .deleting) }
+        let survey = try Self.survey(changes, of: table)
+        #expect(throws: failure) { try survey.generation(for: .deleting) }
     }
 
     @Test func readingWorksOnAStandbyAndWithSelectAlone() throws {
-        let inspection = try Self.inspection(["is_in_recovery": "t", "can_update": "f", "can_delete": "f"])
-        #expect(try inspection.generation(of: Self.table, for: .reading) == .active)
-        let blind = try Self.inspection(["can_select": "f"])
+        let survey = try Self.survey(["is_in_recovery": "t", "can_update": "f", "can_delete": "f"])
+        #expect(try survey.generation(for: .reading) == .active)
+        let blind = try Self.survey(["can_select": "f"])
         #expect(throws: RunFailure.privilegesMissing(.sessions, role: "me", isOnSchema: false, ["SELECT"])) {
-            try blind.generation(of: Self.table, for: .reading)
+            try blind.generation(for: .reading)
         }
     }
 }

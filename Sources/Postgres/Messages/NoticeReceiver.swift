@@ -1,0 +1,56 @@
+import CLibpq
+import Synchronization
+
+/// Collects the server's notices and hands them on.
+final class NoticeReceiver: Sendable {
+    private let handOn: @Sendable (ServerMessage) -> Void
+    private let state = Mutex(State())
+
+    private struct State {
+        var warnings: [ServerMessage] = []
+        var handedOn = 0
+        var statementIndex: Int?
+    }
+
+    /// The most warnings of one statement or script that are kept; later ones replace the first.
+    static let mostWarnings = 16
+    /// The most notices of one statement or script that are handed on; the others are dropped.
+    static let mostNotices = 64
+
+    init(_ handOn: @escaping @Sendable (ServerMessage) -> Void) { self.handOn = handOn }
+
+    /// The last WARNINGs since `begin`.
+    var warnings: [ServerMessage] { state.withLock { $0.warnings } }
+
+    /// Forgets what an earlier statement brought.
+    func begin(isScript: Bool) { state.withLock { $0 = State(statementIndex: isScript ? 0 : nil) } }
+
+    /// Counts one more result of a script.
+    func resultCame() { state.withLock { $0.statementIndex? += 1 } }
+
+    /// libpq keeps a pointer to this object as long as the connection lives: the connection must own it.
+    func register(on connection: OpaquePointer) {
+        PQsetNoticeReceiver(
+            connection,
+            { context, raw in
+                guard let context, let raw else { return }
+                Unmanaged<NoticeReceiver>.fromOpaque(context).takeUnretainedValue().receive(raw)
+            }, Unmanaged.passUnretained(self).toOpaque())
+    }
+
+    private func receive(_ raw: OpaquePointer) {
+        let (index, mayHandOn) = state.withLock { state in
+            state.handedOn += 1
+            return (state.statementIndex, state.handedOn <= Self.mostNotices)
+        }
+        guard let message = ServerMessage(raw, statementIndex: index) else { return }
+        if message.severity == .warning {
+            state.withLock { state in
+                // The last ones: COMMIT, whose warnings say that a commit may be lost, is a script's last statement.
+                if state.warnings.count == Self.mostWarnings { state.warnings.removeFirst() }
+                state.warnings.append(message)
+            }
+        }
+        if mayHandOn { handOn(message) }
+    }
+}

@@ -1,0 +1,55 @@
+import CleanupDaemon
+import Synchronization
+import Time
+
+/// A clock that moves only when told to, and tells when the loop has gone to sleep.
+final class ManualClock: SchedulerClock {
+    private struct State {
+        var now: TwoClocks
+        var onWakeUp: (@Sendable (Bool) -> Void)?
+    }
+
+    private let state: Mutex<State>
+    private let sleeps: AsyncStream<WakeUp>
+    private let sender: AsyncStream<WakeUp>.Continuation
+
+    init(at start: String) {
+        state = Mutex(State(now: TwoClocks(wall: UTCInstant(rfc3339: start)!, elapsed: .zero)))
+        (sleeps, sender) = AsyncStream.makeStream()
+    }
+
+    var now: TwoClocks { state.withLock { $0.now } }
+
+    func start(onWakeUp: @escaping @Sendable (_ wasClockSet: Bool) -> Void) throws(TimerUnavailable) {
+        state.withLock { $0.onWakeUp = onWakeUp }
+    }
+
+    func sleep(until wakeUp: WakeUp) { sender.yield(wakeUp) }
+
+    /// Waits until the loop goes to sleep for the next time. Each sleep counts, in order; for one task only.
+    ///
+    /// - Throws: `CancellationError` when the test's time limit has passed.
+    func nextSleep() async throws -> WakeUp {
+        for await sleep in sleeps { return sleep }
+        throw CancellationError()
+    }
+
+    /// Lets time pass on both clocks, and wakes the loop as its timer would.
+    func advance(by duration: Duration) {
+        let onWakeUp = state.withLock { state in
+            state.now.wall += duration
+            state.now.elapsed += duration
+            return state.onWakeUp
+        }
+        onWakeUp?(false)
+    }
+
+    /// Sets the wall clock, as an administrator does.
+    func set(to wall: String) {
+        let onWakeUp = state.withLock { state in
+            state.now.wall = UTCInstant(rfc3339: wall)!
+            return state.onWakeUp
+        }
+        onWakeUp?(true)
+    }
+}
