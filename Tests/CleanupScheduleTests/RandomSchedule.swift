@@ -1,8 +1,8 @@
 import SeededRandom
-/// A schedule made at random, as text and as what it means. The meaning is built beside the text, never read from it.
+/// A random schedule: its text and its meaning, which is made together with the text and never parsed from it.
 struct RandomSchedule {
     var text = ""
-    /// By number: the minute 0 to 59, the hour, the day 1 to 31, the month 1 to 12, the weekday 0 to 6.
+    /// True at the index of each number that matches: minutes 0 to 59, hours, days 1 to 31, months 1 to 12, weekdays 0 to 6.
     var minutes = [Bool](repeating: false, count: 60)
     var hours = [Bool](repeating: false, count: 24)
     var days = [Bool](repeating: false, count: 32)
@@ -83,7 +83,7 @@ struct RandomSchedule {
     }
 }
 
-/// The calendar as one writes it on paper, day after day, without a formula.
+/// A calendar that is counted day by day, without a formula.
 struct PaperCalendar {
     struct Day {
         var year, month, day, weekday: Int
@@ -97,7 +97,7 @@ struct PaperCalendar {
 
     private static let firstDay = -731
 
-    /// The day so many days after 1970-01-01.
+    /// Returns the day with this number; day 0 is 1970-01-01.
     static func day(_ daysSinceEpoch: Int) -> Day { days[daysSinceEpoch - firstDay] }
 
     private static func write(years: ClosedRange<Int>, firstWeekday: Int) -> [Day] {

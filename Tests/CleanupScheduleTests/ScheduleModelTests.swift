@@ -4,9 +4,9 @@ import Testing
 @testable import CleanupSchedule
 @testable import Time
 
-/// Random schedules against a model that looks at one minute after the other.
+/// Compares random schedules with a model that steps through the minutes.
 @Suite struct ScheduleModelTests {
-    /// The first fire times from a minute (since the epoch) on, by stepping.
+    /// Returns the first fire times from a minute (counted from the epoch) on, found by stepping.
     private func stepped(_ schedule: RandomSchedule, from minute: Int, count: Int) -> [Int] {
         var found: [Int] = []
         var (day, minuteOfDay) = (minute / 1440, minute % 1440)
@@ -29,12 +29,12 @@ import Testing
         let seed = SeededRandom.seed()
         var random = SeededRandom(seed: seed)
         var refused = 0
-        // The spring of 2100 included, which has no 29 February.
+        // Includes the spring of 2100, a year without a 29 February.
         let minutesUntil2100 = 47_600 * 1440
         for _ in 0..<3_000 {
             let model = RandomSchedule(using: &random)
             guard let schedule = try? Schedule(model.text) else {
-                // Only because it never fires, and then no day of the whole calendar may match.
+                // The only reason to refuse it is that it never fires: then no day of the whole calendar may match.
                 refused += 1
                 let error = #expect(throws: ScheduleError.self) { try Schedule(model.text) }
                 guard case .neverFires = error?.reason, !PaperCalendar.cycle.contains(where: model.matches) else {
@@ -49,7 +49,7 @@ import Testing
             let expected = stepped(model, from: minute + 1, count: 4).map {
                 UTCInstant(secondsSinceEpoch: Int64($0 * 60))
             }
-            // One is always within the bound on the search; a 29 February on a certain weekday has no fourth there.
+            // The first is always within the search's bound; of 29 Februaries on one weekday, only three are.
             try #require(!expected.isEmpty, "'\(model.text)' from \(start), seed \(seed)")
             try check(schedule, after: start, expected, seed: seed)
         }
@@ -118,7 +118,7 @@ import Testing
 
     // MARK: Zones
 
-    /// Some days of a zone: which UTC minute first showed each local minute, found by looking at all of them.
+    /// Some days of a zone: for each local minute, the UTC minute at which clocks first showed it, found by trying all.
     private struct ClockFace {
         /// Local minutes, ascending, with the UTC minute at which each fires.
         var fires: [(local: Int, utc: Int)] = []
@@ -132,12 +132,12 @@ import Testing
             }
             for (index, utc) in firstShown.enumerated() {
                 let local = low + index
-                // What was never shown was skipped, and fires at the first minute whose clock is past it.
+                // A local minute that was skipped fires at the first UTC minute whose local time is later.
                 fires.append((local, utc >= 0 ? utc : minute + shown.firstIndex { $0 > local }!))
             }
         }
 
-        /// What the clock shows at each UTC minute.
+        /// The local minute at each UTC minute.
         private static func localMinutes(of zone: TimeZoneRules, from minute: Int, minutes: Int) -> [Int] {
             func offset(_ minute: Int) -> Int {
                 Int(zone.offset(at: UTCInstant(secondsSinceEpoch: Int64(minute * 60))).components.seconds) / 60
@@ -159,10 +159,11 @@ import Testing
         let day = 1440
         for name in ZoneFile.interesting {
             let zone = try ZoneFile.rules(name)
-            for _ in 0..<8 {
+            // 8 days of each zone take 10 s, which is too long for each run.
+            for _ in 0..<2 {
                 await Task.yield()
                 let middle = dayOfAChange(of: zone, using: &random) * day
-                // The days around the middle ones know only a part of their past or future.
+                // The first and last days lack a part of their past or future.
                 let (start, end) = (middle - day, middle + 2 * day)
                 let clock = ClockFace(of: zone, from: start - 2 * day, minutes: 7 * day)
                 let candidates = clock.fires.filter { start <= $0.utc && $0.utc < end }
@@ -177,7 +178,7 @@ import Testing
                         let fireTime = UTCInstant(secondsSinceEpoch: Int64(utc * 60))
                         if expected.last != fireTime { expected.append(fireTime) }
                     }
-                    // The next after the end is not the model's, but it must be after the end.
+                    // The model ends before the next fire time; it must be after the end.
                     let before = UTCInstant(secondsSinceEpoch: Int64(start * 60)) - .microseconds(1)
                     let beyond = try #require(schedule.next(after: expected.last ?? before, in: zone))
                     if beyond.wholeSecondsSinceEpoch < end * 60 {
@@ -190,7 +191,7 @@ import Testing
         }
     }
 
-    /// From anywhere, in a repeated hour too: `next` is the first expected time after it, `previous` the last before.
+    /// From any instant, also in a repeated hour, `next` is the first expected time after it, and `previous` the last before.
     private func checkBetween(
         _ expected: [UTCInstant], _ schedule: Schedule, in zone: TimeZoneRules, from start: Int, until end: Int,
         using random: inout SeededRandom, seed: UInt64
@@ -209,7 +210,7 @@ import Testing
         }
     }
 
-    /// Most random schedules fire on few days; here most should fire on any.
+    /// Returns a schedule that fires on more days: most random ones fire on few.
     private func dense(_ schedule: RandomSchedule, using random: inout SeededRandom) -> RandomSchedule {
         guard !random.chance(4) else { return schedule }
         var dense = schedule
@@ -222,8 +223,9 @@ import Testing
         return dense
     }
 
-    /// A day from 1973 to 2100 with a clock change, if the year has one; most years do where clocks change.
-    /// Later than 1972, when the last zone (Liberia) gave up a time that was seconds away from a whole minute.
+    /// Returns a day from 1973 to 2100 with a clock change, or any day if the random year has none.
+    ///
+    /// Until 1972 an offset (Liberia's) was no whole number of minutes, which the model requires.
     private func dayOfAChange(of zone: TimeZoneRules, using random: inout SeededRandom) -> Int {
         let start = Int.random(in: 1_100...47_400, using: &random)
         let offsets = (start...start + 365).map { zone.offset(at: UTCInstant(secondsSinceEpoch: Int64($0 * 86_400))) }

@@ -3,7 +3,7 @@ import SeededRandom
 import Testing
 import Time
 
-/// What is refused, and that the caret stands under the right character.
+/// Faulty schedules are refused, with the caret under the faulty character.
 @Suite struct ScheduleRefusalTests {
     struct Refusal: Sendable, CustomTestStringConvertible {
         var expression: String

@@ -2,14 +2,14 @@ import CleanupSchedule
 import Testing
 import Time
 
-/// Clock changes by name; the dates are those of tzdata.
+/// Clock changes of real zones, with dates from tzdata.
 @Suite struct ScheduleZoneTests {
     private func fireTimes(
         _ expression: String, in zone: String, from start: String, until end: String
     ) throws -> [String] {
         let (schedule, rules) = (try Schedule(expression), try ZoneFile.rules(zone))
         var (times, last) = ([String](), instant(start))
-        // No test here waits for more; a search that stands still would go on for ever.
+        // No test here needs more; without the limit a search that does not advance would never end.
         while times.count < 20, let next = schedule.next(after: last, in: rules), next < instant(end) {
             times.append(next.description)
             last = next
@@ -74,14 +74,14 @@ import Time
     @Test func goesForwardFromWithinARepeatedHour() throws {
         let berlin = try ZoneFile.rules("Europe/Berlin")
         let schedule = try Schedule("*/20 * * * *")
-        // 02:10 for the second time: 02:20 has fired already.
+        // The second 02:10: 02:20 fired in the first pass through the hour.
         let repeated = instant("2026-10-25T01:10:00Z")
         #expect(schedule.next(after: repeated, in: berlin) == instant("2026-10-25T02:00:00Z"))
         #expect(schedule.previous(atOrBefore: repeated, in: berlin) == instant("2026-10-25T00:40:00Z"))
     }
 
     @Test func remembersWhatWasShownBeforeSeveralChangesInARow() throws {
-        // Three hours ahead until 03:00 (shown as the epoch's), then UTC, and an hour later one hour ahead.
+        // At UTC+3 until local 03:00 of 1970-01-01, then at UTC, and an hour later at UTC+1.
         let transitions: [(start: Int64, type: UInt8)] = [(0, 1), (3600, 2)]
         let rules = try TimeZoneRules(tzif: ZoneFile.make(offsets: [10_800, 0, 3600], transitions: transitions))
         let schedule = try Schedule("*/30 * * * *")

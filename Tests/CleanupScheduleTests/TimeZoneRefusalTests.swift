@@ -3,7 +3,7 @@ import SeededRandom
 import Testing
 import Time
 
-/// Bytes that are no time zone are refused, and none of them traps.
+/// Bytes that are not a time zone file are refused without a trap.
 @Suite struct TimeZoneRefusalTests {
     private func error(_ bytes: [UInt8]) -> TimeZoneError? {
         do {
@@ -115,7 +115,7 @@ import Time
         }
     }
 
-    /// Whatever is accepted must also work: fire times come, in order, without a trap.
+    /// Every file that is accepted must work: its fire times ascend, without a trap.
     @Test func survivesMutatedFiles() throws {
         let seed = SeededRandom.seed()
         var random = SeededRandom(seed: seed)

@@ -34,7 +34,7 @@ import Time
         #expect(rules.offset(at: instant(change)) == .seconds(after))
     }
 
-    /// A footer alone, applied to years that a file with transitions lists, says what the transitions say.
+    /// A footer alone gives the same offsets as the transitions of a file that lists the same years.
     @Test(arguments: [
         ("Europe/Berlin", "CET-1CEST,M3.5.0,M10.5.0/3"), ("America/New_York", "EST5EDT,M3.2.0,M11.1.0"),
         ("Australia/Lord_Howe", "<+1030>-10:30<+11>-11,M10.1.0,M4.1.0"),
@@ -62,12 +62,12 @@ import Time
         ("AAA0BBB,59/0,300/0", "2024-02-29T00:00:00Z", 0, 3600),
         ("AAA0BBB,59/0,300/0", "2023-03-01T00:00:00Z", 0, 3600),
         ("AAA0BBB,0/0,100", "2024-01-01T00:00:00Z", 0, 3600), ("AAA0BBB,100,365/0", "2023-12-31T23:00:00Z", 3600, 0),
-        // Times before the day and days after it.
+        // Transition times before the day, and days after it.
         ("<-02>2<-01>,M3.5.0/-1,M10.5.0/0", "2026-03-29T01:00:00Z", -7200, -3600),
         ("EET-2EEST,M3.4.4/50,M10.4.4/50", "2026-03-28T00:00:00Z", 7200, 10_800),
         ("AAA0BBB,M1.1.0/-167,M7.1.0/167", "2025-12-28T01:00:00Z", 0, 3600),
         ("AAA0BBB,M2.1.0/0,M12.5.0/167:59:59", "2026-01-03T22:59:59Z", 3600, 0),
-        // Offsets and times down to the second, and in all their spellings.
+        // Offsets and times with seconds, and in all notations.
         ("AAA-0:30:15BBB-01:30:15,M3.5.0/+02:00:01,M10.5.0", "2026-03-29T01:29:46Z", 1815, 5415),
         ("ABCDEF+24<Q-7+>-24,J100/0,J200/0", "2026-04-11T00:00:00Z", -86_400, 86_400),
     ])
@@ -77,13 +77,13 @@ import Time
         #expect(rules.offset(at: instant(change)) == .seconds(after))
     }
 
-    /// RFC 9636, section 3.3.1: how daylight saving time all year round is written.
+    /// Daylight saving time all year round, as RFC 9636, section 3.3.1 writes it.
     @Test func keepsDaylightSavingTimeAllYearRound() throws {
         let rules = try ZoneFile.rules(footer: "EST5EDT,0/0,J365/25")
         for text in ["2025-12-31T23:59:59Z", "2026-01-01T04:00:00Z", "2026-01-01T05:00:00Z", "2026-07-01T00:00:00Z"] {
             #expect(offset(rules, text) == .seconds(-14_400))
         }
-        // The hour that no clock goes back is not repeated either.
+        // No clock is set back, so no hour is repeated.
         let hourly = try Schedule("0 * * * *")
         #expect(hourly.next(after: instant("2026-01-01T03:30:00Z"), in: rules) == instant("2026-01-01T04:00:00Z"))
         #expect(hourly.next(after: instant("2026-01-01T04:00:00Z"), in: rules) == instant("2026-01-01T05:00:00Z"))
@@ -99,7 +99,7 @@ import Time
         #expect(rules.offset(at: .latestNameable) == .seconds(180))
     }
 
-    /// Both changes of a year in the first days of the next: on 1 January only those of the year before last are over.
+    /// Both changes of a year are in the first days of the next: on 1 January only those of the year before last have passed.
     @Test func looksBackTwoYearsForTheLastChange() throws {
         let inSummer = instant("2020-01-04T00:00:00Z").wholeSecondsSinceEpoch
         let bytes = ZoneFile.make(
@@ -113,7 +113,7 @@ import Time
     }
 
     @Test func readsTheTimesOfAVersion1File() throws {
-        // What precedes the second header of a version 2 file is a version 1 file.
+        // The part before the second header of a version 2 file is a version 1 file.
         var bytes = try ZoneFile.bytes("Europe/Berlin")
         let second = try #require((4..<bytes.count - 4).first { Array(bytes[$0..<$0 + 4]) == Array("TZif".utf8) })
         bytes = Array(bytes[..<second])

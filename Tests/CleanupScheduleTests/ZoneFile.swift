@@ -2,7 +2,7 @@ import CleanupSchedule
 import Foundation
 import Time
 
-/// The zone files of the system, and ones made by hand.
+/// Zone files of the system, and handmade ones.
 enum ZoneFile {
     struct Missing: Error { var name: String }
 
@@ -15,7 +15,7 @@ enum ZoneFile {
 
     static func rules(_ name: String) throws -> TimeZoneRules { try TimeZoneRules(tzif: bytes(name)) }
 
-    /// Zones with something about them: half hours, midnight changes, days left out, negative saving, odd rules.
+    /// Zones with peculiarities: half hours, changes at midnight, skipped days, negative saving, odd rules.
     static let interesting = [
         "Europe/Berlin", "Europe/London", "Europe/Dublin", "Europe/Moscow", "America/New_York", "America/St_Johns",
         "America/Sao_Paulo", "America/Havana", "America/Nuuk", "America/Scoresbysund", "America/Caracas",
@@ -24,7 +24,7 @@ enum ZoneFile {
         "Asia/Gaza", "Asia/Beirut", "Asia/Pyongyang", "Antarctica/Troll", "Antarctica/Casey", "Etc/UTC", "Etc/GMT+5",
     ]
 
-    /// A version 2 file. Each transition leads to the type with that index.
+    /// Returns the bytes of a version 2 file. Each transition names a type by its index.
     static func make(
         offsets: [Int32], transitions: [(start: Int64, type: UInt8)] = [], footer: String = "", version: Character = "2"
     ) -> [UInt8] {

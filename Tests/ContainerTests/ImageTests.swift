@@ -5,7 +5,7 @@ import Testing
 
 /// The image, built from the Containerfile and run as a careful platform runs it.
 @Suite(
-    .serialized,
+    .slow, .serialized,
     .enabled(if: Podman.obstacle == nil, "NOT TESTED in a container: \(Podman.obstacle ?? "")"))
 struct ImageTests {
     private let podman: Podman

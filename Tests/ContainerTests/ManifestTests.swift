@@ -8,9 +8,10 @@ private let schemas = "/var/tmp/mcp-cleanupd-test-tools-\(geteuid())/schemas"
 
 /// The examples for Kubernetes and Compose: what their schemas say, and that they mean what they should.
 @Suite(
+    .slow,
     .enabled(
         if: FileManager.default.fileExists(atPath: schemas),
-        "NOT TESTED against the schemas of Kubernetes and Compose: install-tools test fetches them to \(schemas)"
+        "NOT TESTED against the schemas of Kubernetes and Compose: install-tools check fetches them to \(schemas)"
     ))
 struct ManifestTests {
     /// A document, or a part of one.

@@ -15,10 +15,10 @@ final class Podman: Sendable {
         if geteuid() != 0 { return "podman is tried as root only" }
         for program in ["/usr/bin/podman", "/usr/sbin/runc"]
         where !FileManager.default.isExecutableFile(atPath: program) {
-            return "\(program) is missing; scripts/install-tools test installs it"
+            return "\(program) is missing; scripts/install-tools check installs it"
         }
         if !FileManager.default.fileExists(atPath: debian) {
-            return "\(debian) is missing; scripts/install-tools test makes it"
+            return "\(debian) is missing; scripts/install-tools check makes it"
         }
         if !FileManager.default.isExecutableFile(
             atPath: Repository.root.appendingPathComponent(".build/mcp-cleanupd").path)

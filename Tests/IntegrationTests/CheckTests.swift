@@ -42,7 +42,7 @@ import Testing
         try await Self.expectAllIsWell(in: try await Self.database(generation), generation)
     }
 
-    @Test(.enabled(if: hasNewest, "the newest PostgreSQL is not installed; scripts/install-tools test fetches it"))
+    @Test(.enabled(if: hasNewest, "the newest PostgreSQL is not installed; scripts/install-tools check fetches it"))
     func allIsWellOnTheNewestServer() async throws {
         let server = try #require(try await PostgresServer.newest())
         try await Self.expectAllIsWell(in: try await Self.database(on: server), .active)

@@ -94,7 +94,7 @@ import Testing
         #expect(count > 30)
     }
 
-    @Test(.enabled(if: Tool.promtool != nil, "promtool is not installed: apt-get install prometheus"))
+    @Test(.slow, .enabled(if: Tool.promtool != nil, "promtool is not installed: apt-get install prometheus"))
     func everyRuleFiresAndDoesNotFireInItsTest() async throws {
         let promtool = try #require(Tool.promtool)
         try await Command.check(promtool, ["check", "rules", Self.config.path + "/prometheus-rules.yml"])

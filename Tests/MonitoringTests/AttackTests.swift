@@ -22,7 +22,7 @@ import Testing
         "GET / HTTP/1.1\r\nX: \(String(repeating: "y", count: 30_000))\r\n\r\n",
     ]
 
-    @Test(.enabled(if: Command.sanitizerOptions.isEmpty, "the sanitizer keeps memory of its own"))
+    @Test(.slow, .enabled(if: Command.sanitizerOptions.isEmpty, "the sanitizer keeps memory of its own"))
     func tenThousandBrokenRequestsLeaveRunsMemoryAndHealthAsTheyAre() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let served = try ServedDaemon(url: database.url)

@@ -3,7 +3,7 @@ import TestServers
 import Testing
 
 /// The page in a real browser, served by the real daemon.
-@Suite(.enabled(if: Tool.chromium != nil, "Chromium is not installed: apt-get install chromium"))
+@Suite(.slow, .enabled(if: Tool.chromium != nil, "Chromium is not installed: apt-get install chromium"))
 struct BrowserTests {
     /// On a loaded machine the browser now and then ends without a page; it has three tries.
     private static func dom(_ url: String, _ options: [String] = []) async throws -> (dom: String, log: String) {

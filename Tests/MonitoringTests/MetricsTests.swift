@@ -243,7 +243,7 @@ import Time
                 """)
     }
 
-    @Test(.enabled(if: Tool.promtool != nil, "promtool is not installed: apt-get install prometheus"))
+    @Test(.slow, .enabled(if: Tool.promtool != nil, "promtool is not installed: apt-get install prometheus"))
     func promtoolFindsNothingToCorrect() async throws {
         var service = Simulated(builtIn)
         service.answer(3)

@@ -3,7 +3,7 @@ import TestServers
 import Testing
 
 /// A real Prometheus scrapes a real daemon.
-@Suite(.enabled(if: Tool.prometheus != nil, "Prometheus is not installed: apt-get install prometheus"))
+@Suite(.slow, .enabled(if: Tool.prometheus != nil, "Prometheus is not installed: apt-get install prometheus"))
 struct PrometheusTests {
     @Test func scrapesTheDaemonAndEvaluatesEveryRuleAndQuery() async throws {
         let database = try await SessionsDatabase(on: .packaged())

@@ -131,7 +131,7 @@ import Testing
     }
 
     /// 200 failures of each kind; other tests open a few dozen descriptors meanwhile.
-    @Test(.timeLimit(.minutes(2))) func leavesNothingOpenAfterFailures() async throws {
+    @Test(.slow, .timeLimit(.minutes(2))) func leavesNothingOpenAfterFailures() async throws {
         let server = try await PostgresServer.packaged()
         let database = try await server.makeDatabase()
         let absent = try Loopback.freePort()

@@ -2,7 +2,7 @@ import Foundation
 import TestServers
 import Testing
 
-/// The real daemon under a wall clock that is set while it runs. The database's clock stays as it is.
+/// The daemon under a wall clock that is set while it runs. The database's clock is not changed.
 @Suite struct ClockTests {
     @Test func answersAForwardStepOfADayWithOneRunPerJob() async throws {
         let clock = try await SteppedClock()
@@ -12,7 +12,7 @@ import Testing
         try await daemon.wait("the start") { try daemon.log.contains("next at") }
         try clock.step(to: 86_400)
         try await daemon.wait("a run of each job") { try daemon.runs.count >= 2 }
-        // Whatever else came of the step would have come by then.
+        // By now any wrong reaction to the step would have happened.
         try await daemon.wait("a second look") { try daemon.events.count >= 6 }
         #expect(try Set(daemon.runs.compactMap { $0["job"] }).count == 2)
         #expect(try daemon.runs.count == 2)
@@ -45,8 +45,8 @@ import Testing
         }
     }
 
-    /// The kernel tells of a step that comes between a read of the timer and its next setting by the setting's own answer,
-    /// and by nothing else.
+    /// If the clock is set between a read of the timer and its next setting, the kernel reports it only by the error
+    /// ECANCELED of that setting.
     @Test func noticesABackwardStepThatOnlyTheSettingOfTheTimerTells() async throws {
         let clock = try await SteppedClock(offset: 3600)
         let database = try await SessionsDatabase(on: .packaged())
@@ -63,7 +63,7 @@ import Testing
 
     @Test func runsTheDormantJobAtWakeUpAfterASleepOverMidnight() async throws {
         let midnight = (Int(Date().timeIntervalSince1970) / 86_400 + 1) * 86_400
-        // A minute before midnight, and so never behind the database's clock by more than that.
+        // A minute before midnight, and so at most a minute behind the database's clock.
         let clock = try await SteppedClock(offset: midnight - 60 - Int(Date().timeIntervalSince1970))
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(
@@ -87,7 +87,7 @@ import Testing
         #expect(try await database.count() == 0)
     }
 
-    /// An hour of the wall clock, in which every fire time has its run, and each of them fails.
+    /// Every fire time of an hour of the wall clock has its run, and each run fails.
     @Test func outlivesADatabaseThatIsGoneForAnHour() async throws {
         let clock = try await SteppedClock()
         let server = try await PostgresServer(binaries: PostgresServer.packaged().binaries)
@@ -99,7 +99,7 @@ import Testing
         for interval in 1...12 {
             let failures = try daemon.failedAttempts
             try clock.step(to: interval * 300)
-            // The first attempt, and one that repeats it.
+            // The first attempt and one retry.
             try await daemon.wait("failed attempts") { try daemon.failedAttempts >= failures + 2 }
         }
         let failed = try daemon.runs
@@ -135,8 +135,8 @@ extension RunningDaemon {
     }
 }
 
-/// A library that moves a process's wall clock, and only that, by what a file says; timers that asked to be told of a
-/// step are told.
+/// A library that shifts the wall clock of one process by the number of seconds in a file. Timers with
+/// TFD_TIMER_CANCEL_ON_SET are canceled by each change, as by the kernel.
 struct SteppedClock {
     private let directory: String
 
@@ -153,12 +153,12 @@ struct SteppedClock {
         ["LD_PRELOAD": directory + "/clock-step.so", "CLOCK_STEP_FILE": directory + "/offset"]
     }
 
-    /// Sets the clock to the true time and so many seconds.
+    /// Sets the clock to the true time plus this number of seconds.
     func step(to seconds: Int) throws {
         try "\(seconds) 0\n".write(toFile: directory + "/offset", atomically: true, encoding: .utf8)
     }
 
-    /// What a process sees of the machine's sleep: both clocks that go on meanwhile are so many seconds later.
+    /// Imitates a suspend of the machine: CLOCK_REALTIME and CLOCK_BOOTTIME advance by this number of seconds.
     func sleep(for seconds: Int) throws {
         let file = directory + "/offset"
         let before = try String(contentsOfFile: file, encoding: .utf8).split(separator: " ").first.flatMap { Int($0) }

@@ -8,7 +8,7 @@ import Testing
         try await Command.run(Command.daemon, arguments, environment: environment)
     }
 
-    /// The release binary too, where it was built, as `make check` does before: it has no time zones of its own.
+    /// Also the release binary, if there is one, as in `make check`: it is linked in another way, and must find time zones too.
     private static let programs: [String] = {
         let release = Repository.root.appendingPathComponent(".build/mcp-cleanupd").path
         let mustBeThere = ProcessInfo.processInfo.environment["CI"] != nil

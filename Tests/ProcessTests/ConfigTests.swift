@@ -2,7 +2,7 @@ import Foundation
 import TestServers
 import Testing
 
-/// The configuration through the real program.
+/// The configuration as the program reads and shows it.
 @Suite struct ConfigTests {
     private func file(_ text: String) throws -> String {
         let path = try TemporaryDirectory.make() + "/config.yaml"

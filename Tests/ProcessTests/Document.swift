@@ -1,21 +1,21 @@
 import Foundation
 import TestServers
 
-/// A page of the documentation, as tests look at it.
+/// A page of the documentation, split into the parts that tests check.
 ///
-/// What stands in a block ```` ```console ```` was typed and seen: `$ ` begins a command, `> ` goes on with it, and what follows
-/// is its output, where `…` stands for anything. A command ends with exit code 0, unless `$ echo $?` follows and shows another. A
-/// comment `<!-- given: COMMAND -->` is what a test does before.
+/// A block ```` ```console ```` shows a terminal: `$ ` begins a command, `> ` continues it, and the lines after it are its
+/// output, where `…` stands for any text. A command ends with exit code 0, unless `$ echo $?` follows and shows another. A
+/// comment `<!-- given: COMMAND -->` is run before the block.
 struct Document {
     struct Step {
         var command: String
-        /// `nil` for what a reader does not see.
+        /// `nil` for a command in a comment, which a reader does not see.
         var output: [String]?
     }
 
     /// README.md, and all of docs/.
     static let paths: [String] = {
-        // Empty when it cannot be read: then a test says that documents are missing.
+        // Empty if the folder cannot be read: then a test fails because documents are missing.
         let names = (try? FileManager.default.contentsOfDirectory(atPath: Repository.root.path + "/docs")) ?? []
         return ["README.md"] + names.filter { $0.hasSuffix(".md") }.sorted().map { "docs/" + $0 }
     }()
@@ -30,7 +30,7 @@ struct Document {
 
     var lines: [String] { text.components(separatedBy: "\n") }
 
-    /// What is to be run, in its order.
+    /// The commands in the order of the page.
     var steps: [Step] {
         var steps: [Step] = []
         var isInside = false
@@ -50,7 +50,7 @@ struct Document {
         return steps
     }
 
-    /// Lines of code blocks, fenced or indented.
+    /// The lines of code blocks, fenced or indented.
     var codeLines: [String] {
         var isInside = false
         return lines.compactMap { line in
@@ -59,10 +59,10 @@ struct Document {
         }
     }
 
-    /// What stands between backquotes.
+    /// The texts between backquotes.
     var codeSpans: [String] { text.matches(of: /`([^`\n]+)`/).map { String($0.1) } }
 
-    /// What links can name in it, as the usual renderers make it of headings.
+    /// The anchors that links can name, made from the headings as GitHub does.
     var anchors: [String] {
         lines.filter { $0.hasPrefix("#") }.map { line in
             String(
@@ -80,8 +80,8 @@ struct Document {
         }
     }
 
-    /// Whether a text is what the document shows: its pieces between `…` follow one another in it, from the beginning to the
-    /// end.
+    /// True if the text matches the document: the document's pieces between `…` follow one another in the text, from its
+    /// beginning to its end.
     static func shows(_ shown: [String], _ actual: String) -> Bool {
         let pieces = normal(shown.joined(separator: "\n")).components(separatedBy: "…")
         var rest = normal(actual)[...]
@@ -100,7 +100,7 @@ struct Document {
         return true
     }
 
-    /// Without white space at the ends of lines, and without empty lines around.
+    /// Removes white space at the ends of lines, and empty lines at the beginning and the end.
     private static func normal(_ text: String) -> String {
         text.components(separatedBy: "\n").map { $0.replacing(/\s+$/, with: "") }.joined(separator: "\n")
             .trimmingCharacters(in: .newlines)

@@ -2,12 +2,12 @@ import Foundation
 import TestServers
 import Testing
 
-/// The documents' commands do what the documents show: each document from above to below, in one shell, with a server of
-/// its own.
+/// The documents' commands print what the documents show. Each document is run from top to bottom in one shell, with a
+/// database of its own.
 @Suite(.serialized) struct DocumentedCommandsTests {
     private static let cron = "docs/pg_cron.md"
     private static let runnable = Document.paths.filter { path in
-        // A document that cannot be read is one that a test should fail for.
+        // A document that cannot be read is kept, so that its test fails.
         path != cron && (try? Document(path))?.steps.isEmpty != true
     }
 
@@ -40,7 +40,7 @@ import Testing
         #expect(shown.count >= 60)
     }
 
-    /// As cron(8) has it: a shell, four variables, and a mail of whatever is said.
+    /// Runs a line as cron(8) does: with a shell, four variables, and a mail of all output.
     @Test func theCrontabDoesItsWorkInSilenceAndMailsWhatGoesWrong() async throws {
         let lines = try Document("README.md").codeLines.compactMap {
             $0.wholeMatch(of: /(?:[0-9*\/]+ +){5}(mcp-cleanupd .*)/)
@@ -77,7 +77,7 @@ import Testing
     private func follow(_ path: String, settings: [String] = [], given: String) async throws {
         let server = try await PostgresServer(
             binaries: try await PostgresServer.packaged().binaries, settings: settings)
-        // It ends when nobody has it any more.
+        // It ends when the last reference is released.
         defer { withExtendedLifetime(server) {} }
         try await server.query("CREATE DATABASE neondb")
         try await server.query("CREATE ROLE mcp_service_role LOGIN")
@@ -90,13 +90,13 @@ import Testing
         let steps = try Document(path).steps
         var script = "{ set -e\n\(given)\nset +e; } >setup.log 2>&1\nstatus=0\n"
         for step in steps {
-            // Each in the shell of the one before, which finds that one's exit code in $?.
+            // All commands run in one shell, so that $? is the exit code of the one before.
             let command = step.command.replacing("9764", with: "\(port)").replacing("'", with: #"'\''"#)
             script += "printf '\\036'; (exit $status); eval '\(command)'; status=$?; printf '\\037%d' $status\n"
         }
         script += "kill $(jobs -p) 2>/dev/null; wait\n"
         try script.write(toFile: directory + "/script", atomically: false, encoding: .utf8)
-        // With one end for what the shell and its commands say, as on a terminal. All documents take some seconds.
+        // Output and errors share a pipe, as on a terminal.
         let program = (try Command.daemon as NSString).deletingLastPathComponent
         let result = try await Command.run(
             "/usr/bin/timeout", ["120", "/bin/bash", "-c", "cd '\(directory)' && exec /bin/bash script 2>&1"],

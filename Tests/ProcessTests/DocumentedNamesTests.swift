@@ -2,7 +2,7 @@ import Foundation
 import TestServers
 import Testing
 
-/// What the documents name is there: commands, options, keys, metrics, exit codes, files, sections.
+/// Everything that the documents name exists: commands, options, keys, metrics, exit codes, files, sections.
 @Suite struct DocumentedNamesTests {
     private static let documents = Document.paths
 
@@ -25,7 +25,7 @@ import Testing
         return options
     }
 
-    /// The words after the program's name in code, where it stands as a command.
+    /// Returns the words after the program's name in code, if it is used as a command.
     private static func invocations(in code: String) -> [[String]] {
         code.matches(of: /(?:^|\$ |\$\(|[|;&] |\bdo )(?:[A-Z_]+=[^ ]+ )*(?:[^ ]*\/)?mcp-cleanupd((?: [^|;&>#`]*)?)/).map
         {
@@ -40,7 +40,7 @@ import Testing
         #expect(options.count > 10)
         for code in document.codeLines + document.codeSpans {
             for words in Self.invocations(in: code) {
-                // A value follows --config, --database-url-file and the like: what stands there is no command.
+                // --config, --database-url-file and others take a value, which is not a command.
                 let first = words.enumerated().first { index, word in
                     !word.hasPrefix("-")
                         && (index == 0 || !words[index - 1].hasPrefix("--") || words[index - 1] == "--once")
@@ -103,15 +103,14 @@ import Testing
     }
 
     @Test func theExitCodesAreThoseThatThereAre() throws {
-        let source = try String(
-            contentsOf: Repository.root.appendingPathComponent("Sources/mcp-cleanupd/Process/Sysexit.swift"), encoding: .utf8)
+        let source = try Repository.text("Sources/mcp-cleanupd/Process/Sysexit.swift")
         let codes = Set(source.matches(of: /case \w+ = (\d+)/).map { String($0.1) })
         #expect(codes.count == 8)
         let readme = try Document("README.md").lines.compactMap { $0.firstMatch(of: /^\| (\d+) \|/) }.map {
             String($0.1)
         }
         #expect(Set(readme) == codes)
-        // Of systemd, and of signals.
+        // Those of systemd and of signals.
         let others: Set<String> = ["243", "137, 143, …"]
         let runbook = try Document("docs/operations.md").firstCells(under: "## Exit codes").map {
             String($0.dropFirst(2))
@@ -127,7 +126,7 @@ import Testing
 
     // MARK: Messages
 
-    /// The server's own.
+    /// Messages of PostgreSQL.
     private static let serversMessages = [
         "password authentication failed", "violates foreign key constraint", "canceling statement due to lock timeout",
         "deadlock detected",
@@ -142,7 +141,7 @@ import Testing
         where file.pathExtension == "swift" {
             sources += try String(contentsOf: file, encoding: .utf8)
         }
-        // A literal that is continued on the next line.
+        // Joins literals that continue on the next line.
         sources = sources.replacing(/"\s*\+ "/, with: "")
         let cells = try Document("docs/operations.md").firstCells(under: section)
         #expect(cells.count > 3)

@@ -87,39 +87,29 @@ import Testing
         try await daemon.wait("a removal") { try await database.count() == 0 }
     }
 
-    /// The other job's schedule changes with each reload; this one's fire times go on as if nothing had happened.
-    @Test func losesAndDoublesNoFireTimeInAThousandReloads() async throws {
+    /// The schedule of the other job changes with each reload; the fire times of this one must not.
+    @Test func losesAndDoublesNoFireTimeInHundredsOfReloads() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let files = ["2 seconds", "3 seconds"].map { Self.configuration(transient: "1 seconds", dormant: $0) }
         let file = try File(files[0])
         let daemon = try daemon(database, file)
         try await daemon.wait("a run") { try !daemon.runs.isEmpty }
-        let process = daemon.processIdentifier
-        var usage: [(memory: Int, descriptors: Int)] = []
-        let inForce = "is in force."
-        for reload in 1...1000 {
+        let descriptors = try Self.descriptors(of: daemon.processIdentifier)
+        for reload in 1...300 {
             try file.replace(files[reload % 2])
             daemon.signal(SIGHUP)
             try await Task.sleep(for: .milliseconds(10))
-            if reload.isMultiple(of: 100) {
-                try await database.run(
-                    """
-                    INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
-                    SELECT gen_random_uuid()::text, 'u', 'x', 'sse', 'x', now() - interval '1 hour'
-                      FROM generate_series(1, 500)
-                    """)
-            }
-            if reload.isMultiple(of: 250) {
-                // Signals that come while one is being answered are one.
-                try await daemon.wait("\(reload) reloads") {
-                    let done = try daemon.log.components(separatedBy: inForce).count - 1
-                    if done < reload { daemon.signal(SIGHUP) }
-                    return done >= reload
-                }
-                usage.append((try daemon.privateMemory, try Self.descriptors(of: process)))
-            }
         }
-        try await daemon.wait("the last sessions' removal") { try await database.count() == 0 }
+        // Signals that arrive during a reload are answered by one more.
+        try await daemon.wait("300 reloads") {
+            let done = try daemon.log.components(separatedBy: "is in force.").count - 1
+            if done < 300 { daemon.signal(SIGHUP) }
+            return done >= 300
+        }
+        let count = try daemon.runs.count
+        try await daemon.wait("more runs") { try daemon.runs.count >= count + 4 }
+        // A run opens a connection, which has some.
+        #expect(try Self.descriptors(of: daemon.processIdentifier) <= descriptors + 4)
         daemon.signal(SIGTERM)
         #expect(try await daemon.exitStatus() == 0)
         let events = try daemon.events.filter { $0["job"] == Self.transient }
@@ -130,15 +120,7 @@ import Testing
         let format = ISO8601DateFormatter()
         let seconds = Set(run + coalesced).compactMap { format.date(from: $0)?.timeIntervalSince1970 }.sorted()
         let gaps = zip(seconds, seconds.dropFirst()).filter { $1 - $0 != 1 }
-        #expect(gaps.isEmpty && seconds.count > 10, "\(gaps)")
-        // The first half warms up: runs and their connections come and go meanwhile.
-        // The sanitizer keeps memory of its own. One more thread's arena is no growth; 4 KB each time would be.
-        if Command.sanitizerOptions.isEmpty {
-            #expect(usage[3].memory - usage[1].memory < 2048, "kB of private memory, and descriptors: \(usage)")
-        }
-        // A run that is under way has some.
-        #expect(usage[3].descriptors <= usage[0].descriptors + 4, "\(usage)")
-        print("kB of private memory, and descriptors, each 250 reloads: \(usage); \(seconds.count) fire times")
+        #expect(gaps.isEmpty && seconds.count > 6, "\(gaps)")
     }
 
     private static func descriptors(of process: Int32) throws -> Int {

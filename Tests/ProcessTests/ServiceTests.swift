@@ -96,7 +96,7 @@ import Testing
         #expect(try await daemon.exitStatus() == 0)
     }
 
-    // MARK: Whatever the database does, it lives on
+    // MARK: No state of the database ends it
 
     @Test func livesOnWithoutATableAndCleansOnceThereIsOne() async throws {
         let database = try await SessionsDatabase(on: .packaged(), nil)

@@ -21,12 +21,13 @@ import Testing
         }
         let runs = try daemon.runs
         let finding = try #require(runs.firstIndex { $0["rows_deleted"] == "1" })
-        // One that finds nothing and learns when; one for a second that was under way; the one that removes.
+        // At most: a run that finds nothing and reads when something will be due, a run for a second that had begun, and the run
+        // that deletes.
         #expect(finding <= 2, "\(runs)")
         #expect(try daemon.log.contains("Nothing is due, nor will be soon"))
         let count = try daemon.runs.count
         try await Task.sleep(for: .seconds(3))
-        // Nothing is left: the next look is an hour away.
+        // Nothing is left, so the next run is an hour away.
         #expect(try daemon.runs.count <= count + 1)
         daemon.signal(SIGTERM)
         #expect(try await daemon.exitStatus() == 0)

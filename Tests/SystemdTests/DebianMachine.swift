@@ -17,7 +17,7 @@ final class DebianMachine: Sendable {
             return "systemd-nspawn is missing"
         }
         if !FileManager.default.fileExists(atPath: tree) {
-            return "\(tree) is missing; scripts/install-tools test makes it"
+            return "\(tree) is missing; scripts/install-tools check makes it"
         }
         if package == nil { return "there is no package; make deb makes it" }
         return nil

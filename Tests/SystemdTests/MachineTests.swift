@@ -5,7 +5,7 @@ import Testing
 
 /// The package, on a Debian with a systemd of its own.
 @Suite(
-    .serialized,
+    .slow, .serialized,
     .enabled(
         if: DebianMachine.obstacle == nil, "NOT TESTED with a real systemd: \(DebianMachine.obstacle ?? "")"))
 struct MachineTests {

@@ -48,21 +48,6 @@ import Testing
         withExtendedLifetime(daemon) {}
     }
 
-    /// Half of its time is five minutes: in half a minute nothing may wake the process.
-    @Test(.enabled(if: Command.sanitizerOptions.isEmpty, "the sanitizer has a thread that wakes ten times a second"))
-    func wakesForNoWatchdogBeforeItIsTime() async throws {
-        let manager = try ManagerSocket()
-        let daemon = try daemon([
-            "NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "600000000",
-        ])
-        #expect(manager.receive(containing: "READY=1") != nil)
-        // Dispatch lets idle threads go after 5 s.
-        try await Task.sleep(for: .seconds(8))
-        let before = try daemon.contextSwitches
-        try await Task.sleep(for: .seconds(35))
-        #expect(try daemon.contextSwitches - before <= 1)
-    }
-
     @Test(arguments: [
         ["WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"], ["WATCHDOG_USEC": "7"], ["WATCHDOG_USEC": "nonsense"],
     ])

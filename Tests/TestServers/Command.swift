@@ -2,9 +2,9 @@ import Foundation
 import Subprocess
 import SystemPackage
 
-/// A finished process: what it printed and how it ended.
+/// The output and exit status of a finished process.
 package struct CommandResult: Sendable {
-    /// The exit code, or 128 + the signal that ended it, as a shell has it.
+    /// The exit code, or 128 + the signal that ended it, as in a shell.
     package let status: Int32
     package let output: String
     package let error: String
@@ -19,10 +19,10 @@ package struct CommandResult: Sendable {
 }
 
 package enum Command {
-    /// Runs a program to its end. Its output is cut at 8 MiB.
+    /// Runs a program and waits for its end. Output beyond 8 MiB is cut off.
     ///
     /// - Parameters:
-    ///   - environment: all of its variables, or `nil` to inherit ours.
+    ///   - environment: all of its variables, or `nil` to inherit those of the tests.
     package static func run(
         _ path: String, _ arguments: [String], environment: [String: String]? = nil, input: String = ""
     ) async throws -> CommandResult {
@@ -45,10 +45,12 @@ package enum Command {
             status: status, output: result.standardOutput, error: result.standardError)
     }
 
-    /// What a program built for `make sanitize` has to be told, whatever its environment is otherwise.
+    /// The variables that a program built for `make sanitize` needs in addition to any others.
     package static let sanitizerOptions = ProcessInfo.processInfo.environment.filter { $0.key == "TSAN_OPTIONS" }
 
-    /// Runs a program that has to succeed.
+    /// Runs a program and waits for its end.
+    ///
+    /// - Throws: `TestServerError` if it does not end with 0.
     @discardableResult
     package static func check(
         _ path: String, _ arguments: [String], environment: [String: String]? = nil, input: String = ""
@@ -61,7 +63,7 @@ package enum Command {
         return result
     }
 
-    /// The program under test, which the package manager puts next to the tests.
+    /// The path of the program under test, which SwiftPM builds next to the tests.
     package static var daemon: String {
         get throws {
             let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")

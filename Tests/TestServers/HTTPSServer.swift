@@ -5,7 +5,7 @@ package final class HTTPSServer: Sendable {
     package let port: Int
     private let process: SupervisedProcess
 
-    /// Returns when it can be called.
+    /// Returns when the server listens.
     package init(like server: PostgresServer) async throws {
         let directory = (server.authority as NSString).deletingLastPathComponent
         let copy = try TemporaryDirectory.make()
@@ -31,7 +31,7 @@ package final class HTTPSServer: Sendable {
             "the HTTPS server listens", within: .seconds(60), details: { try log }, { try log.contains("listening") })
     }
 
-    /// A line for each request.
+    /// One line per request.
     package var log: String {
         get throws {
             FileManager.default.contents(atPath: process.logPath).map { String(decoding: $0, as: UTF8.self) } ?? ""

@@ -1,17 +1,17 @@
 import Dispatch
 import Glibc
 
-/// A TCP port of 127.0.0.1 that does to its visitors whatever a test wants.
+/// A TCP port of 127.0.0.1 that treats its clients as a test wants.
 package final class Listener: Sendable {
     package let port: Int
     private let descriptor: Int32
-    /// Visitors, and the sockets that keep a full queue full.
+    /// The sockets of clients, and those that keep a full queue full.
     private let kept = Locked<[Int32]>([])
 
     /// - Parameters:
-    ///   - host: an address of this machine.
-    ///   - port: one that is free, if it is not given.
-    ///   - serve: called on a thread of its own for each visitor; its socket is closed with the listener.
+    ///   - host: an IPv4 address of this machine, in the host's byte order.
+    ///   - port: a free port unless given.
+    ///   - serve: called with the socket of each client, on a thread per client; the socket is closed with the listener.
     package init(
         on host: UInt32 = 0x7F00_0001, port: Int? = nil, serve: @escaping @Sendable (Int32) -> Void
     ) throws {
@@ -27,7 +27,7 @@ package final class Listener: Sendable {
         }
     }
 
-    /// Swallows packets: with its queue full, Linux drops a SYN without an answer, as a network that lost its way does.
+    /// Drops packets: while the accept queue is full, Linux ignores each SYN, as a network without a route back does.
     package init(swallowing: Void) throws {
         (descriptor, port) = try Self.bound(backlog: 0)
         for _ in 0..<3 {
@@ -37,7 +37,7 @@ package final class Listener: Sendable {
         }
     }
 
-    /// Whether anybody came yet.
+    /// True if a client has connected.
     package var hasVisitor: Bool { kept.withLock { !$0.isEmpty } }
 
     package static func silent() throws -> Listener { try Listener { _ in } }

@@ -1,22 +1,22 @@
 import Dispatch
 import Glibc
 
-/// What came back over HTTP.
+/// A response over HTTP.
 package struct HTTPAnswer: Sendable {
-    /// 0 where nothing that looks like HTTP came.
+    /// 0 if the response is not HTTP.
     package let status: Int
     package let head: String
     package let body: String
 }
 
-/// Requests to 127.0.0.1, byte by byte as a test wants them.
+/// Requests to 127.0.0.1, whose bytes the test chooses.
 package enum LoopbackHTTP {
     package static func get(_ path: String, port: Int, headers: String = "") async throws -> HTTPAnswer {
         try await send(
             "GET \(path) HTTP/1.1\r\nHost: 127.0.0.1:\(port)\r\nConnection: close\r\n\(headers)\r\n", port: port)
     }
 
-    /// Sends the text and reads until the other end closes, for at most 15 s.
+    /// Sends the text and reads until the server closes the connection; each read and write may take 15 s.
     package static func send(_ request: String, port: Int) async throws -> HTTPAnswer {
         let text = try await withCheckedThrowingContinuation { continuation in
             DispatchQueue(label: "http").async {
@@ -35,12 +35,12 @@ package enum LoopbackHTTP {
             body: parts.map { String(text[$0.upperBound...]) } ?? "")
     }
 
-    /// A connection, which its owner closes.
+    /// Opens a connection, which the caller has to close.
     package static func connected(port: Int) throws -> Int32 {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        var patience = timeval(tv_sec: 15, tv_usec: 0)
+        var limit = timeval(tv_sec: 15, tv_usec: 0)
         for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
-            setsockopt(descriptor, SOL_SOCKET, option, &patience, socklen_t(MemoryLayout<timeval>.size))
+            setsockopt(descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
         }
         guard Loopback.withAddress(port: port, { connect(descriptor, $0, $1) }) == 0 else {
             let code = errno
@@ -54,7 +54,7 @@ package enum LoopbackHTTP {
         var rest = request[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
-            // Whoever does not read all of it may have answered all the same.
+            // A server may answer before it has read all of a request.
             if count <= 0 { break }
             rest = rest.dropFirst(count)
         }

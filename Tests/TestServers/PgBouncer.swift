@@ -1,7 +1,7 @@
 import Foundation
 import Postgres
 
-/// PgBouncer in transaction mode in front of a server, with so many server connections for each database and role.
+/// PgBouncer in transaction mode in front of a server, with `poolSize` server connections for each database and role.
 package final class PgBouncer: Sendable {
     package let port: Int
     package let directory: String
@@ -28,7 +28,7 @@ package final class PgBouncer: Sendable {
         try settings.write(toFile: directory + "/pgbouncer.ini", atomically: false, encoding: .utf8)
         try "\"postgres\" \"\"\n\"mcp_service_role\" \"\"\n".write(
             toFile: directory + "/users", atomically: false, encoding: .utf8)
-        // INT waits until every client and server is done, for ever if a server is gone first; QUIT ends every release.
+        // INT waits for all clients and servers, forever if a server has ended before; QUIT ends PgBouncer at once.
         process = try SupervisedProcess(
             ServerUser.command + ["/usr/sbin/pgbouncer", directory + "/pgbouncer.ini"], logPath: directory + "/log",
             stopSignal: "QUIT")
@@ -43,7 +43,7 @@ package final class PgBouncer: Sendable {
         }
     }
 
-    /// Leads all clients to another server from their next transaction on, as a failover does.
+    /// Connects all clients to another server from their next transaction on, as a failover does.
     package func lead(to server: PostgresServer) async throws {
         let path = directory + "/pgbouncer.ini"
         let lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map { line in

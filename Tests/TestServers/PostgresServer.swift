@@ -10,12 +10,12 @@ package final class PostgresServer: Sendable {
     package let majorVersion: Int
     private let process: SupervisedProcess
 
-    /// Debian's server: TLS, PgBouncer beside it.
+    /// The server of Debian's package, which has TLS.
     package static func packaged() async throws -> PostgresServer {
         try await sharedPackaged.value
     }
 
-    /// The newest release that can be had; `nil`, said loudly, where it is not installed.
+    /// The newest release of PostgreSQL, or `nil` if it is not installed; then the tests that need it are skipped with a reason.
     package static func newest() async throws -> PostgresServer? {
         try await sharedNewest.value
     }
@@ -45,8 +45,8 @@ package final class PostgresServer: Sendable {
     /// - Parameters:
     ///   - settings: more lines for `postgresql.conf`.
     ///   - wrapper: a command to start the server under, as the server's user.
-    ///   - privilegedWrapper: another one around that, as ourselves.
-    ///   - address: where its socket is to be, when that is known before.
+    ///   - privilegedWrapper: a command around that one, as the tests' user.
+    ///   - address: the directory and port of its socket; new ones unless given.
     package init(
         binaries: String, settings: [String] = [], wrapper: [String] = [], privilegedWrapper: [String] = [],
         address: (directory: String, port: Int)? = nil
@@ -63,7 +63,7 @@ package final class PostgresServer: Sendable {
             binaries + "/initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8",
             "--no-sync",
         ])
-        // A server from elsewhere may be built without TLS.
+        // The newest server's binaries are built without TLS.
         let hasTLS = try await Command.run("/usr/bin/ldd", [binaries + "/postgres"]).output.contains("libssl")
         if hasTLS { try await Certificates.make(in: directory) }
         var lines = [
@@ -77,7 +77,7 @@ package final class PostgresServer: Sendable {
             ]
         }
         try (lines + settings).joined(separator: "\n").appendLine(to: data + "/postgresql.conf")
-        // Trust on the socket; over TCP a password, and only under TLS.
+        // No password on the socket; over TCP a password, and TLS if the server has it.
         try """
         local all all trust
         local replication all trust
@@ -109,7 +109,7 @@ package final class PostgresServer: Sendable {
         try await waitUntilReady()
     }
 
-    /// Ends the server; its clients are thrown out.
+    /// Ends the server, which closes its connections.
     package func stop() { process.stop() }
 
     private func waitUntilReady() async throws {
@@ -133,7 +133,7 @@ package final class PostgresServer: Sendable {
         "postgresql://\(user):\(password)@localhost:\(port)/\(database)?sslmode=verify-full&channel_binding=require&hostaddr=127.0.0.1\(query)"
     }
 
-    /// The authority that signed the server's certificate.
+    /// The path of the certificate of the authority that signed the server's.
     package var authority: String { directory + "/ca.crt" }
 
     package func connect(_ database: String, user: String = "postgres") async throws -> Connection {
@@ -141,7 +141,7 @@ package final class PostgresServer: Sendable {
             DatabaseURL(url(database, user: user)), deadline: .now + .seconds(10), environment: [:], onNotice: { _ in })
     }
 
-    /// Runs statements in a database, as superuser unless said otherwise, and returns the last one's rows.
+    /// Runs statements in a database, as superuser unless another role is given, and returns the rows of the last one.
     @discardableResult
     package func query(
         _ sql: String, in database: String = "postgres", as user: String = "postgres"
@@ -153,12 +153,12 @@ package final class PostgresServer: Sendable {
         return last
     }
 
-    /// The only value of a query's only row.
+    /// Returns the value of an SQL expression as text.
     package func value(_ sql: String, in database: String) async throws -> String? {
         try await query("SELECT (\(sql))::text AS value", in: database).onlyRow().textIfPresent("value")
     }
 
-    /// A new, empty database of its own.
+    /// Creates an empty database with a new name.
     package func makeDatabase() async throws -> String {
         let name = "test_" + String(UInt64.random(in: 0...UInt64.max), radix: 36)
         try await query("CREATE DATABASE \(name) TEMPLATE template0")
@@ -166,13 +166,15 @@ package final class PostgresServer: Sendable {
     }
 }
 
-/// Who servers run as: PostgreSQL and PgBouncer refuse to run as root.
+/// The user that servers run as. If the tests run as root it is postgres: PostgreSQL and PgBouncer refuse to run as root.
 package enum ServerUser {
     package static var command: [String] {
         geteuid() == 0 ? ["/usr/bin/setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] : []
     }
 
-    /// Runs a program that has to succeed.
+    /// Runs a program as the server's user.
+    ///
+    /// - Throws: `TestServerError` if it does not end with 0.
     static func run(_ arguments: [String]) async throws {
         let command = command + arguments
         try await Command.check(command[0], Array(command.dropFirst()))
@@ -184,7 +186,7 @@ package enum ServerUser {
 }
 
 package enum TemporaryDirectory {
-    /// A new directory, removed when the tests end.
+    /// Makes a directory, which is deleted when the tests end.
     package static func make(ownedByServerUser: Bool = false) throws -> String {
         var template = Array("/tmp/mcp-cleanupd-test-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw TestServerError("mkdtemp: \(String(cString: strerror(errno)))") }

@@ -8,9 +8,10 @@ package final class RunningDaemon: @unchecked Sendable {
     private let logPath: String
 
     /// - Parameters:
+    ///   - schedules: of the two built-in jobs; an empty one is left to the configuration.
+    ///   - environment: additional variables. HTTP is off unless they name an address, because daemons run in parallel.
     ///   - wrapper: a command to start it under.
-    ///   - environment: more of its variables; the schedules, and the level of the log, are left to its configuration where
-    ///     they are empty or `nil`. HTTP is off unless they say where, since several daemons run at a time.
+    ///   - logLevel: `nil` leaves it to the configuration.
     package init(
         url: String, schedules: (transient: String, dormant: String) = ("1 seconds", "0 0 1 1 *"),
         environment: [String: String] = [:], wrapper: [String] = [], arguments: [String] = [],
@@ -38,20 +39,7 @@ package final class RunningDaemon: @unchecked Sendable {
     package var processIdentifier: Int32 { process.processIdentifier }
     package var isRunning: Bool { process.isRunning }
 
-    /// Of all threads that it has now, since each began. A daemon that sleeps has no more a minute later.
-    package var contextSwitches: Int {
-        get throws {
-            let threads = "/proc/\(process.processIdentifier)/task"
-            return try FileManager.default.contentsOfDirectory(atPath: threads).reduce(0) { sum, thread in
-                let status = try String(contentsOfFile: "\(threads)/\(thread)/status", encoding: .utf8)
-                return sum
-                    + status.split(separator: "\n").filter { $0.contains("ctxt_switches") }
-                    .compactMap { Int($0.split(separator: "\t").last ?? "") }.reduce(0, +)
-            }
-        }
-    }
-
-    /// RssAnon, in KiB.
+    /// The daemon's private memory (RssAnon), in KiB.
     package var privateMemory: Int {
         get throws {
             guard let memory = Self.privateMemory(of: process.processIdentifier) else {
@@ -61,16 +49,16 @@ package final class RunningDaemon: @unchecked Sendable {
         }
     }
 
-    /// The same of any process; `nil` when it has ended.
+    /// The private memory of any process, in KiB; `nil` if it has ended.
     package static func privateMemory(of process: Int32) -> Int? {
-        // Without the file it has ended.
+        // The file disappears with the process.
         let status = (try? String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8)) ?? ""
         return status.firstMatch(of: /RssAnon:\s+([0-9]+)/).flatMap { Int($0.1) }
     }
 
     package func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 
-    /// What it has logged so far, as dictionaries of its fields.
+    /// The log lines so far, as dictionaries of their fields.
     package var events: [[String: String]] {
         get throws {
             try String(contentsOfFile: logPath, encoding: .utf8).split(separator: "\n").compactMap { line in
@@ -83,7 +71,7 @@ package final class RunningDaemon: @unchecked Sendable {
         get throws { try String(contentsOfFile: logPath, encoding: .utf8) }
     }
 
-    /// The runs that took place and were concluded so far.
+    /// The log lines of the runs that have ended so far, without those that were skipped.
     package var runs: [[String: String]] {
         get throws { try events.filter { $0["outcome"] != nil && $0["outcome"] != "skipped" } }
     }

@@ -7,7 +7,7 @@ package struct SessionsDatabase: Sendable {
     package let server: PostgresServer
     package let name: String
 
-    /// - Parameter generation: which shape the table has; `nil` for no table.
+    /// - Parameter generation: the shape of the table; `nil` makes none.
     package init(on server: PostgresServer, _ generation: SchemaGeneration? = .active) async throws {
         self.server = server
         name = try await server.makeDatabase()
@@ -34,8 +34,8 @@ package struct SessionsDatabase: Sendable {
     /// Runs the program under test on this database.
     ///
     /// - Parameters:
-    ///   - url: instead of the superuser's over the Unix socket.
-    ///   - environment: more variables.
+    ///   - url: the superuser's over the Unix socket unless given.
+    ///   - environment: additional variables.
     package func daemon(
         _ arguments: [String], url: String? = nil, environment: [String: String] = [:]
     ) async throws -> CommandResult {
@@ -43,7 +43,7 @@ package struct SessionsDatabase: Sendable {
         return try await Command.run(Command.daemon, arguments, environment: variables)
     }
 
-    /// The role of the seed, with a name that no other test uses, since roles belong to the whole server.
+    /// Creates the role of the project's first setup, with a unique name: roles belong to the whole server.
     package func makeServiceRole(grants: [String] = ["SELECT", "INSERT", "UPDATE", "DELETE"]) async throws -> String {
         let role = "role_" + String(UInt64.random(in: 0...UInt64.max), radix: 36)
         var sql = """
@@ -57,12 +57,12 @@ package struct SessionsDatabase: Sendable {
         return role
     }
 
-    /// A migration of the project, as a user would run it.
+    /// The SQL of a migration in migrations/neon.
     package static func migration(_ name: String) throws -> String {
         try Repository.text("migrations/neon/\(name).sql")
     }
 
-    /// The successor of the seed's table, as found in the wild.
+    /// The sessions table of later versions of @mcp-ts/sdk: `status` instead of `active`.
     package static let successor = """
         CREATE TABLE public.mcp_sessions (
             id UUID PRIMARY KEY DEFAULT gen_random_uuid(),

@@ -1,10 +1,10 @@
 import Foundation
 import Glibc
 
-/// A server that lives as long as the tests, and no longer, however they end.
+/// A server that ends with the tests, also if they crash.
 ///
-/// A shell between us and the server reads from a pipe whose other end we hold. When we end, even by SIGKILL, the
-/// kernel closes the pipe, and the shell ends the server.
+/// A shell starts the server and reads from a pipe whose other end the tests hold. When the tests end, even by SIGKILL,
+/// the kernel closes the pipe, and the shell ends the server.
 package final class SupervisedProcess: @unchecked Sendable {
     // Sendable: Foundation's Process is set up once, here; afterwards only thread-safe members are used.
     private let process = Process()
@@ -17,9 +17,9 @@ package final class SupervisedProcess: @unchecked Sendable {
     ///   - stopSignal: what ends it in an orderly way.
     package init(_ command: [String], logPath: String, stopSignal: String = "TERM") throws {
         self.logPath = logPath
-        // `kill 0` would reach us: the server's number is all that is signaled. Our own output is let go, since who runs
-        // the tests waits until nobody holds it any more. No `sleep` is left behind: it would hold what Foundation waits
-        // for, 10 seconds long.
+        // Only the server's process is signaled: `kill 0` would end the tests too. The shell closes the output that it
+        // inherited, because the test runner waits until no process has it open. The `sleep` is killed, because it would
+        // keep Foundation's pipe open for 10 s.
         let script = """
             exec >>"$LOG" 2>&1
             "$@" </dev/null &
@@ -47,16 +47,16 @@ package final class SupervisedProcess: @unchecked Sendable {
 
     /// Ends the server and waits for its end.
     package func stop() {
-        letGo()
+        closePipe()
         process.waitUntilExit()
     }
 
-    /// The shell ends the server; nobody waits for it on a thread that other tests need.
+    /// Makes the shell end the server, and does not wait for that: it would block a thread that other tests need.
     deinit {
-        letGo()
+        closePipe()
     }
 
-    private func letGo() {
+    private func closePipe() {
         do {
             try pipe.fileHandleForWriting.close()
         } catch {
@@ -66,8 +66,8 @@ package final class SupervisedProcess: @unchecked Sendable {
 }
 
 extension Process {
-    /// Starts the program with no signal blocked. A child inherits the mask of the thread that starts it, and Swift's
-    /// and Dispatch's threads block nearly all of them: a server would never hear that it should end.
+    /// Starts the program with no signal blocked. A child inherits the signal mask of the thread that starts it, and threads
+    /// of Swift and Dispatch block nearly all signals: a server would ignore SIGTERM.
     package func runWithSignals() throws {
         var none = sigset_t()
         sigemptyset(&none)
@@ -79,7 +79,7 @@ extension Process {
 }
 
 package enum Loopback {
-    /// A TCP port of 127.0.0.1 that nobody used a moment ago.
+    /// Returns a TCP port of 127.0.0.1 that is free now, and that no other call of this process returns.
     package static func freePort() throws -> Int {
         for _ in 0..<1000 {
             let port = next.withLock { next in
@@ -107,8 +107,8 @@ package enum Loopback {
         }
     }
 
-    /// Below those that the kernel gives to whoever connects (ip_local_port_range), which would take one before it is used;
-    /// in turn, so that none is given to two servers of a process.
+    /// Ports below ip_local_port_range, from which the kernel gives a port to each client: it could take one before the
+    /// server listens on it. Counted up from a random start, so that no two servers of a process get the same.
     private static let ports = 15_000...32_000
     private static let next = Locked(Int.random(in: ports))
 }

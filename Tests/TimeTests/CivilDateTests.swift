@@ -2,7 +2,7 @@ import Testing
 import Time
 
 @Suite struct CivilDateTests {
-    /// The calendar repeats after 400 years, so 500 years day by day are all of it, with leap centuries and others.
+    /// The calendar repeats after 400 years, so 500 years cover all of it, leap centuries and others.
     @Test func countsDaysAsACalendarOnPaperDoes() throws {
         let lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
         // 1600-01-01 was a Saturday.

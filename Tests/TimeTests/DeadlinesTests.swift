@@ -5,7 +5,7 @@ import Time
 @Suite(.timeLimit(.minutes(1))) struct DeadlinesTests {
     @Test func comeInTheirOrderOnceAndNeverEarly() async {
         let deadlines = Deadlines()
-        // Late enough that all are known before the first comes, on a loaded machine too.
+        // Late enough that all have been added before the first is due, also on a busy machine.
         let start = ContinuousClock.now + .milliseconds(500)
         let (calls, sender) = AsyncStream<(milliseconds: Int, isEarly: Bool)>.makeStream()
         for number in 0..<200 {
@@ -64,7 +64,7 @@ import Time
         }
     }
 
-    /// From many threads at once, each comes or is canceled, and none of them twice.
+    /// With many threads at once, each deadline fires or is canceled, and none does both or either twice.
     @Test func manyAreAddedAndCanceledAtOnce() async {
         let deadlines = Deadlines()
         let calls = Calls()

@@ -119,7 +119,7 @@ import Time
     }
 }
 
-/// The instant that the RFC 3339 text names, which is right in each test here.
+/// Returns the instant that an RFC 3339 text names; each text in these tests is valid.
 private func instant(_ text: String) -> UTCInstant {
     guard let instant = UTCInstant(rfc3339: text) else { preconditionFailure("\(text) is no RFC 3339 time") }
     return instant

@@ -18,7 +18,7 @@ import Testing
     /// More than a run of four batches makes.
     private static let mostCalls = 1000
 
-    @Test(arguments: modes)
+    @Test(.slow, arguments: modes)
     func eachCallThatFailsLosesNothing(mode: Mode) async throws {
         let failures = try await FailingCalls()
         let watched = try await WatchedDatabase(on: .packaged())

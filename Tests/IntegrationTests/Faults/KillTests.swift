@@ -5,7 +5,7 @@ import TestServers
 import Testing
 
 /// The program killed at random instants, under load: rows deleted and rows accounted stay the same number.
-@Suite(.inTurn) struct KillTests {
+@Suite(.slow, .inTurn) struct KillTests {
     struct Lane: Sendable, CustomTestStringConvertible {
         let isService: Bool
         let isPooled: Bool
@@ -71,7 +71,8 @@ final class VictimProcess: Sendable {
         process.executableURL = URL(fileURLWithPath: try Command.daemon)
         process.arguments = isService ? [] : ["--once"]
         process.environment = WatchedDatabase.environment.merging([
-            "NEON_DATABASE_URL": url, "MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_SCHEDULE": "1 seconds",
+            "NEON_DATABASE_URL": url, "MCP_CLEANUP_HTTP_LISTEN": "off",
+            "MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_SCHEDULE": "1 seconds",
         ]) { $1 }
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice

@@ -9,7 +9,7 @@ import Time
 /// Histories and tables of a size or shape that nobody meant.
 @Suite(.inTurn) struct LargeAndForeignTests {
     /// A million closed runs, all but the oldest failed: the worst for whoever looks for the last success.
-    @Test(arguments: [true, false])
+    @Test(.slow, arguments: [true, false])
     func aMillionRunsCostMilliseconds(isAnalyzed: Bool) async throws {
         let watched = try await WatchedDatabase(on: .packaged())
         try await watched.database.run(

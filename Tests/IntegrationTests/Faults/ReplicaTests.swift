@@ -6,7 +6,7 @@ import TestServers
 import Testing
 
 /// Five services over one database, killed and frozen at random.
-@Suite(.inTurn) struct ReplicaTests {
+@Suite(.slow, .inTurn) struct ReplicaTests {
     /// With fewer server connections than replicas where there is a pooler.
     @Test(arguments: [false, true], SeededRandom.seeds(1, for: "replicas"))
     func fiveReplicasAnswerEachFireTimeOnce(isPooled: Bool, seed: UInt64) async throws {

@@ -137,8 +137,3 @@ struct WatchedDatabase: Sendable {
 
     func integer(_ sql: String) async throws -> Int { Int(try await database.value(sql) ?? "") ?? -1 }
 }
-
-/// How long tests under fire go on: MCP_CLEANUPD_TEST_SOAK says how many times as long as in `make check`.
-enum Soak {
-    static let factor = Int(ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_SOAK"] ?? "") ?? 1
-}

@@ -1,0 +1,91 @@
+import Foundation
+import TestServers
+import Testing
+
+/// Style that needs no reviewer: a failure names file, line and remedy.
+@Suite struct TidyTests {
+    private static let files = Result {
+        try (SourceTree.swiftFiles(in: "Sources") + SourceTree.swiftFiles(in: "Tests")).map {
+            (name: $0, text: SwiftText(try Repository.text($0)))
+        }
+    }
+
+    private static func sources() throws -> [(name: String, text: SwiftText)] {
+        try files.get().filter { $0.name.hasPrefix("Sources/") }
+    }
+
+    /// Expects no findings, except in files that are known to break the rule; of those it expects at least one.
+    ///
+    /// So the list of exceptions can only shrink: a file that has been put right has to be taken off it.
+    private func expectNone(_ findings: [(file: String, findings: [Finding])], except known: Set<String>) {
+        for (file, findings) in findings where !known.contains(file) {
+            for finding in findings { Issue.record("\(file):\(finding)") }
+        }
+        let broken = Set(findings.filter { !$0.findings.isEmpty }.map(\.file))
+        for file in known.subtracting(broken).sorted() {
+            Issue.record(
+                "\(file) keeps this rule now: take it off the list in Tests/ArchitectureTests/Exceptions.swift")
+        }
+    }
+
+    @Test func filesAreShortEnoughToReadInOneSitting() throws {
+        expectNone(
+            try Self.sources().map { ($0.name, TidyRules.fileLength($0.text)) }, except: Exceptions.longFiles)
+    }
+
+    @Test func functionsAreShortEnoughToSeeAtOnce() throws {
+        expectNone(
+            try Self.files.get().map { ($0.name, TidyRules.functionLengths($0.text)) }, except: Exceptions.longFunctions
+        )
+    }
+
+    @Test func escapeHatchesCarryTheirProof() throws {
+        expectNone(
+            try Self.sources().map { ($0.name, TidyRules.escapeHatchesWithoutProof($0.text)) },
+            except: Exceptions.escapeHatches)
+    }
+
+    @Test func commentsAndMessagesUsePlainWords() throws {
+        // The rules themselves contain the words.
+        let code = try Self.files.get().filter {
+            !$0.name.hasSuffix("TidyRules.swift") && !$0.name.hasSuffix("TidyRuleTests.swift")
+        }
+        expectNone(
+            code.map { ($0.name, TidyRules.wordsToReplace($0.text.lines.map(\.prose))) },
+            except: Exceptions.wordsInCode)
+    }
+
+    @Test func documentsUsePlainWords() throws {
+        var files =
+            try SourceTree.documents() + SourceTree.files(in: "config", withExtensions: ["yaml", "yml", "rules"])
+        files += try SourceTree.files(in: "migrations", withExtensions: ["sql"])
+        files += try SourceTree.files(in: "demo", withExtensions: ["sh", "sql"])
+        files += [
+            "Makefile", "Containerfile", "Package.swift", "scripts/install-tools", "scripts/run-tests", ".ci/run",
+        ]
+        // CONTRIBUTING.md names some of the words, as words to avoid.
+        expectNone(
+            try files.filter { $0 != "CONTRIBUTING.md" }.map {
+                ($0, TidyRules.wordsToReplace(try SourceTree.lines(of: $0)))
+            }, except: Exceptions.wordsInDocuments)
+    }
+
+    @Test func foldersHoldFewFiles() throws {
+        let folders = Dictionary(grouping: try SourceTree.swiftFiles(in: "Sources")) {
+            ($0 as NSString).deletingLastPathComponent
+        }
+        expectNone(
+            folders.sorted { $0.key < $1.key }.map { folder, files in
+                let limit = TidyRules.fullestFolder
+                return (
+                    folder,
+                    files.count <= limit
+                        ? []
+                        : [
+                            Finding(
+                                line: files.count, problem: "more than \(limit) files: give a subject its own folder")
+                        ]
+                )
+            }, except: Exceptions.fullFolders)
+    }
+}
