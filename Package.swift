@@ -50,7 +50,8 @@ let package = Package(
         .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres", "Time"], swiftSettings: sources),
         .target(
             // Not Configuration: a package that hummingbird names has a target of that name.
-            name: "Settings", dependencies: ["CYaml", "CleanupSchedule", "Postgres", "SessionCleanup", "Time"],
+            name: "Settings",
+            dependencies: ["CYaml", "CleanupSchedule", "Heartbeats", "Postgres", "SessionCleanup", "Time"],
             swiftSettings: sources),
         .target(name: "Systemd", swiftSettings: sources),
         .target(name: "Pseudorandom", swiftSettings: sources),
@@ -109,7 +110,7 @@ let package = Package(
             linkerSettings: linking),
         .testTarget(
             name: "SettingsTests",
-            dependencies: ["Postgres", "SeededRandom", "SessionCleanup", "Settings", "TestServers"],
+            dependencies: ["Heartbeats", "Postgres", "SeededRandom", "SessionCleanup", "Settings", "TestServers"],
             swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(

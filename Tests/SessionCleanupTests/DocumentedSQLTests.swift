@@ -4,7 +4,7 @@ import Testing
 
 @testable import SessionCleanup
 
-/// The README's first screen shows the SQL that runs; it has to be the SQL that runs.
+/// The README shows what is due, and docs/design.md the SQL of a run; it has to be the SQL that runs.
 @Suite struct DocumentedSQLTests {
     private static let readme: String = {
         // Empty when it cannot be read: then nothing is found in it.
