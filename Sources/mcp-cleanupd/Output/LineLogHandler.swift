@@ -39,8 +39,8 @@ struct LineLogHandler: LogHandler {
             // The ID is for machines, and 32 digits long; a person finds the hint on a line of its own, as after an error.
             let isApart = { (key: String) in key == MessageID.metadataKey || key == "hint" && isTerminal }
             let suffix = fields.filter { !isApart($0.key) }.map { " \($0.key)=\($0.value)" }.joined()
-            let hint = isTerminal ? fields.first { $0.key == "hint" }.map { "\nhint: \("\($0.value)".printable)" } : nil
-            line = "\(time)\(event.level): \(event.message)\(suffix)".printable + (hint ?? "")
+            let hint = isTerminal ? fields.first { $0.key == "hint" }.map { "\nhint: \("\($0.value)".visible)" } : nil
+            line = "\(time)\(event.level): \(event.message)\(suffix)".visible + (hint ?? "")
         }
         do {
             try StandardStream.error.write(line + "\n")

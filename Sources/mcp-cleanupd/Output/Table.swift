@@ -1,4 +1,5 @@
 import Glibc
+import Time
 
 /// Lines of text for people, whose parts line up below a header; in color on a terminal.
 struct Table {
@@ -8,7 +9,7 @@ struct Table {
         var color: Color?
         var isNumber = false
 
-        static func text(_ text: String, _ color: Color? = nil) -> Cell { Cell(text: text.printable, color: color) }
+        static func text(_ text: String, _ color: Color? = nil) -> Cell { Cell(text: text.visible, color: color) }
         /// At the right of its column.
         static func number(_ text: String) -> Cell { Cell(text: text, isNumber: true) }
     }
@@ -71,7 +72,7 @@ struct Table {
             let margin = String(repeating: " ", count: indent)
             lines += more.map { margin + $0 }
             guard let note = row.note else { continue }
-            lines += note.printable.wrapped(at: max(width - indent, 20)).map {
+            lines += note.visible.wrapped(at: max(width - indent, 20)).map {
                 margin + painted($0, isColored ? row.noteColor : nil)
             }
         }
