@@ -22,12 +22,12 @@ import Time
         ],
         "Heartbeats": ["Time", "COpenSSL", "Dispatch", "Glibc", "Synchronization"],
         "Monitoring": [
-            "Time", "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Glibc", "HTTPTypes", "HummingbirdCore",
+            "Time", "CleanupDaemon", "CleanupSchedule", "Glibc", "HTTPTypes", "HummingbirdCore",
             "Logging",
             "NIOCore", "NIOHTTPTypes", "NIOPosix", "Postgres", "ServiceLifecycle", "SessionCleanup", "Synchronization",
         ],
         "mcp-cleanupd": [
-            "Time", "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "CoreMetrics", "Dispatch", "Glibc",
+            "Time", "ArgumentParser", "CleanupDaemon", "CleanupSchedule", "Dispatch", "Glibc",
             "Heartbeats", "Logging", "Monitoring", "Postgres", "ServiceLifecycle", "SessionCleanup", "Settings",
             "Synchronization", "Systemd",
         ],

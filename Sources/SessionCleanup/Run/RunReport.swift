@@ -139,6 +139,8 @@ package struct RunProgress: Hashable, Sendable {
     package var rowsDeleted = 0
     /// Due rows that another transaction held, at the last time that this run looked.
     package var rowsSkipped = 0
+    /// Due rows that the database would not delete: a foreign key, or a trigger that raises or vetoes.
+    package var rowsRefused = 0
     package var batches = 0
     /// Due rows found so far.
     package var rowsFound = 0

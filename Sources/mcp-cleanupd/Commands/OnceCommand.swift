@@ -54,7 +54,7 @@ struct OnceCommand: Sendable {
             let report = await series.execute(run, RunRequest(scheduledAt: askedAt, origin: .once))
             display?.end()
             metrics?.record(report)
-            notify?.hear(report)
+            notify?.record(report)
             if let failure = report.failure {
                 setup.logger.report(failure, of: job)
                 codes.append(Sysexit(failure.kind))

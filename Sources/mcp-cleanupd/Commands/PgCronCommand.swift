@@ -1,6 +1,7 @@
 import ArgumentParser
 import Logging
 import SessionCleanup
+import Time
 
 struct PgCronCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
