@@ -30,7 +30,6 @@ let package = Package(
         // Without its traits it needs no Foundation.
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0", traits: []),
-        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
@@ -71,7 +70,6 @@ let package = Package(
             name: "Monitoring",
             dependencies: [
                 "CleanupDaemon", "CleanupSchedule", "Postgres", "SessionCleanup", "Time",
-                .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
@@ -87,7 +85,6 @@ let package = Package(
                 "CleanupDaemon", "CleanupSchedule", "Heartbeats", "Monitoring", "Postgres", "SessionCleanup",
                 "Settings", "Systemd", "Time",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-                .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -126,13 +123,16 @@ let package = Package(
             linkerSettings: linking),
         .testTarget(
             name: "CleanupDaemonTests",
-            dependencies: ["CleanupDaemon", "CleanupSchedule", "Postgres", "Pseudorandom", "SessionCleanup", "Time"],
+            dependencies: [
+                "CleanupDaemon", "CleanupSchedule", "Postgres", "Pseudorandom", "SessionCleanup", "Time",
+                .product(name: "Logging", package: "swift-log"),
+            ],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "HeartbeatsTests", dependencies: ["mcp-cleanupd", "Heartbeats", "TestServers"],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
-            name: "SystemdTests", dependencies: ["CleanupDaemon", "Systemd", "TestServers", "mcp-cleanupd"],
+            name: "SystemdTests", dependencies: ["CleanupDaemon", "Systemd", "TestServers", "Time", "mcp-cleanupd"],
             exclude: ["debian-machine"], swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "ContainerTests", dependencies: ["TestServers", "mcp-cleanupd"], exclude: ["image", "manifests"],
@@ -141,7 +141,7 @@ let package = Package(
             name: "MonitoringTests",
             dependencies: [
                 "mcp-cleanupd", "CleanupDaemon", "CleanupSchedule", "Monitoring", "Postgres", "SessionCleanup", "Time",
-                "TestServers", .product(name: "CoreMetrics", package: "swift-metrics"),
+                "TestServers",
             ],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(

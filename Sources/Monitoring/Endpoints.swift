@@ -1,13 +1,13 @@
 import CleanupDaemon
 import Time
 
-/// What is served over HTTP, without the HTTP: paths in, pages out. Nothing here asks the database.
+/// The answers to HTTP requests, without the HTTP: a path in, a body out. None of them asks the database.
 package struct Endpoints: Sendable {
     package struct Answer: Sendable {
         package let status: Int
         package let contentType: String
         package let body: String
-        /// What a browser may do with the page; nothing unless it says so.
+        /// The Content-Security-Policy: it allows nothing unless the page needs it.
         package var contentPolicy = "default-src 'none'; frame-ancestors 'none'"
 
         package init(_ status: Int, _ text: String) {
@@ -28,24 +28,24 @@ package struct Endpoints: Sendable {
             contentType = "text/plain; version=0.0.4; charset=utf-8"
             body = text
         }
+
+        init(_ document: StatusDocument) {
+            status = 200
+            contentType = "application/json"
+            body = "\(document.json)\n"
+        }
     }
 
     private let record: ServiceRecord
-    private let registry: PrometheusRegistry
-    private let version: String
     private let isTurning: @Sendable (Duration) async -> Bool
 
-    /// How long the scheduler's loop may take to answer: a thousand times what it takes, and less than any probe waits.
-    private static let patience = Duration.milliseconds(500)
+    /// The longest time the scheduler's loop may take to answer: a thousand times what it takes, and less than any probe
+    /// waits.
+    private static let loopLimit = Duration.milliseconds(500)
 
     /// - Parameter isTurning: whether the scheduler's loop takes an event within the limit.
-    package init(
-        record: ServiceRecord, registry: PrometheusRegistry, version: String,
-        isTurning: @escaping @Sendable (_ within: Duration) async -> Bool
-    ) {
+    package init(record: ServiceRecord, isTurning: @escaping @Sendable (_ within: Duration) async -> Bool) {
         self.record = record
-        self.registry = registry
-        self.version = version
         self.isTurning = isTurning
     }
 
@@ -55,19 +55,20 @@ package struct Endpoints: Sendable {
     package func answer(method: String, target: String) async -> Answer {
         guard method == "GET" || method == "HEAD" else { return Answer(405, "Only GET and HEAD are answered here.") }
         switch target.prefix(while: { $0 != "?" }) {
-        case "/": return Answer(html: StatusPage(record.state, at: record.now, version: version))
+        case "/": return Answer(html: StatusPage(record.state, at: record.now))
+        case "/status.json": return Answer(StatusDocument(record.state, at: record.now))
         case "/livez": return await liveness()
         case "/readyz": return readiness()
-        case "/metrics": return Answer(metrics: registry.text)
-        default: return Answer(404, "There are /, /livez, /readyz and /metrics.")
+        case "/metrics": return Answer(metrics: record.metrics(process: .current).text)
+        default: return Answer(404, "There are /, /status.json, /livez, /readyz and /metrics.")
         }
     }
 
     private func liveness() async -> Answer {
-        guard await isTurning(Self.patience) else {
-            return Answer(503, "the scheduler did not answer within \(Self.patience.inWords)")
+        guard await isTurning(Self.loopLimit) else {
+            return Answer(503, "the scheduler did not answer within \(Self.loopLimit.inWords)")
         }
-        return record.state.deadTimer(at: record.now).map { Answer(503, $0) } ?? Answer(200, "alive")
+        return record.state.fault(at: record.now).map { Answer(503, $0) } ?? Answer(200, "alive")
     }
 
     private func readiness() -> Answer {

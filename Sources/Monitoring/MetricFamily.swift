@@ -1,10 +1,12 @@
-/// The families of metrics that there are: what a name means, and how it is counted.
+/// The families of metrics: their names, kinds and meanings.
 ///
-/// Names and labels are a promise to dashboards. Label values come from closed sets: jobs, outcomes, causes.
+/// Names and labels are a promise to dashboards. Label values come from closed sets: jobs, outcomes, causes. A job's label is
+/// `job_name`, since `job` is Prometheus' own.
 package enum MetricFamily: String, CaseIterable, Sendable {
     case runs = "mcp_cleanup_runs_total"
     case rowsDeleted = "mcp_cleanup_rows_deleted_total"
     case rowsSkipped = "mcp_cleanup_rows_skipped_total"
+    case rowsRefused = "mcp_cleanup_rows_refused_total"
     case batches = "mcp_cleanup_batches_total"
     case runDuration = "mcp_cleanup_run_duration_seconds"
     case batchDuration = "mcp_cleanup_batch_duration_seconds"
@@ -24,66 +26,80 @@ package enum MetricFamily: String, CaseIterable, Sendable {
     case oldestOverdue = "mcp_cleanup_oldest_overdue_seconds"
     case clockSkew = "mcp_cleanup_database_clock_skew_seconds"
     case reloadSuccessful = "mcp_cleanup_config_last_reload_successful"
+    case lastReload = "mcp_cleanup_config_last_reload_success_timestamp_seconds"
     case notifyFailures = "mcp_cleanup_notify_failures_total"
     case buildInfo = "mcp_cleanup_build_info"
+    case processStart = "process_start_time_seconds"
+    case processMemory = "process_resident_memory_bytes"
+    case processFiles = "process_open_fds"
+    case processCPU = "process_cpu_seconds_total"
 
     package enum Kind: Hashable, Sendable {
         case counter
         case gauge
-        /// With the upper bounds of its buckets, in seconds; one without a bound follows them.
+        /// With the upper bounds of its buckets, in seconds; one more bucket has no bound.
         case histogram([Double])
     }
 
-    /// Whether it is a gauge of when something happened last: of two processes that tell, the later time is right.
-    var isLastTime: Bool { self == .lastRun || self == .lastSuccess }
+    /// True for a gauge of when something happened last: of two processes' values the later one is right.
+    var isLastTime: Bool { self == .lastRun || self == .lastSuccess || self == .lastReload }
 
     package var kind: Kind {
         switch self {
-        case .runs, .rowsDeleted, .rowsSkipped, .batches, .connectFailures, .coalescedFires, .missedFires,
-            .passedOverFires, .notifyFailures:
+        case .runs, .rowsDeleted, .rowsSkipped, .rowsRefused, .batches, .connectFailures, .coalescedFires, .missedFires,
+            .passedOverFires, .notifyFailures, .processCPU:
             .counter
         case .runInProgress, .lastRun, .lastSuccess, .nextFire, .interval, .deadline, .successBudget, .oldestOverdue,
-            .clockSkew, .reloadSuccessful, .buildInfo:
+            .clockSkew, .reloadSuccessful, .lastReload, .buildInfo, .processStart, .processMemory, .processFiles:
             .gauge
         // From a run that finds nothing to the longest deadline of a built-in job.
-        case .runDuration: .histogram([0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 240, 600, 1800, 3600])
-        // Around the 50 ms that a batch aims at.
-        case .batchDuration: .histogram([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 5])
-        case .startDelay: .histogram([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 60])
+        case .runDuration:
+            .histogram([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600, 1800, 3600])
+        // From one row of a small table to a batch that a trigger or the disk delays, with the limit of 50 ms in between.
+        case .batchDuration: .histogram([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
+        case .startDelay: .histogram([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 60])
         // From a socket file to a serverless database that has to wake.
-        case .connectDuration: .histogram([0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30])
+        case .connectDuration:
+            .histogram([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30])
         }
     }
 
-    /// One line for whoever sees the name for the first time.
+    /// One line for a reader who sees the name for the first time.
     package var help: String {
         switch self {
         case .runs: "Runs that ended, by outcome."
-        case .rowsDeleted: "Sessions deleted in committed batches."
-        case .rowsSkipped: "Due sessions that another transaction held at the end of a run."
+        case .rowsDeleted: "Rows deleted in committed batches."
+        case .rowsSkipped: "Due rows that a run left because another transaction had locked them."
+        case .rowsRefused:
+            "Due rows that the database would not delete: a foreign key, or a trigger that raises or vetoes."
         case .batches: "Batches committed."
-        case .runDuration:
-            "How long runs took, by their last attempt: earlier ones and the waits between are not in it."
-        case .batchDuration: "How long batches took, that is, how long they may have held locks."
-        case .startDelay: "From a fire time to the start of its run; catch-up runs are not counted."
-        case .connectDuration: "How long connecting to the database took, from the name to the end of TLS."
-        case .connectFailures: "Connections that did not come about, by cause."
-        case .runInProgress: "1 while a run of the job is under way, waits between attempts included."
-        case .coalescedFires: "Fire times that came while their job was running and got no run."
-        case .passedOverFires: "Fire times without a run, since nothing would be due: max-staleness."
-        case .missedFires: "Fire times that passed while nobody could answer them."
+        case .runDuration: "Duration of a run's last attempt, without earlier ones and the waits between them."
+        case .batchDuration: "Duration of a batch, which is the longest time it may have held locks."
+        case .startDelay: "Delay from a scheduled time to the start of its run; catch-up runs are not counted."
+        case .connectDuration:
+            "Duration of connecting to the database, from resolving its name to the end of TLS and login."
+        case .connectFailures: "Connections that could not be opened, by cause."
+        case .runInProgress: "1 while a run of the job is under way in this process, waits between attempts included."
+        case .coalescedFires: "Scheduled times that came while their job was running and got no run."
+        case .passedOverFires: "Scheduled times without a run, because nothing would be due (max-staleness)."
+        case .missedFires: "Scheduled times that passed while no process could run them."
         case .lastRun: "When the job's last run ended, in any process that shares the history; 0 if not known."
         case .lastSuccess: "When the job last succeeded, in any process that shares the history; 0 if not known."
-        case .nextFire: "The job's next fire time; 0 while it is disabled."
-        case .interval: "The longest of the times between the fire times around now; 0 while the job is disabled."
-        case .deadline: "How long an attempt at a run of the job may take."
-        case .successBudget: "How old the job's last success may become; 0 while the job is disabled."
+        case .nextFire: "The job's next scheduled time; 0 while it is disabled."
+        case .interval: "The longest time between the scheduled times around now; 0 while the job is disabled."
+        case .deadline: "The longest time that an attempt of the job may take."
+        case .successBudget: "The age of the last success at which the job is overdue; 0 while it is disabled."
         case .oldestOverdue:
-            "For how long the oldest due session had been due when the last run looked; 0 for jobs of one's own."
+            "How long the oldest due session had been due when the last run looked; 0 for jobs of one's own."
         case .clockSkew: "How far the database's clock is ahead of the host's, as the last run saw it."
-        case .reloadSuccessful: "1 if the configuration in force is the one that was read last, else 0."
+        case .reloadSuccessful: "1 if the last reload of the configuration succeeded, else 0."
+        case .lastReload: "When the configuration in force was read."
         case .notifyFailures: "Heartbeats that could not be delivered."
         case .buildInfo: "Constant 1, with the version."
+        case .processStart: "When the process began."
+        case .processMemory: "Resident memory of the process, shared pages included."
+        case .processFiles: "Open file descriptors of the process."
+        case .processCPU: "Processor time of the process, in user and system mode."
         }
     }
 }

@@ -1,26 +1,28 @@
 package import CleanupDaemon
-import SessionCleanup
+package import SessionCleanup
 import Synchronization
 package import Time
 
-/// Hears what happens in the service, and keeps what others are told about it: the state, and the metrics.
+/// Keeps what is known of the service, from its events: the state, and the counts. From any thread.
 package final class ServiceRecord: Sendable {
     private struct Kept {
         var state: ServiceState
-        var metrics: RunMetrics
+        var counts: RunCounts
     }
 
     private let kept: Mutex<Kept>
     private let started = ContinuousClock.now
     private let wallClock: @Sendable () -> UTCInstant
 
-    /// - Parameter wallClock: the host's.
-    package init(
-        state: (Scheduler.Now) -> ServiceState, metrics: RunMetrics, wallClock: @escaping @Sendable () -> UTCInstant
-    ) {
+    /// - Parameters:
+    ///   - jobs: those whose series exist from the start.
+    ///   - version: of this program.
+    ///   - wallClock: the host's.
+    package init(jobs: [Job], version: String, wallClock: @escaping @Sendable () -> UTCInstant = { .now }) {
         self.wallClock = wallClock
         let now = Scheduler.Now(wall: wallClock(), elapsed: .zero)
-        kept = Mutex(Kept(state: state(now), metrics: metrics))
+        kept = Mutex(
+            Kept(state: ServiceState(jobs: jobs, version: version, startedAt: now), counts: RunCounts(jobs: jobs)))
     }
 
     /// Both clocks, as the state knows them.
@@ -28,15 +30,21 @@ package final class ServiceRecord: Sendable {
 
     package var state: ServiceState { kept.withLock(\.state) }
 
-    /// A heartbeat could not be delivered. From any thread.
-    package func recordNotifyFailure() { kept.withLock { $0.metrics.recordNotifyFailure() } }
+    /// - Parameter process: `nil` leaves out the families about the process.
+    package func metrics(process: ProcessFigures?) -> MetricsSnapshot {
+        let (now, kept) = (now, kept.withLock(\.self))
+        return MetricsSnapshot(kept.state, kept.counts, at: now, process: process)
+    }
 
-    /// From any thread; takes microseconds.
-    package func hear(_ event: ServiceEvent) {
+    /// A heartbeat could not be delivered.
+    package func recordNotifyFailure() { kept.withLock { $0.counts.recordNotifyFailure() } }
+
+    /// Takes microseconds.
+    package func record(_ event: ServiceEvent) {
         let now = now
         kept.withLock { kept in
-            kept.state.hear(event, at: now)
-            kept.metrics.record(event, at: now.wall)
+            kept.state.record(event, at: now)
+            kept.counts.record(event, at: now.wall)
         }
     }
 }

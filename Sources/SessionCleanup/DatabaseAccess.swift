@@ -4,7 +4,7 @@ package import Postgres
 /// How to reach the database: anew for each connection, so that a rotated password needs no restart.
 package struct DatabaseAccess: Sendable, CustomReflectable {
     /// Reads the URL from wherever it is kept.
-    package let url: @Sendable () throws(RunFailure) -> DatabaseURL
+    package var url: @Sendable () throws(RunFailure) -> DatabaseURL
     /// How long a connection may take to come about, name resolution and TLS included.
     package var connectTimeout: Duration
     /// The variables that libpq and its TLS library look at; never one that may hold the URL.

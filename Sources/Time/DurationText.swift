@@ -9,6 +9,21 @@ extension Duration {
         return "\(milliseconds < 0 ? "-" : "")\(whole.magnitude).\(digits) s"
     }
 
+    /// The duration to two units for people: `4 min 12 s`, `13 h 5 min`. Below a second: `12 ms`.
+    package var inWords: String {
+        guard self >= .zero else { return "0 s" }
+        if self < .seconds(1) { return "\(wholeMilliseconds) ms" }
+        let seconds = Int(components.seconds)
+        let parts = [
+            (seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s"),
+        ]
+        let first = parts.firstIndex { $0.0 > 0 } ?? parts.count - 1
+        return parts[first...].prefix(2).filter { $0.0 > 0 }.map { "\($0.0) \($0.1)" }.joined(separator: " ")
+    }
+
+    /// The duration in seconds, with a fraction.
+    package var fractionalSeconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
+
     /// Whole milliseconds, rounded toward zero.
     package var wholeMilliseconds: Int64 {
         components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
@@ -28,6 +43,9 @@ extension Int {
 }
 
 extension UTCInstant {
+    /// Seconds since the Unix epoch, with a fraction.
+    package var fractionalSeconds: Double { Double(microsecondsSinceEpoch) / 1e6 }
+
     /// The instant rounded down to a whole second.
     package var toTheSecond: UTCInstant { UTCInstant(secondsSinceEpoch: wholeSecondsSinceEpoch) }
 }

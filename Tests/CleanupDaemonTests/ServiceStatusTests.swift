@@ -17,52 +17,61 @@ import Time
             progress: RunProgress(rowsDeleted: removed), attempts: 1, failure: failure)
     }
 
-    private func started() -> ServiceStatus {
-        var status = ServiceStatus()
-        status.hear(
+    private let now = Scheduler.Now(wall: UTCInstant(rfc3339: "2026-05-13T12:00:00Z")!, elapsed: .zero)
+
+    private func started() -> ServiceState {
+        var status = fresh
+        status.record(
             .started([
                 (Self.transient, instant("2026-05-13T12:05:00Z")), (Self.dormant, instant("2026-05-14T00:00:00Z")),
-            ]))
+            ]), at: now)
         return status
     }
 
+    private var fresh: ServiceState {
+        ServiceState(jobs: [Self.transient, Self.dormant], version: "1", startedAt: now)
+    }
+
     @Test func saysNothingBeforeTheStart() {
-        var status = ServiceStatus()
-        status.hear(.fireTimeArmed(job: Self.transient.name, instant("2026-05-13T12:05:00Z")))
-        #expect(status.text == "")
+        var status = fresh
+        status.record(.fireTimeArmed(job: Self.transient.name, instant("2026-05-13T12:05:00Z")), at: now)
+        #expect(status.statusLine == "")
     }
 
     @Test func saysWhatComesNextAndHowTheLastRunsEnded() {
         var status = started()
-        #expect(status.text == "next: transient 12:05:00Z, dormant 00:00:00Z")
-        status.hear(.fireTimeArmed(job: Self.transient.name, instant("2026-05-13T12:10:00Z")))
-        status.hear(
+        #expect(status.statusLine == "next: transient 12:05:00Z, dormant 00:00:00Z")
+        status.record(.fireTimeArmed(job: Self.transient.name, instant("2026-05-13T12:10:00Z")), at: now)
+        status.record(
             .attemptStarted(
-                job: Self.transient.name, scheduledAt: instant("2026-05-13T12:05:00Z"), origin: .schedule, number: 1))
-        #expect(status.text == "running: transient; next: transient 12:10:00Z, dormant 00:00:00Z")
-        status.hear(.runConcluded(report(Self.transient, removed: 2900)))
+                job: Self.transient.name, scheduledAt: instant("2026-05-13T12:05:00Z"), origin: .schedule, number: 1),
+            at: now)
+        #expect(status.statusLine == "running: transient; next: transient 12:10:00Z, dormant 00:00:00Z")
+        status.record(.runConcluded(report(Self.transient, removed: 2900)), at: now)
         #expect(
-            status.text == "next: transient 12:10:00Z, dormant 00:00:00Z; last: transient succeeded, 2,900 removed")
+            status.statusLine
+                == "next: transient 12:10:00Z, dormant 00:00:00Z; last: transient succeeded, 2,900 removed")
     }
 
     @Test func saysWhatIsWrongUntilItIsRight() {
         var status = started()
-        status.hear(.attemptFailed(report(Self.transient, failure: .serverReadOnly), retryAfter: .seconds(2)))
-        #expect(status.text.contains("; wrong: transient: \(RunFailure.serverReadOnly); another attempt in 2 s"))
-        status.hear(.runConcluded(report(Self.transient, failure: .serverReadOnly)))
-        #expect(status.text.contains("last: transient failed, 0 removed; wrong: transient: "))
-        status.hear(.runConcluded(report(Self.transient)))
-        #expect(!status.text.contains("wrong"))
+        status.record(
+            .attemptFailed(report(Self.transient, failure: .serverReadOnly), retryAfter: .seconds(2)), at: now)
+        #expect(status.statusLine.contains("; wrong: transient: \(RunFailure.serverReadOnly); retrying at 12:00:02Z"))
+        status.record(.runConcluded(report(Self.transient, failure: .serverReadOnly)), at: now)
+        #expect(status.statusLine.contains("last: transient failed, 0 removed; wrong: transient: "))
+        status.record(.runConcluded(report(Self.transient)), at: now)
+        #expect(!status.statusLine.contains("wrong"))
     }
 
     @Test func namesTheDayOfAFireTimeThatIsFarAway() {
         var status = started()
-        status.hear(.fireTimeArmed(job: Self.dormant.name, instant("2027-01-01T00:00:00Z")))
-        #expect(status.text == "next: transient 12:05:00Z, dormant 2027-01-01T00:00:00Z")
-        status.hear(.fireTimeArmed(job: Self.transient.name, nil))
-        #expect(status.text == "next: dormant 00:00:00Z")
-        status.hear(.fireTimeArmed(job: Self.dormant.name, nil))
-        #expect(status.text == "next: nothing, every job is disabled")
+        status.record(.fireTimeArmed(job: Self.dormant.name, instant("2027-01-01T00:00:00Z")), at: now)
+        #expect(status.statusLine == "next: transient 12:05:00Z, dormant 2027-01-01T00:00:00Z")
+        status.record(.fireTimeArmed(job: Self.transient.name, nil), at: now)
+        #expect(status.statusLine == "next: dormant 00:00:00Z")
+        status.record(.fireTimeArmed(job: Self.dormant.name, nil), at: now)
+        #expect(status.statusLine == "next: nothing, every job is disabled")
     }
 
     @Test func saysThatAnotherProcessHasTheRun() {
@@ -72,33 +81,34 @@ import Time
         held.skip = .held(by: "another", lookAgainAfter: .seconds(60))
         let attempt = ServiceEvent.attemptStarted(
             job: Self.transient.name, scheduledAt: instant("2026-05-13T12:05:00Z"), origin: .schedule, number: 1)
-        status.hear(attempt)
-        status.hear(.runHeldElsewhere(held, lookAgainAfter: .seconds(61)))
-        #expect(status.text == "running in another process: transient; next: transient 12:05:00Z, dormant 00:00:00Z")
-        status.hear(attempt)
-        #expect(status.text == "running: transient; next: transient 12:05:00Z, dormant 00:00:00Z")
-        status.hear(.runHeldElsewhere(held, lookAgainAfter: .seconds(61)))
-        status.hear(.runConcluded(held))
-        #expect(status.text.hasSuffix("; last: transient left to another process"))
-        held.skip = .answered
-        status.hear(.runConcluded(held))
-        #expect(status.text.hasSuffix("; last: transient left to another process"))
+        status.record(attempt, at: now)
+        status.record(.runHeldElsewhere(held, lookAgainAfter: .seconds(61)), at: now)
+        #expect(
+            status.statusLine == "running in another process: transient; next: transient 12:05:00Z, dormant 00:00:00Z")
+        status.record(attempt, at: now)
+        #expect(status.statusLine == "running: transient; next: transient 12:05:00Z, dormant 00:00:00Z")
+        status.record(.runHeldElsewhere(held, lookAgainAfter: .seconds(61)), at: now)
+        status.record(.runConcluded(held), at: now)
+        #expect(status.statusLine.hasSuffix("; last: transient left to another process"))
+        held.skip = .nothingMissed
+        status.record(.runConcluded(held), at: now)
+        #expect(status.statusLine.hasSuffix("; last: transient left to another process"))
     }
 
     @Test func saysThatAConfigurationWasRefusedUntilOneIsInForce() {
         var status = started()
-        status.hear(.runConcluded(report(Self.transient, removed: 1)))
-        let before = status.text
-        status.hear(.reloadFailed("line 3: no such key"))
-        #expect(status.text == before + "; wrong: configuration, the old one is in force: line 3: no such key")
-        status.hear(.reloaded([(Self.transient, instant("2026-05-13T13:00:00Z"))], waitingForRestart: []))
-        #expect(status.text == "next: transient 13:00:00Z; last: transient succeeded, 1 removed")
+        status.record(.runConcluded(report(Self.transient, removed: 1)), at: now)
+        let before = status.statusLine
+        status.record(.reloadFailed("line 3: no such key"), at: now)
+        #expect(status.statusLine == before + "; wrong: configuration, the old one is in force: line 3: no such key")
+        status.record(.reloaded([(Self.transient, instant("2026-05-13T13:00:00Z"))], waitingForRestart: []), at: now)
+        #expect(status.statusLine == "next: transient 13:00:00Z; last: transient succeeded, 1 removed")
     }
 
     @Test func saysThatItStops() {
         var status = started()
-        status.hear(.stopping)
-        #expect(status.text == "stopping")
+        status.record(.stopping, at: now)
+        #expect(status.statusLine == "stopping")
     }
 }
 

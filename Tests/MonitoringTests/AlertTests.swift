@@ -1,5 +1,8 @@
+import CleanupDaemon
 import Foundation
 @testable import Monitoring
+import Postgres
+import SessionCleanup
 import TestServers
 import Testing
 
@@ -16,7 +19,7 @@ import Testing
 
     /// Names of metrics in an expression: what is no function, label or number, that is, what has our prefix or node's.
     private static func families(in text: String) -> Set<String> {
-        Set(text.matches(of: /\b(?:mcp_cleanup|node)_[a-z_]+/).map { String($0.0) })
+        Set(text.matches(of: /\b(?:mcp_cleanup|node|process)_[a-z_]+/).map { String($0.0) })
     }
 
     private static let known: Set<String> = Set(
@@ -91,7 +94,7 @@ import Testing
             #expect(members["expr"] == nil || members["datasource"] != nil, "\(members)")
         }
         visit(dashboard)
-        #expect(count > 30)
+        #expect(count > 40)
     }
 
     @Test(.slow, .enabled(if: Tool.promtool != nil, "promtool is not installed: apt-get install prometheus"))
@@ -111,24 +114,45 @@ import Testing
         }
     }
 
-    /// Whoever is woken finds what to do by the alert's name.
+    /// The reader of an alert finds what to do, and how urgent it is, under the alert's name.
     @Test func everyAlertHasItsSectionInTheRunbook() throws {
         let rules = try Self.text("prometheus-rules.yml")
         let alerts = rules.matches(of: /alert: (\w+)/).map { String($0.1) }
         #expect(
-            rules.matches(of: /runbook: "(.+)"/).map { String($0.1) }
-                == alerts.map { "docs/operations.md#\($0.lowercased())" })
-        let headings = try Self.text("../docs/operations.md").components(separatedBy: "\n").filter {
-            $0.hasPrefix("### Mcp")
-        }
+            rules.matches(of: /runbook_url: "(.+)"/).map { String($0.1) }
+                == alerts.map { "\(Runbook.address)#\($0.lowercased())" })
+        let runbook = try Self.text("../docs/operations.md")
+        let headings = runbook.components(separatedBy: "\n").filter { $0.hasPrefix("### Mcp") }
         #expect(headings == alerts.map { "### \($0)" })
+        let severities = rules.matches(of: /severity: (\w+) }/).map { String($0.1) }
+        #expect(runbook.matches(of: /\n\*\*Severity\*\*: (\w+)\./).map { String($0.1) } == severities)
+    }
+
+    /// Sections that the page and /status.json link to.
+    @Test func everyFailureHasItsSectionInTheRunbook() throws {
+        let headings = try Self.text("../docs/operations.md").components(separatedBy: "\n").filter { $0.hasPrefix("#") }
+        let anchors = Set(
+            headings.map { heading in
+                heading.drop { "# ".contains($0) }.lowercased().replacing(" ", with: "-")
+                    .filter { $0.isLetter || $0.isNumber || $0 == "-" }
+            })
+        let failures: [RunFailure] = [
+            .databaseAway, .noPrivilege, .tableMissing(.sessions), .serverReadOnly, .canceled,
+            .database(.unexpectedAnswer("x")),
+        ]
+        #expect(Set(failures.map(\.kind)).count == FailureKind.allCases.count)
+        for link in failures.map(Runbook.section) + [Runbook.failedReload, "#not-ready"] {
+            let anchor = link.split(separator: "#").last.map(String.init) ?? ""
+            #expect(anchors.contains(anchor), "\(link)")
+        }
     }
 
     /// Every query of the dashboard, its variables replaced by what Grafana would put in.
     static func dashboardQueries() throws -> [String] {
         try text("grafana-dashboard.json").matches(of: /"expr": ("(?:[^"\\]|\\.)*")/).map { match in
             let expression = try JSONDecoder().decode(String.self, from: Data(match.1.utf8))
-            return expression.replacing("$job", with: ".*").replacing("$__rate_interval", with: "5m")
+            return expression.replacing("$job_name", with: ".*").replacing("$job", with: ".*")
+                .replacing("$instance", with: ".*").replacing("$__rate_interval", with: "5m")
         }
     }
 

@@ -54,7 +54,7 @@ import Testing
         #expect(after - before < 6 * 1024, "from \(before) to \(after) KiB")
         try await served.daemon.wait("runs as before") { try served.daemon.runs.count > runs + 1 }
         #expect(try served.daemon.runs.allSatisfy { $0["outcome"] == "succeeded" })
-        #expect(metrics.body.contains(#"coalesced_fires_total{job="mcp-cleanup-transient-sessions"} 0"#))
+        #expect(metrics.body.contains(#"coalesced_fires_total{job_name="mcp-cleanup-transient-sessions"} 0"#))
     }
 
     @Test func aSlowClientIsCutOffAndOthersAreServedMeanwhile() async throws {

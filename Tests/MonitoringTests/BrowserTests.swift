@@ -1,4 +1,6 @@
+import CleanupDaemon
 import Foundation
+import SessionCleanup
 import TestServers
 import Testing
 
@@ -6,21 +8,25 @@ import Testing
 @Suite(.slow, .enabled(if: Tool.chromium != nil, "Chromium is not installed: apt-get install chromium"))
 struct BrowserTests {
     /// On a loaded machine the browser now and then ends without a page; it has three tries.
-    private static func dom(_ url: String, _ options: [String] = []) async throws -> (dom: String, log: String) {
+    private static func dom(
+        _ url: String, _ options: [String] = [], after: Duration = .seconds(4)
+    ) async throws -> (dom: String, log: String) {
         for _ in 0..<2 {
-            let shown = try await loaded(url, options)
+            let shown = try await loaded(url, options, after)
             if !shown.dom.isEmpty { return shown }
         }
-        return try await loaded(url, options)
+        return try await loaded(url, options, after)
     }
 
-    private static func loaded(_ url: String, _ options: [String]) async throws -> (dom: String, log: String) {
+    private static func loaded(
+        _ url: String, _ options: [String], _ after: Duration
+    ) async throws -> (dom: String, log: String) {
         let profile = try TemporaryDirectory.make()
         let result = try await Command.run(
             try #require(Tool.chromium),
             [
                 "--headless", "--no-sandbox", "--disable-gpu", "--user-data-dir=\(profile)", "--enable-logging=stderr",
-                "--v=0", "--virtual-time-budget=4000", "--dump-dom",
+                "--v=0", "--virtual-time-budget=\(after.components.seconds * 1000)", "--dump-dom",
             ] + options + [url])
         return (result.output, result.error)
     }
@@ -33,19 +39,19 @@ struct BrowserTests {
         var title: String {
             switch self {
             case .fresh: "Waiting"
-            case .healthy: "Ready"
+            case .healthy: "Healthy"
             case .failing: "Failing"
-            case .databaseAway: "Not ready"
+            case .databaseAway: "Overdue"
             }
         }
 
         /// What a person in a hurry has to see.
         var words: [String] {
             switch self {
-            case .fresh: [#"<span class="badge">waiting</span>"#, "No run of this process yet."]
-            case .healthy: ["Expired sessions are being removed.", "Last success", "<rect class=\"succeeded\""]
-            case .failing: [#"<span class="badge">failing</span>"#, "has no DELETE privilege", "GRANT DELETE"]
-            case .databaseAway: [#"<span class="badge">overdue</span>"#, "cannot connect", "What to do"]
+            case .fresh: ["Waiting for the first run", "No run of this process yet."]
+            case .healthy: ["Expired sessions are removed on time", "Removed in the last 24 hours", "Removed by"]
+            case .failing: ["failing", "Failing since", "has no DELETE privilege", "GRANT DELETE", "Runbook"]
+            case .databaseAway: ["overdue", "cannot connect", "What to do", "#cannot-connect"]
             }
         }
 
@@ -86,18 +92,76 @@ struct BrowserTests {
         // A complaint would be about the content policy, the icon or the script.
         #expect(!log.contains("CONSOLE"), "\(log)")
         #expect(!log.contains("Content Security Policy"), "\(log)")
-        // The server wrote the time left to two units of the year that is left; the script writes it anew each second.
-        #expect(dom.contains(/<span data-until="[0-9T:Z-]+">(in [0-9]|now)/))
+        #expect(dom.contains(/data-tick="until">(in [0-9]|now)/))
+    }
+
+    // MARK: An open page
+
+    /// A page of simulated time in a file, whose script gets `answer` from wherever it asks.
+    private static func open(_ page: String, answer: String?, after: Duration) async throws -> String {
+        let path = try TemporaryDirectory.make() + "/page.html"
+        var text = page
+        if let answer {
+            let literal = String(decoding: try JSONEncoder().encode(answer), as: UTF8.self).replacing(
+                "<", with: "\\u003c")
+            let fetch = "<script>window.fetch = async () => ({ ok: true, text: async () => \(literal) });</script>"
+            text = text.replacing("<p id=\"lost\"", with: "\(fetch)<p id=\"lost\"")
+        }
+        try text.write(toFile: path, atomically: false, encoding: .utf8)
+        return try await dom("file://\(path)", after: after).dom
+    }
+
+    @Test func everyTimeTicks() async throws {
+        var service = Simulated()
+        service.answer(1)
+        service.pass(.seconds(60))
+        let dom = try await Self.open(service.page, answer: nil, after: .seconds(6))
+        #expect(dom.contains(/data-tick="ago">1 min [3-9] s ago/), "\(dom)")
+        #expect(dom.contains(/data-tick="until">in 3 min 5[0-9] s/), "\(dom)")
+    }
+
+    @Test func showsWhatBecameOfTheServiceAndKeepsWhatIsUnfolded() async throws {
+        var service = Simulated()
+        service.answer(1)
+        let first = service.page.replacing("<details id=\"j0runs\"", with: "<details open id=\"j0runs\"")
+        service.answer(3, .transientSessions, .failed, failure: .databaseAway)
+        let dom = try await Self.open(first, answer: service.page, after: .seconds(20))
+        #expect(dom.contains("<title>Overdue · mcp-cleanupd</title>"), "\(dom)")
+        #expect(dom.contains("Overdue: expired sessions stay in the table"))
+        #expect(dom.contains(/<details id="j0runs" open/))
+        #expect(dom.contains(/id="icon" href="data:image\/svg\+xml,[^"]*b42318/))
+        #expect(dom.contains(/id="lost"[^>]*hidden/))
+    }
+
+    @Test func saysThatNothingAnswersAndSinceWhen() async throws {
+        var service = Simulated()
+        service.answer(1)
+        // From a file there is no answer.
+        let dom = try await Self.open(service.page, answer: nil, after: .seconds(20))
+        #expect(dom.contains("<title>No answer · mcp-cleanupd</title>"), "\(dom)")
+        #expect(dom.contains("No answer since 12:05:00 UTC. All below is from then."))
+        #expect(dom.contains(/<body class="lost">/) && !dom.contains(/id="lost"[^>]*hidden/))
+        // Nor from another program that took the address.
+        let other = try await Self.open(service.page, answer: "<h1>Hello</h1>", after: .seconds(20))
+        #expect(other.contains("No answer since 12:05:00 UTC"))
     }
 
     // MARK: Looks
 
-    /// A window as wide as a phone, which no browser's own window may be, and the page in it with everything unfolded.
-    /// The page tells its width, how wide its content is, whether it is dark, and its worst contrast with the text that has it.
-    private static let frame = """
-        <!doctype html><title></title><iframe src="page.html" width="WIDTH" height="800"></iframe>
-        <script>addEventListener("message", event => { document.title = event.data; });</script>
-        """
+    /// Every state's page, unfolded, in a window as wide as a phone, which no browser's own window may be. Each tells its width,
+    /// how wide its content is, whether it is dark, and its worst contrast with the text that has it.
+    private static func frames(_ directory: String, width: Int) throws -> String {
+        let frames = try PageState.allCases.map { state in
+            try (state.service.page + probe).write(
+                toFile: "\(directory)/\(state.rawValue).html", atomically: false, encoding: .utf8)
+            return #"<iframe src="\#(state.rawValue).html" width="\#(width)" height="800"></iframe>"#
+        }
+        return """
+            <!doctype html><title></title><script>
+            addEventListener("message", event => { document.title += "[" + event.data + "]"; });
+            </script>\(frames.joined())
+            """
+    }
     private static let probe = """
         <script>
         for (const details of document.querySelectorAll("details")) details.open = true;
@@ -124,22 +188,21 @@ struct BrowserTests {
         </script>
         """
 
-    @Test(arguments: [(360, false), (1000, true)])
-    func fitsAPhoneAndIsReadInTheDark(width: Int, isDark: Bool) async throws {
-        let served = try await Situation.failing.served()
+    @Test(arguments: [(390, false), (390, true), (800, false), (1280, true)])
+    func everyStateFitsItsWindowAndCanBeRead(width: Int, isDark: Bool) async throws {
         let directory = try TemporaryDirectory.make()
-        let page = try await served.get("/").body + Self.probe
-        try page.write(toFile: directory + "/page.html", atomically: false, encoding: .utf8)
-        try Self.frame.replacing("WIDTH", with: "\(width)").write(
+        try Self.frames(directory, width: width).write(
             toFile: directory + "/frame.html", atomically: false, encoding: .utf8)
         let (dom, log) = try await Self.dom(
             "file://\(directory)/frame.html",
-            ["--blink-settings=preferredColorScheme=\(isDark ? 0 : 1)", "--window-size=1200,900"])
-        let title = try #require(
-            dom.firstMatch(of: /<title>(\d+) (\d+) (true|false) ([0-9.]+) (.*?)<\/title>/), "\(dom) \(log)")
-        #expect(Int(title.1) == width)
-        #expect(try #require(Int(title.2)) <= width, "nothing makes a person scroll sideways")
-        #expect(title.3 == "\(isDark)")
-        #expect(try #require(Double(title.4)) >= 4.5, "\(title.5)")
+            ["--blink-settings=preferredColorScheme=\(isDark ? 0 : 1)", "--window-size=1400,900"])
+        let told = dom.matches(of: /\[(\d+) (\d+) (true|false) ([0-9.]+) ([^\]]*)\]/)
+        try #require(told.count == PageState.allCases.count, "\(dom.prefix(500)) \(log)")
+        for page in told {
+            #expect(Int(page.1) == width)
+            #expect(try #require(Int(page.2)) <= width, "nothing makes a reader scroll sideways")
+            #expect(page.3 == "\(isDark)")
+            #expect(try #require(Double(page.4)) >= 4.5, "\(page.5)")
+        }
     }
 }

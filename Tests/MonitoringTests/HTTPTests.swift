@@ -35,13 +35,15 @@ struct ServedDaemon {
 }
 
 @Suite struct HTTPTests {
-    @Test func answersItsFourPathsAndNothingElse() async throws {
+    @Test func answersItsPathsAndNothingElse() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let served = try ServedDaemon(url: database.url)
         try await served.waitForAnswer()
         try await served.daemon.wait("a run") { try !served.daemon.runs.isEmpty }
         #expect(try await served.get("/").head.contains("Content-Type: text/html; charset=utf-8"))
         #expect(try await served.get("/metrics").head.contains("Content-Type: text/plain; version=0.0.4"))
+        let status = try await served.get("/status.json")
+        #expect(status.head.contains("Content-Type: application/json") && status.body.hasPrefix("{\"version\":"))
         #expect(try await served.get("/readyz").body == "ready\n")
         #expect(try await served.get("/livez?verbose").body == "alive\n")
         for path in ["/nothing", "/metrics/", "//", "/../etc/passwd", "/%2e%2e/", "*"] {
@@ -54,7 +56,7 @@ struct ServedDaemon {
         }
         let head = try await LoopbackHTTP.send("HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n", port: served.port)
         #expect(head.status == 200 && head.body.isEmpty && head.head.contains("Content-Length: "))
-        for path in ["/", "/metrics", "/livez", "/nothing"] {
+        for path in ["/", "/status.json", "/metrics", "/livez", "/nothing"] {
             let answer = try await served.get(path)
             for field in [
                 "Content-Security-Policy: default-src 'none'", "X-Content-Type-Options: nosniff",
@@ -199,7 +201,7 @@ struct ServedDaemon {
             try await served.daemon.wait("a failure") {
                 try await served.get("/readyz").status == 503
             }
-            for path in ["/", "/readyz", "/metrics"] {
+            for path in ["/", "/status.json", "/readyz", "/metrics"] {
                 #expect(try await !served.get(path).body.contains("correct-horse"), "\(path)")
             }
         }
@@ -216,12 +218,14 @@ struct ServedDaemon {
         #expect(try await database.daemon(["--once"]).status == 0)
         let second = try ServedDaemon(url: database.url, schedules: ("0 0 1 1 *", "0 0 1 1 *"))
         try await second.waitForAnswer()
-        let success = /last_success_timestamp_seconds\{job="mcp-cleanup-transient-sessions"\} [1-9]/
+        let success = /last_success_timestamp_seconds\{job_name="mcp-cleanup-transient-sessions"\} [1-9]/
         try await second.daemon.wait("the last success of the history") {
             try await second.get("/metrics").body.contains(success)
         }
         let metrics = try await second.get("/metrics").body
-        #expect(metrics.contains(#"mcp_cleanup_run_in_progress{job="mcp-cleanup-transient-sessions"} 0"#), "\(metrics)")
+        #expect(
+            metrics.contains(#"mcp_cleanup_run_in_progress{job_name="mcp-cleanup-transient-sessions"} 0"#), "\(metrics)"
+        )
         #expect(try await second.get("/readyz").status == 200)
     }
 }

@@ -26,12 +26,9 @@ import Time
     }
 
     private func endpoints(_ scheduler: SchedulerService) -> Endpoints {
-        let registry = PrometheusRegistry()
-        let record = ServiceRecord(
-            state: { ServiceState(jobs: [Self.never], startedAt: $0) },
-            metrics: RunMetrics(jobs: [], version: "1", factory: registry), wallClock: { .now })
-        return Endpoints(
-            record: record, registry: registry, version: "1", isTurning: { await scheduler.isTurning(within: $0) })
+        Endpoints(
+            record: ServiceRecord(jobs: [Self.never], version: "1"),
+            isTurning: { await scheduler.isTurning(within: $0) })
     }
 
     @Test func answersWhileTheLoopTurnsAndNotBeforeOrAfter() async throws {

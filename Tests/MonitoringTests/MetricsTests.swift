@@ -1,6 +1,5 @@
 import CleanupDaemon
 import CleanupSchedule
-import CoreMetrics
 import Foundation
 @testable import Monitoring
 import SessionCleanup
@@ -12,7 +11,7 @@ import Time
     private let builtIn = [Job.transientSessions, Job.dormantSessions()]
 
     private func lines(_ service: Simulated) -> Set<String> {
-        Set(service.registry.text.split(separator: "\n").map(String.init))
+        Set(service.metrics.text.split(separator: "\n").map(String.init))
     }
 
     @Test func everyFamilyAndSeriesIsThereFromTheStart() {
@@ -25,47 +24,49 @@ import Time
             for outcome in Outcome.allCases {
                 #expect(
                     lines.contains(
-                        #"mcp_cleanup_runs_total{job="\#(job.name)",outcome="\#(outcome.rawValue)"} 0"#))
+                        #"mcp_cleanup_runs_total{job_name="\#(job.name)",outcome="\#(outcome.rawValue)"} 0"#))
             }
-            #expect(lines.contains(#"mcp_cleanup_last_success_timestamp_seconds{job="\#(job.name)"} 0"#))
-            #expect(lines.contains(#"mcp_cleanup_run_duration_seconds_count{job="\#(job.name)"} 0"#))
+            #expect(lines.contains(#"mcp_cleanup_last_success_timestamp_seconds{job_name="\#(job.name)"} 0"#))
+            #expect(lines.contains(#"mcp_cleanup_run_duration_seconds_count{job_name="\#(job.name)"} 0"#))
         }
         for cause in ConnectFailureCause.allCases {
             #expect(lines.contains(#"mcp_cleanup_connect_failures_total{cause="\#(cause.rawValue)"} 0"#))
         }
         #expect(lines.contains(#"mcp_cleanup_build_info{version="1.2.3"} 1"#))
         #expect(lines.contains("mcp_cleanup_config_last_reload_successful 1"))
+        #expect(lines.contains("mcp_cleanup_config_last_reload_success_timestamp_seconds 1778673630"))
     }
 
     @Test func recordsARunWithAllThatItDid() {
         var service = Simulated()
         let job = Job.transientSessions.name
         service.pass(.seconds(270))
-        service.hear(
+        service.record(
             .attemptStarted(job: job, scheduledAt: service.now.wall - .milliseconds(4), origin: .schedule, number: 1))
-        #expect(lines(service).contains(#"mcp_cleanup_run_in_progress{job="\#(job)"} 1"#))
-        service.hear(.connectFailed(.databaseAway))
-        service.hear(.connected(after: .milliseconds(30)))
-        service.hear(.batchEnded(job: job, after: .milliseconds(40), rowsDeleted: 1000))
-        service.hear(.batchEnded(job: job, after: .milliseconds(60), rowsDeleted: 234))
+        #expect(lines(service).contains(#"mcp_cleanup_run_in_progress{job_name="\#(job)"} 1"#))
+        service.record(.connectFailed(.databaseAway))
+        service.record(.connected(after: .milliseconds(30)))
+        service.record(.batchEnded(job: job, after: .milliseconds(40), rowsDeleted: 1000))
+        service.record(.batchEnded(job: job, after: .milliseconds(60), rowsDeleted: 234))
         let report = RunReport.ended(
-            job, .succeeded, at: service.now.wall, deleted: 1234, skipped: 7, duration: .milliseconds(1500),
+            job, .succeeded, at: service.now.wall, deleted: 1234, skipped: 7, refused: 3, duration: .milliseconds(1500),
             clockSkew: .milliseconds(-250), oldestOverdue: .seconds(299))
-        service.hear(.runConcluded(report))
-        service.hear(.fireTimeCoalesced(job: job, service.now.wall))
-        service.hear(.fireTimesMissed(job: job, 12))
+        service.record(.runConcluded(report))
+        service.record(.fireTimeCoalesced(job: job, service.now.wall))
+        service.record(.fireTimesMissed(job: job, 12))
         let lines = lines(service)
-        let label = #"{job="\#(job)"}"#
+        let label = #"{job_name="\#(job)"}"#
         for line in [
-            #"mcp_cleanup_runs_total{job="\#(job)",outcome="succeeded"} 1"#,
+            #"mcp_cleanup_runs_total{job_name="\#(job)",outcome="succeeded"} 1"#,
             "mcp_cleanup_rows_deleted_total\(label) 1234",
-            "mcp_cleanup_rows_skipped_total\(label) 7", "mcp_cleanup_batches_total\(label) 2",
+            "mcp_cleanup_rows_skipped_total\(label) 7", "mcp_cleanup_rows_refused_total\(label) 3",
+            "mcp_cleanup_batches_total\(label) 2",
             "mcp_cleanup_run_duration_seconds_sum\(label) 1.5", "mcp_cleanup_run_duration_seconds_count\(label) 1",
-            #"mcp_cleanup_run_duration_seconds_bucket{job="\#(job)",le="1"} 0"#,
-            #"mcp_cleanup_run_duration_seconds_bucket{job="\#(job)",le="5"} 1"#,
-            #"mcp_cleanup_run_duration_seconds_bucket{job="\#(job)",le="+Inf"} 1"#,
-            #"mcp_cleanup_batch_duration_seconds_bucket{job="\#(job)",le="0.05"} 1"#,
-            #"mcp_cleanup_batch_duration_seconds_bucket{job="\#(job)",le="0.075"} 2"#,
+            #"mcp_cleanup_run_duration_seconds_bucket{job_name="\#(job)",le="1"} 0"#,
+            #"mcp_cleanup_run_duration_seconds_bucket{job_name="\#(job)",le="2.5"} 1"#,
+            #"mcp_cleanup_run_duration_seconds_bucket{job_name="\#(job)",le="+Inf"} 1"#,
+            #"mcp_cleanup_batch_duration_seconds_bucket{job_name="\#(job)",le="0.05"} 1"#,
+            #"mcp_cleanup_batch_duration_seconds_bucket{job_name="\#(job)",le="0.1"} 2"#,
             "mcp_cleanup_start_delay_seconds_sum\(label) 0.004", "mcp_cleanup_connect_duration_seconds_count 1",
             #"mcp_cleanup_connect_failures_total{cause="refused"} 1"#, "mcp_cleanup_run_in_progress\(label) 0",
             "mcp_cleanup_coalesced_fires_total\(label) 1", "mcp_cleanup_missed_fires_total\(label) 12",
@@ -89,10 +90,10 @@ import Time
         let failed = service.now.wall.wholeSecondsSinceEpoch
         service.answer(1, .transientSessions, .skipped)
         let lines = lines(service)
-        #expect(lines.contains(#"mcp_cleanup_last_success_timestamp_seconds{job="\#(job)"} \#(success)"#))
-        #expect(lines.contains(#"mcp_cleanup_last_run_timestamp_seconds{job="\#(job)"} \#(failed)"#))
-        #expect(lines.contains(#"mcp_cleanup_runs_total{job="\#(job)",outcome="skipped"} 1"#))
-        #expect(lines.contains(#"mcp_cleanup_run_duration_seconds_count{job="\#(job)"} 2"#))
+        #expect(lines.contains(#"mcp_cleanup_last_success_timestamp_seconds{job_name="\#(job)"} \#(success)"#))
+        #expect(lines.contains(#"mcp_cleanup_last_run_timestamp_seconds{job_name="\#(job)"} \#(failed)"#))
+        #expect(lines.contains(#"mcp_cleanup_runs_total{job_name="\#(job)",outcome="skipped"} 1"#))
+        #expect(lines.contains(#"mcp_cleanup_run_duration_seconds_count{job_name="\#(job)"} 2"#))
     }
 
     @Test func aJobThatMayRestHasALargerBudgetAndADisabledOneNone() {
@@ -100,8 +101,8 @@ import Time
         resting.maxStaleness = .seconds(6 * 3600)
         disabled.isEnabled = false
         let lines = lines(Simulated([resting, disabled]))
-        #expect(lines.contains(#"mcp_cleanup_success_budget_seconds{job="\#(resting.name)"} 21840"#))
-        #expect(lines.contains(#"mcp_cleanup_success_budget_seconds{job="\#(disabled.name)"} 0"#))
+        #expect(lines.contains(#"mcp_cleanup_success_budget_seconds{job_name="\#(resting.name)"} 21840"#))
+        #expect(lines.contains(#"mcp_cleanup_success_budget_seconds{job_name="\#(disabled.name)"} 0"#))
     }
 
     @Test func takesTheLastSuccessFromTheHistoryAfterARestart() {
@@ -112,7 +113,7 @@ import Time
             lastSuccessAt: UTCInstant(secondsSinceEpoch: 1_778_673_000))
         #expect(
             lines(service).contains(
-                #"mcp_cleanup_last_success_timestamp_seconds{job="mcp-cleanup-transient-sessions"} 1778673000"#))
+                #"mcp_cleanup_last_success_timestamp_seconds{job_name="mcp-cleanup-transient-sessions"} 1778673000"#))
     }
 
     @Test func takesTheLastEndFromTheHistoryAfterARestart() throws {
@@ -140,33 +141,37 @@ import Time
         var service = Simulated()
         var report = RunReport.ended(builtIn[0].name, .succeeded, at: service.now.wall, duration: .seconds(250))
         report.untilLastAttempt = .seconds(247)
-        service.hear(.runConcluded(report))
+        service.record(.runConcluded(report))
         #expect(service.value(.runDuration) == nil)
         #expect(
             lines(service).contains(
-                #"mcp_cleanup_run_duration_seconds_sum{job="\#(builtIn[0].name)"} 3"#), "no wait in an outage is in it")
+                #"mcp_cleanup_run_duration_seconds_sum{job_name="\#(builtIn[0].name)"} 3"#),
+            "no wait in an outage is in it")
     }
 
     @Test func saysWhetherTheConfigurationReadLastIsInForce() {
         var service = Simulated()
-        service.hear(.reloadFailed("config.yaml:2:3: <b>"))
+        service.record(.reloadFailed("config.yaml:2:3: <b>"))
         #expect(lines(service).contains("mcp_cleanup_config_last_reload_successful 0"))
+        #expect(lines(service).contains("mcp_cleanup_config_last_reload_success_timestamp_seconds 1778673630"))
         #expect(service.page.contains("<pre>config.yaml:2:3: &lt;b&gt;</pre>"))
-        #expect(service.page.contains("The configuration file is wrong"))
+        #expect(service.page.contains("Reload failed"))
+        service.pass(.seconds(60))
         service.reload([builtIn[0]])
         #expect(lines(service).contains("mcp_cleanup_config_last_reload_successful 1"))
-        #expect(!service.page.contains("The configuration file is wrong"))
+        #expect(lines(service).contains("mcp_cleanup_config_last_reload_success_timestamp_seconds 1778673690"))
+        #expect(!service.page.contains("Reload failed"))
     }
 
     @Test func countsNoStartDelayForACatchUpRun() {
         var service = Simulated()
-        service.hear(
+        service.record(
             .attemptStarted(
                 job: Job.transientSessions.name, scheduledAt: service.now.wall - .seconds(3600), origin: .catchUp,
                 number: 1))
         #expect(
             lines(service).contains(
-                #"mcp_cleanup_start_delay_seconds_count{job="mcp-cleanup-transient-sessions"} 0"#))
+                #"mcp_cleanup_start_delay_seconds_count{job_name="mcp-cleanup-transient-sessions"} 0"#))
     }
 
     // MARK: The text
@@ -174,21 +179,21 @@ import Time
     @Test func goesOnWhereAnotherProcessEnded() {
         var first = Simulated(builtIn)
         first.answer(3)
-        first.hear(.batchEnded(job: builtIn[0].name, after: .milliseconds(3), rowsDeleted: 9))
-        let second = Simulated(builtIn)
-        second.registry.merge(first.registry.text, at: .now)
-        // Both said when the next fire time is; the second has answered none.
-        let lines = { (service: Simulated) in
-            service.registry.text.split(separator: "\n").filter { !$0.hasPrefix("mcp_cleanup_next_fire") }
+        first.record(.batchEnded(job: builtIn[0].name, after: .milliseconds(3), rowsDeleted: 9))
+        var second = ServiceRecord(jobs: builtIn, version: "1.2.3").metrics(process: nil)
+        second.merge(first.metrics.text, at: .now)
+        // The first said when the next fire time is, and when its configuration was read.
+        let lines = { (text: String) in
+            text.split(separator: "\n").filter { !$0.contains(/next_fire|last_reload_success_|process_/) }
         }
-        #expect(lines(second) == lines(first))
+        #expect(lines(second.text) == lines(first.metrics.text))
     }
 
     @Test func addsWhatTwoProcessesCountedAndKeepsTheLaterTimes() throws {
         let job = builtIn[0].name
         func process(rows: Int, success: String?) throws -> Simulated {
             var service = Simulated(builtIn)
-            service.hear(.batchEnded(job: job, after: .milliseconds(3), rowsDeleted: rows))
+            service.record(.batchEnded(job: job, after: .milliseconds(3), rowsDeleted: rows))
             if let success {
                 let time = try #require(UTCInstant(rfc3339: success))
                 service.tell(lastSuccess: time, ago: service.now.wall - time, of: builtIn[0])
@@ -203,44 +208,59 @@ import Time
             ("2027-01-01T00:00:00Z", early, early),
         ] as [(String, String?, String)] {
             let other = try process(rows: 2, success: first)
-            let ours = try process(rows: 5, success: second)
-            ours.registry.merge(other.registry.text, at: now)
-            let text = ours.registry.text
-            #expect(text.contains("mcp_cleanup_rows_deleted_total{job=\"\(job)\"} 7\n"))
-            #expect(text.contains("mcp_cleanup_batch_duration_seconds_count{job=\"\(job)\"} 2\n"))
+            var ours = try process(rows: 5, success: second).metrics
+            ours.merge(other.metrics.text, at: now)
+            let text = ours.text
+            #expect(text.contains("mcp_cleanup_rows_deleted_total{job_name=\"\(job)\"} 7\n"))
+            #expect(text.contains("mcp_cleanup_batch_duration_seconds_count{job_name=\"\(job)\"} 2\n"))
             let seconds = try #require(UTCInstant(rfc3339: expected)).microsecondsSinceEpoch / 1_000_000
             #expect(
-                text.contains("last_success_timestamp_seconds{job=\"\(job)\"} \(seconds)\n"),
+                text.contains("last_success_timestamp_seconds{job_name=\"\(job)\"} \(seconds)\n"),
                 "\(first), \(second ?? "")")
         }
     }
 
     @Test(arguments: [
-        "", "nonsense", "mcp_cleanup_rows_deleted_total{job=\"mcp-cleanup-transient-sessions\"} NaN",
-        "mcp_cleanup_rows_deleted_total{job=\"other\"} 7\n\n# x\nmcp_cleanup_batches_total 5 ",
-        "mcp_cleanup_run_duration_seconds_bucket{job=\"mcp-cleanup-transient-sessions\",le=\"0.01\"} 5",
+        "", "nonsense", "mcp_cleanup_rows_deleted_total{job_name=\"mcp-cleanup-transient-sessions\"} NaN",
+        "mcp_cleanup_rows_deleted_total{job_name=\"other\"} 7\n\n# x\nmcp_cleanup_batches_total 5 ",
+        "mcp_cleanup_run_duration_seconds_bucket{job_name=\"mcp-cleanup-transient-sessions\",le=\"0.01\"} 5",
         "\u{0} \u{FFFD}\n 1\n=",
     ])
     func passesOverWhatIsNotItsOwn(text: String) {
-        let service = Simulated()
-        let before = service.registry.text
-        service.registry.merge(text, at: .now)
-        #expect(service.registry.text == before)
+        var metrics = Simulated().metrics
+        let before = metrics.text
+        metrics.merge(text, at: .now)
+        #expect(metrics.text == before)
     }
 
-    @Test func escapesLabelsAndIgnoresOthersMetrics() {
-        let registry = PrometheusRegistry()
-        registry.makeCounter(label: "someone_elses_total", dimensions: []).increment(by: 1)
-        registry.makeCounter(
-            label: MetricFamily.rowsDeleted.rawValue, dimensions: [("job", "a\"b\\c\nd")]
-        ).increment(by: 1)
-        #expect(
-            registry.text == """
-                # HELP mcp_cleanup_rows_deleted_total Sessions deleted in committed batches.
-                # TYPE mcp_cleanup_rows_deleted_total counter
-                mcp_cleanup_rows_deleted_total{job="a\\"b\\\\c\\nd"} 1
+    @Test func escapesLabels() throws {
+        let job = Job(
+            name: "a\"b\\c\nd", shortName: nil, schedule: try Schedule("*/5 * * * *"), deadline: .seconds(60),
+            rules: Job.transientSessions.rules)
+        #expect(lines(Simulated([job])).contains(#"mcp_cleanup_rows_deleted_total{job_name="a\"b\\c\nd"} 0"#))
+    }
 
-                """)
+    @Test func noSeriesIsThereTwice() {
+        var service = Simulated(builtIn)
+        service.answer(2)
+        service.reload(builtIn)
+        let names = service.metrics.text.split(separator: "\n").filter { !$0.hasPrefix("#") }.map {
+            $0[..<($0.lastIndex(of: " ") ?? $0.endIndex)]
+        }
+        #expect(Set(names).count == names.count)
+    }
+
+    @Test func theProcessTellsOfItselfAndTheTextfileLeavesItOut() {
+        let figures = ProcessFigures.current
+        #expect(figures.residentBytes > 1 << 20 && figures.openFiles > 2 && figures.processorTime > .zero)
+        let service = Simulated()
+        #expect(lines(service).contains("process_start_time_seconds 1778673630"))
+        #expect(lines(service).contains("process_cpu_seconds_total 1.5"))
+        #expect(lines(service).contains("process_open_fds 9"))
+        let once = ServiceRecord(jobs: builtIn, version: "1").metrics(process: nil).text
+        #expect(!once.contains("process_"), "the collector has its own")
+        #expect(once.contains("mcp_cleanup_next_fire_timestamp_seconds{job_name=\"\(builtIn[0].name)\"} 0\n"))
+        #expect(once.contains("mcp_cleanup_interval_seconds{job_name=\"\(builtIn[0].name)\"} 300\n"))
     }
 
     @Test(.slow, .enabled(if: Tool.promtool != nil, "promtool is not installed: apt-get install prometheus"))
@@ -248,7 +268,7 @@ import Time
         var service = Simulated(builtIn)
         service.answer(3)
         let result = try await Command.run(
-            #require(Tool.promtool), ["check", "metrics"], input: service.registry.text)
+            #require(Tool.promtool), ["check", "metrics"], input: service.metrics.text)
         #expect(result.status == 0 && result.error.isEmpty && result.output.isEmpty, "\(result)")
     }
 }

@@ -7,44 +7,129 @@ import TestServers
 import Testing
 import Time
 
+/// The page, by the text that a reader sees; `BrowserTests` has how it looks.
 @Suite struct PageTests {
     @Test func saysEachStateInAWord() {
         var service = Simulated()
-        #expect(service.page.contains("Waiting for the first fire time."))
-        #expect(service.page.contains(#"<span class="badge">waiting</span>"#))
+        #expect(service.visible.contains("○ Waiting for the first run"))
+        #expect(service.visible.contains("State ○ waiting"))
         service.beginRun()
-        #expect(service.page.contains(#"<span class="badge">running</span>"#))
+        #expect(service.visible.contains("State ▶ running for 0 s, 0 removed"))
         service.answer(1)
-        #expect(service.page.contains(#"<span class="badge">healthy</span>"#))
-        #expect(service.page.contains("Expired sessions are being removed."))
+        #expect(service.visible.contains("✓ Expired sessions are removed on time"))
+        #expect(service.visible.contains("State ✓ healthy"))
         service.answer(1, .transientSessions, .failed, failure: .databaseAway)
-        #expect(service.page.contains(#"<span class="badge">failing</span>"#))
+        #expect(service.visible.contains("▲ The last run failed; overdue at 12:19:00 unless it succeeds"))
+        #expect(service.visible.contains("State ▲ failing"))
         service.answer(2, .transientSessions, .failed, failure: .databaseAway)
-        #expect(service.page.contains(#"<span class="badge">overdue</span>"#))
-        #expect(service.page.contains("Sessions are not being removed in time."))
-        service.hear(.stopping)
-        #expect(service.page.contains("Stopping"))
+        #expect(service.visible.contains("✖ Overdue: expired sessions stay in the table"))
+        #expect(service.visible.contains("State ✖ overdue"))
+        #expect(service.visible.contains("Jobs overdue 1 of 1"))
+        service.record(.stopping)
+        #expect(service.visible.contains("○ Stopping: no run begins any more"))
+        var disabled = Job.transientSessions
+        disabled.isEnabled = false
+        #expect(Simulated([disabled]).visible.contains("○ Every job is disabled"))
     }
 
-    @Test func saysWhatIsWrongAndWhatToDo() {
+    @Test func answersWhatWasRemovedWhenNextAndFromWhichDatabase() {
+        var service = Simulated([.transientSessions, .dormantSessions()])
+        service.record(.databaseNamed("db.example.org/app"))
+        service.pass(.seconds(270))
+        service.run(deleted: 2900, oldestOverdue: .seconds(299))
+        service.pass(.seconds(120))
+        let text = service.visible
+        #expect(text.contains("removes expired MCP sessions from db.example.org/app"))
+        #expect(text.contains("Removed in the last run 2,900 transient, 2 min ago"))
+        #expect(text.contains("Removed in the last 24 hours 2,900 by this process, which began 6 min 30 s ago"))
+        #expect(text.contains("Jobs overdue 0 of 2 next run in 3 min: transient"))
+        #expect(
+            text.contains("Last run 12:05:00 2 min ago, succeeded Removed 2,900 Took 2 s Next run 12:10:00 in 3 min"))
+        #expect(text.contains("Oldest expired session expired for 4 min 59 s when the last run looked"))
+        #expect(text.contains("dormant mcp-cleanup-dormant-sessions State ○ waiting Last run none known Removed –"))
+        #expect(text.contains("Version 1.2.3, running since 12:00:30"))
+    }
+
+    @Test func countsADaysDeletionsAndForgetsOlderOnes() {
         var service = Simulated()
+        service.run(deleted: 1000)
+        service.pass(.seconds(12 * 3600))
+        service.run(deleted: 234)
+        #expect(service.visible.contains("Removed in the last 24 hours 1,234 "))
+        service.pass(.seconds(13 * 3600))
+        #expect(service.visible.contains("Removed in the last 24 hours 234 by this process Jobs"))
+        service.pass(.seconds(13 * 3600))
+        #expect(service.visible.contains("Removed in the last 24 hours 0 "))
+    }
+
+    @Test func saysSinceWhenItFailsHowOftenWhyAndWhatToDo() {
+        var service = Simulated()
+        service.answer(1)
         service.answer(1, .transientSessions, .failed, failure: .noPrivilege)
+        service.pass(.seconds(290))
+        service.beginRun()
+        service.record(
+            .attemptFailed(
+                .ended(Job.transientSessions.name, .failed, at: service.now.wall, failure: .noPrivilege),
+                retryAfter: .seconds(4)))
+        let text = service.visible
         #expect(
-            service.page.contains("What is wrong:</strong> the role r has no DELETE privilege on public.mcp_sessions"))
-        #expect(
-            service.page.contains("What to do:</strong> GRANT DELETE ON &quot;public&quot;.&quot;mcp_sessions&quot;"))
+            text.contains(
+                "Failing since 12:10:00 (4 min 50 s ago), 2 attempts. Next attempt in 4 s. the role r has no DELETE privilege on public.mcp_sessions"
+            ), "\(text)")
+        #expect(text.contains("What to do: GRANT DELETE ON \"public\".\"mcp_sessions\""))
+        #expect(text.contains("Overdue at 12:19:00. Runbook"))
+        #expect(service.page.contains("href=\"\(Runbook.address)#the-database-refuses\""))
+        service.answer(1)
+        #expect(!service.visible.contains("Failing since"))
     }
 
-    @Test func showsEachRunAsABarAndInATable() {
+    @Test func saysWhatOthersLockedAndWhatTheDatabaseRefused() {
         var service = Simulated()
-        for deleted in [0, 1, 100, 10_000] { service.run(deleted: deleted) }
-        service.run(.transientSessions, .timedOut, failure: .deadlinePassed(.seconds(240)))
-        let page = service.page
-        #expect(page.matches(of: /<rect\ /).count == 5)
-        #expect(page.matches(of: /<tr class=/).count == 5)
-        #expect(page.contains(#"<rect class="timed_out""#))
-        #expect(page.contains("succeeded, 10,000 deleted in 2 s</title>"))
-        #expect(page.contains("<td>timed out</td>"))
+        service.record(
+            .runConcluded(
+                .ended(
+                    Job.transientSessions.name, .failed, at: service.now.wall, failure: .noPrivilege, deleted: 24_999,
+                    skipped: 3, refused: 1)))
+        #expect(service.visible.contains("Removed 24,999 3 locked by others, 1 refused by the database"))
+        #expect(service.visible.contains("Scheduled Outcome Removed Skipped Refused Took"))
+    }
+
+    @Test func tellsOfRunsOfOtherProcesses() {
+        var service = Simulated()
+        let now = service.now.wall
+        service.tell(
+            lastEnd: now - .seconds(40), lastSuccess: now - .seconds(40), ago: .seconds(40), of: .transientSessions)
+        #expect(service.visible.contains("Last run 11:59:50 40 s ago, before this process began"))
+        #expect(service.visible.contains("No run of this process yet."))
+        service.answer(1)
+        service.pass(.seconds(300))
+        service.tell(
+            lastEnd: service.now.wall, lastSuccess: service.now.wall, ago: .zero, of: .transientSessions)
+        #expect(service.visible.contains("Last run 12:10:00 0 s ago, in another process"))
+    }
+
+    @Test func theOldestSessionIsNotForgottenInALongOutage() {
+        var service = Simulated()
+        service.run(deleted: 1, oldestOverdue: .seconds(60))
+        service.answer(60, .transientSessions, .failed, failure: .databaseAway)
+        #expect(service.visible.contains("Oldest expired session expired for 1 min"))
+    }
+
+    @Test func drawsEachRunOnALinearScaleWithATimeAxis() {
+        var service = Simulated()
+        for deleted in [0, 100, 10_000, 20_000] {
+            service.run(deleted: deleted)
+            service.pass(.seconds(300))
+        }
+        service.run(.transientSessions, .timedOut, failure: .deadlinePassed(.seconds(240)), deleted: 10_000)
+        let text = service.visible
+        #expect(text.contains("Removed by each of the last 5 runs ✕ failed 20k 10k 0 12:00 12:20"), "\(text)")
+        // Heights of 90 units: none, the least that is seen, half, all, half; and one cross.
+        let bars = service.page.matches(of: /v-(\d+)h/).compactMap { Int($0.1) }
+        #expect(bars == [1, 45, 90, 45])
+        #expect(service.page.matches(of: /<path class="crosses" d="M[^M"]*"/).count == 1)
+        #expect(service.page.contains("20,000 at most, 1 failed"))
     }
 
     @Test func nothingFromOutsideBecomesMarkup() throws {
@@ -53,16 +138,18 @@ import Time
             name: evil, shortName: nil, schedule: try Schedule("*/5 * * * *"), deadline: .seconds(60),
             rules: Job.transientSessions.rules)
         var service = Simulated([job])
+        service.record(.databaseNamed(evil))
+        service.record(.reloadFailed(evil))
         service.run(job, .failed, failure: .databaseURL(evil))
-        #expect(!service.page.contains("<script>"))
+        #expect(service.page.components(separatedBy: "<script").count == 2)
         #expect(!service.page.contains(evil))
         #expect(service.page.contains("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;"))
-        #expect("a\u{0}\u{1B}\u{7F}b".escapedForHTML == "a\u{FFFD}\u{FFFD}\u{FFFD}b")
+        #expect("a\u{0}\u{1B}\u{7F}\u{9B}\u{202E}b".escapedForHTML == #"a\u{0}\u{1B}\u{7F}\u{9B}\u{202E}b"#)
     }
 
     @Test func allowsItsOwnStyleAndScriptOnlyAndDifferentlyEachTime() {
         let service = Simulated()
-        let pages = (0..<100).map { _ in StatusPage(service.state, at: service.now, version: "1") }
+        let pages = (0..<100).map { _ in StatusPage(service.state, at: service.now) }
         #expect(Set(pages.map(\.contentPolicy)).count == 100)
         for page in pages.prefix(3) {
             let nonces = page.html.matches(of: /nonce="([0-9a-f]+)"/).map { String($0.1) }
@@ -73,12 +160,70 @@ import Time
         }
     }
 
-    @Test func needsNothingFromElsewhere() {
-        var service = Simulated()
-        service.answer(3)
-        for reference in service.page.matches(of: /(?:src|href|url)=?[("']+([^"')]*)/) {
-            #expect(["/", "/metrics", "/livez", "/readyz", "data:,"].contains(reference.1), "\(reference.0)")
+    /// With both built-in jobs and one of the operator's own, all of them failing after many runs.
+    @Test func isSmallAndNeedsNothingFromElsewhere() throws {
+        let own = Job(
+            name: "prune-oauth-clients", shortName: nil, schedule: try Schedule("*/10 * * * *"), deadline: .seconds(60),
+            rules: Job.transientSessions.rules)
+        let jobs = [Job.transientSessions, .dormantSessions(), own]
+        var service = Simulated(jobs)
+        service.record(.databaseNamed("ep-cool-darkness-123456-pooler.us-east-2.aws.neon.tech/neondb"))
+        for number in 0..<50 { for job in jobs { service.run(job, deleted: number * 12_345) } }
+        for job in jobs { service.run(job, .failed, failure: .noPrivilege) }
+        let markup = service.page.components(separatedBy: "<script")[0]
+        for reference in markup.matches(of: /(?:src|href|url)=?[("']+([^"')]*)/) {
+            let isOurs = ["/status.json", "/metrics", "/livez", "/readyz"].contains(reference.1)
+            let isInline = reference.1.hasPrefix("data:image/svg+xml,") || reference.1.hasPrefix("%23")
+            #expect(isOurs || isInline || reference.1.hasPrefix(Runbook.address), "\(reference.0)")
         }
-        #expect(service.page.utf8.count < 40_000)
+        #expect(service.page.utf8.count <= 20_000, "\(service.page.utf8.count) bytes")
+    }
+
+    // MARK: /status.json
+
+    @Test func tellsProgramsTheSame() throws {
+        var service = Simulated()
+        service.record(.databaseNamed("db.example.org/app"))
+        service.answer(1)
+        service.run(deleted: 7, oldestOverdue: .milliseconds(1500))
+        service.answer(1, .transientSessions, .failed, failure: .noPrivilege)
+        let text = "\(StatusDocument(service.state, at: service.now).json)"
+        let document = try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
+        #expect(document["database"] as? String == "db.example.org/app")
+        #expect(document["version"] as? String == "1.2.3")
+        #expect(document["ready"] as? Bool == true)
+        #expect(document["rows_deleted_24h"] as? Int == 7)
+        let job = try #require((document["jobs"] as? [[String: Any]])?.first)
+        #expect(job["state"] as? String == "failing")
+        #expect(job["next_run_at"] as? String == "2026-05-13T12:15:00Z")
+        #expect(job["oldest_overdue_seconds"] as? Double == 1.5)
+        #expect((job["recent_runs"] as? [Any])?.count == 3)
+        let failing = try #require(job["failing"] as? [String: Any])
+        #expect(failing["since"] as? String == "2026-05-13T12:10:00Z" && failing["attempts"] as? Int == 1)
+        #expect((failing["message"] as? String)?.contains("no DELETE privilege") ?? false)
+        #expect((failing["runbook"] as? String)?.hasSuffix("#the-database-refuses") ?? false)
+    }
+
+    @Test func documentsEveryKey() throws {
+        var service = Simulated()
+        service.answer(1, .transientSessions, .failed, failure: .noPrivilege)
+        service.beginRun()
+        service.record(.reloadFailed("x"))
+        let text = "\(StatusDocument(service.state, at: service.now).json)"
+        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
+            "../../docs/monitoring.md")
+        let documentation = try String(contentsOf: path, encoding: .utf8)
+        let keys = Set(text.matches(of: /"([a-z0-9_]+)":/).map { String($0.1) })
+        #expect(keys.count > 35)
+        for key in keys { #expect(documentation.contains("`\(key)`"), "\(key)") }
+    }
+}
+
+extension Simulated {
+    /// The page's text without its markup, style and script, as a reader sees it.
+    var visible: String {
+        let live = page.components(separatedBy: "<!--live-->")[1]
+        return live.replacing(/<[^>]*>/, with: " ").replacing(/\s+/, with: " ")
+            .replacing("&quot;", with: "\"").replacing(/\ ([,.)])/) { "\($0.1)" }.replacing("( ", with: "(")
     }
 }

@@ -29,9 +29,9 @@ import Time
     @Test func aCatchUpThatFailsIsNoObstacleBeforeAnythingIsDue() {
         var service = Simulated()
         let job = Job.transientSessions.name
-        service.hear(
+        service.record(
             .attemptStarted(job: job, scheduledAt: service.now.wall - .seconds(30), origin: .catchUp, number: 1))
-        service.hear(
+        service.record(
             .attemptFailed(.ended(job, .failed, at: service.now.wall, failure: .databaseAway), retryAfter: .seconds(1)))
         #expect(service.obstacles.isEmpty)
         #expect(service.condition == .failing)
@@ -39,7 +39,7 @@ import Time
 
     @Test func aHistoryThatCannotBeReadIsNoObstacleBeforeAnythingIsDue() {
         var service = Simulated()
-        service.hear(.lookBackFailed(.databaseAway))
+        service.record(.lookBackFailed(.databaseAway))
         #expect(service.obstacles.isEmpty)
         #expect(service.condition == .waiting)
         service.tell(lastSuccess: service.now.wall - .seconds(100), ago: .seconds(100), of: .transientSessions)
@@ -64,7 +64,9 @@ import Time
         service.answer(1)
         service.answer(3, .transientSessions, .failed, failure: .databaseAway)
         #expect(service.condition == .overdue)
-        #expect(service.obstacles.first?.contains("has not succeeded for 15 min") ?? false, "\(service.obstacles)")
+        #expect(
+            service.obstacles.first?.contains("has not succeeded for 15 min; the limit is 14 min") ?? false,
+            "\(service.obstacles)")
         #expect(service.obstacles.first?.contains("connection to db:5432 refused") ?? false)
         service.answer(1)
         #expect(service.obstacles.isEmpty)
@@ -159,7 +161,7 @@ import Time
         service.beginRun()
         var report = RunReport.ended(Job.transientSessions.name, .skipped, at: service.now.wall)
         report.skip = .held(by: "other", lookAgainAfter: .seconds(60))
-        service.hear(.runConcluded(report))
+        service.record(.runConcluded(report))
         #expect(service.obstacles.isEmpty)
         service.pass(.seconds(241))
         #expect(service.obstacles.first?.contains("past its deadline") ?? false, "\(service.obstacles)")
@@ -199,7 +201,7 @@ import Time
         service.run()
         service.setClock(by: .seconds(-7200))
         service.tell(lastSuccess: success, ago: .seconds(1300), of: .transientSessions)
-        #expect(try #require(service.value(.lastSuccess)) <= service.now.wall.inFractionalSeconds)
+        #expect(try #require(service.value(.lastSuccess)) <= service.now.wall.fractionalSeconds)
     }
 
     // MARK: Reloads
@@ -283,18 +285,17 @@ import Time
         service.answer(1)
         service.pass(.seconds(300))
         service.beginRun()
-        let inProgress = #"mcp_cleanup_run_in_progress{job="\#(job)"} "#
-        #expect(service.registry.text.contains(inProgress + "1"))
-        service.hear(
+        let inProgress = #"mcp_cleanup_run_in_progress{job_name="\#(job)"} "#
+        #expect(service.metrics.text.contains(inProgress + "1"))
+        service.record(
             .runHeldElsewhere(.ended(job, .skipped, at: service.now.wall), lookAgainAfter: .seconds(60)))
-        #expect(service.registry.text.contains(inProgress + "0"))
-        #expect(service.page.contains("<dt>Running elsewhere</dt>"))
-        #expect(!service.page.contains("<dt>Running for</dt>"))
+        #expect(service.metrics.text.contains(inProgress + "0"))
+        #expect(service.visible.contains("State ▶ running; another process runs it"))
         #expect(service.obstacles.isEmpty)
         service.pass(.seconds(60))
         service.beginRun(attempt: 2)
-        #expect(service.registry.text.contains(inProgress + "1"))
-        #expect(service.page.contains("<dt>Running for</dt>"))
+        #expect(service.metrics.text.contains(inProgress + "1"))
+        #expect(service.visible.contains("State ▶ running for 0 s, attempt 2"))
     }
 
     @Test func aCappedRunIsASuccessAndACanceledOneIsNone() {
@@ -318,20 +319,46 @@ import Time
     @Test func aServiceThatStopsIsNotReady() {
         var service = Simulated()
         service.answer(1)
-        service.hear(.stopping)
+        service.record(.stopping)
         #expect(service.obstacles == ["the service is stopping"])
     }
 
     @Test func aFireTimeThatNobodyAnsweredIsADeadTimer() {
         var service = Simulated()
-        #expect(service.state.deadTimer(at: service.now) == nil)
+        #expect(service.state.fault(at: service.now) == nil)
         // 12:05:00 comes, and with it nothing.
         service.pass(.seconds(270 + 59))
-        #expect(service.state.deadTimer(at: service.now) == nil)
+        #expect(service.state.fault(at: service.now) == nil)
         service.pass(.seconds(2))
-        #expect(service.state.deadTimer(at: service.now)?.contains("2026-05-13T12:05:00Z") ?? false)
+        #expect(service.state.fault(at: service.now)?.contains("2026-05-13T12:05:00Z") ?? false)
         service.run()
-        #expect(service.state.deadTimer(at: service.now) == nil)
+        #expect(service.state.fault(at: service.now) == nil)
+    }
+
+    @Test func anAttemptThatIsAMinutePastItsDeadlineIsAFaultAndNotReady() {
+        var service = Simulated()
+        service.answer(1)
+        service.pass(.seconds(300))
+        service.beginRun()
+        service.arm(.transientSessions)
+        service.pass(.seconds(240 + 60))
+        service.arm(.transientSessions)
+        #expect(service.state.fault(at: service.now) == nil && service.obstacles.isEmpty)
+        service.pass(.seconds(1))
+        let fault = service.state.fault(at: service.now)
+        #expect(fault?.hasSuffix("is 1 min 1 s past its deadline of 4 min") ?? false, "\(fault ?? "")")
+        #expect(service.obstacles == [fault])
+        service.record(.stopping)
+        #expect(service.state.fault(at: service.now) != nil, "it hangs all the same")
+        // Waits between attempts, and runs of other processes, have no deadline here.
+        var waiting = Simulated()
+        waiting.beginRun()
+        waiting.record(
+            .runHeldElsewhere(
+                .ended(Job.transientSessions.name, .skipped, at: waiting.now.wall), lookAgainAfter: .seconds(900)))
+        waiting.pass(.seconds(600))
+        waiting.arm(.transientSessions)
+        #expect(waiting.state.fault(at: waiting.now) == nil)
     }
 
     @Test func keepsABoundedNumberOfRuns() {

@@ -8,28 +8,34 @@ import Time
 /// A state with a clock that moves only when told to, and a job or more whose runs end as the test says.
 struct Simulated {
     private(set) var state: ServiceState
-    private(set) var metrics: RunMetrics
-    let registry = PrometheusRegistry()
+    private var counts: RunCounts
     private(set) var now: Scheduler.Now
     private var jobs: [Job]
 
     init(_ jobs: [Job] = [.transientSessions], at start: String = "2026-05-13T12:00:30Z") {
         self.jobs = jobs
         now = Scheduler.Now(wall: UTCInstant(rfc3339: start)!, elapsed: .zero)
-        state = ServiceState(jobs: jobs, startedAt: now)
-        metrics = RunMetrics(jobs: jobs, version: "1.2.3", factory: registry)
+        state = ServiceState(jobs: jobs, version: "1.2.3", startedAt: now)
+        counts = RunCounts(jobs: jobs)
         for job in jobs { arm(job) }
         let now = now
-        hear(.started(jobs.map { ($0, Self.next($0, now)) }))
+        record(.started(jobs.map { ($0, Self.next($0, now)) }))
     }
 
     private static func next(_ job: Job, _ now: Scheduler.Now) -> UTCInstant? {
         job.isEnabled ? job.schedule.next(after: now.wall) : nil
     }
 
-    mutating func hear(_ event: ServiceEvent) {
-        state.hear(event, at: now)
-        metrics.record(event, at: now.wall)
+    mutating func record(_ event: ServiceEvent) {
+        state.record(event, at: now)
+        counts.record(event, at: now.wall)
+    }
+
+    /// What a scrape gets.
+    var metrics: MetricsSnapshot {
+        MetricsSnapshot(
+            state, counts, at: now,
+            process: ProcessFigures(residentBytes: 1 << 20, openFiles: 9, processorTime: .milliseconds(1500)))
     }
 
     mutating func pass(_ duration: Duration) {
@@ -40,28 +46,28 @@ struct Simulated {
     /// An administrator sets the clock.
     mutating func setClock(by duration: Duration) {
         now.wall += duration
-        hear(.clockWasSet(to: now.wall))
+        record(.clockWasSet(to: now.wall))
     }
 
     /// The configuration is read again, and has these jobs.
     mutating func reload(_ jobs: [Job]) {
         self.jobs = jobs
         let now = now
-        hear(.reloaded(jobs.map { ($0, Self.next($0, now)) }, waitingForRestart: []))
+        record(.reloaded(jobs.map { ($0, Self.next($0, now)) }, waitingForRestart: []))
         for job in jobs { arm(job) }
     }
 
     /// What the history tells an attempt that begins now.
     mutating func tell(lastEnd: UTCInstant? = nil, lastSuccess: UTCInstant, ago: Duration, of job: Job) {
-        hear(
+        record(
             .earlierRunsKnown(
                 job: job.name, EarlierRuns(lastEnd: lastEnd, lastSuccess: .init(at: lastSuccess, age: ago))))
     }
 
-    mutating func arm(_ job: Job) { hear(.fireTimeArmed(job: job.name, Self.next(job, now))) }
+    mutating func arm(_ job: Job) { record(.fireTimeArmed(job: job.name, Self.next(job, now))) }
 
     mutating func beginRun(of job: Job = .transientSessions, attempt: Int = 1) {
-        hear(.attemptStarted(job: job.name, scheduledAt: now.wall, origin: .schedule, number: attempt))
+        record(.attemptStarted(job: job.name, scheduledAt: now.wall, origin: .schedule, number: attempt))
     }
 
     /// A run that begins and ends now.
@@ -72,7 +78,8 @@ struct Simulated {
         beginRun(of: job)
         arm(job)
         if let lastSuccessAt { tell(lastSuccess: lastSuccessAt, ago: now.wall - lastSuccessAt, of: job) }
-        hear(
+        if deleted > 0 { record(.batchEnded(job: job.name, after: .milliseconds(3), rowsDeleted: deleted)) }
+        record(
             .runConcluded(
                 .ended(
                     job.name, outcome, at: now.wall, failure: failure, deleted: deleted, oldestOverdue: oldestOverdue)))
@@ -91,8 +98,8 @@ struct Simulated {
 
     /// A gauge or a counter of a job's, as it is scraped.
     func value(_ family: MetricFamily, of job: Job = .transientSessions, labels: String = "") -> Double? {
-        let start = #"\#(family.rawValue){job="\#(job.name)"\#(labels)} "#
-        let line = registry.text.split(separator: "\n").first { $0.hasPrefix(start) }
+        let start = #"\#(family.rawValue){job_name="\#(job.name)"\#(labels)} "#
+        let line = metrics.text.split(separator: "\n").first { $0.hasPrefix(start) }
         return line.flatMap { Double($0.dropFirst(start.count)) }
     }
 
@@ -101,25 +108,27 @@ struct Simulated {
         guard let success = value(.lastSuccess, of: job), let budget = value(.successBudget, of: job) else {
             return false
         }
-        return success > 0 && budget > 0 && now.wall.inFractionalSeconds - success > budget
+        return success > 0 && budget > 0 && now.wall.fractionalSeconds - success > budget
     }
 
     var obstacles: [String] { state.obstacles(at: now) }
     var condition: JobState.Condition { state.jobs[0].condition(at: now) }
-    var page: String { StatusPage(state, at: now, version: "1.2.3").html }
+    var page: String { StatusPage(state, at: now).html }
 }
 
 extension RunReport {
     static func ended(
         _ job: String, _ outcome: Outcome, at end: UTCInstant, failure: RunFailure? = nil, deleted: Int = 0,
-        skipped: Int = 0, duration: Duration = .seconds(2), clockSkew: Duration? = nil,
+        skipped: Int = 0, refused: Int = 0, duration: Duration = .seconds(2), clockSkew: Duration? = nil,
         oldestOverdue: Duration? = nil
     ) -> RunReport {
         let start = end - duration
         var report = RunReport(
             job: job, outcome: outcome, scheduledAt: start, startedAt: start, finishedAt: end,
             cutoff: failure == nil ? start : nil,
-            progress: RunProgress(rowsDeleted: deleted, rowsSkipped: skipped, batches: 1, rowsFound: deleted + skipped),
+            progress: RunProgress(
+                rowsDeleted: deleted, rowsSkipped: skipped, rowsRefused: refused, batches: 1,
+                rowsFound: deleted + skipped + refused),
             attempts: 1)
         report.failure = failure
         report.clockSkew = clockSkew

@@ -31,7 +31,7 @@ import Testing
         _ family: String, of job: String = transient, _ served: ServedDaemon
     ) async throws -> Double {
         let metrics = try await served.get("/metrics").body
-        let start = #"\#(family){job="\#(job)"} "#
+        let start = #"\#(family){job_name="\#(job)"} "#
         let line = try #require(metrics.split(separator: "\n").first { $0.hasPrefix(start) }, "\(metrics)")
         return try #require(Double(line.dropFirst(start.count)))
     }
@@ -48,11 +48,11 @@ import Testing
         server.stop()
         // That word is for a job whose budget is not used up: ready.
         try await served.daemon.wait("a failure") {
-            try await served.get("/").body.contains(#"<span class="badge">failing</span>"#)
+            try await served.get("/status.json").body.contains(#""state":"failing""#)
         }
         try await served.daemon.wait("the end of its budget") { try await served.get("/readyz").status == 503 }
         #expect(stopped.duration(to: .now) > .seconds(3), "a success of just before has five seconds")
-        #expect(try await served.get("/readyz").body.contains("and may go without for 5 s: "))
+        #expect(try await served.get("/readyz").body.contains("the limit is 5 s: "))
         #expect(try await served.get("/livez").status == 200)
     }
 
@@ -119,12 +119,14 @@ import Testing
         try configure(#"schedule: "now and then""#)
         served.daemon.signal(SIGHUP)
         try await served.daemon.wait("the refusal") { try await served.get("/metrics").body.contains("\n\(gauge) 0\n") }
-        #expect(try await served.get("/").body.contains("The configuration file is wrong"))
+        #expect(try await served.get("/").body.contains("Reload failed"))
         try configure(#"schedule: "1 seconds", enabled: false"#)
         served.daemon.signal(SIGHUP)
         try await served.daemon.wait("the reload") { try await served.get("/metrics").body.contains("\n\(gauge) 1\n") }
         #expect(try await served.get("/readyz").status == 200, "a disabled job owes nothing")
         let page = try await served.get("/").body
-        #expect(page.contains(#"<span class="badge">disabled</span>"#) && !page.contains("file is wrong"))
+        #expect(
+            page.contains("Every job is disabled") == false && page.contains("disabled")
+                && !page.contains("Reload failed"))
     }
 }

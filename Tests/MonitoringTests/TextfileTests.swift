@@ -9,7 +9,7 @@ import Testing
         INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
         SELECT gen_random_uuid()::text, 'u', 'x', 'sse', 'x', now() - interval '1 hour' FROM generate_series(1, 20);
         """
-    private static let job = #"{job="mcp-cleanup-transient-sessions"}"#
+    private static let job = #"{job_name="mcp-cleanup-transient-sessions"}"#
 
     private func once(_ database: SessionsDatabase, _ path: String, url: String? = nil) async throws -> CommandResult {
         try await database.daemon(["--once", "--metrics-textfile", path], url: url)
@@ -77,7 +77,7 @@ import Testing
         #expect(before.contains(#"outcome="succeeded"} 4"#), "\(before)")
         #expect(try await nightly.status == 0)
         let after = try String(contentsOfFile: path, encoding: .utf8)
-        let dormant = #"{job="mcp-cleanup-dormant-sessions"}"#
+        let dormant = #"{job_name="mcp-cleanup-dormant-sessions"}"#
         for line in [
             "mcp_cleanup_run_duration_seconds_count\(Self.job) 4", "mcp_cleanup_rows_deleted_total\(Self.job) 20",
             "mcp_cleanup_run_duration_seconds_count\(dormant) 1", "mcp_cleanup_rows_deleted_total\(dormant) 1",

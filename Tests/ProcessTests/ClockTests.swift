@@ -131,7 +131,7 @@ import Testing
 
 extension RunningDaemon {
     fileprivate var failedAttempts: Int {
-        get throws { try events.filter { $0["message"]?.contains("another attempt in") ?? false }.count }
+        get throws { try events.filter { $0["message"]?.contains("retrying in") ?? false }.count }
     }
 }
 

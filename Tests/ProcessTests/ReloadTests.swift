@@ -44,7 +44,7 @@ import Testing
         try await daemon.wait("runs") { try daemon.runs.count >= 2 }
         try file.replace(Self.configuration(transient: "every now and then", dormant: "0 0 1 1 *"))
         daemon.signal(SIGHUP)
-        try await daemon.wait("the refusal") { try daemon.log.contains("the old one stays in force") }
+        try await daemon.wait("the refusal") { try daemon.log.contains("keeping the previous one") }
         let refusal = try #require(try daemon.events.first { $0["level"] == "error" }?["message"])
         #expect(refusal.contains("\(file.path):2:47: ") && refusal.contains("every now and then"))
         let before = try daemon.runs.count
@@ -67,7 +67,7 @@ import Testing
                 more: "log: { level: debug }\nhistory: { mode: off }\nshutdown: { timeout: 3s }"))
         daemon.signal(SIGHUP)
         try await daemon.wait("runs") { try daemon.runs.count >= 2 }
-        #expect(try daemon.log.contains("in force only after a restart: history.mode, shutdown.timeout."))
+        #expect(try daemon.log.contains("These changes need a restart: history.mode, shutdown.timeout."))
     }
 
     @Test func appliesAJobsNewLimitsToItsNextRun() async throws {

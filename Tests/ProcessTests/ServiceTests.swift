@@ -130,7 +130,7 @@ import Testing
         let daemon = try RunningDaemon(
             url: "postgresql://postgres@/postgres?host=\(directory)&port=\(port)", schedules: ("4 seconds", "0 0 1 1 *")
         )
-        try await daemon.wait("a first attempt") { try daemon.log.contains("another attempt in") }
+        try await daemon.wait("a first attempt") { try daemon.log.contains("retrying in") }
         #expect(daemon.isRunning)
         let server = try await PostgresServer(
             binaries: shared.binaries, address: (directory, port))

@@ -4,6 +4,7 @@ import Synchronization
 import Systemd
 import TestServers
 import Testing
+import Time
 
 @Suite struct NotificationTests {
     private func notifier(
@@ -37,14 +38,15 @@ import Testing
     @Test func tellsThatItReloadsAndThatItHas() throws {
         let manager = try ManagerSocket()
         let supervision = Supervision(notifier: try notifier(manager.address), shutdownTimeout: .seconds(20))
-        supervision.hear(.reloading)
+        let state = ServiceState(jobs: [], version: "1", startedAt: .init(wall: .epoch, elapsed: .zero))
+        supervision.record(.reloading, state)
         let reloading = try #require(manager.receive())
         #expect(reloading.wholeMatch(of: /RELOADING=1\nMONOTONIC_USEC=[0-9]+/) != nil)
-        supervision.hear(.reloadFailed("line 3 is wrong"))
+        supervision.record(.reloadFailed("line 3 is wrong"), state)
         #expect(manager.receive() == "READY=1")
-        supervision.hear(.reloading)
+        supervision.record(.reloading, state)
         #expect(manager.receive()?.hasPrefix("RELOADING=1\n") ?? false)
-        supervision.hear(.reloaded([], waitingForRestart: []))
+        supervision.record(.reloaded([], waitingForRestart: []), state)
         #expect(manager.receive() == "READY=1")
     }
 

@@ -64,7 +64,7 @@ import Testing
     func servesWithoutAManagerThatListens(address: String) async throws {
         let daemon = try daemon(["NOTIFY_SOCKET": address, "WATCHDOG_USEC": "200000"], schedule: "1 seconds")
         try await daemon.wait("a complaint") { try daemon.log.contains("NOTIFY_SOCKET") }
-        try await daemon.wait("an attempt") { try daemon.log.contains("another attempt in") }
+        try await daemon.wait("an attempt") { try daemon.log.contains("retrying in") }
         #expect(try daemon.events.filter { $0["message"]?.contains("NOTIFY_SOCKET") ?? false }.count == 1)
         daemon.signal(SIGTERM)
         #expect(try await daemon.exitStatus() == 0)
@@ -75,7 +75,7 @@ import Testing
         try manager.fill()
         let daemon = try daemon(
             ["NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "200000"], schedule: "1 seconds")
-        try await daemon.wait("an attempt") { try daemon.log.contains("another attempt in") }
+        try await daemon.wait("an attempt") { try daemon.log.contains("retrying in") }
         daemon.signal(SIGTERM)
         // Well before shutdown.timeout, which would end it in any case; all this takes a second on a quiet machine.
         #expect(try await daemon.exitStatus(limit: .seconds(15)) == 0)

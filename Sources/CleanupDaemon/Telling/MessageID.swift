@@ -1,6 +1,6 @@
 import Logging
 
-/// What kind of event a log entry is, for the journal's catalog (`systemd/mcp-cleanupd.catalog`) and for filters:
+/// The kind of a log entry, for the journal's catalog (`systemd/mcp-cleanupd.catalog`) and for filters:
 /// `journalctl MESSAGE_ID=…`. A number never changes its meaning.
 package enum MessageID: String, CaseIterable, Sendable {
     case runEnded = "bc63ca9be5a34bc8a4c6a2956b04cb40"
@@ -12,7 +12,7 @@ package enum MessageID: String, CaseIterable, Sendable {
     case reloaded = "b9877416ba7045bbb60e7fa65a3a4fd0"
     case reloadFailed = "1919b94147614acd943cbc8ed3317cdc"
 
-    /// The key under which a log entry carries it.
+    /// The key of the entry's metadata that carries it.
     package static let metadataKey = "message_id"
 
     /// The metadata of an entry of this kind.

@@ -1,9 +1,9 @@
 import Time
 
-/// Decides which failures of one job are worth a line: the first, then fewer and fewer while the cause stays the same,
-/// and the end. A database that is away for a day is a dozen lines and not three thousand.
+/// Decides which of a row of failures are worth a message: the first, then fewer and fewer while the cause stays the same, and
+/// the end. A database that is away for a day makes some thirty messages and not three thousand.
 struct RepeatedFailures: Hashable {
-    /// What to write about an attempt that failed.
+    /// How to write about an attempt that failed.
     enum Verdict: Hashable {
         /// A new cause.
         case begins
@@ -13,7 +13,7 @@ struct RepeatedFailures: Hashable {
         case isKnown
     }
 
-    /// What to write about a run that went well.
+    /// The failures that a successful run ends.
     struct End: Hashable {
         let attempts: Int
         let since: UTCInstant
@@ -25,19 +25,19 @@ struct RepeatedFailures: Hashable {
         var attempts: Int
         var lastWritten: UTCInstant
         var interval: Duration
-        /// Whether a line has said that a run failed, and not only an attempt.
+        /// True once a message has said that a run failed, and not only an attempt.
         var hasFailedRun: Bool
     }
 
     private var episode: Episode?
 
-    /// From a minute, which a restart of the server takes, to an hour, in which somebody wants to be reminded.
+    /// From a minute, which a restart of the server takes, to an hour, after which an operator wants to be reminded.
     private static let intervals = Duration.seconds(60)...(.seconds(3600))
 
     /// - Parameters:
-    ///   - cause: the same for failures that tell an operator the same thing; digits do not count, since they are times,
-    ///     process numbers and the like.
-    ///   - wasLast: whether no attempt of the run follows; the first of these is always worth a line.
+    ///   - cause: equal for failures that tell an operator the same. Digits in it do not count: they are times, process numbers
+    ///     and the like.
+    ///   - wasLast: true if no attempt of the run follows; the first such failure is always worth a message.
     ///   - wasCounted: true if the attempt failed before another one was to follow, and now none does.
     mutating func attemptFailed(cause: String, at now: UTCInstant, wasLast: Bool, wasCounted: Bool = false) -> Verdict {
         let cause = cause.filter { !$0.isNumber }

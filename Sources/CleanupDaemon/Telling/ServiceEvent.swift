@@ -1,34 +1,37 @@
 package import SessionCleanup
 package import Time
 
-/// What happened in the service, for whoever reports it: its log, its metrics, its supervisor.
+/// A fact about the service, for its listeners: the log, the state and its metrics, the supervision and the heartbeats.
 ///
-/// Facts, in the order in which they happened, told by the service's own loop except where a case says otherwise. Whoever
-/// hears them must not block. Jobs are told by their full names.
+/// Events come in the order in which they happened, from the service's own loop except where a case says otherwise. A listener
+/// must not block. Jobs go by their full names.
 package enum ServiceEvent: Sendable {
-    /// The schedule is armed: fire times are answered from now on.
+    /// The schedule is armed: runs begin at their fire times from now on.
     case started([(job: Job, nextFireTime: UTCInstant?)])
     /// The configuration is being read again.
     case reloading
     /// A new configuration is in force; the keys whose change waits for a restart are named.
     case reloaded([(job: Job, nextFireTime: UTCInstant?)], waitingForRestart: [String])
-    /// The configuration is not as it has to be; the old one stays in force. In words, without a secret.
+    /// The configuration that was read is invalid, and the previous one stays in force. In words, without a secret.
     case reloadFailed(String)
-    /// Somebody set the wall clock, or the machine slept; this is what it says now.
+    /// The wall clock was set, or the machine slept. Carries the clock's time now.
     case clockWasSet(to: UTCInstant)
-    /// `nil`: the job is disabled.
+    /// The job's next fire time; `nil` for a disabled job.
     case fireTimeArmed(job: String, UTCInstant?)
     /// An attempt at the run for a fire time begins: its connection is open, or about to be opened.
     case attemptStarted(job: String, scheduledAt: UTCInstant, origin: RunOrigin, number: Int)
-    /// A connection was opened, for a run or to read the history. Told from the task that opened it.
+    /// The database URL was read before a connection. Carries host and database, such as `db.example.org/app`. From the task
+    /// that connects.
+    case databaseNamed(String)
+    /// A connection was opened, for a run or to read the history. From the task that opened it.
     case connected(after: Duration)
-    /// A connection could not be opened. Told from the task that tried.
+    /// A connection could not be opened. From the task that tried.
     case connectFailed(RunFailure)
-    /// A batch was committed, or all of its rows were held. Told from the run's own task.
+    /// A batch was committed, or all of its rows were locked by others. From the run's own task.
     case batchEnded(job: String, after: Duration, rowsDeleted: Int)
-    /// The attempt failed for a cause that may pass; another one follows.
+    /// The attempt failed for a transient cause, and another one follows.
     case attemptFailed(RunReport, retryAfter: Duration)
-    /// Another process is at a run of the job: there is none here, until a look after so long finds that one gone.
+    /// Another process executes a run of the job. This process looks again after the given time.
     case runHeldElsewhere(RunReport, lookAgainAfter: Duration)
     /// No attempt of this run follows.
     case runConcluded(RunReport)
@@ -37,19 +40,19 @@ package enum ServiceEvent: Sendable {
     case lookBackFailed(RunFailure)
     /// The history was read, and has these runs of the job, of every process.
     case earlierRunsKnown(job: String, EarlierRuns)
-    /// A fire time came while its job was running here: it gets a run only if the attempt under way fails.
+    /// A fire time came while its job was running here. It gets a run of its own only if the attempt under way fails.
     case fireTimeCoalesced(job: String, UTCInstant)
-    /// So many fire times passed while nobody could answer them.
+    /// The given number of fire times passed while no process was there to run them.
     case fireTimesMissed(job: String, Int)
-    /// A run found nothing, and nothing will be due before the instant: so many fire times will pass, and the database
-    /// may sleep.
+    /// A run found nothing, and nothing will be due before the instant. The given number of fire times gets no run, so that
+    /// the database may sleep.
     case fireTimesPassedOver(job: String, Int, until: UTCInstant)
-    /// Half of the watchdog's time has passed, the wheel turns, and no run is past its deadline.
+    /// Half of the watchdog's time has passed, the loop turns, and no attempt is past its deadline.
     case foundWell
-    /// No run starts from now on; those under way are being canceled.
+    /// No run starts from now on, and those under way are being canceled.
     case stopping
 
-    /// What came of connecting.
+    /// The event for the result of connecting.
     package static func connection(_ result: Result<Duration, RunFailure>) -> ServiceEvent {
         switch result {
         case .success(let duration): .connected(after: duration)

@@ -1,11 +1,12 @@
 import Synchronization
 package import Systemd
 
-/// Tells the service manager what happens in the service: when it is ready, how it is, that it lives, that it stops.
+/// Tells the service manager when the service is ready, its status, that it is alive and that it stops.
 package final class Supervision: Sendable {
     private let notifier: ServiceNotifier
     private let shutdownTimeout: Duration
-    private let told = Mutex((status: ServiceStatus(), text: ""))
+    /// The status line that was sent last.
+    private let sent = Mutex("")
 
     /// - Parameter shutdownTimeout: how long stopping may take.
     package init(notifier: ServiceNotifier, shutdownTimeout: Duration) {
@@ -13,24 +14,27 @@ package final class Supervision: Sendable {
         self.shutdownTimeout = shutdownTimeout
     }
 
-    /// Sends what follows from the event; a status only where its text has changed. Does not block. From any thread.
-    package func hear(_ event: ServiceEvent) {
-        let text = told.withLock { told -> String? in
-            told.status.hear(event)
-            let text = told.status.text
-            guard text != told.text else { return nil }
-            told.text = text
-            return text
+    /// Sends what follows from the event; the status line only where it has changed. Does not block. From any thread.
+    ///
+    /// - Parameter state: as it is after the event.
+    package func record(_ event: ServiceEvent, _ state: ServiceState) {
+        // They come often, from the runs' own tasks, and never change the line.
+        if case .batchEnded = event { return }
+        let line = state.statusLine
+        let status = sent.withLock { sent -> String? in
+            guard line != sent else { return nil }
+            sent = line
+            return line
         }
         switch event {
-        case .started, .reloaded, .reloadFailed: notifier.send(Notification(state: .ready, status: text))
-        case .reloading: notifier.send(Notification(state: .reloading, status: text))
+        case .started, .reloaded, .reloadFailed: notifier.send(Notification(state: .ready, status: status))
+        case .reloading: notifier.send(Notification(state: .reloading, status: status))
         case .stopping:
-            // A last batch drains for so long at most; the second more is for the end of the process.
+            // A last batch may take as long as the timeout; one second more is for the end of the process.
             notifier.send(
-                Notification(state: .stopping, status: text, extendedTimeout: shutdownTimeout + .seconds(1)))
+                Notification(state: .stopping, status: status, extendedTimeout: shutdownTimeout + .seconds(1)))
         case .foundWell: notifier.send(Notification(isAlive: true))
-        default: if let text { notifier.send(Notification(status: text)) }
+        default: if let status { notifier.send(Notification(status: status)) }
         }
     }
 }

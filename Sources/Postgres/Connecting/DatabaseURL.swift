@@ -113,12 +113,14 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugString
     }
 
     /// Host, database and role, never more: `db.example.org:5432/neondb as mcp_service_role`.
-    package var description: String {
+    package var description: String { place + (parameters["user"].map { " as \($0)" } ?? "") }
+
+    /// Host and database: `db.example.org:5432/neondb`.
+    package var place: String {
         let hosts = parameters["host"] ?? parameters["hostaddr"] ?? "the default host"
         let port = parameters["port"].map { ":\($0)" } ?? ""
         let database = parameters["dbname"].map { "/\($0)" } ?? ""
-        let role = parameters["user"].map { " as \($0)" } ?? ""
-        return hosts + port + database + role
+        return hosts + port + database
     }
 
     package var debugDescription: String { description }

@@ -134,7 +134,7 @@ package struct RunProgress: Hashable, Sendable {
     package var rowsDeleted = 0
     /// Due rows that another transaction had locked when this run looked last.
     package var rowsSkipped = 0
-    /// Due rows that the database would not delete.
+    /// Due rows that the database would not delete: a foreign key, or a trigger that raises or vetoes.
     package var rowsRefused = 0
     package var batches = 0
     /// Due rows found so far.

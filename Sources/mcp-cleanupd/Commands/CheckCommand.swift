@@ -1,5 +1,6 @@
 import ArgumentParser
 import SessionCleanup
+import Time
 
 struct CheckCommand: AsyncParsableCommand, ListingCommand {
     static let configuration = CommandConfiguration(

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Settings
+import Time
 
 struct ConfigCommand: ParsableCommand, ListingCommand {
     static let configuration = CommandConfiguration(

@@ -57,7 +57,7 @@ struct OnceCommand: Sendable {
             let report = await series.execute(run, RunRequest(scheduledAt: askedAt, origin: .once))
             display?.end()
             metrics?.record(report)
-            heartbeats?.hear(report)
+            heartbeats?.record(report)
             if let failure = report.failure { failures.append((job, failure)) }
             if case .held(let owner, _) = report.skip {
                 setup.logger.notice(

@@ -1,26 +1,20 @@
 import CleanupDaemon
-import CleanupSchedule
 import Monitoring
 import SessionCleanup
-import Synchronization
 import Time
 
-/// The metrics of a `--once`, on top of what the file has from others.
+/// The metrics of a `--once`, added to those that its file has from other processes.
 final class OnceMetrics: Sendable {
     private let file: MetricsTextfile
-    private let registry = PrometheusRegistry()
-    private let metrics: Mutex<RunMetrics>
+    private let service: ServiceRecord
 
     init(path: String, jobs: [Job]) {
         file = MetricsTextfile(path: path)
-        metrics = Mutex(RunMetrics(jobs: jobs, version: RootCommand.version, factory: registry))
-        // What depends on the settings. No fire time is armed here.
-        let now = UTCInstant.now
-        record(.started(jobs.map { ($0, $0.isEnabled ? $0.schedule.next(after: now, in: $0.timeZone?.rules) : nil) }))
+        service = ServiceRecord(jobs: jobs, version: RootCommand.version)
     }
 
     /// From any thread.
-    func record(_ event: ServiceEvent) { metrics.withLock { $0.record(event, at: .now) } }
+    func record(_ event: ServiceEvent) { service.record(event) }
 
     func record(_ report: RunReport) {
         if let earlier = report.earlierRuns { record(.earlierRunsKnown(job: report.job, earlier)) }
@@ -28,13 +22,15 @@ final class OnceMetrics: Sendable {
     }
 
     /// From any thread.
-    func recordNotifyFailure() { metrics.withLock { $0.recordNotifyFailure() } }
+    func recordNotifyFailure() { service.recordNotifyFailure() }
 
-    /// Once: what the file has is added to ours.
+    /// Adds what the file has, and replaces it. Call it once. The families about the process are left out: they would be the
+    /// collector's own, twice.
     func write() throws(CannotWriteMetrics) {
         try file.update { previous in
-            registry.merge(previous, at: .now)
-            return registry.text
+            var metrics = service.metrics(process: nil)
+            metrics.merge(previous, at: .now)
+            return metrics.text
         }
     }
 }

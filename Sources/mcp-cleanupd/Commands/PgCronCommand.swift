@@ -1,6 +1,7 @@
 import ArgumentParser
 import Logging
 import SessionCleanup
+import Time
 
 struct PgCronCommand: AsyncParsableCommand, ListingCommand {
     static let configuration = CommandConfiguration(

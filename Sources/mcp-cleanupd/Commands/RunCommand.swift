@@ -1,8 +1,8 @@
 import ArgumentParser
 import CleanupDaemon
-import CoreMetrics
 import Logging
 import Monitoring
+import Postgres
 import ServiceLifecycle
 import SessionCleanup
 import Settings
@@ -40,21 +40,19 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
         let manager = ServiceManager(setup)
         let jobs = setup.configuration.jobs
         let log = ServiceLog(logger: setup.logger)
-        let registry = PrometheusRegistry()
-        MetricsSystem.bootstrap(registry)
-        let record = ServiceRecord(
-            state: { ServiceState(jobs: jobs, startedAt: $0) },
-            metrics: RunMetrics(jobs: jobs, version: RootCommand.version), wallClock: { .now })
+        let record = ServiceRecord(jobs: jobs, version: RootCommand.version)
         let heartbeats = RunHeartbeats(setup.configuration, environment: setup.environment, logger: setup.logger) {
             record.recordNotifyFailure()
         }
         let tell: @Sendable (ServiceEvent) -> Void = { event in
-            record.hear(event)
-            log.write(event)
-            heartbeats?.hear(event)
-            manager.supervision?.hear(event)
+            record.record(event)
+            log.record(event)
+            heartbeats?.record(event)
+            manager.supervision?.record(event, record.state)
         }
-        let access = try setup.databaseAccess(sharing: nil, warnsOfTransport: true) { tell(.connection($0)) }
+        let access = try setup.databaseAccess(sharing: nil, warnsOfTransport: true) { tell(.connection($0)) }.naming {
+            tell(.databaseNamed($0))
+        }
         let run: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
             setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
         }
@@ -81,8 +79,7 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
             }
         }
         let endpoints = Endpoints(
-            record: record, registry: registry, version: RootCommand.version,
-            isTurning: { await scheduler.isTurning(within: $0) })
+            record: record, isTurning: { await scheduler.isTurning(within: $0) })
         if let address = setup.configuration.httpListen, address.isOnAllAddresses {
             setup.logger.warning(
                 "The page and the metrics are open to every machine that reaches this one: http.listen is \(address).")
@@ -125,5 +122,23 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
         func run() async throws {
             for await _ in listening { return try await service.run() }
         }
+    }
+}
+
+extension DatabaseAccess {
+    /// The same access, which tells host and database whenever the URL is read, and once now.
+    fileprivate func naming(_ tell: @escaping @Sendable (String) -> Void) -> DatabaseAccess {
+        var access = self
+        access.url = { [url] () throws(RunFailure) in
+            let read = try url()
+            tell(read.place)
+            return read
+        }
+        do {
+            _ = try access.url()
+        } catch {
+            // The first run reads it again, and reports why it cannot.
+        }
+        return access
     }
 }

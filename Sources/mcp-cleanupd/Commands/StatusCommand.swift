@@ -92,15 +92,3 @@ private struct JobStatus: OutputRow {
             noteColor: isOverdue ? .red : nil)
     }
 }
-
-extension Duration {
-    /// The duration to two units: `4 min 12 s`, `13 h 5 min`.
-    fileprivate var inWords: String {
-        let seconds = Int(components.seconds)
-        let parts = [
-            (seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s"),
-        ]
-        guard let first = parts.firstIndex(where: { $0.0 > 0 }) else { return "0 s" }
-        return parts[first...].prefix(2).filter { $0.0 > 0 }.map { "\($0.0) \($0.1)" }.joined(separator: " ")
-    }
-}

@@ -38,8 +38,8 @@ struct RunHeartbeats: Sendable {
     }
 
     /// Returns at once; from any thread.
-    func hear(_ event: ServiceEvent) {
-        if case .runConcluded(let report) = event { hear(report) }
+    func record(_ event: ServiceEvent) {
+        if case .runConcluded(let report) = event { record(report) }
     }
 
     /// Waits for the calls under way, as long as `limit` at most, and says where that was too short.
@@ -50,7 +50,7 @@ struct RunHeartbeats: Sendable {
     }
 
     /// Returns at once; from any thread.
-    func hear(_ report: RunReport) {
+    func record(_ report: RunReport) {
         switch report.outcome {
         case .succeeded, .capped: if let success { heartbeats.send(to: success) }
         case .failed, .timedOut, .abandoned: if let failure { heartbeats.send(to: failure) }

@@ -1,20 +1,25 @@
 /// A JSON value on one line. An object's keys keep their order: people read these lines too, and Foundation's encoder
 /// would sort them and bring megabytes along.
-indirect enum JSON: CustomStringConvertible {
+package indirect enum JSON: CustomStringConvertible {
     case string(String)
     case integer(Int)
+    /// Finite.
+    case decimal(Double)
     case boolean(Bool)
     case null
+    case array([JSON])
     case object([(String, JSON)])
 
-    init(_ text: String?) { self = text.map(JSON.string) ?? .null }
+    package init(_ text: String?) { self = text.map(JSON.string) ?? .null }
 
-    var description: String {
+    package var description: String {
         switch self {
         case .string(let text): Self.quoted(text)
         case .integer(let number): String(number)
+        case .decimal(let number): "\(number)"
         case .boolean(let flag): flag ? "true" : "false"
         case .null: "null"
+        case .array(let elements): "[" + elements.map(\.description).joined(separator: ",") + "]"
         case .object(let members):
             "{" + members.map { Self.quoted($0.0) + ":" + $0.1.description }.joined(separator: ",") + "}"
         }

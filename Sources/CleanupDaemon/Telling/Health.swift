@@ -1,0 +1,85 @@
+import SessionCleanup
+import Time
+
+extension ServiceState {
+    /// Why the service is not ready, a sentence for each cause; empty when it is ready.
+    ///
+    /// Ready is when every enabled job has succeeded within its budget, here or in another process, or is not yet due. Ages are
+    /// measured by a clock that nothing sets.
+    package func obstacles(at now: Scheduler.Now) -> [String] {
+        (isStopping ? ["the service is stopping"] : []) + jobs.compactMap { $0.obstacle(at: now) }
+    }
+
+    /// Why the scheduler does not do its work although its loop turns; `nil` if it does.
+    ///
+    /// The next fire time is armed at the instant one comes, so an armed fire time that has passed by more than the limit was
+    /// not answered: the timer is dead. An attempt ends by its deadline, so one that is past it by as much hangs.
+    package func fault(at now: Scheduler.Now) -> String? {
+        for job in jobs {
+            if let stuck = job.stuckAttempt(at: now) { return stuck }
+            guard !isStopping, let fireTime = job.nextFireTime, now.wall - fireTime > Self.lateness else { continue }
+            return "the scheduled time \(fireTime) of \(job.job.name) has passed and no run began"
+        }
+        return nil
+    }
+
+    /// More than a machine under load is late.
+    fileprivate static let lateness = Duration.seconds(60)
+}
+
+extension JobState {
+    /// A job's state in a word.
+    package enum Condition: String, CaseIterable, Sendable {
+        case disabled
+        /// It has not run yet, and need not have.
+        case waiting
+        case running
+        case healthy
+        /// Its last attempt failed, and its budget is not used up.
+        case failing
+        /// Not ready.
+        case overdue
+    }
+
+    package func condition(at now: Scheduler.Now) -> Condition {
+        if !job.isEnabled { return .disabled }
+        if obstacle(at: now) != nil { return .overdue }
+        if failing != nil { return .failing }
+        if underWay != nil { return .running }
+        return lastSuccess == nil ? .waiting : .healthy
+    }
+
+    /// Why the job makes the service not ready; `nil` where it does not.
+    package func obstacle(at now: Scheduler.Now) -> String? {
+        guard job.isEnabled else { return nil }
+        if let stuck = stuckAttempt(at: now) { return stuck }
+        let why = failing.map { failing in
+            let text = ": \(failing.failure)"
+            return text + (failing.failure.hint.map { "\(text.sentenceEnd) \($0)" } ?? "")
+        }
+        guard let lastSuccess else {
+            guard let dueSince else { return nil }
+            if let why { return "\(job.name) has not succeeded yet\(why)" }
+            if wasAnswered { return "\(job.name) has not succeeded yet, neither here nor in another process" }
+            guard now.elapsed - dueSince > job.deadline else { return nil }
+            return "\(job.name) has not succeeded yet: its first run is past its deadline of \(job.deadline.inWords)"
+        }
+        let age = now.elapsed - lastSuccess.moment.elapsed
+        guard age > lastSuccess.budget else { return nil }
+        return "\(job.name) has not succeeded for \(age.inWords); the limit is \(lastSuccess.budget.inWords)"
+            + (why ?? "")
+    }
+
+    /// Says that an attempt is a minute past its deadline; `nil` where none is.
+    fileprivate func stuckAttempt(at now: Scheduler.Now) -> String? {
+        guard let underWay, retryAt == nil else { return nil }
+        let excess = now.elapsed - underWay.attemptStartedAt - underWay.deadline
+        guard excess > ServiceState.lateness else { return nil }
+        return "an attempt of \(job.name) is \(excess.inWords) past its deadline of \(underWay.deadline.inWords)"
+    }
+}
+
+extension String {
+    /// The full stop, unless the text ends with a mark of its own, as libpq's question does.
+    var sentenceEnd: String { last.map { "?.!".contains($0) } ?? true ? "" : "." }
+}

@@ -1,0 +1,112 @@
+package import SessionCleanup
+package import Time
+
+/// What is known of the service: the one value that health checks, gauges, the page, `/status.json` and the status line are
+/// made from. Events change it; nothing in it asks the database.
+package struct ServiceState: Sendable {
+    /// In the order in which they run.
+    package private(set) var jobs: [JobState]
+    package let startedAt: Scheduler.Now
+    /// The version of the program.
+    package let version: String
+    /// Host and database that the connection URL named when it was last read, such as `db.example.org/app`; never the role's
+    /// password. `nil` before the first time.
+    package private(set) var database: String?
+    /// False until the schedule is armed.
+    package private(set) var isArmed = false
+    package private(set) var isStopping = false
+    /// When the configuration in force was read.
+    package private(set) var configuredAt: UTCInstant
+    /// The last reload, where it failed; `nil` where the configuration in force is the one that was read last.
+    package private(set) var failedReload: FailedReload?
+    /// How far the database's clock is ahead of the host's, as the last run saw it.
+    package private(set) var clockSkew: Duration?
+
+    package struct FailedReload: Sendable {
+        package let at: UTCInstant
+        /// In words, with the place in the file; never a secret.
+        package let why: String
+    }
+
+    package init(jobs: [Job], version: String, startedAt: Scheduler.Now) {
+        self.jobs = jobs.map { JobState(job: $0, at: startedAt) }
+        self.version = version
+        self.startedAt = startedAt
+        configuredAt = startedAt.wall
+    }
+
+    package mutating func record(_ event: ServiceEvent, at now: Scheduler.Now) {
+        switch event {
+        case .started(let armed):
+            isArmed = true
+            configure(armed, at: now)
+        case .reloaded(let armed, _): configure(armed, at: now)
+        case .reloadFailed(let why): failedReload = FailedReload(at: now.wall, why: why)
+        case .databaseNamed(let name): database = name
+        case .fireTimeArmed(let name, let fireTime): change(name) { $0.arm(fireTime, at: now) }
+        case .attemptStarted(let name, let scheduledAt, let origin, let number):
+            let startedAt = startedAt.wall
+            change(name) { job in
+                // A fire time before the start was another process's to answer.
+                if origin == .schedule || scheduledAt >= startedAt { job.dueSince = job.dueSince ?? now.elapsed }
+                job.begin(scheduledAt, origin, number, at: now)
+            }
+        case .batchEnded(let name, _, let rowsDeleted): change(name) { $0.deleted(rowsDeleted, at: now) }
+        case .attemptFailed(let report, let delay):
+            change(report.job) { job in
+                job.fail(report.failure, at: now)
+                job.retryAt = now + delay
+            }
+        case .runHeldElsewhere(let report, let delay):
+            change(report.job) { job in
+                job.isHeldElsewhere = true
+                job.retryAt = now + delay
+            }
+        case .runConcluded(let report):
+            if let skew = report.clockSkew { clockSkew = skew }
+            change(report.job) { $0.conclude(report, at: now) }
+        case .nothingMissed(let name):
+            change(name) { job in
+                job.endRun()
+                job.fail(nil, at: now)
+            }
+        case .earlierRunsKnown(let name, let earlier): change(name) { $0.learn(earlier, at: now) }
+        case .fireTimeCoalesced(let name, _): change(name) { $0.coalescedFires += 1 }
+        case .fireTimesMissed(let name, let count): change(name) { $0.missedFires += count }
+        case .clockWasSet: for index in jobs.indices { jobs[index].rename(at: now) }
+        case .stopping: isStopping = true
+        case .reloading, .fireTimesPassedOver, .connected, .connectFailed, .foundWell: break
+        }
+    }
+
+    private mutating func configure(_ armed: [(job: Job, nextFireTime: UTCInstant?)], at now: Scheduler.Now) {
+        failedReload = nil
+        configuredAt = now.wall
+        jobs = armed.map { job, fireTime in
+            var state = jobs.first { $0.job.name == job.name } ?? JobState(job: job, at: now, isNew: true)
+            state.take(job, at: now)
+            state.arm(fireTime, at: now)
+            return state
+        }
+    }
+
+    private mutating func change(_ name: String, _ body: (inout JobState) -> Void) {
+        guard let index = jobs.firstIndex(where: { $0.job.name == name }) else { return }
+        body(&jobs[index])
+    }
+
+    /// Rows that this process deleted in the last 24 hours, to a quarter of an hour.
+    package func rowsDeletedInLastDay(at now: Scheduler.Now) -> Int {
+        jobs.reduce(0) { $0 + $1.deletions.total(at: now.elapsed) }
+    }
+
+    /// The last run of this process, whichever job's; `nil` before the first.
+    package var lastRun: JobState.FinishedRun? {
+        jobs.compactMap(\.lastRun).max { $0.report.finishedAt < $1.report.finishedAt }
+    }
+}
+
+extension Scheduler.Now {
+    /// Both clocks, so much later.
+    static func + (now: Self, delay: Duration) -> Self { Self(wall: now.wall + delay, elapsed: now.elapsed + delay) }
+}

@@ -1,0 +1,65 @@
+import CleanupDaemon
+import Time
+
+extension String {
+    /// Safe as an element's text and as an attribute's value in quotes. Control characters, and those that turn the direction of
+    /// text, become visible.
+    package var escapedForHTML: String {
+        var text = ""
+        for scalar in unicodeScalars {
+            switch scalar {
+            case "&": text += "&amp;"
+            case "<": text += "&lt;"
+            case ">": text += "&gt;"
+            case "\"": text += "&quot;"
+            case "'": text += "&#39;"
+            case "\n", "\t": text.unicodeScalars.append(scalar)
+            default:
+                if scalar.properties.generalCategory == .control || scalar.properties.isBidiControl {
+                    text += "\\u{\(String(scalar.value, radix: 16, uppercase: true))}"
+                } else {
+                    text.unicodeScalars.append(scalar)
+                }
+            }
+        }
+        return text
+    }
+}
+
+// Instants as the page shows them: in UTC, to the second, and how long ago or how soon they are. The script renews the latter.
+extension UTCInstant {
+    private var parts: [Substring] { "\(toTheSecond)".split { "TZ".contains($0) } }
+
+    /// `12:05:00`.
+    var clock: String { String(parts[1]) }
+    /// `12:05`.
+    var minute: String { String(parts[1].dropLast(3)) }
+    /// `05-13`.
+    var day: String { String(parts[0].suffix(5)) }
+
+    /// `12:05:00`, with the date before it where that is another than today's.
+    func clock(at now: Scheduler.Now) -> String {
+        parts[0] == now.wall.parts[0] ? clock : "\(parts[0]) \(minute)"
+    }
+
+    /// The same as an element that machines can read too.
+    func element(at now: Scheduler.Now) -> String { "<time datetime=\"\(toTheSecond)\">\(clock(at: now))</time>" }
+
+    /// `4 min 12 s ago`.
+    func ago(at now: Scheduler.Now) -> String { ticking("ago", "\(wholeSeconds(now.wall - self)) ago") }
+    /// `in 4 min 12 s`; `now` once it has come.
+    func until(at now: Scheduler.Now) -> String {
+        ticking("until", self > now.wall ? "in \(wholeSeconds(self - now.wall))" : "now")
+    }
+    /// `4 min 12 s`.
+    func since(at now: Scheduler.Now) -> String { ticking("since", wholeSeconds(now.wall - self)) }
+
+    private func wholeSeconds(_ duration: Duration) -> String {
+        let seconds = duration.components.seconds
+        return seconds < 1 ? "0 s" : Duration.seconds(seconds).inWords
+    }
+
+    private func ticking(_ kind: String, _ text: String) -> String {
+        "<time datetime=\"\(toTheSecond)\" data-tick=\"\(kind)\">\(text)</time>"
+    }
+}

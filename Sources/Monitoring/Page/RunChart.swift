@@ -1,0 +1,115 @@
+import CleanupDaemon
+import SessionCleanup
+import Time
+
+/// The rows removed by each of the last runs, as bars on a linear scale with a time axis. A run that failed has a cross.
+struct RunChart {
+    private let runs: [JobState.FinishedRun]
+    private let now: Scheduler.Now
+
+    /// - Parameter runs: the oldest first.
+    init(_ runs: [JobState.FinishedRun], at now: Scheduler.Now) {
+        self.runs = runs
+        self.now = now
+    }
+
+    // The drawing's own units: a phone shows one as about a pixel.
+    private static let (width, height) = (320, 120)
+    private static let (left, right, top, bottom) = (42, 314, 8, 98)
+    /// A chart of few runs has bars as wide as one of so many.
+    private static let leastSlots = 12
+
+    private var slots: Int { max(runs.count, Self.leastSlots) }
+
+    var html: String {
+        guard !runs.isEmpty else { return "<p class=\"none\">No run of this process yet.</p>" }
+        let failed = runs.count { !$0.report.isSuccess }
+        let title = runs.count == 1 ? "Removed by the last run" : "Removed by each of the last \(runs.count) runs"
+        let label =
+            "\(title): \(runs.map { $0.report.progress.rowsDeleted }.max()?.groupedText ?? "0") at most, \(failed) failed"
+        let legend = failed == 0 ? "" : " <span class=\"bad\">✕ failed</span>"
+        return """
+            <figure><figcaption>\(title)\(legend)</figcaption>
+            <svg viewBox="0 0 \(Self.width) \(Self.height)" role="img" aria-label="\(label)">
+            \(grid)<path class="bars" d="\(bars)"/><path class="crosses" d="\(crosses)"/>\(times)</svg></figure>
+            """
+    }
+
+    // MARK: Scale
+
+    /// The least of 1, 2 or 5 times a power of ten that no bar exceeds; 2 at least, so that its half is whole.
+    private var scale: Int {
+        let most = runs.map(\.report.progress.rowsDeleted).max() ?? 0
+        var power = 1
+        while true {
+            for factor in [1, 2, 5] where factor * power >= max(most, 2) { return factor * power }
+            // Ends before an overflow: a table has fewer rows.
+            power *= 10
+        }
+    }
+
+    private var grid: String {
+        let lines = [(Self.top, scale), ((Self.top + Self.bottom) / 2, scale / 2), (Self.bottom, 0)]
+        return lines.filter { $0.1 * 2 == scale || $0.1 == scale || $0.1 == 0 }.map { y, value in
+            "<path class=\"line\" d=\"M\(Self.left) \(y)H\(Self.right)\"/>"
+                + "<text x=\"\(Self.left - 4)\" y=\"\(y + 3)\" text-anchor=\"end\">\(Self.short(value))</text>"
+        }.joined()
+    }
+
+    /// `500`, `20k`, `5M`: values of the scale are round.
+    private static func short(_ value: Int) -> String {
+        if value >= 1_000_000 { return value % 1_000_000 == 0 ? "\(value / 1_000_000)M" : "\(value / 1000)k" }
+        return value >= 10_000 ? "\(value / 1000)k" : value.groupedText
+    }
+
+    // MARK: Bars
+
+    /// The left end of a run's slot. The latest is at the right.
+    private func x(_ index: Int) -> Int {
+        Self.left + (Self.right - Self.left) * (slots - runs.count + index) / slots
+    }
+
+    private var barWidth: Int { max((Self.right - Self.left) / slots - 2, 3) }
+
+    private func barHeight(_ run: JobState.FinishedRun) -> Int {
+        let rows = run.report.progress.rowsDeleted
+        // A run that removed little beside one that removed much is still seen.
+        return rows == 0 ? 0 : max(rows * (Self.bottom - Self.top) / scale, 1)
+    }
+
+    private var bars: String {
+        runs.enumerated().map { index, run in
+            let height = barHeight(run)
+            return height == 0 ? "" : "M\(x(index)) \(Self.bottom)v-\(height)h\(barWidth)v\(height)z"
+        }.joined()
+    }
+
+    private var crosses: String {
+        runs.enumerated().filter { !$0.element.report.isSuccess }.map { index, run in
+            let size = min(barWidth, 7)
+            let y = max(Self.bottom - barHeight(run) - size - 3, Self.top - 6)
+            return "M\(x(index)) \(y)l\(size) \(size)m0 -\(size)l-\(size) \(size)"
+        }.joined()
+    }
+
+    // MARK: Time axis
+
+    private var times: String {
+        var labeled = [0, runs.count - 1]
+        if runs.count > slots / 2 { labeled.insert(runs.count / 2, at: 1) }
+        return Set(labeled).sorted().map { index in
+            let (isFirst, isLast) = (x(index) < Self.left + 20, index == runs.count - 1)
+            let (place, anchor) =
+                isLast
+                ? (Self.right, "end") : isFirst ? (x(index), "start") : (x(index) + barWidth / 2, "middle")
+            let time = runs[index].report.scheduledAt
+            return "<text x=\"\(place)\" y=\"\(Self.bottom + 14)\" text-anchor=\"\(anchor)\">\(label(time))</text>"
+        }.joined()
+    }
+
+    /// The day where the runs are spread over more than two, else the time.
+    private func label(_ time: UTCInstant) -> String {
+        let span = (runs.last?.report.scheduledAt ?? time) - (runs.first?.report.scheduledAt ?? time)
+        return span > .seconds(2 * 86_400) ? time.day : time.minute
+    }
+}

@@ -1,0 +1,178 @@
+package import CleanupDaemon
+import SessionCleanup
+import Time
+
+/// The page for people, as HTML: one response that needs nothing from elsewhere and is complete without its script.
+package struct StatusPage: Sendable {
+    package let html: String
+    /// Allows the page's own style and script by a number that nothing else on the page can know.
+    package let contentPolicy: String
+
+    /// - Parameter nonce: fresh for each response.
+    package init(_ state: ServiceState, at now: Scheduler.Now, nonce: String = Self.makeNonce()) {
+        contentPolicy =
+            "default-src 'none'; style-src 'nonce-\(nonce)'; script-src 'nonce-\(nonce)'; connect-src 'self'; "
+            + "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        let headline = Headline(state, at: now)
+        html = """
+            <!doctype html>
+            <html lang="en">
+            <head>
+            <meta charset="utf-8">
+            <meta name="viewport" content="width=device-width, initial-scale=1">
+            <title>\(headline.title) · mcp-cleanupd</title>
+            <link rel="icon" id="icon" href="\(headline.tone.icon)">
+            <noscript><meta http-equiv="refresh" content="15"></noscript>
+            <style nonce="\(nonce)">\(PageAssets.style)</style>
+            </head>
+            <body>
+            <p id="lost" role="alert" hidden></p>
+            <div id="live"><!--live-->
+            \(Self.content(state, headline, now))
+            <!--live--></div>
+            <script nonce="\(nonce)">\(PageAssets.script)</script>
+            </body>
+            </html>
+
+            """
+    }
+
+    /// All that changes while the page is open: its script puts a later one in this one's place.
+    private static func content(_ state: ServiceState, _ headline: Headline, _ now: Scheduler.Now) -> String {
+        let cards = state.jobs.enumerated().map { JobCard($1, index: $0, at: now).html }.joined()
+        return """
+            <header>
+            <p class="name"><b>mcp-cleanupd</b> \(place(state))</p>
+            <h1 class="\(headline.tone.rawValue)" role="status"><span aria-hidden="true">\(headline.tone.sign)</span> \(headline.text)</h1>
+            </header>
+            \(numbers(state, now))
+            \(reloadProblem(state, now))<main class="jobs">
+            \(cards)</main>
+            <footer>
+            <p>Version \(state.version.escapedForHTML), running since \(state.startedAt.wall.element(at: now)) (\(state.startedAt.wall.ago(at: now))).
+            As of <time id="now" datetime="\(now.wall)">\(now.wall.clock)</time>; all times are UTC.
+            This page never asks the database. For programs: <a href="/status.json">status.json</a>, <a href="/metrics">metrics</a>,
+            <a href="/readyz">readyz</a>, <a href="/livez">livez</a>.</p>
+            </footer>
+            """
+    }
+
+    private static func place(_ state: ServiceState) -> String {
+        guard let database = state.database else { return "removes expired MCP sessions" }
+        return "removes expired MCP sessions from <b>\(database.escapedForHTML)</b>"
+    }
+
+    // MARK: The three numbers
+
+    private static func numbers(_ state: ServiceState, _ now: Scheduler.Now) -> String {
+        let last = state.lastRun.map { run in
+            let name = state.jobs.first { $0.job.name == run.report.job }?.job.displayName ?? run.report.job
+            return (
+                "\(run.report.progress.rowsDeleted.groupedText)",
+                "\(name.escapedForHTML), \(run.report.finishedAt.ago(at: now))"
+            )
+        }
+        let age = now.elapsed - state.startedAt.elapsed
+        let day =
+            age < .seconds(86_400)
+            ? "by this process, which began \(state.startedAt.wall.ago(at: now))" : "by this process"
+        let overdue = state.jobs.filter { $0.condition(at: now) == .overdue }
+        let next = state.jobs.compactMap { job in job.nextFireTime.map { (at: $0, name: job.job.displayName) } }
+            .min { $0.at < $1.at }
+        let nextRun = next.map { "next run \($0.at.until(at: now)): \($0.name.escapedForHTML)" }
+        return """
+            <dl class="numbers">
+            \(number("Removed in the last run", last?.0 ?? "–", last?.1 ?? "no run since \(state.startedAt.wall.clock)"))
+            \(number("Removed in the last 24 hours", state.rowsDeletedInLastDay(at: now).groupedText, day))
+            \(number("Jobs overdue", "\(overdue.count) of \(state.jobs.count)", state.isStopping ? "stopping" : nextRun ?? "no run is scheduled", overdue.isEmpty ? "" : "bad"))
+            </dl>
+            """
+    }
+
+    private static func number(_ name: String, _ value: String, _ note: String, _ tone: String = "") -> String {
+        "<div><dt>\(name)</dt><dd class=\"\(tone)\">\(value)</dd><dd class=\"note\">\(note)</dd></div>"
+    }
+
+    private static func reloadProblem(_ state: ServiceState, _ now: Scheduler.Now) -> String {
+        guard let reload = state.failedReload else { return "" }
+        return """
+            <section class="problem">
+            <p><strong>Reload failed</strong> \(reload.at.ago(at: now)): invalid configuration; keeping the previous one.</p>
+            <pre>\(reload.why.escapedForHTML)</pre>
+            <p><strong>What to do:</strong> correct the file, check it with <code>mcp-cleanupd config</code>, reload.
+            <a href="\(Runbook.failedReload)" rel="noreferrer">Runbook</a></p>
+            </section>
+
+            """
+    }
+
+    /// 128 bits, as hexadecimal digits.
+    package static func makeNonce() -> String {
+        (0..<2).map { _ in String(UInt64.random(in: 1 << 60...UInt64.max), radix: 16) }.joined()
+    }
+}
+
+/// The service's state in a sentence.
+private struct Headline {
+    let title: String
+    let tone: Tone
+    let text: String
+
+    init(_ state: ServiceState, at now: Scheduler.Now) {
+        let conditions = state.jobs.map { $0.condition(at: now) }
+        if state.isStopping {
+            (title, tone, text) = ("Stopping", .idle, "Stopping: no run begins any more")
+        } else if conditions.contains(.overdue) {
+            (title, tone, text) = ("Overdue", .bad, "Overdue: expired sessions stay in the table")
+        } else if conditions.contains(.failing) {
+            let limit = state.jobs.filter { $0.failing != nil }.compactMap(\.overdueAt).min()
+            let rest = limit.map { "; overdue at \($0.clock(at: now)) unless it succeeds" } ?? ""
+            (title, tone, text) = ("Failing", .warn, "The last run failed\(rest)")
+        } else if conditions.contains(where: { $0 == .healthy || $0 == .running }) {
+            (title, tone, text) = ("Healthy", .good, "Expired sessions are removed on time")
+        } else if conditions.contains(.waiting) {
+            (title, tone, text) = ("Waiting", .idle, "Waiting for the first run")
+        } else {
+            (title, tone, text) = ("Disabled", .idle, "Every job is disabled")
+        }
+    }
+}
+
+/// How good a state is: a color and, since colors are not seen by all, a sign.
+enum Tone: String {
+    case good, warn, bad, busy, idle
+
+    init(_ condition: JobState.Condition) {
+        switch condition {
+        case .healthy: self = .good
+        case .failing: self = .warn
+        case .overdue: self = .bad
+        case .running: self = .busy
+        case .waiting, .disabled: self = .idle
+        }
+    }
+
+    var sign: String {
+        switch self {
+        case .good: "✓"
+        case .warn: "▲"
+        case .bad: "✖"
+        case .busy: "▶"
+        case .idle: "○"
+        }
+    }
+
+    /// The page's icon, as a data: URL: a check mark, a triangle, a cross or a ring.
+    var icon: String {
+        let (color, path) =
+            switch self {
+            case .good, .busy: ("1a7f37", "M4 8.5l3 3 5-6")
+            case .warn: ("b26a00", "M8 4v5M8 11v1")
+            case .bad: ("b42318", "M5 5l6 6M11 5l-6 6")
+            case .idle: ("59636e", "M4 8h8")
+            }
+        return "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
+            + "%3Ccircle cx='8' cy='8' r='8' fill='%23\(color)'/%3E%3Cpath d='\(path)' fill='none' stroke='%23fff' "
+            + "stroke-width='2'/%3E%3C/svg%3E"
+    }
+}

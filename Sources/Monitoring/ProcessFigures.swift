@@ -1,0 +1,39 @@
+import Glibc
+
+/// What the system says of this process, for the `process_*` families that Prometheus' own clients have.
+package struct ProcessFigures: Sendable {
+    package let residentBytes: Int
+    package let openFiles: Int
+    /// In user and in system mode, since the process began.
+    package let processorTime: Duration
+
+    /// Reads proc(5) and getrusage(2), which takes some 20 microseconds. Without /proc the first two are zero.
+    package static var current: ProcessFigures {
+        var usage = rusage()
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        let time = [usage.ru_utime, usage.ru_stime].reduce(Duration.zero) {
+            $0 + .seconds($1.tv_sec) + .microseconds($1.tv_usec)
+        }
+        return ProcessFigures(residentBytes: residentBytes, openFiles: openFiles, processorTime: time)
+    }
+
+    /// The second number of /proc/self/statm, in pages.
+    private static var residentBytes: Int {
+        let descriptor = open("/proc/self/statm", O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return 0 }
+        defer { close(descriptor) }
+        var buffer = [UInt8](repeating: 0, count: 256)
+        let count = read(descriptor, &buffer, buffer.count)
+        let words = String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self).split(separator: " ")
+        return words.count > 1 ? (Int(words[1]) ?? 0) * sysconf(Int32(_SC_PAGESIZE)) : 0
+    }
+
+    /// Entries of /proc/self/fd, without `.`, `..` and the directory's own.
+    private static var openFiles: Int {
+        guard let directory = opendir("/proc/self/fd") else { return 0 }
+        defer { closedir(directory) }
+        var count = -3
+        while readdir(directory) != nil { count += 1 }
+        return count
+    }
+}
