@@ -48,10 +48,9 @@ final class SocketWait: Sendable {
         for source in sources { source.activate() }
     }
 
-    /// Most answers of a near server come within this, its start of a process included; sources, and the two changes of
-    /// thread that they cost, are for the others. The connection's own queue is blocked meanwhile, and a cancellation may
-    /// come this much later.
-    private static let briefWaitMilliseconds: Int32 = 10
+    /// The longest wait that blocks the connection's queue, and may delay a cancellation: most answers of a near server come
+    /// within it, its start of a process included. Longer waits use sources, which cost two changes of thread.
+    private static let briefWait = Duration.milliseconds(10)
 
     /// Waits until the socket is ready, the deadline has passed or the task is canceled.
     ///
@@ -66,11 +65,15 @@ final class SocketWait: Sendable {
     ) async -> Outcome {
         // A socket that is always ready must not win the race against a deadline that has passed.
         if heedsCancellation, Task.isCancelled { return .canceled }
-        if ContinuousClock.now >= deadline { return .deadlinePassed }
+        let left = ContinuousClock.now.duration(to: deadline)
+        if left <= .zero { return .deadlinePassed }
         // libpq has dropped the connection and will say so when it is asked.
         guard socket >= 0 else { return .ready }
         // Without an actor's queue under it this runs on the cooperative pool, which must not be blocked.
-        if isolation != nil, isReady(socket, directions, after: briefWaitMilliseconds) { return .ready }
+        if isolation != nil {
+            if isReady(socket, directions, after: min(briefWait, left)) { return .ready }
+            if left <= briefWait { return .deadlinePassed }
+        }
         let wait = SocketWait(socket: socket, directions: directions, queue: queue)
         let limit = Deadlines.shared.add(at: deadline) { wait.end(.deadlinePassed) }
         defer { Deadlines.shared.cancel(limit) }
@@ -82,10 +85,12 @@ final class SocketWait: Sendable {
         }
     }
 
-    /// Whether the socket is ready, at once or after so many milliseconds of waiting, which block.
-    static func isReady(_ socket: Int32, _ directions: Directions, after milliseconds: Int32 = 0) -> Bool {
+    /// True if the socket is ready, at once or within a limit, which blocks.
+    static func isReady(_ socket: Int32, _ directions: Directions, after limit: Duration = .zero) -> Bool {
         let events = (directions.contains(.read) ? POLLIN : 0) | (directions.contains(.write) ? POLLOUT : 0)
         var descriptor = pollfd(fd: socket, events: Int16(events), revents: 0)
+        // Rounded up, so that a wait of less than a millisecond is no busy loop.
+        let milliseconds = Int32((limit / .milliseconds(1)).rounded(.up))
         return poll(&descriptor, 1, milliseconds) > 0
     }
 

@@ -24,7 +24,7 @@ import Time
         ("54001", .unexpected), ("55000", .mayPass), ("55006", .mayPass), ("55P03", .mayPass), ("57000", .mayPass),
         ("57014", .mayPass), ("57P01", .mayPass), ("57P02", .mayPass), ("57P03", .mayPass), ("57P05", .mayPass),
         ("58000", .mayPass), ("58030", .mayPass), ("72000", .mayPass), ("F0000", .unexpected), ("HV000", .unexpected),
-        ("P0000", .refused), ("P0001", .refused), ("XX000", .unexpected), ("XX001", .unexpected), ("", .unexpected),
+        ("P0000", .refused), ("P0001", .refused), ("XX000", .unexpected), ("XX001", .unexpected),
     ])
     func whatFollowsIsDecidedBySQLState(sqlState: String, kind: FailureKind) {
         #expect(Self.server(sqlState).kind == kind)

@@ -9,6 +9,12 @@ struct HostCandidate: Hashable, Sendable {
     var address: String?
     var port: String?
 
+    /// True for a path, an abstract socket's name, and libpq's default host.
+    var isUnixSocket: Bool {
+        guard let place = address ?? host, !place.isEmpty else { return true }
+        return place.hasPrefix("/") || place.hasPrefix("@")
+    }
+
     var description: String {
         let name = host ?? address ?? "the default host"
         let resolved = address.flatMap { $0 == name ? nil : " (\($0))" } ?? ""
@@ -54,8 +60,9 @@ extension HostCandidate {
     /// - Throws: `unreachable(.unresolved)` when the name has no address by the deadline; `canceled`.
     func resolved(deadline: ContinuousClock.Instant) async throws(PostgresError) -> [HostCandidate] {
         guard address == nil, let host, Self.needsResolution(host) else { return [self] }
-        let limit = ContinuousClock.now.duration(to: deadline)
-        let answer = await BlockingCall.run(limit: limit) { Self.resolve(host) }
+        let started = ContinuousClock.now
+        let limit = started.duration(to: deadline)
+        let answer = await BlockingCalls.nameResolutions.run(limit: limit) { Self.resolve(host) }
         if Task.isCancelled { throw .canceled(during: .connecting) }
         switch answer {
         case .addresses(let addresses):
@@ -63,7 +70,7 @@ extension HostCandidate {
         case .failure(let message):
             throw .unreachable(.unresolved, message: "the host name \(host) has no address: \(message)")
         case nil:
-            let message = "the name server did not answer for \(host) within \(limit.secondsText)"
+            let message = "the name server did not answer for \(host) within \(started.duration(to: .now).secondsText)"
             throw .unreachable(.unresolved, message: message)
         }
     }

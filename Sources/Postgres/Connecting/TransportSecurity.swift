@@ -100,8 +100,8 @@ extension DatabaseURL {
 extension HostCandidate {
     /// Whether its packets stay on this machine.
     fileprivate var isLocal: Bool {
-        guard let place = address ?? host, !place.isEmpty else { return true }
-        return place.hasPrefix("/") || place.hasPrefix("@") || place == "localhost" || place == "::1"
+        guard !isUnixSocket, let place = address ?? host else { return true }
+        return place == "localhost" || place == "::1"
             || place.hasPrefix("127.") && place.utf8.allSatisfy { $0 == UInt8(ascii: ".") || (48...57).contains($0) }
     }
 }

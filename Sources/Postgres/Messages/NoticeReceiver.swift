@@ -9,7 +9,6 @@ final class NoticeReceiver: Sendable {
     private struct State {
         var warnings: [ServerMessage] = []
         var handedOn = 0
-        var statementIndex: Int?
     }
 
     /// The most warnings of one statement or script that are kept; later ones replace the first.
@@ -23,10 +22,7 @@ final class NoticeReceiver: Sendable {
     var warnings: [ServerMessage] { state.withLock { $0.warnings } }
 
     /// Forgets what an earlier statement brought.
-    func begin(isScript: Bool) { state.withLock { $0 = State(statementIndex: isScript ? 0 : nil) } }
-
-    /// Counts one more result of a script.
-    func resultCame() { state.withLock { $0.statementIndex? += 1 } }
+    func begin() { state.withLock { $0 = State() } }
 
     /// libpq keeps a pointer to this object as long as the connection lives: the connection must own it.
     func register(on connection: OpaquePointer) {
@@ -39,11 +35,12 @@ final class NoticeReceiver: Sendable {
     }
 
     private func receive(_ raw: OpaquePointer) {
-        let (index, mayHandOn) = state.withLock { state in
+        let mayHandOn = state.withLock { state in
             state.handedOn += 1
-            return (state.statementIndex, state.handedOn <= Self.mostNotices)
+            return state.handedOn <= Self.mostNotices
         }
-        guard let message = ServerMessage(raw, statementIndex: index) else { return }
+        // libpq hands notices out as soon as it sees them, and results in their turn: which came first is not known.
+        guard let message = ServerMessage(raw, statementIndex: nil) else { return }
         if message.severity == .warning {
             state.withLock { state in
                 // The last ones: COMMIT, whose warnings say that a commit may be lost, is a script's last statement.

@@ -16,9 +16,9 @@ package struct ServerMessage: Hashable, Sendable, CustomStringConvertible {
     /// The objects that the message names. The application's code can choose them freely: show one only if the catalog
     /// has it. `description` shows none.
     package let names: Names
-    /// In a script, the number of results that came before the message: the index, from 0, of the statement that the
-    /// message is about. `nil` outside of scripts.
-    package var statementIndex: Int?
+    /// For an error in a script, the index, from 0, of the statement that failed: as many results came before it. Else
+    /// `nil`.
+    package let statementIndex: Int?
 
     /// A message is cut to this: the server's own are far shorter, and it is stored, logged and shown on a page.
     package static let longestText = 1024
