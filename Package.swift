@@ -99,10 +99,16 @@ let package = Package(
             ],
             path: "Tests/TestServers", swiftSettings: settings),
         .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: settings),
+        .target(
+            name: "HostileServer", dependencies: ["SeededRandom"], path: "Tests/HostileServer", swiftSettings: settings),
+        .executableTarget(
+            name: "connection-probe", dependencies: ["HostileServer", "Postgres"], path: "Tests/ConnectionProbe",
+            swiftSettings: settings, linkerSettings: linking),
         .testTarget(name: "ArchitectureTests", swiftSettings: settings, linkerSettings: linking),
         .testTarget(
-            name: "PostgresTests", dependencies: ["Postgres", "TestServers", "Time"], swiftSettings: settings,
-            linkerSettings: linking),
+            name: "PostgresTests",
+            dependencies: ["connection-probe", "HostileServer", "Postgres", "SeededRandom", "TestServers", "Time"],
+            swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "SettingsTests",
             dependencies: ["Postgres", "SeededRandom", "SessionCleanup", "Settings", "TestServers"],
@@ -140,7 +146,8 @@ let package = Package(
             ],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
-            name: "ProcessTests", dependencies: ["mcp-cleanupd", "TestServers"], exclude: ["clock-step.c"],
+            name: "ProcessTests", dependencies: ["mcp-cleanupd", "HostileServer", "TestServers"],
+            exclude: ["clock-step.c"],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "SessionCleanupTests", dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup", "Time"],

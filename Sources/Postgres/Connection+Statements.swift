@@ -85,7 +85,7 @@ extension Connection {
             finish()
             throw error
         } catch let interruption as Interruption {
-            let message = libpqMessage(of: connection)
+            let message = onOneLine(libpqMessage(of: connection))
             let isAtItsEnd = interruption == .lost ? false : await cancelStatement(of: connection, &answer)
             if !isAtItsEnd || PQstatus(connection) != CONNECTION_OK { finish() }
             // All was done before the request to cancel arrived.
@@ -167,7 +167,9 @@ extension Connection {
             try answer.reader.endStatement(raw)
         case PGRES_FATAL_ERROR:
             // libpq makes an error without SQLSTATE itself, when the connection breaks.
-            guard let message = ServerMessage(raw, statementIndex: answer.statementIndex) else { return false }
+            guard let message = ServerMessage(raw, statementIndex: answer.statementIndex, secrets: secrets) else {
+                return false
+            }
             answer.failure = answer.failure ?? message
         // In COPY, libpq would hand out the same result without an end.
         case let status:
@@ -183,10 +185,12 @@ extension Connection {
     /// - Throws: `unexpectedAnswer` above the bound.
     private func consumeInput(of connection: OpaquePointer) throws(PostgresError) -> Bool {
         incoming.willRead(PQsocket(connection))
-        guard incoming.sinceMessage <= Self.mostBytesOfAMessage else {
-            throw .unexpectedAnswer("the server sent more than \(Self.mostBytesOfAMessage >> 20) MB at once")
+        guard incoming.sinceMessage <= Self.mostBytesOfAMessage else { throw Self.tooLong }
+        let read = ReadGuard.run(PQsocket(connection), incoming, limit: Self.mostBytesOfAMessage) {
+            PQconsumeInput(connection)
         }
-        guard PQconsumeInput(connection) == 1 else { return false }
+        guard let read else { throw Self.tooLong }
+        guard read == 1 else { return false }
         dropNotifications(of: connection)
         return true
     }
@@ -194,6 +198,8 @@ extension Connection {
     /// The most that a server may send without completing a row or a statement. The longest row that a statement of ours
     /// has is an array of 100,000 row addresses: 2.4 MB. libpq keeps an error of this length six times over: 36 MB.
     private static let mostBytesOfAMessage = 6 << 20
+    private static let tooLong = PostgresError.unexpectedAnswer(
+        "the server sent more than \(mostBytesOfAMessage >> 20) MB at once")
 
     /// Frees what `NOTIFY` brought. Nothing here listens, and libpq would keep all of it.
     func dropNotifications(of connection: OpaquePointer) {

@@ -27,9 +27,15 @@ package actor Connection {
     /// twice that.
     private(set) var cancelLimit = Duration.seconds(1)
 
-    private init(queue: DispatchQueue?, onNotice: @escaping @Sendable (ServerMessage) -> Void) {
+    /// Passwords, which a server that was given one may quote.
+    let secrets: [String]
+
+    private init(
+        queue: DispatchQueue?, secrets: [String], onNotice: @escaping @Sendable (ServerMessage) -> Void
+    ) {
         executor = QueueExecutor(label: "mcp-cleanupd.postgres.connection", target: queue)
-        notices = NoticeReceiver(onNotice)
+        self.secrets = secrets
+        notices = NoticeReceiver(secrets: secrets, onNotice)
     }
 
     isolated deinit {
@@ -59,10 +65,10 @@ package actor Connection {
             (host, share) async throws(PostgresError) in
             try await firstToAnswer(host.resolved(deadline: share), deadline: share) {
                 (address, share) async throws(PostgresError) in
-                let connection = Connection(queue: queue, onNotice: onNotice)
-                try await connection.establish(
-                    ConnectionParameters(url: url, security: security, candidate: address, environment: environment),
-                    to: address, deadline: share)
+                let parameters = ConnectionParameters(
+                    url: url, security: security, candidate: address, environment: environment)
+                let connection = Connection(queue: queue, secrets: parameters.secrets, onNotice: onNotice)
+                try await connection.establish(parameters, to: address, deadline: share)
                 return connection
             }
         }

@@ -45,8 +45,11 @@ struct IncomingBytes {
         _ = setsockopt(socket, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout.size(ofValue: size)))
     }
 
+    /// True for a socket whose bytes the kernel counts.
+    static func isCounted(_ socket: Int32) -> Bool { received(by: socket) != nil }
+
     /// What the kernel holds for the next read.
-    private static func unread(in socket: Int32) -> Int {
+    static func unread(in socket: Int32) -> Int {
         var count: Int32 = 0
         // 0x541B: FIONREAD of asm-generic/ioctls.h, which Swift does not import.
         return ioctl(socket, 0x541B, &count) == 0 ? Int(count) : 0

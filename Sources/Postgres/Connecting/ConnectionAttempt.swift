@@ -98,15 +98,26 @@ final class ConnectionAttempt: Sendable {
             }
             // libpq may try a second socket, with TLS or without.
             incoming.willRead(PQsocket(handle.pointer))
+            let socket = PQsocket(handle.pointer)
             guard incoming.sinceMessage <= Self.mostBytes else {
                 PQfinish(handle.pointer)
-                let message = "the server sent more than \(Self.mostBytes >> 20) MB before it let us in"
-                throw .unreachable(.broken, message: "\(candidate.description): \(message)")
+                throw tooMuch
             }
-            let next = await step(handle, until: deadline) { PQconnectPoll($0?.pointer) }
-            guard let next else { throw interruption(since: started) }
+            let read = await step(handle, until: deadline) { [incoming] _ in
+                ReadGuard.run(socket, incoming, limit: Self.mostBytes) { PQconnectPoll(handle.pointer) }
+            }
+            guard let read else { throw interruption(since: started) }
+            guard let next = read else {
+                PQfinish(handle.pointer)
+                throw tooMuch
+            }
             polled = next
         }
+    }
+
+    private var tooMuch: PostgresError {
+        let message = "the server sent more than \(Self.mostBytes >> 20) MB before it let us in"
+        return .unreachable(.broken, message: "\(candidate.description): \(message)")
     }
 
     /// Describes why libpq ended the attempt, and frees the connection.

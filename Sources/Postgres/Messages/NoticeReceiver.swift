@@ -16,7 +16,13 @@ final class NoticeReceiver: Sendable {
     /// The most notices of one statement or script that are handed on; the others are dropped.
     static let mostNotices = 64
 
-    init(_ handOn: @escaping @Sendable (ServerMessage) -> Void) { self.handOn = handOn }
+    private let secrets: [String]
+
+    /// - Parameter secrets: passwords, none of which is repeated.
+    init(secrets: [String], _ handOn: @escaping @Sendable (ServerMessage) -> Void) {
+        self.secrets = secrets
+        self.handOn = handOn
+    }
 
     /// The last WARNINGs since `begin`.
     var warnings: [ServerMessage] { state.withLock { $0.warnings } }
@@ -40,7 +46,7 @@ final class NoticeReceiver: Sendable {
             return state.handedOn <= Self.mostNotices
         }
         // libpq hands notices out as soon as it sees them, and results in their turn: which came first is not known.
-        guard let message = ServerMessage(raw, statementIndex: nil) else { return }
+        guard let message = ServerMessage(raw, statementIndex: nil, secrets: secrets) else { return }
         if message.severity == .warning {
             state.withLock { state in
                 // The last ones: COMMIT, whose warnings say that a commit may be lost, is a script's last statement.

@@ -1,0 +1,80 @@
+import Glibc
+import HostileServer
+import Postgres
+
+/// Connects to a server, asks it something, and prints what came of it: a process that a hostile server may crash.
+@main struct Probe {
+    /// The longest that each of the three steps may take.
+    static let limit = Duration.seconds(1)
+
+    /// `connection-probe URL`, or `connection-probe --fuzz SEED COUNT`.
+    static func main() async {
+        PrivateMemory.start()
+        let arguments = CommandLine.arguments
+        if arguments.count == 2 {
+            await visit(arguments[1])
+            print("memory \(PrivateMemory.peak())")
+        } else if arguments.count == 4, let seed = UInt64(arguments[2]), let count = UInt64(arguments[3]) {
+            for number in 0..<count {
+                print("seed \(seed &+ number)")
+                // It must be known after a crash too.
+                fflush(nil)
+                let server = MutatedAnswers.server(seed: seed &+ number)
+                let started = ContinuousClock.now
+                await visit(server.url, limit: .milliseconds(300))
+                let took = started.duration(to: .now)
+                // Three steps, and a request to cancel that takes twice its limit.
+                guard took < .seconds(6), PrivateMemory.peak() < 64 << 10 else {
+                    print("failed: \(took), \(PrivateMemory.peak()) KiB")
+                    fflush(nil)
+                    exit(1)
+                }
+            }
+        }
+        fflush(nil)
+        // A thread may still be in libpq.
+        _exit(0)
+    }
+
+    private static func visit(_ text: String, limit: Duration = limit) async {
+        do {
+            let url = try DatabaseURL(text)
+            let connection = try await Connection.open(
+                url, deadline: .now + limit, environment: ["HOME": "/nonexistent"]
+            ) { print("notice \($0)") }
+            PrivateMemory.sample()
+            await connection.limitCancellation(to: .milliseconds(200))
+            await report { try await ask(connection, .now + limit) }
+            await report { try await askWithScript(connection, .now + limit) }
+            print("warnings", await connection.warnings.count)
+            await connection.close()
+        } catch {
+            print("not connected: \(error)")
+        }
+        if Connection.isAbandonedThreadRunning { print("abandoned") }
+        PrivateMemory.sample()
+    }
+
+    private static func report(_ ask: () async throws -> String) async {
+        do {
+            print("answer", try await ask())
+        } catch {
+            print("failed: \(error)")
+        }
+        PrivateMemory.sample()
+    }
+
+    private static func ask(
+        _ connection: Connection, _ deadline: ContinuousClock.Instant
+    ) async throws -> String {
+        try await connection.query("SELECT 1 AS one", deadline: deadline).onlyRow().text("one")
+    }
+
+    private static func askWithScript(
+        _ connection: Connection, _ deadline: ContinuousClock.Instant
+    ) async throws -> String {
+        let results = try await connection.script("SELECT 1 AS one", deadline: deadline)
+        guard let first = results.first else { return "none" }
+        return try first.onlyRow().text("one")
+    }
+}

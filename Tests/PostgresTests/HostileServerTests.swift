@@ -1,0 +1,39 @@
+import HostileServer
+import SeededRandom
+import TestServers
+import Testing
+
+/// Whatever a server sends: a call ends by its deadline, nothing crashes, memory is bounded, no password is repeated.
+///
+/// Each connection is another process's, which may crash, and whose memory is its own.
+@Suite struct HostileServerTests {
+    @Test func thereAreManyScenariosWithNamesOfTheirOwn() {
+        #expect(Scenario.all.count >= 80)
+        #expect(Set(Scenario.all.map(\.description)).count == Scenario.all.count)
+    }
+
+    @Test(arguments: Scenario.all) func survives(scenario: Scenario) async throws {
+        let server = HostileServer(serve: scenario.serve)
+        let started = ContinuousClock.now
+        let result = try await Command.run(Command.built("connection-probe"), [server.url], environment: [:])
+        let took = started.duration(to: .now)
+        #expect(result.status == 0, "\(result)")
+        // Three steps of a second, and requests to cancel; the rest is a loaded machine's.
+        #expect(took < .seconds(3 + 1 + 5), "\(took): \(result.output)")
+        let memory = try #require(result.lines.last?.firstMatch(of: /^memory ([0-9]+)$/).flatMap { Int($0.1) })
+        #expect(memory < 64 << 10, "\(memory) KiB: \(result.output)")
+        #expect(!result.output.contains(HostileServer.password), "\(result.output)")
+        #expect(
+            result.output.unicodeScalars.allSatisfy { $0 == "\n" || $0.value >= 32 && !(127..<160).contains($0.value) })
+        #expect(result.lines.contains("abandoned") == (scenario.description == Scenario.endlessComputation))
+    }
+
+    /// A short run of `make fuzz`.
+    @Test func survivesMutatedAnswers() async throws {
+        let seed = SeededRandom.seed()
+        let result = try await Command.run(
+            Command.built("connection-probe"), ["--fuzz", String(seed), "200"], environment: [:])
+        #expect(result.status == 0, "\(result.lines.suffix(20))")
+        #expect(result.lines.count { $0.hasPrefix("seed ") } == 200 && !result.output.contains(HostileServer.password))
+    }
+}
