@@ -7,12 +7,12 @@ import Postgres
     /// The longest that each of the three steps may take.
     static let limit = Duration.seconds(1)
 
-    /// `connection-probe URL`, or `connection-probe --fuzz SEED COUNT`.
+    /// `connection-probe URL`, `connection-probe URL SQL`, or `connection-probe --fuzz SEED COUNT`.
     static func main() async {
         PrivateMemory.start()
         let arguments = CommandLine.arguments
-        if arguments.count == 2 {
-            await visit(arguments[1])
+        if arguments.count == 2 || arguments.count == 3 {
+            await visit(arguments[1], asking: arguments.count == 3 ? arguments[2] : "SELECT 1 AS one")
             print("memory \(PrivateMemory.peak())")
         } else if arguments.count == 4, let seed = UInt64(arguments[2]), let count = UInt64(arguments[3]) {
             for number in 0..<count {
@@ -36,7 +36,7 @@ import Postgres
         _exit(0)
     }
 
-    private static func visit(_ text: String, limit: Duration = limit) async {
+    private static func visit(_ text: String, asking sql: String = "SELECT 1 AS one", limit: Duration = limit) async {
         do {
             let url = try DatabaseURL(text)
             let connection = try await Connection.open(
@@ -44,8 +44,8 @@ import Postgres
             ) { print("notice \($0)") }
             PrivateMemory.sample()
             await connection.limitCancellation(to: .milliseconds(200))
-            await report { try await ask(connection, .now + limit) }
-            await report { try await askWithScript(connection, .now + limit) }
+            await report { try await ask(connection, sql, .now + limit) }
+            await report { try await askWithScript(connection, sql, .now + limit) }
             print("warnings", await connection.warnings.count)
             await connection.close()
         } catch {
@@ -65,15 +65,15 @@ import Postgres
     }
 
     private static func ask(
-        _ connection: Connection, _ deadline: ContinuousClock.Instant
+        _ connection: Connection, _ sql: String, _ deadline: ContinuousClock.Instant
     ) async throws -> String {
-        try await connection.query("SELECT 1 AS one", deadline: deadline).onlyRow().text("one")
+        try await connection.query(sql, deadline: deadline).onlyRow().text("one")
     }
 
     private static func askWithScript(
-        _ connection: Connection, _ deadline: ContinuousClock.Instant
+        _ connection: Connection, _ sql: String, _ deadline: ContinuousClock.Instant
     ) async throws -> String {
-        let results = try await connection.script("SELECT 1 AS one", deadline: deadline)
+        let results = try await connection.script(sql, deadline: deadline)
         guard let first = results.first else { return "none" }
         return try first.onlyRow().text("one")
     }

@@ -28,6 +28,21 @@ import Testing
         #expect(result.lines.contains("abandoned") == (scenario.description == Scenario.endlessComputation))
     }
 
+    /// A right server, which an application's code makes send too much, over TCP's faster sibling.
+    @Test(arguments: [
+        "DO $$ BEGIN RAISE '%', repeat('x', 100000000); END $$", "SELECT repeat('x', 200000000) AS one",
+        "DO $$ BEGIN RAISE WARNING '%', repeat('x', 100000000); END $$",
+        "SELECT repeat('x', 300) AS one FROM generate_series(1, 10000000)",
+        "SELECT NULL AS one FROM generate_series(1, 100000000)",
+    ])
+    func survivesWhatARightServerSends(sql: String) async throws {
+        let result = try await Command.run(
+            Command.built("connection-probe"), [PostgresServer.packaged().url("postgres"), sql], environment: [:])
+        let memory = try #require(result.lines.last?.firstMatch(of: /^memory ([0-9]+)$/).flatMap { Int($0.1) })
+        #expect(result.status == 0 && memory < 64 << 10, "\(memory) KiB: \(result.output)")
+        #expect(!result.output.contains("xxx"))
+    }
+
     /// A short run of `make fuzz`.
     @Test func survivesMutatedAnswers() async throws {
         let seed = SeededRandom.seed()
