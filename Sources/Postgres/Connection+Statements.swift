@@ -6,9 +6,9 @@ extension Connection {
     /// Runs one statement with parameters and waits for its rows.
     ///
     /// - Parameters:
-    ///   - step: what the caller is doing, for the error.
+    ///   - step: the caller's step, for the error.
     ///   - deadline: when to cancel the statement on the server and throw.
-    ///   - heedsCancellation: false for what must not be called off half way.
+    ///   - heedsCancellation: false for a statement that must run to its end after the task is canceled.
     /// - Throws: every case but `invalidParameters` and `unreachable`. After `server` the connection stays usable, in
     ///   a failed transaction if one was open.
     package func query(
@@ -29,7 +29,7 @@ extension Connection {
     /// Runs several statements, separated by semicolons, in one round trip; one result each.
     ///
     /// The simple query protocol: no parameters, and an error skips the statements after it.
-    /// - Parameter heedsCancellation: false for what must not be called off half way.
+    /// - Parameter heedsCancellation: false for a script that must run to its end after the task is canceled.
     /// - Throws: as `query`.
     package func script(
         _ sql: String, during step: PostgresError.Step = .querying, deadline: ContinuousClock.Instant,
@@ -43,8 +43,8 @@ extension Connection {
         }
     }
 
-    /// C would end the text at a NUL, and the server would see another statement or another value than was meant. It
-    /// refuses such a text in its own words wherever one reaches it; these are the same.
+    /// Refuses a text with a NUL, where C would end it: the server would get another statement or another value. The error
+    /// is the server's own for such a text.
     private func refuseNUL(_ text: String, during step: PostgresError.Step) throws(PostgresError) {
         guard text.utf8.contains(0) else { return }
         let message = "invalid byte sequence for encoding \"UTF8\": 0x00"
@@ -100,7 +100,7 @@ extension Connection {
         }
     }
 
-    /// Why a statement's exchange ended early.
+    /// The reason for which a statement's exchange ended early.
     private enum Interruption: Error {
         case lost
         case deadlinePassed
@@ -120,7 +120,7 @@ extension Connection {
         }
     }
 
-    /// What the server has said so far.
+    /// The server's answer so far.
     private struct Answer {
         let isScript: Bool
         var reader = ResultReader()
@@ -268,7 +268,7 @@ extension Connection {
             }
             guard let result = PQgetResult(connection) else { return .given }
             defer { PQclear(result) }
-            // What cannot be taken leaves the connection in doubt.
+            // A result that cannot be taken leaves the connection in doubt.
             guard (try? take(result, into: &answer)) == true else { return .impossible }
         }
     }

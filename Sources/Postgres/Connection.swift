@@ -18,13 +18,13 @@ package actor Connection {
     var isBusy = false
     /// True if waits end when the task is canceled.
     var heedsCancellation = true
-    /// What the server has sent during the statement.
+    /// The bytes that the server has sent during the statement.
     var incoming = IncomingBytes()
     let notices: NoticeReceiver
 
-    /// How long a request to cancel a statement may take to get there: a round trip and a process start on a loaded
-    /// server, and short against any deadline worth setting. The request and the server's confirmation together have
-    /// twice that.
+    /// The longest that a request to cancel a statement may take: a round trip and the start of a process on a loaded
+    /// server, and short compared with any useful deadline. The request and the server's confirmation together may take
+    /// twice as long.
     private(set) var cancelLimit = Duration.seconds(1)
 
     /// Passwords, which a server that was given one may quote.
@@ -44,11 +44,11 @@ package actor Connection {
 
     // MARK: Connecting
 
-    /// Connects to the first of the URL's hosts that takes us.
+    /// Connects to the first of the URL's hosts that accepts the connection.
     ///
-    /// Each host gets its share of the time, and each of its addresses a share of that, so that a name server that is
-    /// silent, or a host that swallows packets, does not use up the others' time. An answer by a server, except that it
-    /// is starting, stopping or full, ends the search.
+    /// Each host has its share of the time, and each of its addresses a share of the host's, so that a silent name server,
+    /// or a host that drops packets, does not use up the time of the others. A server's answer ends the search, unless
+    /// the server is starting, stopping or full.
     /// - Parameters:
     ///   - deadline: when to give up, name resolution and TLS included.
     ///   - queue: a serial queue whose thread the connection may use, and block for milliseconds at a time; without it,
@@ -120,7 +120,7 @@ package actor Connection {
 
     // MARK: What is known of the connection
 
-    /// False once it is closed, an error has left it unusable or the server is heard to have ended it.
+    /// False if the connection is closed, if an error has left it unusable, or if the server has ended it.
     package func isAlive() -> Bool {
         guard let connection = handle else { return false }
         // The server's message comes before the end of the stream, and is shorter than eight reads.
@@ -133,21 +133,21 @@ package actor Connection {
         return false
     }
 
-    /// The WARNINGs that the server sent during the last statement or script: the last 16 of them. In a script,
-    /// `statementIndex` tells which statement each is about.
+    /// The WARNINGs that the server sent during the last statement or script: the last 16 of them. COMMIT
+    /// sends one when no synchronous standby has confirmed it.
     package var warnings: [ServerMessage] { notices.warnings }
 
-    /// Whether a transaction is open, be it a failed one.
+    /// True if a transaction is open, a failed one included.
     package var hasOpenTransaction: Bool {
         guard let handle else { return false }
         return [PQTRANS_INTRANS, PQTRANS_INERROR].contains(PQtransactionStatus(handle))
     }
 
-    /// The process that greeted us. Another one than `pg_backend_pid()` names means that something stands in between:
-    /// a pooler gives a number of its own. 0 once closed.
+    /// The process number that came with the login; 0 if the connection is closed. A pooler sends a number of its own,
+    /// which is not that of `pg_backend_pid()`.
     package var greetedBy: Int { Int(handle.map(PQbackendPID) ?? 0) }
 
-    /// How the connection is protected; `nil` once closed.
+    /// The protection that was negotiated for the connection; `nil` if it is closed.
     package var transport: Transport? {
         guard let handle else { return nil }
         func attribute(_ name: String) -> String { PQsslAttribute(handle, name).map { String(cString: $0) } ?? "?" }
@@ -156,15 +156,15 @@ package actor Connection {
         return host.isEmpty || host.hasPrefix("/") || host.hasPrefix("@") ? .unixSocket : .plainTCP
     }
 
-    /// What protects a connection, as negotiated.
+    /// The protection of a connection.
     package enum Transport: Hashable, Sendable {
         case unixSocket
         case tls(version: String, cipher: String)
         case plainTCP
     }
 
-    /// Lets time pass between two statements; less of it when the server ends the connection or the task is canceled,
-    /// which the next statement tells.
+    /// Waits between two statements. Returns early when the server ends the connection or the task is canceled; the next
+    /// statement throws then.
     package func rest(for duration: Duration) async {
         guard let handle else { return }
         _ = await SocketWait.wait(for: .read, of: PQsocket(handle), until: .now + duration, on: executor.queue)

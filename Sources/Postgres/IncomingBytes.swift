@@ -1,7 +1,7 @@
 import Glibc
 
-/// Counts what a server sends, ahead of libpq, which takes a message of any length into memory before it hands it out, and
-/// keeps an error five times over meanwhile.
+/// Counts the bytes that a server sends, before libpq reads them: libpq takes a message of any length into memory before it
+/// hands it out, and keeps up to six copies of an error meanwhile.
 struct IncomingBytes {
     /// All that has come so far.
     private var total = 0
@@ -48,14 +48,14 @@ struct IncomingBytes {
     /// True for a socket whose bytes the kernel counts.
     static func isCounted(_ socket: Int32) -> Bool { received(by: socket) != nil }
 
-    /// What the kernel holds for the next read.
+    /// Returns the number of bytes that the kernel holds for the next read.
     static func unread(in socket: Int32) -> Int {
         var count: Int32 = 0
         // 0x541B: FIONREAD of asm-generic/ioctls.h, which Swift does not import.
         return ioctl(socket, 0x541B, &count) == 0 ? Int(count) : 0
     }
 
-    /// What has come over a TCP socket since it was opened; `nil` for other sockets.
+    /// Returns the number of bytes that have come over a TCP socket since it was opened; `nil` for other sockets.
     private static func received(by socket: Int32) -> Int? {
         // tcpi_bytes_received of linux/tcp.h (Linux 4.1), whose struct tcp_info the C library does not have in full.
         let offset = 128

@@ -5,9 +5,9 @@ import Time
 
 /// One wait for one socket: until it can be read or written, a deadline passes or the task is canceled.
 ///
-/// libpq closes and reopens its socket as it likes, often under the same number, so a Dispatch source must be gone
-/// before libpq is called again. Hence a wait makes its own sources, and ends only when each of them has reported
-/// its cancellation, which Dispatch does after it has forgotten the descriptor.
+/// libpq may close its socket and open another under the same number, so no Dispatch source may be left when libpq is
+/// called again. A wait makes its own sources, and ends only when each of them has reported its cancellation, which
+/// Dispatch does after it has removed the descriptor.
 final class SocketWait: Sendable {
     enum Outcome: Sendable {
         case ready
@@ -22,7 +22,7 @@ final class SocketWait: Sendable {
     }
 
     private struct State: Sendable {
-        /// The first thing that happened; later ones change nothing.
+        /// The first outcome; later ones change nothing.
         var outcome: Outcome?
         /// Armed sources that have not reported their cancellation yet.
         var sourcesLeft = 0
@@ -32,13 +32,15 @@ final class SocketWait: Sendable {
     private let sources: [any DispatchSourceProtocol & Sendable]
     private let ended = FirstAnswer<Outcome>()
 
-    /// - Parameter queue: where the sources' handlers run; they only note what happened.
+    /// - Parameter queue: where the sources' handlers run, which only record the outcome.
     private init(socket: Int32, directions: Directions, queue: DispatchQueue) {
         var sources: [any DispatchSourceProtocol & Sendable] = []
         if directions.contains(.read) {
+            // Dispatch's protocols are not Sendable; the class that it returns for all of them is.
             sources.append(DispatchSource.makeReadSource(fileDescriptor: socket, queue: queue) as! DispatchSource)
         }
         if directions.contains(.write) {
+            // As above.
             sources.append(DispatchSource.makeWriteSource(fileDescriptor: socket, queue: queue) as! DispatchSource)
         }
         self.sources = sources
@@ -57,8 +59,8 @@ final class SocketWait: Sendable {
     /// Returns when no source holds the socket any more.
     /// - Parameters:
     ///   - queue: where the sources' handlers run.
-    ///   - heedsCancellation: whether the wait ends when the task is canceled.
-    ///   - isolation: the calling actor, whose queue may be blocked for an instant.
+    ///   - heedsCancellation: true if the wait ends when the task is canceled.
+    ///   - isolation: the calling actor, whose queue may be blocked for `briefWait`.
     static func wait(
         for directions: Directions, of socket: Int32, until deadline: ContinuousClock.Instant, on queue: DispatchQueue,
         heedsCancellation: Bool = true, isolation: isolated (any Actor)? = #isolation

@@ -51,6 +51,8 @@ import Postgres
         } catch {
             print("not connected: \(error)")
         }
+        // A step that the deadline found on its way out of libpq has a second to get there.
+        for _ in 0..<100 where Connection.isAbandonedThreadRunning { usleep(10_000) }
         if Connection.isAbandonedThreadRunning { print("abandoned") }
         PrivateMemory.sample()
     }

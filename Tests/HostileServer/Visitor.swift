@@ -142,10 +142,10 @@ enum Bytes {
     static let done = message("C", text("SELECT 1"))
     static let notification = message("A", int32(1) + text("channel") + text(String(repeating: "x", count: 7000)))
 
-    /// All that a client has to hear before its first query.
+    /// The messages before a client's first query.
     static let greeting =
         authentication(0) + parameter("server_version", "15.0") + parameter("client_encoding", "UTF8")
         + parameter("standard_conforming_strings", "on") + message("K", int32(1) + int32(2)) + ready
-    /// What the probe's query asks for.
+    /// The right answer to the probe's query.
     static let answer = columns(["one"]) + row(["1"]) + done + ready
 }

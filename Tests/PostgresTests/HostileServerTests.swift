@@ -13,6 +13,8 @@ import Testing
     }
 
     @Test(arguments: Scenario.all) func survives(scenario: Scenario) async throws {
+        await Turns.shared.begin()
+        defer { Turns.shared.end() }
         let server = HostileServer(serve: scenario.serve)
         let started = ContinuousClock.now
         let result = try await Command.run(Command.built("connection-probe"), [server.url], environment: [:])
@@ -50,5 +52,42 @@ import Testing
             Command.built("connection-probe"), ["--fuzz", String(seed), "200"], environment: [:])
         #expect(result.status == 0, "\(result.lines.suffix(20))")
         #expect(result.lines.count { $0.hasPrefix("seed ") } == 200 && !result.output.contains(HostileServer.password))
+    }
+}
+
+/// A few at a time: a process for each scenario at once would keep the other tests from their processor.
+private final class Turns: Sendable {
+    static let shared = Turns()
+
+    private struct State {
+        var free = 4
+        var waiting: [CheckedContinuation<Void, Never>] = []
+    }
+
+    private let state = Locked(State())
+
+    func begin() async {
+        await withCheckedContinuation { continuation in
+            let mayBegin = state.withLock { state in
+                if state.free == 0 {
+                    state.waiting.append(continuation)
+                    return false
+                }
+                state.free -= 1
+                return true
+            }
+            if mayBegin { continuation.resume() }
+        }
+    }
+
+    func end() {
+        let next = state.withLock { state in
+            if state.waiting.isEmpty {
+                state.free += 1
+                return nil as CheckedContinuation<Void, Never>?
+            }
+            return state.waiting.removeFirst()
+        }
+        next?.resume()
     }
 }
