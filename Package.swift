@@ -102,9 +102,15 @@ let package = Package(
             name: "SeededRandom", dependencies: ["Pseudorandom"], path: "Tests/SeededRandom", swiftSettings: settings),
         .testTarget(
             name: "ArchitectureTests", dependencies: ["TestServers"], swiftSettings: settings, linkerSettings: linking),
+        .target(
+            name: "HostileServer", dependencies: ["SeededRandom"], path: "Tests/HostileServer", swiftSettings: settings),
+        .executableTarget(
+            name: "connection-probe", dependencies: ["HostileServer", "Postgres"], path: "Tests/ConnectionProbe",
+            swiftSettings: settings, linkerSettings: linking),
         .testTarget(
-            name: "PostgresTests", dependencies: ["Postgres", "TestServers", "Time"], swiftSettings: settings,
-            linkerSettings: linking),
+            name: "PostgresTests",
+            dependencies: ["connection-probe", "HostileServer", "Postgres", "SeededRandom", "TestServers", "Time"],
+            swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "SettingsTests",
             dependencies: ["Heartbeats", "Postgres", "SeededRandom", "SessionCleanup", "Settings", "TestServers"],
@@ -145,7 +151,8 @@ let package = Package(
             ],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
-            name: "ProcessTests", dependencies: ["mcp-cleanupd", "TestServers"], exclude: ["clock-step.c"],
+            name: "ProcessTests", dependencies: ["mcp-cleanupd", "HostileServer", "TestServers"],
+            exclude: ["clock-step.c"],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "SessionCleanupTests",

@@ -1,6 +1,6 @@
 import CLibpq
 
-/// A request to cancel whatever statement a connection runs; usable from any thread: libpq manual, PQcancel.
+/// A request to cancel the statement that a connection runs. For any thread: libpq manual, PQcancel.
 final class CancelRequest: Sendable {
     // PGcancel is a copy of the connection's address and key, which PQcancel only reads.
     private nonisolated(unsafe) let pointer: OpaquePointer
@@ -12,7 +12,9 @@ final class CancelRequest: Sendable {
 
     deinit { PQfreeCancel(pointer) }
 
-    /// Connects, asks, and waits for the server to hang up. Blocks.
+    /// Connects, sends the request, and waits until the server closes this connection. Blocks without a limit.
+    ///
+    /// - Returns: true if the request was sent.
     func send() -> Bool {
         var message = [CChar](repeating: 0, count: 256)
         return PQcancel(pointer, &message, Int32(message.count)) == 1

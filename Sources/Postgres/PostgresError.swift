@@ -1,25 +1,25 @@
 import Time
 
-/// Why the database did not do what it was asked to.
+/// An error of the database, or of the connection to it.
 ///
 /// No case carries a password or a connection URL, so any of them may be logged.
 package enum PostgresError: Error, Hashable, Sendable {
-    /// libpq does not accept the connection's parameters, whatever the server would say.
+    /// libpq does not accept the connection's parameters.
     case invalidParameters(String)
-    /// No server could be reached, or none that may be trusted.
+    /// No server could be reached, or none that can be trusted.
     case unreachable(Unreachability, message: String)
     /// The server answered with an error.
     case server(ServerMessage, during: Step)
-    /// The connection ended, or was never usable again, while something was under way.
+    /// The connection ended, or became unusable, during a step.
     case connectionLost(during: Step, message: String)
     /// The server did not answer in time; the statement was canceled on the server if the server could be reached.
     case timedOut(during: Step, limit: Duration)
     /// The task was canceled; so was the statement on the server, if the server could be reached.
     case canceled(during: Step)
-    /// The server answered something else than the protocol or our own statement allows.
+    /// The server's answer is not one that the protocol, the statement and the bounds on its size allow.
     case unexpectedAnswer(String)
 
-    /// What was under way, in an operator's words.
+    /// The step during which an error occurred, in an operator's words.
     package enum Step: String, Hashable, Sendable, CustomStringConvertible {
         case connecting = "connecting"
         case querying = "running a statement"
@@ -28,23 +28,23 @@ package enum PostgresError: Error, Hashable, Sendable {
         package var description: String { rawValue }
     }
 
-    /// Why no connection came about, for metrics: a closed set.
+    /// The reason why no connection was made: a closed set, for metrics.
     package enum Unreachability: String, Hashable, Sendable, CaseIterable {
         /// The host's name has no address.
         case unresolved
-        /// Something answered that nobody listens there, or the socket file is missing.
+        /// The port is closed, or the socket file is missing.
         case refused
-        /// Nothing answered in time.
+        /// No answer came in time.
         case silent
         /// The certificate, the protocol version or the channel binding was not acceptable.
         case tls
-        /// The connection ended during its set-up, or something else than PostgreSQL answered.
+        /// The connection ended during its set-up, or another program than PostgreSQL answered.
         case broken
 
-        static let gravestFirst: [Unreachability] = [.tls, .broken, .silent, .refused, .unresolved]
+        static let mostTellingFirst: [Unreachability] = [.tls, .broken, .silent, .refused, .unresolved]
     }
 
-    /// Whether it says something about one host only.
+    /// True if the error is about one host only.
     var leavesOtherHostsToTry: Bool {
         switch self {
         case .unreachable: true
@@ -53,8 +53,8 @@ package enum PostgresError: Error, Hashable, Sendable {
         }
     }
 
-    /// One error for all hosts, which failed one after the other: what a server said, else all that was tried, under
-    /// the cause that a person can do most about.
+    /// One error for all hosts, which failed one after the other: the error that a server sent, else the messages of all
+    /// hosts, under the cause that an operator can do most about.
     init(ofAllHosts failures: [PostgresError]) {
         var messages: [String] = []
         var causes: Set<Unreachability> = []
@@ -67,11 +67,11 @@ package enum PostgresError: Error, Hashable, Sendable {
                 refusal = failure
             }
         }
-        let gravest = Unreachability.gravestFirst.first(where: causes.contains) ?? .unresolved
-        self = refusal ?? .unreachable(gravest, message: messages.joined(separator: "; "))
+        let cause = Unreachability.mostTellingFirst.first(where: causes.contains) ?? .unresolved
+        self = refusal ?? .unreachable(cause, message: messages.joined(separator: "; "))
     }
 
-    /// The server's SQLSTATE, where the server said one.
+    /// The SQLSTATE of the server's error; `nil` for other errors.
     package var sqlState: SQLState? {
         if case .server(let message, _) = self { return message.sqlState }
         return nil

@@ -1,11 +1,11 @@
-/// The rows that a statement answered, as the server's text, read by type.
+/// The rows of a statement, as the server's text, read by type.
 package struct QueryResult: Sendable {
     /// Names in the statement's order; not necessarily distinct.
     package let columns: [String]
     package let rows: [Row]
 
-    /// The only row.
-    /// - Throws: `unexpectedAnswer` when there is another number of rows.
+    /// Returns the only row.
+    /// - Throws: `unexpectedAnswer` for no row or several.
     package func onlyRow() throws(PostgresError) -> Row {
         guard rows.count == 1 else { throw .unexpectedAnswer("\(rows.count) rows instead of 1") }
         return rows[0]
@@ -56,7 +56,7 @@ package struct QueryResult: Sendable {
     }
 }
 
-/// A value for `$1`, `$2`, …, sent as text with a declared type, so that the server guesses nothing.
+/// A value for `$1`, `$2`, …, sent as text with a declared type, so that the server does not have to infer one.
 package struct Parameter: Sendable {
     /// The type's OID from `pg_type.dat`; built-in types' never change.
     let type: UInt32
@@ -70,7 +70,7 @@ package struct Parameter: Sendable {
     package static func rowAddress(_ address: String) -> Parameter { Parameter(type: 27, text: address) }
 }
 
-/// SQL text made of a name or a value that is not ours.
+/// SQL text for a name or a value that comes from outside.
 package enum SQL {
     /// A quoted identifier: a name with quotes or semicolons in it stays one name.
     package static func identifier(_ name: String) -> String {

@@ -2,8 +2,8 @@ import Dispatch
 
 /// Runs an actor's jobs on a serial Dispatch queue of its own.
 ///
-/// A connection's jobs call into libpq, which may take a lock or touch a file; they must not hold up Swift's
-/// cooperative pool, which has one thread per core. The standard library has `DispatchSerialQueue` for this on Apple's
+/// A connection's jobs call libpq, which may take a lock or read a file. They must not block a thread of Swift's
+/// cooperative pool, which has one for each core. The standard library has `DispatchSerialQueue` for this on Apple's
 /// systems only.
 final class QueueExecutor: SerialExecutor {
     let queue: DispatchQueue

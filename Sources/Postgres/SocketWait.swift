@@ -5,9 +5,9 @@ import Time
 
 /// One wait for one socket: until it can be read or written, a deadline passes or the task is canceled.
 ///
-/// libpq closes and reopens its socket as it likes, often under the same number, so a Dispatch source must be gone
-/// before libpq is called again. Hence a wait makes its own sources, and ends only when each of them has reported
-/// its cancellation, which Dispatch does after it has forgotten the descriptor.
+/// libpq may close its socket and open another under the same number, so no Dispatch source may be left when libpq is
+/// called again. A wait makes its own sources, and ends only when each of them has reported its cancellation, which
+/// Dispatch does after it has removed the descriptor.
 final class SocketWait: Sendable {
     enum Outcome: Sendable {
         case ready
@@ -22,7 +22,7 @@ final class SocketWait: Sendable {
     }
 
     private struct State: Sendable {
-        /// The first thing that happened; later ones change nothing.
+        /// The first outcome; later ones change nothing.
         var outcome: Outcome?
         /// Armed sources that have not reported their cancellation yet.
         var sourcesLeft = 0
@@ -32,13 +32,15 @@ final class SocketWait: Sendable {
     private let sources: [any DispatchSourceProtocol & Sendable]
     private let ended = FirstAnswer<Outcome>()
 
-    /// - Parameter queue: where the sources' handlers run; they only note what happened.
+    /// - Parameter queue: where the sources' handlers run, which only record the outcome.
     private init(socket: Int32, directions: Directions, queue: DispatchQueue) {
         var sources: [any DispatchSourceProtocol & Sendable] = []
         if directions.contains(.read) {
+            // Dispatch's protocols are not Sendable; the class that it returns for all of them is.
             sources.append(DispatchSource.makeReadSource(fileDescriptor: socket, queue: queue) as! DispatchSource)
         }
         if directions.contains(.write) {
+            // As above.
             sources.append(DispatchSource.makeWriteSource(fileDescriptor: socket, queue: queue) as! DispatchSource)
         }
         self.sources = sources
@@ -48,29 +50,32 @@ final class SocketWait: Sendable {
         for source in sources { source.activate() }
     }
 
-    /// Most answers of a near server come within this, its start of a process included; sources, and the two changes of
-    /// thread that they cost, are for the others. The connection's own queue is blocked meanwhile, and a cancellation may
-    /// come this much later.
-    private static let briefWaitMilliseconds: Int32 = 10
+    /// The longest wait that blocks the connection's queue, and may delay a cancellation: most answers of a near server come
+    /// within it, its start of a process included. Longer waits use sources, which cost two changes of thread.
+    private static let briefWait = Duration.milliseconds(10)
 
     /// Waits until the socket is ready, the deadline has passed or the task is canceled.
     ///
     /// Returns when no source holds the socket any more.
     /// - Parameters:
     ///   - queue: where the sources' handlers run.
-    ///   - heedsCancellation: whether the wait ends when the task is canceled.
-    ///   - isolation: the calling actor, whose queue may be blocked for an instant.
+    ///   - heedsCancellation: true if the wait ends when the task is canceled.
+    ///   - isolation: the calling actor, whose queue may be blocked for `briefWait`.
     static func wait(
         for directions: Directions, of socket: Int32, until deadline: ContinuousClock.Instant, on queue: DispatchQueue,
         heedsCancellation: Bool = true, isolation: isolated (any Actor)? = #isolation
     ) async -> Outcome {
         // A socket that is always ready must not win the race against a deadline that has passed.
         if heedsCancellation, Task.isCancelled { return .canceled }
-        if ContinuousClock.now >= deadline { return .deadlinePassed }
+        let left = ContinuousClock.now.duration(to: deadline)
+        if left <= .zero { return .deadlinePassed }
         // libpq has dropped the connection and will say so when it is asked.
         guard socket >= 0 else { return .ready }
         // Without an actor's queue under it this runs on the cooperative pool, which must not be blocked.
-        if isolation != nil, isReady(socket, directions, after: briefWaitMilliseconds) { return .ready }
+        if isolation != nil {
+            if isReady(socket, directions, after: min(briefWait, left)) { return .ready }
+            if left <= briefWait { return .deadlinePassed }
+        }
         let wait = SocketWait(socket: socket, directions: directions, queue: queue)
         let limit = Deadlines.shared.add(at: deadline) { wait.end(.deadlinePassed) }
         defer { Deadlines.shared.cancel(limit) }
@@ -82,10 +87,12 @@ final class SocketWait: Sendable {
         }
     }
 
-    /// Whether the socket is ready, at once or after so many milliseconds of waiting, which block.
-    static func isReady(_ socket: Int32, _ directions: Directions, after milliseconds: Int32 = 0) -> Bool {
+    /// True if the socket is ready, at once or within a limit, which blocks.
+    static func isReady(_ socket: Int32, _ directions: Directions, after limit: Duration = .zero) -> Bool {
         let events = (directions.contains(.read) ? POLLIN : 0) | (directions.contains(.write) ? POLLOUT : 0)
         var descriptor = pollfd(fd: socket, events: Int16(events), revents: 0)
+        // Rounded up, so that a wait of less than a millisecond is no busy loop.
+        let milliseconds = Int32((limit / .milliseconds(1)).rounded(.up))
         return poll(&descriptor, 1, milliseconds) > 0
     }
 

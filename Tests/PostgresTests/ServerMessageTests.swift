@@ -86,7 +86,7 @@ import Testing
         "SELECT has_table_privilege('TOKEN', 'pg_class', 'SELECT')",
         "SELECT to_timestamp('1', 'TOKEN') - 'TOKEN'::text::interval",
         "SELECT regexp_replace('x', '(TOKEN'::text, '')", "SELECT nextval('TOKEN'::text::regclass)",
-        "SELECT pg_get_serial_sequence('pg_class', 'TOKEN')", "SELECT to_tsquery(repeat('TOKEN', 600)::text)",
+        "SELECT pg_get_serial_sequence('pg_class', 'TOKEN')", "SELECT repeat('TOKEN', 600)::text::tsquery",
         "SELECT 'x' AT TIME ZONE 'TOKEN' FROM now()", "SELECT convert('x', 'TOKEN', 'UTF8')",
     ])
     func quotesNoValue(sql: String) async throws {
@@ -128,7 +128,7 @@ import Testing
 }
 
 @Suite struct NoticeTests {
-    @Test(arguments: Place.available) func keepsWarningsWithTheirStatement(place: Place) async throws {
+    @Test(arguments: Place.available) func keepsTheWarningsOfTheLastScript(place: Place) async throws {
         let notices = Locked<[ServerMessage]>([])
         let connection = try await place.open { notice in notices.withLock { $0.append(notice) } }
         _ = try await connection.script(
@@ -139,7 +139,7 @@ import Testing
         #expect(notices.withLock { $0.map(\.severity) } == [.notice, .warning, .warning])
         let warnings = await connection.warnings
         #expect(warnings.map(\.sqlState) == ["01234", "25001"])
-        #expect(warnings.map(\.statementIndex) == [1, 2] && warnings.map(\.hasContext) == [true, false])
+        #expect(warnings.map(\.hasContext) == [true, false])
         #expect(warnings.map(\.text) == [nil, "there is already a transaction in progress"])
         _ = try await connection.run("SELECT 1")
         #expect(await connection.warnings.isEmpty)
@@ -154,7 +154,6 @@ import Testing
             deadline: .now + patience)
         let warnings = await connection.warnings
         #expect(warnings.count == NoticeReceiver.mostWarnings && warnings.last?.sqlState == "25P01")
-        #expect(warnings.last?.statementIndex == 3)
         #expect(notices.withLock { $0.count } == NoticeReceiver.mostNotices)
         await connection.close()
     }

@@ -142,13 +142,13 @@ import Time
         #expect(failure.beforeAnyPacket == .invalidParameters("invalid sslmode value: \"…\""))
     }
 
-    @Test func reportsAllHostsUnderTheGravestCause() {
+    @Test func reportsAllHostsUnderTheMostTellingCause() {
         let error = PostgresError(ofAllHosts: [
             .unreachable(.refused, message: "a"), .unreachable(.tls, message: "b"),
             .unreachable(.unresolved, message: "c"),
         ])
         #expect(error == .unreachable(.tls, message: "a; b; c"))
-        #expect(Set(PostgresError.Unreachability.gravestFirst) == Set(PostgresError.Unreachability.allCases))
+        #expect(Set(PostgresError.Unreachability.mostTellingFirst) == Set(PostgresError.Unreachability.allCases))
         let full = PostgresError.server(ServerMessage(sqlState: "53300", text: "full"), during: .connecting)
         #expect(PostgresError(ofAllHosts: [full, .unreachable(.refused, message: "a")]) == full)
     }

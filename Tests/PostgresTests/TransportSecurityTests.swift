@@ -101,3 +101,26 @@ import Testing
         #expect(url.transportWarning(environment: strong) == nil)
     }
 }
+
+@Suite struct RequiredAuthenticationTests {
+    @Test(
+        arguments: [
+            ("postgresql://u:p@127.0.0.1/d?sslmode=disable", [:], 160_000, "!password"),
+            ("postgresql://u:p@db.example/d?sslmode=require", [:], 180_000, "!password"),
+            ("postgresql://u:p@db.example/d?sslmode=require", [:], 150_018, nil),
+            ("postgresql://u:p@db.example/d?sslmode=verify-full&sslrootcert=/ca", [:], 160_000, nil),
+            ("postgresql://u:p@/d?host=/run/postgresql", [:], 160_000, nil),
+            ("postgresql://u:p@127.0.0.1/d", ["PGREQUIREAUTH": "password"], 160_000, nil),
+            ("postgresql://u:p@127.0.0.1/d", ["PGSSLMODE": "verify-full"], 160_000, nil),
+        ] as [(String, [String: String], Int32, String?)])
+    func sendsAPasswordInClearOnlyToAServerThatIsKnown(
+        text: String, environment: [String: String], version: Int32, required: String?
+    ) throws {
+        let url = try DatabaseURL(text)
+        let security = try TransportSecurity(url: url, environment: environment) { _ in true }
+        let host = try #require(try url.hosts(environment: environment).first)
+        let parameters = ConnectionParameters(
+            url: url, security: security, candidate: host, environment: environment, libpqVersion: version)
+        #expect(parameters.values["require_auth"] == required)
+    }
+}

@@ -85,24 +85,30 @@ import Testing
     }
 
     @Test func waitsForABlockingCallOnlySoLong() async {
+        let calls = BlockingCalls(most: 8)
         let start = ContinuousClock.now
         // More of them than there are cores: neither their limits nor any other task may wait for a thread.
         await withTaskGroup { group in
             for _ in 0..<8 {
-                group.addTask { #expect(await BlockingCall.run(limit: .milliseconds(200)) { sleep(5) } == nil) }
+                group.addTask {
+                    #expect(await calls.run(limit: .milliseconds(200)) { sleep(5) } == nil)
+                }
             }
         }
         await Task { await Task.yield() }.value
+        // None has returned, and there is no room for another.
+        #expect(await calls.run(limit: patience) { 42 } == nil)
         #expect(start.duration(to: .now) < .seconds(3))
     }
 
     @Test func endsABlockingCallWithItsTask() async {
+        let calls = BlockingCalls(most: 2)
         let start = ContinuousClock.now
-        let task = Task { await BlockingCall.run(limit: patience) { sleep(3) } }
+        let task = Task { await calls.run(limit: patience) { sleep(3) } }
         task.cancel()
         #expect(await task.value == nil)
         #expect(start.duration(to: .now) < .seconds(2))
-        #expect(await BlockingCall.run(limit: patience) { 42 } == 42)
+        #expect(await calls.run(limit: patience) { 42 } == 42)
     }
 
     @Test func saysThatTheNameServerIsSilentWhenItIsOutOfTime() async throws {

@@ -63,16 +63,17 @@ package enum Command {
         return result
     }
 
-    /// The path of the program under test, which SwiftPM builds next to the tests.
-    package static var daemon: String {
-        get throws {
-            let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-            let path = (tests as NSString).deletingLastPathComponent + "/mcp-cleanupd"
-            guard FileManager.default.isExecutableFile(atPath: path) else {
-                throw TestServerError("\(path) is not built")
-            }
-            return path
+    /// The program under test.
+    package static var daemon: String { get throws { try built("mcp-cleanupd") } }
+
+    /// A program of this package, which the package manager puts next to the tests.
+    package static func built(_ name: String) throws -> String {
+        let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        let path = (tests as NSString).deletingLastPathComponent + "/" + name
+        guard FileManager.default.isExecutableFile(atPath: path) else {
+            throw TestServerError("\(path) is not built")
         }
+        return path
     }
 }
 

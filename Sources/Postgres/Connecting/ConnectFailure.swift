@@ -8,11 +8,9 @@ struct ConnectFailure {
     private let message: String
     private let candidate: HostCandidate
 
-    /// - Parameter secrets: passwords, none of which is repeated, since a server to which one was sent may quote it.
+    /// - Parameter secrets: passwords, none of which is repeated.
     init(message: String, candidate: HostCandidate, secrets: [String] = []) {
-        var text = message
-        for secret in secrets where !secret.isEmpty { text = text.replacing(secret, with: "…") }
-        self.message = text
+        self.message = message.hiding(secrets)
         self.candidate = candidate
     }
 
@@ -67,7 +65,7 @@ struct ConnectFailure {
     /// libpq repeats the address in front; the rest says why.
     private var reason: String {
         guard let range = message.firstRange(of: "failed: ") else { return message }
-        return message[range.upperBound...].split(separator: "\n").map { String($0).trimmed }.joined(separator: " ")
+        return onOneLine(String(message[range.upperBound...]))
     }
 
     private var cause: PostgresError.Unreachability {
@@ -92,6 +90,11 @@ func libpqMessage(of connection: OpaquePointer) -> String {
         String(decoding: UnsafeRawBufferPointer(start: text, count: strnlen(text, longest)), as: UTF8.self))
 }
 
+/// Returns libpq's text without its line ends and the blanks after them, and visible.
+func onOneLine(_ message: String) -> String {
+    message.split(separator: "\n").map { String($0).trimmed }.joined(separator: " ").visible
+}
+
 func withoutTrailingLines(_ message: String) -> String {
     var text = message[...]
     while text.last?.isNewline == true { text.removeLast() }
@@ -99,6 +102,11 @@ func withoutTrailingLines(_ message: String) -> String {
 }
 
 extension String {
+    /// The text without passwords, which a server that was given one may quote.
+    func hiding(_ secrets: [String]) -> String {
+        secrets.reduce(self) { $1.isEmpty ? $0 : $0.replacing($1, with: "…") }
+    }
+
     fileprivate var trimmed: String {
         var text = self[...]
         while text.first?.isWhitespace == true { text.removeFirst() }

@@ -3,34 +3,43 @@ import Glibc
 
 /// libpq's keywords and values for one attempt at one address.
 struct ConnectionParameters {
-    private var values: [String: String]
+    private(set) var values: [String: String]
+    /// The passwords among them, and in libpq's own variables.
+    let secrets: [String]
 
     init(
-        url: DatabaseURL, security: TransportSecurity, candidate: HostCandidate, environment: [String: String]
+        url: DatabaseURL, security: TransportSecurity, candidate: HostCandidate, environment: [String: String],
+        libpqVersion: Int32 = PQlibVersion()
     ) {
         values = url.parameters
         values.merge(security.overrides) { $1 }
         values["host"] = candidate.host
         values["hostaddr"] = candidate.address
         values["port"] = candidate.port
-        // Set whatever the environment says: our statements are UTF-8.
+        // Whatever the environment has: our statements are UTF-8.
         values["client_encoding"] = "UTF8"
         for (keyword, value) in Self.defaults where values[keyword] == nil { values[keyword] = value }
-        // Kerberos is negotiated with blocking calls to other servers: only for those who ask for it.
+        // Kerberos is negotiated with blocking calls to other servers: only where it is asked for.
         if values["gssencmode"] == nil, environment["PGGSSENCMODE"] == nil { values["gssencmode"] = "disable" }
+        // A password in clear is for a server that has proved its name, or for the owner of a Unix socket: on the loopback
+        // address any user may hold the port while the server is down. libpq 16 can refuse to send it; libpq 15 has only
+        // channel_binding=require for that.
+        if libpqVersion >= 160_000, values["require_auth"] == nil, environment["PGREQUIREAUTH"] == nil,
+            !candidate.isUnixSocket,
+            !["verify-ca", "verify-full"].contains(values["sslmode"] ?? environment["PGSSLMODE"])
+        {
+            values["require_auth"] = "!password"
+        }
         secrets = [values["password"] ?? environment["PGPASSWORD"], values["sslpassword"]].compactMap(\.self)
     }
 
-    /// A second net under our own deadlines: the kernel ends a connection whose peer went silent. Two minutes without
+    /// A second limit under our own deadlines: the kernel ends a connection whose peer is silent. Two minutes without
     /// traffic before the first probe is far above any statement of ours, so a healthy connection is never probed.
     private static let defaults = [
         "fallback_application_name": "mcp-cleanupd",
         "keepalives_idle": "120",
         "tcp_user_timeout": "60000",
     ]
-
-    /// The passwords among them, and in libpq's own variables.
-    let secrets: [String]
 
     /// Calls `body` with the keywords and the values as libpq's two null-terminated arrays.
     func withCStrings<Result>(
@@ -47,9 +56,9 @@ struct ConnectionParameters {
 }
 
 extension DatabaseURL {
-    /// Asks everything of the URL that can be asked without a server: hosts, certificates, and libpq for each value.
+    /// Checks everything in the URL that needs no server: hosts, certificates, and, by libpq, each value.
     ///
-    /// - Parameter environment: for libpq's own variables; what they say where the URL is silent is checked with it.
+    /// - Parameter environment: for libpq's own variables, which are checked where the URL has no value.
     /// - Throws: `invalidParameters`, as connecting would.
     package func check(environment: [String: String]) throws(PostgresError) {
         _ = try hosts(environment: environment)

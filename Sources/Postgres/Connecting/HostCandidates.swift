@@ -1,13 +1,19 @@
 import Glibc
 import Time
 
-/// One address to try: what libpq calls `host`, `hostaddr` and `port`.
+/// One address to try: libpq's `host`, `hostaddr` and `port`.
 struct HostCandidate: Hashable, Sendable {
-    /// The name that a certificate must carry, or a socket's directory; `nil` leaves it to libpq's default.
+    /// The name that a certificate must have, or a socket's directory; `nil` for libpq's default.
     var host: String?
     /// A numeric address, so that libpq resolves nothing itself.
     var address: String?
     var port: String?
+
+    /// True for a path, an abstract socket's name, and libpq's default host.
+    var isUnixSocket: Bool {
+        guard let place = address ?? host, !place.isEmpty else { return true }
+        return place.hasPrefix("/") || place.hasPrefix("@")
+    }
 
     var description: String {
         let name = host ?? address ?? "the default host"
@@ -17,9 +23,9 @@ struct HostCandidate: Hashable, Sendable {
 }
 
 extension DatabaseURL {
-    /// The URL's hosts in its order, with their ports, as libpq pairs them: one port for all, or one for each.
+    /// Returns the URL's hosts in its order, with their ports, paired as in libpq: one port for all, or one for each.
     ///
-    /// - Parameter environment: for libpq's own `PGHOST`, `PGHOSTADDR` and `PGPORT`, used where the URL says nothing.
+    /// - Parameter environment: for libpq's own `PGHOST`, `PGHOSTADDR` and `PGPORT`, used where the URL has no value.
     /// - Throws: `invalidParameters` when the lists do not match, or when a service file would have to be read.
     func hosts(environment: [String: String]) throws(PostgresError) -> [HostCandidate] {
         var (hosts, addresses, ports) = (list("host"), list("hostaddr"), list("port"))
@@ -28,7 +34,7 @@ extension DatabaseURL {
             addresses = Self.list(environment["PGHOSTADDR"])
         }
         if ports.isEmpty { ports = Self.list(environment["PGPORT"]) }
-        // libpq would read the file, or ask an LDAP server, and resolve the names it finds there: all without a limit.
+        // libpq would read the file, or ask an LDAP server, and resolve the names that it has, all without a limit.
         let isServiceNeeded = hosts.isEmpty && addresses.isEmpty && !Self.list(environment["PGSERVICE"]).isEmpty
         guard parameters["service"] == nil, !isServiceNeeded else {
             throw .invalidParameters("connection services are not supported; it has to name the host itself")
@@ -48,14 +54,15 @@ extension DatabaseURL {
 }
 
 extension HostCandidate {
-    /// This host at each of its addresses.
+    /// Returns this host at each of its addresses.
     ///
-    /// libpq would resolve the name itself, blocking its caller without a limit; with an address it never does that.
+    /// libpq would resolve the name itself, and block its caller without a limit; given an address it does not.
     /// - Throws: `unreachable(.unresolved)` when the name has no address by the deadline; `canceled`.
     func resolved(deadline: ContinuousClock.Instant) async throws(PostgresError) -> [HostCandidate] {
         guard address == nil, let host, Self.needsResolution(host) else { return [self] }
-        let limit = ContinuousClock.now.duration(to: deadline)
-        let answer = await BlockingCall.run(limit: limit) { Self.resolve(host) }
+        let started = ContinuousClock.now
+        let limit = started.duration(to: deadline)
+        let answer = await BlockingCalls.nameResolutions.run(limit: limit) { Self.resolve(host) }
         if Task.isCancelled { throw .canceled(during: .connecting) }
         switch answer {
         case .addresses(let addresses):
@@ -63,7 +70,7 @@ extension HostCandidate {
         case .failure(let message):
             throw .unreachable(.unresolved, message: "the host name \(host) has no address: \(message)")
         case nil:
-            let message = "the name server did not answer for \(host) within \(limit.secondsText)"
+            let message = "the name server did not answer for \(host) within \(started.duration(to: .now).secondsText)"
             throw .unreachable(.unresolved, message: message)
         }
     }

@@ -1,18 +1,18 @@
 import CLibpq
 import Glibc
 
-/// What a URL says about TLS, completed where older libpqs fall short.
+/// The TLS settings of a URL, completed for versions of libpq that lack some.
 ///
-/// libpq 16 brought `sslrootcert=system`; before it, the word is taken for a file's name, and `verify-full` wants
-/// `~/.postgresql/root.crt`, which no hardened service has. With the path of the system's bundle every libpq can do it.
+/// libpq 16 has `sslrootcert=system`. libpq 15 reads this as a file's name, and `verify-full` needs
+/// `~/.postgresql/root.crt`, which a hardened service does not have. The path of the system's bundle works with both.
 package struct TransportSecurity {
-    /// `sslmode` and `sslrootcert`, where they differ from what the URL says.
+    /// `sslmode` and `sslrootcert`, where they differ from the URL's.
     let overrides: [String: String]
 
     /// - Parameters:
-    ///   - url: what the user wrote.
+    ///   - url: the operator's URL.
     ///   - environment: for libpq's own variables, `HOME` and `SSL_CERT_FILE`.
-    ///   - isReadable: whether a file can be read.
+    ///   - isReadable: returns true for a file that can be read.
     /// - Throws: `invalidParameters` when certificates must be verified and there are none to verify against, or
     ///   when `sslrootcert=system` comes with a weaker `sslmode`.
     init(
@@ -22,7 +22,7 @@ package struct TransportSecurity {
         var mode = url.parameters["sslmode"] ?? environment["PGSSLMODE"]
         var overrides: [String: String] = [:]
         if rootCertificates == "system" {
-            // As libpq 16 has it: trusting every public authority makes sense only if the name is checked too.
+            // As in libpq 16: to trust every public authority makes sense only if the name is checked too.
             if mode == nil { overrides["sslmode"] = "verify-full" }
             mode = mode ?? "verify-full"
             guard mode == "verify-full" else {
@@ -47,7 +47,7 @@ package struct TransportSecurity {
         self.overrides = overrides
     }
 
-    /// As libpq 15 finds it: `HOME`, else what the password database says.
+    /// The home directory as libpq 15 finds it: `HOME`, else the one in the password database.
     private static func home(_ environment: [String: String]) -> String? {
         if let home = environment["HOME"], !home.isEmpty { return home }
         var record = passwd()
@@ -62,7 +62,7 @@ package struct TransportSecurity {
         }
     }
 
-    /// Where distributions keep all authorities in one file: Debian and Alpine, Fedora and RHEL, SUSE, Alpine's other.
+    /// The files in which distributions keep all authorities: Debian and Alpine, Fedora and RHEL, SUSE, Alpine's other.
     package static let systemBundles = [
         "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
         "/etc/ssl/cert.pem",
@@ -70,16 +70,16 @@ package struct TransportSecurity {
 }
 
 extension DatabaseURL {
-    /// What to tell the operator once about a connection that leaves this machine less protected than it could be;
-    /// `nil` when there is nothing to say.
+    /// A warning for an operator whose connection leaves this machine less protected than it could be; `nil` if it does
+    /// not.
     ///
-    /// - Parameter environment: for what libpq takes from its own variables where the URL says nothing.
+    /// - Parameter environment: for libpq's own variables, which count where the URL has no value.
     package func transportWarning(environment: [String: String]) -> String? {
         let hosts: [HostCandidate]
         do {
             hosts = try self.hosts(environment: environment)
         } catch {
-            // Connecting ends with the same error, and says it.
+            // Connecting throws the same error, which is reported.
             return nil
         }
         guard let remote = hosts.first(where: { !$0.isLocal }) else { return nil }
@@ -93,15 +93,15 @@ extension DatabaseURL {
         guard !missing.isEmpty else { return nil }
         return
             "the database URL for \(remote.host ?? remote.address ?? "") is without \(missing.joined(separator: " and ")); "
-            + "add it, so that nobody in between can read or change what goes to the database"
+            + "add it, so that a network in between can neither read nor change what goes to the database"
     }
 }
 
 extension HostCandidate {
-    /// Whether its packets stay on this machine.
+    /// True if packets to this host stay on this machine.
     fileprivate var isLocal: Bool {
-        guard let place = address ?? host, !place.isEmpty else { return true }
-        return place.hasPrefix("/") || place.hasPrefix("@") || place == "localhost" || place == "::1"
+        guard !isUnixSocket, let place = address ?? host else { return true }
+        return place == "localhost" || place == "::1"
             || place.hasPrefix("127.") && place.utf8.allSatisfy { $0 == UInt8(ascii: ".") || (48...57).contains($0) }
     }
 }

@@ -9,7 +9,6 @@ final class NoticeReceiver: Sendable {
     private struct State {
         var warnings: [ServerMessage] = []
         var handedOn = 0
-        var statementIndex: Int?
     }
 
     /// The most warnings of one statement or script that are kept; later ones replace the first.
@@ -17,16 +16,19 @@ final class NoticeReceiver: Sendable {
     /// The most notices of one statement or script that are handed on; the others are dropped.
     static let mostNotices = 64
 
-    init(_ handOn: @escaping @Sendable (ServerMessage) -> Void) { self.handOn = handOn }
+    private let secrets: [String]
+
+    /// - Parameter secrets: passwords, none of which is repeated.
+    init(secrets: [String], _ handOn: @escaping @Sendable (ServerMessage) -> Void) {
+        self.secrets = secrets
+        self.handOn = handOn
+    }
 
     /// The last WARNINGs since `begin`.
     var warnings: [ServerMessage] { state.withLock { $0.warnings } }
 
     /// Forgets what an earlier statement brought.
-    func begin(isScript: Bool) { state.withLock { $0 = State(statementIndex: isScript ? 0 : nil) } }
-
-    /// Counts one more result of a script.
-    func resultCame() { state.withLock { $0.statementIndex? += 1 } }
+    func begin() { state.withLock { $0 = State() } }
 
     /// libpq keeps a pointer to this object as long as the connection lives: the connection must own it.
     func register(on connection: OpaquePointer) {
@@ -39,11 +41,12 @@ final class NoticeReceiver: Sendable {
     }
 
     private func receive(_ raw: OpaquePointer) {
-        let (index, mayHandOn) = state.withLock { state in
+        let mayHandOn = state.withLock { state in
             state.handedOn += 1
-            return (state.statementIndex, state.handedOn <= Self.mostNotices)
+            return state.handedOn <= Self.mostNotices
         }
-        guard let message = ServerMessage(raw, statementIndex: index) else { return }
+        // libpq hands notices out as soon as it sees them, and results in their turn: which came first is not known.
+        guard let message = ServerMessage(raw, statementIndex: nil, secrets: secrets) else { return }
         if message.severity == .warning {
             state.withLock { state in
                 // The last ones: COMMIT, whose warnings say that a commit may be lost, is a script's last statement.

@@ -4,16 +4,19 @@ import Glibc
 extension ServerMessage {
     /// Reads the message of an error or notice result; `nil` when it has no SQLSTATE, that is when no server made it.
     ///
-    /// - Parameter statementIndex: in a script, the number of results before it.
-    init?(_ raw: OpaquePointer, statementIndex: Int?) {
+    /// - Parameters:
+    ///   - statementIndex: in a script, the number of results before it.
+    ///   - secrets: passwords, none of which is repeated.
+    init?(_ raw: OpaquePointer, statementIndex: Int?, secrets: [String]) {
         // PG_DIAG_… of postgres_ext.h, which are character constants that Swift does not import.
         guard let state = Self.field("C", of: raw, upTo: 5) else { return nil }
         func name(_ code: Unicode.Scalar) -> String? {
-            Self.field(code, of: raw, upTo: Self.longestName)?.visible(upTo: Self.longestName)
+            Self.field(code, of: raw, upTo: Self.longestName)?.hiding(secrets).visible(upTo: Self.longestName)
         }
         self.init(
             severity: Self.field("V", of: raw, upTo: 16).flatMap(Severity.init) ?? .error,
-            sqlState: SQLState(rawValue: state), text: Self.field("M", of: raw, upTo: Self.longestText) ?? "",
+            sqlState: SQLState(rawValue: state),
+            text: Self.field("M", of: raw, upTo: Self.longestText)?.hiding(secrets) ?? "",
             hasContext: PQresultErrorField(raw, Int32(UInt8(ascii: "W"))) != nil,
             isAtPosition: PQresultErrorField(raw, Int32(UInt8(ascii: "P"))) != nil,
             names: Names(

@@ -16,9 +16,9 @@ package struct ServerMessage: Hashable, Sendable, CustomStringConvertible {
     /// The objects that the message names. The application's code can choose them freely: show one only if the catalog
     /// has it. `description` shows none.
     package let names: Names
-    /// In a script, the number of results that came before the message: the index, from 0, of the statement that the
-    /// message is about. `nil` outside of scripts.
-    package var statementIndex: Int?
+    /// For an error in a script, the index, from 0, of the statement that failed: as many results came before it. Else
+    /// `nil`.
+    package let statementIndex: Int?
 
     /// A message is cut to this: the server's own are far shorter, and it is stored, logged and shown on a page.
     package static let longestText = 1024
@@ -55,7 +55,7 @@ package struct ServerMessage: Hashable, Sendable, CustomStringConvertible {
         return "SQLSTATE \(sqlState)\(name); the server's log has the message"
     }
 
-    /// How bad it is: libpq's `PG_DIAG_SEVERITY_NONLOCALIZED`.
+    /// The severity: libpq's `PG_DIAG_SEVERITY_NONLOCALIZED`.
     package enum Severity: String, Hashable, Sendable {
         case panic = "PANIC"
         case fatal = "FATAL"
@@ -96,7 +96,7 @@ extension SQLState {
 }
 
 extension String {
-    /// The longest beginning of at most so many bytes, with an ellipsis where something was cut, on one visible line.
+    /// Returns the longest beginning of at most this many bytes, visible, with an ellipsis if something was cut.
     func visible(upTo bytes: Int) -> String {
         // Cut twice: not to work on a long text, and because U+FFFD may be longer than the character that it replaces.
         cut(to: bytes).visible.cut(to: bytes)

@@ -1,0 +1,93 @@
+import HostileServer
+import SeededRandom
+import TestServers
+import Testing
+
+/// Whatever a server sends: a call ends by its deadline, nothing crashes, memory is bounded, no password is repeated.
+///
+/// Each connection is another process's, which may crash, and whose memory is its own.
+@Suite struct HostileServerTests {
+    @Test func thereAreManyScenariosWithNamesOfTheirOwn() {
+        #expect(Scenario.all.count >= 80)
+        #expect(Set(Scenario.all.map(\.description)).count == Scenario.all.count)
+    }
+
+    @Test(arguments: Scenario.all) func survives(scenario: Scenario) async throws {
+        await Turns.shared.begin()
+        defer { Turns.shared.end() }
+        let server = HostileServer(serve: scenario.serve)
+        let started = ContinuousClock.now
+        let result = try await Command.run(Command.built("connection-probe"), [server.url], environment: [:])
+        let took = started.duration(to: .now)
+        #expect(result.status == 0, "\(result)")
+        // Three steps of a second, and requests to cancel; the rest is a loaded machine's.
+        #expect(took < .seconds(3 + 1 + 5), "\(took): \(result.output)")
+        let memory = try #require(result.lines.last?.firstMatch(of: /^memory ([0-9]+)$/).flatMap { Int($0.1) })
+        #expect(memory < 64 << 10, "\(memory) KiB: \(result.output)")
+        #expect(!result.output.contains(HostileServer.password), "\(result.output)")
+        #expect(
+            result.output.unicodeScalars.allSatisfy { $0 == "\n" || $0.value >= 32 && !(127..<160).contains($0.value) })
+        #expect(result.lines.contains("abandoned") == (scenario.description == Scenario.endlessComputation))
+    }
+
+    /// A right server, which an application's code makes send too much, over TCP's faster sibling.
+    @Test(arguments: [
+        "DO $$ BEGIN RAISE '%', repeat('x', 100000000); END $$", "SELECT repeat('x', 200000000) AS one",
+        "DO $$ BEGIN RAISE WARNING '%', repeat('x', 100000000); END $$",
+        "SELECT repeat('x', 300) AS one FROM generate_series(1, 10000000)",
+        "SELECT NULL AS one FROM generate_series(1, 100000000)",
+    ])
+    func survivesWhatARightServerSends(sql: String) async throws {
+        let result = try await Command.run(
+            Command.built("connection-probe"), [PostgresServer.packaged().url("postgres"), sql], environment: [:])
+        let memory = try #require(result.lines.last?.firstMatch(of: /^memory ([0-9]+)$/).flatMap { Int($0.1) })
+        #expect(result.status == 0 && memory < 64 << 10, "\(memory) KiB: \(result.output)")
+        #expect(!result.output.contains("xxx"))
+    }
+
+    /// A short run of `make fuzz`.
+    @Test func survivesMutatedAnswers() async throws {
+        let seed = SeededRandom.seed()
+        let result = try await Command.run(
+            Command.built("connection-probe"), ["--fuzz", String(seed), "200"], environment: [:])
+        #expect(result.status == 0, "\(result.lines.suffix(20))")
+        #expect(result.lines.count { $0.hasPrefix("seed ") } == 200 && !result.output.contains(HostileServer.password))
+    }
+}
+
+/// A few at a time: a process for each scenario at once would keep the other tests from their processor.
+private final class Turns: Sendable {
+    static let shared = Turns()
+
+    private struct State {
+        var free = 4
+        var waiting: [CheckedContinuation<Void, Never>] = []
+    }
+
+    private let state = Locked(State())
+
+    func begin() async {
+        await withCheckedContinuation { continuation in
+            let mayBegin = state.withLock { state in
+                if state.free == 0 {
+                    state.waiting.append(continuation)
+                    return false
+                }
+                state.free -= 1
+                return true
+            }
+            if mayBegin { continuation.resume() }
+        }
+    }
+
+    func end() {
+        let next = state.withLock { state in
+            if state.waiting.isEmpty {
+                state.free += 1
+                return nil as CheckedContinuation<Void, Never>?
+            }
+            return state.waiting.removeFirst()
+        }
+        next?.resume()
+    }
+}

@@ -1,0 +1,37 @@
+import HostileServer
+import TestServers
+import Testing
+
+/// The program against servers that speak the protocol wrongly; `PostgresTests` has all of them, against a connection.
+@Suite(.serialized) struct HostileServerTests {
+    /// `check` has a limit of its own; a run has its job's deadline, and its connection the configured time.
+    @Test(arguments: [
+        ("silence at once", ["--once", "--job", "transient"]), ("silence in place of an answer", ["check"]),
+        (Scenario.endlessComputation, ["--once", "--job", "transient"]), (Scenario.endlessComputation, ["check"]),
+        ("an error of 100 MB in place of an answer", ["--once", "--job", "transient"]),
+        ("a flood of notifications in place of an answer", ["--once", "--job", "transient"]),
+        ("answer: rows without an end", ["check"]),
+        ("SCRAM: let in without the server's proof", ["--once", "--job", "transient"]),
+    ])
+    func endsByItsDeadlineWithBoundedMemory(scenario name: String, arguments: [String]) async throws {
+        let scenario = try #require(Scenario.all.first { $0.description == name })
+        let server = HostileServer(serve: scenario.serve)
+        let started = ContinuousClock.now
+        let daemon = try RunningDaemon(
+            url: server.url,
+            environment: [
+                "MCP_CLEANUP_DATABASE_CONNECT_TIMEOUT": "2s",
+                "MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_DEADLINE": "4s",
+            ], arguments: arguments)
+        var most = 0
+        try await daemon.wait("its end", limit: arguments == ["check"] ? .seconds(65) : .seconds(4 + 5 + 3)) {
+            // `nil` after its end.
+            most = max(most, RunningDaemon.privateMemory(of: daemon.processIdentifier) ?? 0)
+            return !daemon.isRunning
+        }
+        print("\(name), \(arguments[0]): \(started.duration(to: .now)), \(most) KiB")
+        #expect(most < 64 << 10, "\(most) KiB")
+        #expect([69, 70, 75, 77].contains(try await daemon.exitStatus()), "\(try daemon.log)")
+        #expect(try !daemon.log.contains(HostileServer.password))
+    }
+}
