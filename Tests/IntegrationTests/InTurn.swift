@@ -5,7 +5,7 @@ import Testing
 struct InTurn: SuiteTrait, TestTrait, TestScoping {
     let isRecursive = true
 
-    /// A few per core of a small machine; each test uses up to ten connections of the server's 200.
+    /// A few per core of a small machine; each test uses up to ten of the server's 1,000 connections.
     private static let turns = Turns(8)
 
     func scopeProvider(for test: Test, testCase: Test.Case?) -> InTurn? { testCase == nil ? nil : self }
