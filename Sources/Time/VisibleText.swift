@@ -14,7 +14,7 @@ extension String {
 
 extension Unicode.Scalar {
     /// True for C0, DEL and C1, for U+2028 and U+2029, and for the category Cf: U+200B–F, U+202A–E, U+2066–9, U+FEFF….
-    fileprivate var isInvisible: Bool {
+    package var isInvisible: Bool {
         switch properties.generalCategory {
         case .control, .format, .lineSeparator, .paragraphSeparator: true
         default: false

@@ -37,12 +37,12 @@ import Time
         var report = RunReport(
             job: "job", outcome: .failed, scheduledAt: start, startedAt: start, finishedAt: start + .seconds(1))
         report.failure = .serverReadOnly
-        log.write(.attemptFailed(report, retryAfter: .seconds(1)))
-        log.write(.runConcluded(report))
+        log.record(.attemptFailed(report, retryAfter: .seconds(1)))
+        log.record(.runConcluded(report))
         #expect(
             lines.texts.count == 2 && !lines.texts.contains { $0.contains("attempts have failed") }, "\(lines.texts)")
         report.finishedAt = start + .seconds(700)
-        log.write(.runConcluded(report))
+        log.record(.runConcluded(report))
         #expect(lines.texts.last?.contains("2 attempts have failed") ?? false, "\(lines.texts)")
     }
 

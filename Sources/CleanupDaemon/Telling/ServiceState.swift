@@ -65,17 +65,12 @@ package struct ServiceState: Sendable {
         case .runConcluded(let report):
             if let skew = report.clockSkew { clockSkew = skew }
             change(report.job) { $0.conclude(report, at: now) }
-        case .nothingMissed(let name):
-            change(name) { job in
-                job.endRun()
-                job.fail(nil, at: now)
-            }
         case .earlierRunsKnown(let name, let earlier): change(name) { $0.learn(earlier, at: now) }
         case .fireTimeCoalesced(let name, _): change(name) { $0.coalescedFires += 1 }
         case .fireTimesMissed(let name, let count): change(name) { $0.missedFires += count }
         case .clockWasSet: for index in jobs.indices { jobs[index].rename(at: now) }
         case .stopping: isStopping = true
-        case .reloading, .fireTimesPassedOver, .connected, .connectFailed, .foundWell: break
+        case .reloading, .fireTimesPassedOver, .connected, .connectFailed, .lookBackFailed, .foundWell: break
         }
     }
 

@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import Heartbeats
 import Settings
+import Time
 
 struct HealthCommand: ParsableCommand, Subcommand {
     static let configuration = CommandConfiguration(

@@ -1,3 +1,5 @@
+import Time
+
 /// A record that a command lists: as an object for programs, as a line of a table for people.
 protocol OutputRow {
     /// The names of the table's columns.
