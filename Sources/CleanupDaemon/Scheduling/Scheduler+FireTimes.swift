@@ -44,7 +44,7 @@ extension Scheduler {
         fireTimes = TimerWheel()
         for job in states.indices {
             states[job].fireTimer = nil
-            // A rest ends here: by another clock it would last until another instant, and might silence the job for a year.
+            // Ends a rest: by another clock it would last until another instant, and might silence the job for a year.
             if let due = armed[job], due <= now { addFireTime(due, of: job) } else { arm(job, after: now) }
         }
     }

@@ -83,11 +83,7 @@ package struct LookBack: Sendable {
 extension JobHistory {
     /// Reads a row of `HistorySQL.lookBack`.
     init(_ row: QueryResult.Row) throws(PostgresError) {
-        var success: EarlierRuns.Success?
-        if let at = try row.instantIfPresent("last_success_at") {
-            success = .init(at: at, age: .milliseconds(try row.integer("last_success_age_ms")))
-        }
-        earlierRuns = EarlierRuns(lastEnd: try row.instantIfPresent("last_end_at"), lastSuccess: success)
+        earlierRuns = try EarlierRuns(row)
         guard let scheduledAt = try row.instantIfPresent("latest_at") else {
             latest = nil
             return
@@ -112,6 +108,7 @@ extension HistorySQL {
     static func lookBack(at jobs: [String]) -> String {
         let names = jobs.map { "(\(SQL.literal($0)))" }.joined(separator: ", ")
         let ofJob = "FROM mcp_cleanup.runs AS r WHERE r.job OPERATOR(pg_catalog.=) j.name"
+        let (clock, minus) = ("pg_catalog.clock_timestamp()", "OPERATOR(pg_catalog.-)")
         // Fire times are named by the clocks of hosts, which may be a little ahead of the database.
         let hasCome =
             "r.scheduled_at OPERATOR(pg_catalog.<=) (pg_catalog.now() OPERATOR(pg_catalog.+) interval '1 minute')"
@@ -121,13 +118,13 @@ extension HistorySQL {
                  , CASE WHEN latest.status OPERATOR(pg_catalog.=) 'running' THEN 'running'
                         WHEN latest.status OPERATOR(pg_catalog.=) 'canceled'
                           OR latest.status OPERATOR(pg_catalog.=) 'abandoned' OR latest.is_early THEN 'cut short'
-                        WHEN latest.next_attempt_at IS NOT NULL THEN 'waiting'
+                        WHEN pg_catalog.isfinite(latest.next_attempt_at) THEN 'waiting'
                         ELSE 'ended' END AS latest_state
-                 , \(milliseconds("latest.next_attempt_at OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp()"))
+                 , \(milliseconds("latest.next_attempt_at", "latest.next_attempt_at \(minus) \(clock)"))
                    AS next_attempt_ms
                  , \(SearchSQL.microseconds("ended.finished_at")) AS last_end_at
                  , \(SearchSQL.microseconds("success.finished_at")) AS last_success_at
-                 , \(milliseconds("pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) success.finished_at"))
+                 , \(milliseconds("success.finished_at", "\(clock) \(minus) success.finished_at"))
                    AS last_success_age_ms
               FROM (VALUES \(names)) AS j (name)
               LEFT JOIN LATERAL (
@@ -147,7 +144,9 @@ extension HistorySQL {
             """
     }
 
-    private static func milliseconds(_ interval: String) -> String {
-        "(extract(epoch FROM \(interval)) OPERATOR(pg_catalog.*) 1000)::bigint"
+    /// Milliseconds of an interval; NULL where the time that it is measured from is infinite.
+    private static func milliseconds(_ time: String, _ interval: String) -> String {
+        "CASE WHEN pg_catalog.isfinite(\(time)) "
+            + "THEN (extract(epoch FROM \(interval)) OPERATOR(pg_catalog.*) 1000)::bigint END"
     }
 }

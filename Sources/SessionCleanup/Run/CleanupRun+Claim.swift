@@ -124,8 +124,8 @@ private struct ClosedRun {
 }
 
 extension EarlierRuns {
-    /// Reads the last row of `HistorySQL.claim`.
-    fileprivate init(_ row: QueryResult.Row) throws(PostgresError) {
+    /// Reads a row of `HistorySQL.claim` or `HistorySQL.lookBack`.
+    init(_ row: QueryResult.Row) throws(PostgresError) {
         var success: Success?
         if let at = try row.instantIfPresent("last_success_at") {
             success = Success(at: at, age: .milliseconds(try row.integer("last_success_age_ms")))
