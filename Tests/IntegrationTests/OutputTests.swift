@@ -229,7 +229,7 @@ import Time
         let sessions = try await database.daemon(["sessions", "--user", "me", "--config", path])
         #expect(sessions.lines.count == 7 && sessions.output.contains("expired since "), "\(sessions)")
         let status = try await database.daemon(["status", "--config", path])
-        #expect(status.output.contains("\ntransient ") && status.output.contains("  never succeeded\n"), "\(status)")
+        #expect(status.output.contains("\ntransient ") && status.output.contains("never succeeded\n"), "\(status)")
     }
 
     /// What cannot be told does not keep the runs from what they have to do.

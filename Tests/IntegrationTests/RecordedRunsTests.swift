@@ -133,7 +133,7 @@ import Time
             #expect(result.status == code, "\(result)")
             #expect(result.error.contains(words), "\(result.error)")
             let status = try await database.daemon(["status"], url: url)
-            #expect(status.lines.count == 2)
+            #expect(status.lines.count == 3)
             #expect(status.status == (sql.hasPrefix("DROP") ? 0 : code), "\(status)")
             #expect(status.error.contains(words) && status.error.contains("ast runs are not known"), "\(status.error)")
         }

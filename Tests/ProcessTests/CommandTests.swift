@@ -95,6 +95,10 @@ import Testing
         }
         #expect(order.count == 3 && order == order.sorted(), "\(root.output)")
         #expect(try await run(["--version"]).output == "0.1.0\n")
+        for shell in ["bash", "zsh", "fish"] {
+            let script = try await run(["--generate-completion-script", shell])
+            #expect(script.status == 0 && script.output.contains("mcp-cleanupd"), "\(script.error)")
+        }
     }
 
     /// `head` reads a line and goes; the shell tells how both ended.

@@ -76,7 +76,9 @@ private struct JobStatus: OutputRow {
 
     var tableRow: Table.Row {
         var cells: [Table.Cell] = [
-            .text(job.shortName ?? job.name), .text("\(job.schedule)"), .text(nextFireTime?.tableText ?? "disabled"),
+            // The longest name that leaves room for the times.
+            .text((job.shortName ?? job.name).cut(to: 16)), .text("\(job.schedule)"),
+            .text(nextFireTime?.tableText ?? "disabled"),
         ]
         guard let record else { return Table.Row(cells: cells) }
         guard let last = record.lastRun else { return Table.Row(cells: cells + [.text("never")]) }

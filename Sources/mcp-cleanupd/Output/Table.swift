@@ -107,7 +107,7 @@ struct Table {
 
 extension String {
     /// The text, or its beginning and an ellipsis where it is longer than `width`.
-    fileprivate func cut(to width: Int) -> String { count <= width ? self : prefix(max(width - 1, 0)) + "…" }
+    func cut(to width: Int) -> String { count <= width ? self : prefix(max(width - 1, 0)) + "…" }
 
     /// The text in lines of at most `width` characters, broken at blanks; a longer word has a line of its own.
     fileprivate func wrapped(at width: Int) -> [String] {

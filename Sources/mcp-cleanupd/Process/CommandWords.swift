@@ -15,6 +15,7 @@ struct CommandWords: Sendable {
         "--job": "the name of a job", "--metrics-textfile": "the path of a file", "--log-level": "a level",
         "--log-format": "a format", "--limit": "a number", "--role": "the name of a role", "--from": "a time",
         "--count": "a number", "--time-zone": "the name of a time zone", user: "a user's ID",
+        "--generate-completion-script": "the name of a shell",
     ]
 
     /// The one option whose value may look like a URL: an ID is whatever the application makes it.
