@@ -31,9 +31,8 @@ import Testing
         }
         print("\(name), \(arguments[0]): \(started.duration(to: .now)), \(most) KiB")
         #expect(most < 64 << 10, "\(most) KiB")
-        let status = try await daemon.exitStatus()
-        let log = try daemon.log
-        #expect([69, 70, 75, 77].contains(status), "\(log)")
+        let (status, log) = (try await daemon.exitStatus(), try daemon.log)
+        #expect([69, 70, 75, 77].contains(status), "\(status): \(log)")
         #expect(!log.contains(HostileServer.password))
     }
 }
