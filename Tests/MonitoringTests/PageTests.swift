@@ -224,6 +224,6 @@ extension Simulated {
     var visible: String {
         let live = page.components(separatedBy: "<!--live-->")[1]
         return live.replacing(/<[^>]*>/, with: " ").replacing(/\s+/, with: " ")
-            .replacing("&quot;", with: "\"").replacing(/\ ([,.)])/) { "\($0.1)" }.replacing("( ", with: "(")
+            .replacing("&quot;", with: "\"").replacing(/\ ([,.:;)])/) { "\($0.1)" }.replacing("( ", with: "(")
     }
 }

@@ -25,7 +25,7 @@ struct PrometheusTests {
     private static func query(_ query: String, _ port: Int) async throws -> [[String: Any]] {
         let escaped = try #require(query.addingPercentEncoding(withAllowedCharacters: .alphanumerics))
         let answer = try await LoopbackHTTP.get("/api/v1/query?query=\(escaped)", port: port)
-        try #require(answer.status == 200, "\(query): \(answer.body)")
+        guard answer.status == 200 else { throw TestServerError("\(query): \(answer.body)") }
         let result = try JSONSerialization.jsonObject(with: Data(answer.body.utf8)) as? [String: Any]
         return try #require((result?["data"] as? [String: Any])?["result"] as? [[String: Any]])
     }

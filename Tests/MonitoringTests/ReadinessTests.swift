@@ -295,7 +295,7 @@ import Time
         service.pass(.seconds(60))
         service.beginRun(attempt: 2)
         #expect(service.metrics.text.contains(inProgress + "1"))
-        #expect(service.visible.contains("State ▶ running for 0 s, attempt 2"))
+        #expect(service.visible.contains("State ▶ running for 1 min, attempt 2"))
     }
 
     @Test func aCappedRunIsASuccessAndACanceledOneIsNone() {

@@ -99,7 +99,7 @@ struct JobCard {
             guard condition == .overdue, let obstacle = state.obstacle(at: now) else { return "" }
             return """
                 <div class="problem"><p>\(obstacle.escapedForHTML).</p>
-                <p><a href="\(Runbook.address)#not-ready" rel="noreferrer">Runbook</a></p></div>
+                <p><a href="\(Runbook.address)#not-ready">Runbook</a></p></div>
 
                 """
         }
@@ -111,7 +111,7 @@ struct JobCard {
             <div class="problem">
             <p><strong>Failing since \(failing.since.element(at: now))</strong> (\(failing.since.ago(at: now))), \(attempts).\(retry ?? "")</p>
             <p class="error">\("\(failure)".escapedForHTML)</p>
-            \(hint)<p>\(overdue)<a href="\(Runbook.section(for: failure))" rel="noreferrer">Runbook</a></p>
+            \(hint)<p>\(overdue)<a href="\(Runbook.section(for: failure))">Runbook</a></p>
             </div>
 
             """
@@ -124,7 +124,7 @@ struct JobCard {
 
     // MARK: More
 
-    private static let shownRuns = 10
+    private static let shownRuns = 7
 
     private var runs: String {
         let runs = state.recent.suffix(Self.shownRuns).reversed()
@@ -143,7 +143,7 @@ struct JobCard {
         return """
             <details id="\(id)runs"><summary>\(rows.count == 1 ? "The last run" : "The last \(rows.count) runs")</summary>
             <div class="scroll" tabindex="0" role="region" aria-label="Last runs of \(job.displayName.escapedForHTML)"><table>
-            <tr>\(heads.map { "<th scope=\"col\">\($0)" }.joined())
+            <tr>\(heads.map { "<th scope=col>\($0)" }.joined())
             \(rows.joined(separator: "\n"))</table></div></details>
 
             """

@@ -23,7 +23,7 @@ enum PageAssets {
         .job.good { border-top-color: var(--good); } .job.warn { border-top-color: var(--warn); }
         .job.bad { border-top-color: var(--bad); } .job.busy { border-top-color: var(--busy); }
         h2 { font-size: 1.15rem; margin: 0 0 .5rem; } h2 small { font-weight: 400; font-size: .8rem; }
-        .facts { display: grid; grid-template-columns: minmax(6.5rem, 11.5rem) 1fr; margin: 0; }
+        .facts { display: grid; grid-template-columns: 38% 1fr; margin: 0; }
         .facts dt, .facts dd { margin: 0; padding: .28rem 0; border-bottom: 1px solid var(--line); }
         .facts dt { color: var(--quiet); padding-right: .75rem; } .facts dd { font-variant-numeric: tabular-nums; }
         small { font-size: .85rem; }

@@ -95,8 +95,9 @@ struct RunChart {
     // MARK: Time axis
 
     private var times: String {
-        var labeled = [0, runs.count - 1]
-        if runs.count > slots / 2 { labeled.insert(runs.count / 2, at: 1) }
+        // The first beside the last only where both have room.
+        var labeled = x(runs.count - 1) - x(0) > 60 ? [0, runs.count - 1] : [runs.count - 1]
+        if runs.count > slots / 2 { labeled.append(runs.count / 2) }
         return Set(labeled).sorted().map { index in
             let (isFirst, isLast) = (x(index) < Self.left + 20, index == runs.count - 1)
             let (place, anchor) =
@@ -107,9 +108,10 @@ struct RunChart {
         }.joined()
     }
 
-    /// The day where the runs are spread over more than two, else the time.
+    /// The day where the runs span more than two, the second where they span less than ten minutes, else the minute.
     private func label(_ time: UTCInstant) -> String {
         let span = (runs.last?.report.scheduledAt ?? time) - (runs.first?.report.scheduledAt ?? time)
-        return span > .seconds(2 * 86_400) ? time.day : time.minute
+        if span > .seconds(2 * 86_400) { return time.day }
+        return span < .seconds(600) ? time.clock : time.minute
     }
 }

@@ -100,7 +100,7 @@ package struct StatusPage: Sendable {
             <p><strong>Reload failed</strong> \(reload.at.ago(at: now)): invalid configuration; keeping the previous one.</p>
             <pre>\(reload.why.escapedForHTML)</pre>
             <p><strong>What to do:</strong> correct the file, check it with <code>mcp-cleanupd config</code>, reload.
-            <a href="\(Runbook.failedReload)" rel="noreferrer">Runbook</a></p>
+            <a href="\(Runbook.failedReload)">Runbook</a></p>
             </section>
 
             """
