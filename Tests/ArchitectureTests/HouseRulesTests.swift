@@ -15,7 +15,7 @@ import Time
         "Postgres": ["Time", "CLibpq", "Dispatch", "Glibc", "Synchronization"],
         "SessionCleanup": ["Time", "CleanupSchedule", "Dispatch", "Glibc", "Postgres", "Synchronization"],
         "Settings": ["Time", "CYaml", "CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
-        "Systemd": ["Dispatch", "Glibc", "Synchronization"],
+        "Systemd": ["CSystemd", "Dispatch", "Glibc", "Synchronization"],
         "CleanupDaemon": [
             "Time", "CTimerfd", "CleanupSchedule", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",
             "SessionCleanup", "Synchronization", "Systemd", "TimerWheel",

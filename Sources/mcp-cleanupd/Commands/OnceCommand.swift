@@ -55,8 +55,9 @@ struct OnceCommand: Sendable {
             display?.end()
             metrics?.record(report)
             notify?.hear(report)
+            let isRecorded = setup.recordInJournal(report)
             if let failure = report.failure {
-                setup.logger.report(failure, of: job)
+                if !isRecorded { setup.logger.report(failure, of: job) }
                 codes.append(Sysexit(failure.kind))
             }
             if case .held(let owner, _) = report.skip {

@@ -82,7 +82,7 @@ struct RunCommand: AsyncParsableCommand {
         let endpoints = Endpoints(
             record: record, registry: registry, version: RootCommand.version,
             isTurning: { await scheduler.isTurning(within: $0) })
-        let services = Self.services(scheduler, endpoints, at: setup.configuration.httpListen)
+        let services = Self.services(scheduler, endpoints, at: try ServiceManager.httpAddress(setup))
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: services.map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
@@ -99,12 +99,12 @@ struct RunCommand: AsyncParsableCommand {
 
     /// The scheduler and, unless HTTP is off, what tells of it.
     private static func services(
-        _ scheduler: SchedulerService, _ endpoints: Endpoints, at address: ListenAddress?
+        _ scheduler: SchedulerService, _ endpoints: Endpoints, at address: StatusServer.Address?
     ) -> [any Service] {
         guard let address else { return [scheduler] }
         let listening = AsyncStream<Void>.makeStream()
         let server = StatusServer(
-            address: (address.host, address.port), endpoints: endpoints,
+            address: address, endpoints: endpoints,
             onListening: { listening.continuation.yield() })
         return [server, AfterListening(service: scheduler, listening: listening.stream)]
     }
