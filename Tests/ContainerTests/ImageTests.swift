@@ -75,6 +75,8 @@ struct ImageTests {
         #expect(try await configured("Config.Entrypoint") == #"["/usr/bin/mcp-cleanupd"]"#)
         #expect(try await configured("Config.Cmd") == "null")
         #expect(try await configured("Config.User") == #""65532:65532""#)
+        #expect(try await configured("Config.ExposedPorts") == #"{"9764/tcp":{}}"#)
+        #expect(try await configured("Config.Labels").contains(#""org.opencontainers.image.licenses":"Apache-2.0""#))
         #expect(try await configured("HealthCheck.Test") == #"["CMD","/usr/bin/mcp-cleanupd","health"]"#)
     }
 
