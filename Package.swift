@@ -52,7 +52,8 @@ let package = Package(
         .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres", "Time"], swiftSettings: sources),
         .target(
             // Not Configuration: a package that hummingbird names has a target of that name.
-            name: "Settings", dependencies: ["CYaml", "CleanupSchedule", "Postgres", "SessionCleanup", "Time"],
+            name: "Settings",
+            dependencies: ["CYaml", "CleanupSchedule", "Heartbeats", "Postgres", "SessionCleanup", "Time"],
             swiftSettings: sources),
         .target(name: "Systemd", dependencies: ["CSystemd"], swiftSettings: sources),
         .target(
@@ -107,7 +108,7 @@ let package = Package(
             linkerSettings: linking),
         .testTarget(
             name: "SettingsTests",
-            dependencies: ["Postgres", "SeededRandom", "SessionCleanup", "Settings", "TestServers"],
+            dependencies: ["Heartbeats", "Postgres", "SeededRandom", "SessionCleanup", "Settings", "TestServers"],
             swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(

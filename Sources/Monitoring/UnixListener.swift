@@ -60,11 +60,12 @@ struct UnixListener: Sendable {
         return lstat(path, &status) == 0 ? [UInt64(status.st_dev), UInt64(status.st_ino)] : nil
     }
 
+    // The pointer is the body's for the call only.
     private static func withAddress(_ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-        // The pointer is the body's for the call only; a sockaddr_un is what AF_UNIX says a sockaddr is: unix(7).
+        // A sockaddr_un is what AF_UNIX says a sockaddr is: unix(7).
         return withUnsafePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
         }

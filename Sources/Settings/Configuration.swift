@@ -1,3 +1,4 @@
+package import Heartbeats
 package import SessionCleanup
 
 /// Everything that can be set, validated.
@@ -7,17 +8,23 @@ package struct Configuration: Hashable, Sendable {
     package var connectTimeout = Duration.seconds(15)
     package var maxClockSkew = Duration.seconds(5 * 60)
     package var batchTargetDuration = Duration.milliseconds(50)
+    /// The longest time that a batch may wait for one lock.
+    package var batchLockTimeout = Duration.milliseconds(100)
     package var batchMaxRows = 10_000
     package var batchPause = Duration.zero
     package var claimLease = Duration.seconds(60)
     package var historyMode = HistoryMode.auto
     package var historyRetention = Duration.seconds(30 * 86_400)
-    /// Where HTTP is served; `nil` is nowhere.
+    /// How long removed sessions are remembered; `nil` is not at all.
+    package var historyRemoved: Duration?
+    /// The address at which HTTP is served; `nil` is none.
     package var httpListen: ListenAddress? = .loopback
     package var logLevel = LogLevel.info
     package var logFormat = LogFormat.auto
-    package var notifySuccessURL: NotifyURL?
-    package var notifyFailureURL: NotifyURL?
+    /// Called after a run that went well; `nil` is none.
+    package var successHeartbeat: HeartbeatURL?
+    /// Called after a run that failed; `nil` is none.
+    package var failureHeartbeat: HeartbeatURL?
     package var shutdownTimeout = Duration.seconds(20)
     package var transient = Job.transientSessions
     package var dormant = Job.dormantSessions()
@@ -42,12 +49,12 @@ package struct Configuration: Hashable, Sendable {
     }
 }
 
-/// The least important messages that are logged.
+/// The minimum level of a message that is logged.
 package enum LogLevel: String, Hashable, Sendable, CaseIterable {
     case trace, debug, info, notice, warning, error, critical
 }
 
-/// How messages look.
+/// The format of log messages.
 package enum LogFormat: String, Hashable, Sendable, CaseIterable {
     /// Entries of the journal where standard error is connected to it; else lines of text on a terminal and from one-shot
     /// commands, and JSON from the service, which then runs in a container or under another supervisor.

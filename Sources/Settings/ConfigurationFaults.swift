@@ -2,7 +2,7 @@
 package struct ConfigurationFaults: Error, Hashable, Sendable, CustomStringConvertible {
     package let faults: [ConfigurationFault]
 
-    /// More than anybody mends before looking again.
+    /// The most faults that are shown: more than one correction deals with.
     private static let shown = 50
 
     /// One line for each.
@@ -77,10 +77,9 @@ extension ConfigurationSource {
 }
 
 extension String {
-    /// In quotes, on one line, and not longer than a line.
-    var shown: String {
-        // Connection URLs end up in the wrong place, and hold passwords.
-        if contains("://") { return "a URL, which is not repeated here" }
+    /// The text in quotes, on one line and not longer than a line; or words that stand for it, if it looks like a URL.
+    package var shown: String {
+        if MisplacedURL.isIn(self) { return MisplacedURL.replacement }
         let limit = 120
         var text = "“"
         for scalar in unicodeScalars.prefix(limit) {
@@ -93,8 +92,8 @@ extension String {
         return text + (unicodeScalars.count > limit ? "…”" : "”")
     }
 
-    /// Of the candidates, the one that a typo would make this of.
-    func nearest(of candidates: [String]) -> String? {
+    /// Returns the candidate that a typo would turn into this text; `nil` if none is near.
+    package func nearest(of candidates: [String]) -> String? {
         // Longer than any key, and than a typo.
         guard utf8.count <= 64 else { return nil }
         let near = candidates.map { (name: $0, distance: distance(to: $0)) }.min { $0.distance < $1.distance }
@@ -102,7 +101,7 @@ extension String {
         return near.name
     }
 
-    /// How many letters have to be put in, left out or replaced: Levenshtein.
+    /// The number of letters to insert, delete or replace: Levenshtein's distance.
     private func distance(to other: String) -> Int {
         let (from, to) = (Array(lowercased().utf8), Array(other.lowercased().utf8))
         var row = Array(0...to.count)

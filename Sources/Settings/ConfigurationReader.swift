@@ -19,7 +19,7 @@ struct ConfigurationReader {
         do {
             root = try YAMLNode.compose(file.bytes)
         } catch {
-            return faults.append(malformed(error))
+            return faults.append(malformed(error, in: file.bytes))
         }
         for member in members(of: root, key: "the file") {
             switch member.key {
@@ -118,9 +118,14 @@ struct ConfigurationReader {
             .unknownKey(section.map { "\($0).\(key)" } ?? key, at: place(position), suggestion: suggestion))
     }
 
-    private func malformed(_ error: YAMLError) -> ConfigurationFault {
+    private func malformed(_ error: YAMLError, in bytes: [UInt8]) -> ConfigurationFault {
         switch error {
         case .malformed(let position, let problem):
+            let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+            let indent = lines.dropFirst(position.line - 1).first?.prefix { $0 == 9 || $0 == 32 } ?? []
+            guard !indent.contains(9) else {
+                return .malformed(at: place(position), "no YAML: a tab cannot indent a line; use spaces")
+            }
             let advice = "a value that begins with *, @, %, &, !, { or [ has to stand in quotes"
             return .malformed(at: place(position), "no YAML: \(problem); \(advice)")
         case .tooDeep(let position): return .malformed(at: place(position), "deeper than any key can be")
@@ -171,10 +176,11 @@ struct ConfigurationReader {
             try setting.apply(text, &configuration)
             sources[setting.key] = source
         } catch {
+            let expected = MisplacedURL.isIn(text) ? error.expected : error.description
             faults.append(
                 .value(
                     key: setting.key, shown: setting.isSecret ? "not shown here" : text.shown, at: source,
-                    expected: error.expected))
+                    expected: expected))
         }
     }
 }

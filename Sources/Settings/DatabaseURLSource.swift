@@ -8,17 +8,24 @@ package enum DatabaseURLSource: Hashable, Sendable {
     case file(path: String)
     case environment(variable: String, value: String)
 
-    /// The first place that holds something; an empty variable or file counts as none.
+    /// Root's own file, which the package's units hand to the service as a credential.
+    package static let standardPath = "/etc/mcp-cleanupd/database-url"
+
+    /// Returns the first place that holds something; an empty variable or file counts as none.
     ///
     /// - Parameters:
     ///   - option: the path given with `--database-url-file`.
     ///   - environment: the process's variables.
+    ///   - standardPath: the file that root's commands use where no variable is set, not even to nothing.
+    ///   - isRoot: true if the process is root's.
     /// - Throws: `DatabaseURLSourceError` when no place holds anything, or a file cannot be read.
     package static func find(
-        option: String?, environment: [String: String]
+        option: String?, environment: [String: String], standardPath: String = standardPath,
+        isRoot: Bool = geteuid() == 0
     ) throws(DatabaseURLSourceError) -> DatabaseURLSource {
         if let option, !option.isEmpty, try !readFile(option).isEmpty { return .file(path: option) }
-        if let directory = environment["CREDENTIALS_DIRECTORY"], !directory.isEmpty {
+        let directory = environment["CREDENTIALS_DIRECTORY"] ?? ""
+        if !directory.isEmpty {
             let path = directory + "/database-url"
             do {
                 if try !readFile(path).isEmpty { return .file(path: path) }
@@ -33,7 +40,23 @@ package enum DatabaseURLSource: Hashable, Sendable {
         if !general.isEmpty, environment["MCP_TS_STORAGE_TYPE"]?.lowercased() == "neon" {
             return .environment(variable: "DATABASE_URL", value: general)
         }
-        throw .nowhere(isGeneralURLPresent: !general.isEmpty)
+        let obstacle: StandardFile
+        if !directory.isEmpty {
+            obstacle = .service
+        } else if let variable = ["NEON_DATABASE_URL", "DATABASE_URL"].first(where: { environment[$0] != nil }) {
+            obstacle = .variable(variable)
+        } else if !isRoot {
+            obstacle = .notRoot
+        } else {
+            do {
+                if try !readFile(standardPath).isEmpty { return .file(path: standardPath) }
+            } catch .unreadable(_, ENOENT) {
+                // Nothing was installed, or nothing was written yet.
+            }
+            obstacle = .absent
+        }
+        let isThere = access(standardPath, F_OK) == 0
+        throw .nowhere(isGeneralURLPresent: !general.isEmpty, standardFile: isThere ? obstacle : .absent)
     }
 
     /// The URL as it is now.
@@ -58,7 +81,7 @@ package enum DatabaseURLSource: Hashable, Sendable {
         }
     }
 
-    /// The file's text without white space around it; editors and `echo` end a file with a line break.
+    /// The file's text without white space around it: editors and `echo` end a file with a line break.
     private static func readFile(_ path: String) throws(DatabaseURLSourceError) -> String {
         do {
             return trimmed(String(decoding: try BoundedFile.read(path, limit: sizeLimit), as: UTF8.self))
@@ -70,11 +93,12 @@ package enum DatabaseURLSource: Hashable, Sendable {
     /// Far above any connection URL; a larger file is another file.
     private static let sizeLimit = 16_384
 
+    /// The text without white space around it, and without the byte order mark that some editors put first.
     private static func trimmed(_ text: String) -> String {
-        var text = text[...]
-        while text.first?.isWhitespace == true { text.removeFirst() }
-        while text.last?.isWhitespace == true { text.removeLast() }
-        return String(text)
+        var scalars = text.unicodeScalars[...]
+        while let first = scalars.first, first.properties.isWhitespace || first == "\u{FEFF}" { scalars.removeFirst() }
+        while scalars.last?.properties.isWhitespace == true { scalars.removeLast() }
+        return String(scalars)
     }
 }
 
@@ -93,13 +117,24 @@ extension DatabaseURLSource: CustomReflectable {
     package var customMirror: Mirror { Mirror(self, children: [:]) }
 }
 
+/// Why root's file with the database URL was not used.
+package enum StandardFile: Hashable, Sendable {
+    /// There is none, or it is empty.
+    case absent
+    case notRoot
+    /// This variable is in the environment, if only as an empty one.
+    case variable(String)
+    /// A service has the credentials of its unit, and no others.
+    case service
+}
+
 /// Why there is no database URL.
 package enum DatabaseURLSourceError: Error, Hashable, Sendable, CustomStringConvertible {
     /// With an `errno`.
     case unreadable(path: String, Int32)
     case tooLarge(path: String)
     case pipe(path: String)
-    case nowhere(isGeneralURLPresent: Bool)
+    case nowhere(isGeneralURLPresent: Bool, standardFile: StandardFile)
 
     fileprivate init(path: String, _ error: FileUnreadable) {
         self =
@@ -119,16 +154,25 @@ package enum DatabaseURLSourceError: Error, Hashable, Sendable, CustomStringConv
             return "the file \(path) is too large to hold a database URL"
         case .pipe(let path):
             return "\(path) is a pipe, and the database URL is read again before each connection; put it into a file"
-        case .nowhere(let isGeneralURLPresent):
+        case .nowhere(let isGeneralURLPresent, let standardFile):
             let why =
                 isGeneralURLPresent
                 ? "DATABASE_URL is set, but counts only together with MCP_TS_STORAGE_TYPE=neon: a generic variable "
                     + "may well name another application's database."
                 : "None of them is set."
+            let path = DatabaseURLSource.standardPath
+            let there =
+                switch standardFile {
+                case .absent: ""
+                case .notRoot: " The file \(path) exists, but is used only by root's commands: use sudo."
+                case .variable(let name):
+                    " The file \(path) exists, but is not used while \(name) is in the environment."
+                case .service: " The file \(path) exists, but the credentials of this service do not have it."
+                }
             return """
                 no database URL. It comes from the first of: --database-url-file PATH; the systemd credential \
-                $CREDENTIALS_DIRECTORY/database-url; NEON_DATABASE_URL; DATABASE_URL when MCP_TS_STORAGE_TYPE=neon. \
-                \(why)
+                $CREDENTIALS_DIRECTORY/database-url; NEON_DATABASE_URL; DATABASE_URL when MCP_TS_STORAGE_TYPE=neon; \
+                and, for root, the file \(path). \(why)\(there)
                 """
         }
     }

@@ -58,11 +58,14 @@ package struct EffectiveConfiguration: Sendable {
     }
 
     private func shownValue(of setting: Setting<Configuration>) -> String {
-        guard setting.isSecret else { return setting.text(configuration) }
+        guard setting.isSecret else {
+            let text = setting.text(configuration)
+            return MisplacedURL.isInValid(text) ? "…" : text
+        }
         // The ellipsis makes it no URL: a copy of what is shown is refused instead of called.
         switch setting.key {
-        case "notify.success-url": return configuration.notifySuccessURL.map { "\($0)" } ?? "off"
-        case "notify.failure-url": return configuration.notifyFailureURL.map { "\($0)" } ?? "off"
+        case "notify.success-url": return configuration.successHeartbeat.map { "\($0)" } ?? "off"
+        case "notify.failure-url": return configuration.failureHeartbeat.map { "\($0)" } ?? "off"
         default: return "…"
         }
     }
@@ -78,7 +81,7 @@ package struct EffectiveConfiguration: Sendable {
             do {
                 try setting.apply(before, &configuration)
             } catch {
-                preconditionFailure("\(setting.key) cannot be read as it was written: \(error.expected)")
+                preconditionFailure("\(setting.key) cannot be read as it was written: \(error)")
             }
             sources[setting.key] = earlier.sources[setting.key]
             kept.append(setting.key)

@@ -55,26 +55,29 @@ extension Setting<Configuration> {
 
     /// The keys that are not a job's.
     static let general = [
-        Setting("database.table", \.table, .table),
-        Setting("database.session-schema", \.sessionSchema, .choice),
+        Setting("database.table", \.table, .plain),
+        Setting("database.session-schema", \.sessionSchema, .plain),
         // Below 100 ms no TLS handshake across a network ends; above 10 minutes a run's deadline is the limit.
-        Setting("database.connect-timeout", \.connectTimeout, .duration(.milliseconds(100)...(.seconds(600)))),
-        Setting("database.max-clock-skew", \.maxClockSkew, .duration(.seconds(1)...(.days(1)))),
+        Setting("database.connect-timeout", \.connectTimeout, .within(.milliseconds(100)...(.seconds(600)))),
+        Setting("database.max-clock-skew", \.maxClockSkew, .within(.seconds(1)...(.days(1)))),
         // Below a millisecond a transaction's own cost is all there is; above 10 s the application feels it.
-        Setting("batch.target-duration", \.batchTargetDuration, .duration(.milliseconds(1)...(.seconds(10)))),
-        Setting("batch.max-rows", \.batchMaxRows, .count(1...100_000)),
-        Setting("batch.pause", \.batchPause, .duration(.zero...(.seconds(60)))),
+        Setting("batch.target-duration", \.batchTargetDuration, .within(.milliseconds(1)...(.seconds(10)))),
+        // Above 10 s it is no limit: a batch should be over by then.
+        Setting("batch.lock-timeout", \.batchLockTimeout, .within(.milliseconds(1)...(.seconds(10)))),
+        Setting("batch.max-rows", \.batchMaxRows, .within(1...100_000)),
+        Setting("batch.pause", \.batchPause, .within(.zero...(.seconds(60)))),
         // Shorter, and a slow round trip looks like a death; longer, and a dead owner's run waits for an hour.
-        Setting("claim.lease", \.claimLease, .duration(.seconds(3)...(.seconds(3600)))),
-        Setting("history.mode", \.historyMode, .choice, isFixed: true),
-        Setting("history.retention", \.historyRetention, .duration(.days(1)...(.days(3650)))),
-        Setting("http.listen", \.httpListen, .optional(.listenAddress), isFixed: true),
-        Setting("log.level", \.logLevel, .choice),
-        Setting("log.format", \.logFormat, .choice, isFixed: true),
-        Setting("notify.success-url", \.notifySuccessURL, .optional(.url), isFixed: true, isSecret: true),
-        Setting("notify.failure-url", \.notifyFailureURL, .optional(.url), isFixed: true, isSecret: true),
+        Setting("claim.lease", \.claimLease, .within(.seconds(3)...(.seconds(3600)))),
+        Setting("history.mode", \.historyMode, .plain, isFixed: true),
+        Setting("history.retention", \.historyRetention, .within(.days(1)...(.days(3650)))),
+        Setting("history.removed", \.historyRemoved, .optional(.within(.days(1)...(.days(3650))))),
+        Setting("http.listen", \.httpListen, .optional(.plain), isFixed: true),
+        Setting("log.level", \.logLevel, .plain),
+        Setting("log.format", \.logFormat, .plain, isFixed: true),
+        Setting("notify.success-url", \.successHeartbeat, .optional(.plain), isFixed: true, isSecret: true),
+        Setting("notify.failure-url", \.failureHeartbeat, .optional(.plain), isFixed: true, isSecret: true),
         // Longer than any batch; systemd's own patience ends at 90 s.
-        Setting("shutdown.timeout", \.shutdownTimeout, .duration(.seconds(1)...(.seconds(600))), isFixed: true),
+        Setting("shutdown.timeout", \.shutdownTimeout, .within(.seconds(1)...(.seconds(600))), isFixed: true),
     ]
 }
 
@@ -87,25 +90,26 @@ extension Setting<Job> {
 
     /// The keys of a job of the operator's own that have no default; `schedule` is the third.
     private static let own = [
-        Setting("table", \.table, .required(.table)), Setting("where", \.condition, .required(.condition)),
+        Setting("table", \.table, .required(.plain)), Setting("where", \.condition, .required(.plain)),
     ]
 
     private static let every = [
-        Setting("enabled", \.isEnabled, .boolean),
-        Setting("schedule", \.schedule, .schedule),
-        Setting("time-zone", \.timeZone, .optional(.timeZone, none: "UTC")),
-        Setting("catch-up", \.catchUp, .choice),
-        Setting("deadline", \.deadline, .duration(.seconds(1)...(.days(1)))),
-        Setting("max-rows", \.maxRows, .optional(.count(1...1_000_000_000))),
-        Setting("max-fraction", \.maxFraction, .optional(.share)),
+        Setting("enabled", \.isEnabled, .plain),
+        Setting("schedule", \.schedule, .plain),
+        Setting("time-zone", \.timeZone, .optional(.plain, none: "UTC")),
+        Setting("catch-up", \.catchUp, .plain),
+        Setting("deadline", \.deadline, .within(.seconds(1)...(.days(1)))),
+        Setting("max-rows", \.maxRows, .optional(.within(1...1_000_000_000))),
+        // Below one in ten thousand a single row of a small table would be too many.
+        Setting("max-fraction", \.maxFraction, .optional(.within(0.0001...1))),
     ]
 
     // Of a job of the operator's own nobody knows when its rows will be due.
     private static let maxStaleness = Setting(
-        "max-staleness", \.maxStaleness, .optional(.duration(.seconds(1)...(.days(7)))))
+        "max-staleness", \.maxStaleness, .optional(.within(.seconds(1)...(.days(7)))))
 
     // A limit of less than an hour would remove sessions that are in use.
-    private static let after = Setting("after", \.after, .duration(.seconds(3600)...(.days(3650))))
+    private static let after = Setting("after", \.after, .within(.seconds(3600)...(.days(3650))))
 
     /// The same key, as the configuration's own.
     func lifted(to job: String) -> Setting<Configuration> {

@@ -2,86 +2,59 @@ import CleanupSchedule
 import SessionCleanup
 import Time
 
-/// How a value is written: one grammar for the file, the environment and what is shown.
+/// A type whose values can be read from the configuration, and written so that they read as themselves.
+protocol ConfigurationValue: Sendable {
+    /// The texts that are values, in words that follow "expected".
+    static var form: String { get }
+    /// Reads a value; throws `form`, and the reason where there is more to say.
+    static func read(_ text: String) throws(Expectation) -> Self
+    /// The value, as a text that `read` takes.
+    var configured: String { get }
+}
+
+/// The way a key's value is written: one grammar for the file, the environment and what is shown.
 struct ValueGrammar<Value>: Sendable {
     let read: @Sendable (String) throws(Expectation) -> Value
     /// A text that reads as the value.
     let write: @Sendable (Value) -> String
 }
 
-/// What a text was expected to be, in words that follow "expected".
-struct Expectation: Error {
-    let expected: String
-    init(_ expected: String) { self.expected = expected }
+/// The kind of text that was expected, in words that follow "expected".
+struct Expectation: Error, CustomStringConvertible {
+    var expected: String
+    /// Why the text is not such a text. It may quote a part of it.
+    var reason: String?
+
+    init(_ expected: String, because reason: String? = nil) {
+        self.expected = expected
+        self.reason = reason
+    }
+
+    var description: String { expected + (reason.map { ": \($0)" } ?? "") }
 }
 
-extension ValueGrammar<Bool> {
-    static var boolean: Self {
+extension ValueGrammar where Value: ConfigurationValue {
+    /// Every value of the type.
+    static var plain: Self {
+        Self(read: { text throws(Expectation) in try Value.read(text) }, write: \.configured)
+    }
+
+    /// The values of the type that lie in a range.
+    static func within(_ range: ClosedRange<Value>) -> Self where Value: Comparable {
         Self(
             read: { text throws(Expectation) in
-                switch text {
-                case "true": return true
-                case "false": return false
-                default: throw Expectation("true or false")
+                let expected = Expectation(
+                    "\(Value.form) from \(range.lowerBound.configured) to \(range.upperBound.configured)")
+                let value: Value
+                do {
+                    value = try Value.read(text)
+                } catch {
+                    throw expected
                 }
-            },
-            write: { "\($0)" })
-    }
-}
-
-extension ValueGrammar<Int> {
-    /// Decimal digits: `010` is ten.
-    static func count(_ range: ClosedRange<Int>) -> Self {
-        Self(
-            read: { text throws(Expectation) in
-                guard text.utf8.allSatisfy({ (48...57).contains($0) }), let value = Int(text), range.contains(value)
-                else { throw Expectation("a whole number from \(range.lowerBound) to \(range.upperBound)") }
-                return value
-            },
-            write: { "\($0)" })
-    }
-}
-
-extension ValueGrammar<Double> {
-    /// A share of a whole. Below one in ten thousand a single row of a small table would be too many.
-    static var share: Self {
-        Self(
-            read: { text throws(Expectation) in
-                guard text.utf8.allSatisfy({ (48...57).contains($0) || $0 == 46 }), let value = Double(text),
-                    (0.0001...1).contains(value)
-                else { throw Expectation("a share from 0.0001 to 1, such as 0.5") }
-                return value
-            },
-            write: { "\($0)" })
-    }
-}
-
-extension ValueGrammar<Duration> {
-    static func duration(_ range: ClosedRange<Duration>) -> Self {
-        Self(
-            read: { text throws(Expectation) in
-                guard let value = Duration(configured: text), range.contains(value) else {
-                    throw Expectation(
-                        "a whole number and a unit (ms, s, m, h, d), such as 15s, from \(range.lowerBound.configured) "
-                            + "to \(range.upperBound.configured)")
-                }
+                guard range.contains(value) else { throw expected }
                 return value
             },
             write: \.configured)
-    }
-}
-
-extension ValueGrammar
-where Value: RawRepresentable<String> & CaseIterable & SendableMetatype, Value.AllCases: SendableMetatype {
-    static var choice: Self {
-        Self(
-            read: { text throws(Expectation) in
-                guard let choice = Value(rawValue: text) else {
-                    throw Expectation("one of " + Value.allCases.map(\.rawValue).joined(separator: ", "))
-                }
-                return choice
-            },
-            write: \.rawValue)
     }
 }
 
@@ -95,14 +68,12 @@ extension ValueGrammar {
                 do throws(Expectation) {
                     return try grammar.read(text)
                 } catch {
-                    throw Expectation("\(none), or \(error.expected)")
+                    throw Expectation("\(none), or \(error.expected)", because: error.reason)
                 }
             },
             write: { $0.map(grammar.write) ?? none })
     }
-}
 
-extension ValueGrammar {
     /// The grammar's values, where there always is one.
     static func required<Wrapped>(_ grammar: ValueGrammar<Wrapped>) -> Self where Value == Wrapped? {
         Self(
@@ -111,59 +82,127 @@ extension ValueGrammar {
     }
 }
 
-extension ValueGrammar<RowCondition> {
-    static var condition: Self {
-        Self(
-            read: { text throws(Expectation) in
-                do {
-                    return try RowCondition(parsing: text)
-                } catch {
-                    throw Expectation("a condition on the row, such as expires_at < $1: \(error)")
-                }
-            },
-            write: \.sql)
+extension Bool: ConfigurationValue {
+    static var form: String { "true or false" }
+
+    static func read(_ text: String) throws(Expectation) -> Bool {
+        switch text {
+        case "true": return true
+        case "false": return false
+        default: throw Expectation(form)
+        }
     }
+
+    var configured: String { "\(self)" }
 }
 
-extension ValueGrammar<TableName> {
-    static var table: Self {
-        Self(
-            read: { text throws(Expectation) in
-                do {
-                    return try TableName(parsing: text)
-                } catch {
-                    throw Expectation(String("\(error)".trimmingPrefix("expected ")))
-                }
-            },
-            write: { "\($0)" })
+extension Int: ConfigurationValue {
+    static var form: String { "a whole number" }
+
+    /// Reads decimal digits: `010` is ten.
+    static func read(_ text: String) throws(Expectation) -> Int {
+        guard text.utf8.allSatisfy({ (48...57).contains($0) }), let value = Int(text) else { throw Expectation(form) }
+        return value
     }
+
+    var configured: String { "\(self)" }
 }
 
-extension ValueGrammar<Schedule> {
-    static var schedule: Self {
-        Self(
-            read: { text throws(Expectation) in
-                do {
-                    return try Schedule(text)
-                } catch {
-                    throw Expectation("a schedule such as */5 * * * *: \(error)")
-                }
-            },
-            write: { "\($0)" })
+/// A share of a whole.
+extension Double: ConfigurationValue {
+    static var form: String { "a share such as 0.5," }
+
+    static func read(_ text: String) throws(Expectation) -> Double {
+        guard text.utf8.allSatisfy({ (48...57).contains($0) || $0 == 46 }), let value = Double(text) else {
+            throw Expectation(form)
+        }
+        return value
     }
+
+    var configured: String { "\(self)" }
 }
 
-extension ValueGrammar<NamedTimeZone> {
-    static var timeZone: Self {
-        Self(
-            read: { text throws(Expectation) in
-                do {
-                    return try NamedTimeZone(systemName: text)
-                } catch {
-                    throw Expectation("the name of a time zone, such as Europe/Berlin: \(error)")
-                }
-            },
-            write: \.name)
+extension ConfigurationValue where Self: RawRepresentable<String> & CaseIterable {
+    static var form: String { "one of " + allCases.map(\.rawValue).joined(separator: ", ") }
+
+    static func read(_ text: String) throws(Expectation) -> Self {
+        guard let choice = Self(rawValue: text) else { throw Expectation(form) }
+        return choice
+    }
+
+    var configured: String { rawValue }
+}
+
+extension SessionSchema: ConfigurationValue {}
+extension HistoryMode: ConfigurationValue {}
+extension CatchUp: ConfigurationValue {}
+extension LogLevel: ConfigurationValue {}
+extension LogFormat: ConfigurationValue {}
+
+extension RowCondition: ConfigurationValue {
+    static var form: String { "a condition on the row, such as expires_at < $1" }
+
+    static func read(_ text: String) throws(Expectation) -> RowCondition {
+        do {
+            return try RowCondition(parsing: text)
+        } catch {
+            throw Expectation(form, because: "\(error)")
+        }
+    }
+
+    var configured: String { sql }
+}
+
+extension TableName: ConfigurationValue {
+    static var form: String { "a name with its schema, such as public.mcp_sessions" }
+
+    static func read(_ text: String) throws(Expectation) -> TableName {
+        do {
+            return try TableName(parsing: text)
+        } catch .schemaMissing {
+            throw Expectation(form)
+        } catch {
+            throw Expectation(String("\(error)".trimmingPrefix("expected ")))
+        }
+    }
+
+    var configured: String { description }
+}
+
+extension Schedule: ConfigurationValue {
+    static var form: String { "a schedule such as */5 * * * *" }
+
+    static func read(_ text: String) throws(Expectation) -> Schedule {
+        do {
+            return try Schedule(text)
+        } catch {
+            throw Expectation(form, because: "\(error)")
+        }
+    }
+
+    var configured: String { "\(self)" }
+}
+
+extension NamedTimeZone: ConfigurationValue {
+    static var form: String { "the name of a time zone, such as Europe/Berlin" }
+
+    static func read(_ text: String) throws(Expectation) -> NamedTimeZone {
+        do {
+            return try NamedTimeZone(systemName: text)
+        } catch {
+            throw Expectation(form, because: "\(error)")
+        }
+    }
+
+    var configured: String { name }
+}
+
+extension Duration: ConfigurationValue {
+    static var form: String { "a whole number and a unit (ms, s, m, h, d), such as 15s," }
+
+    static func read(_ text: String) throws(Expectation) -> Duration {
+        guard let value = Duration(configured: text) else { throw Expectation(form) }
+        return value
     }
 }
 

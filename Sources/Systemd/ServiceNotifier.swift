@@ -74,7 +74,7 @@ package final class ServiceNotifier: Sendable {
                 if isNews { onFailure(error) }
                 continue
             }
-            // The manager processes READY=1 before whoever waits for it goes on; a failure changes nothing here.
+            // Until the manager has processed READY=1; if it does not confirm in time, nothing here changes.
             if notification.state == .ready { try? confirm(Self.readyTimeout) }
         }
     }

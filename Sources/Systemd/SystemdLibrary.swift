@@ -54,6 +54,7 @@ package enum SystemdLibrary {
     static func passedDescriptors() throws(SystemdError) -> [(descriptor: Int32, name: String)] {
         let function = try function(
             "sd_listen_fds_with_names", since: 227, as: sd_listen_fds_with_names_function.self)
+        // Set by the function, and freed below.
         var names: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?
         let count = try check(function(0, &names))
         defer {
@@ -102,7 +103,9 @@ package enum SystemdLibrary {
         return .success(Handle(pointer: pointer))
     }()
 
+    /// `nil` if the library has no such function, or is not loaded.
     private static func address(of function: String) -> UnsafeMutableRawPointer? {
+        // Valid to the end of the process: the library is never unloaded.
         guard case .success(let handle) = handle else { return nil }
         return dlsym(handle.pointer, function)
     }

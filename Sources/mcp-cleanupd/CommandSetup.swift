@@ -7,10 +7,12 @@ import Postgres
 import SessionCleanup
 import Time
 
-/// What a command starts from: the configuration, and where its messages go.
+/// The start of a command: its configuration, and the log for its messages.
 struct CommandSetup: Sendable {
     private(set) var effective: EffectiveConfiguration
     let logger: Logger
+    /// False if messages are for programs: JSON, or entries of the journal.
+    private let logsText: Bool
     private let logThreshold: LogThreshold
     private let historyMemory: History.Memory
     private let options: CommonOptions.Values
@@ -22,9 +24,8 @@ struct CommandSetup: Sendable {
     /// Reads the configuration, and warns of variables that it does not know.
     ///
     /// - Parameters:
-    ///   - isService: whether it is for the service: its messages go elsewhere than a one-shot command's, and what is
-    ///     missing is said once for a long time, and so is worth a warning.
-    ///   - key: the only one that the command needs: what is wrong elsewhere is worth a warning, no more.
+    ///   - isService: true for the service, which logs JSON by default, and warns of a missing history.
+    ///   - key: the only key that the command needs: faults elsewhere are warnings.
     /// - Throws: `CommandFailure` with exit code 78.
     init(
         _ options: CommonOptions.Values, isService: Bool = false, needingOnly key: String? = nil
@@ -47,6 +48,7 @@ struct CommandSetup: Sendable {
         }
         let configuration = effective.configuration
         let handler = configuration.logFormat.handler(level: .trace, isService: isService, environment: environment)
+        logsText = (handler as? LineLogHandler)?.isJSON == false
         let threshold = LogThreshold(Logger.Level(configuration.logLevel))
         logThreshold = threshold
         let logger = Logger(label: "mcp-cleanupd") { _ in ThresholdLogHandler(handler, threshold) }
@@ -54,13 +56,14 @@ struct CommandSetup: Sendable {
         historyMemory = History.Memory {
             logger.log(
                 level: isService ? .warning : .debug,
-                "The table mcp_cleanup.runs is not there: runs are not recorded, and nothing is promised across processes.",
+                "The table mcp_cleanup.runs does not exist: runs are not recorded, and processes do not coordinate.",
                 metadata: ["hint": "Run mcp-cleanupd migrate with an owner's URL, or set history.mode to off."])
         }
         if let faults = effective.faultsElsewhere { elsewhere.append(faults) }
         for faults in elsewhere { logger.warning("\(faults)") }
         for variable in effective.unknownVariables {
-            logger.warning("The environment variable \(variable) names no key of the configuration; it is ignored.")
+            logger.warning(
+                "The environment variable \(variable.shown) names no key of the configuration; it is ignored.")
         }
     }
 
@@ -79,22 +82,25 @@ struct CommandSetup: Sendable {
         return (setup, waiting)
     }
 
-    /// Finds the database URL, and warns if it leaves the connection less protected than it could be.
+    /// Finds the database URL.
     ///
+    /// - Parameters:
+    ///   - queue: the queue of a command that does one thing after the other, on which its connections run too: each change
+    ///     of thread would wait for its turn behind the server.
+    ///   - warnsOfTransport: true to warn if the connection is less protected than it could be.
+    ///   - saysWhich: true to tell the operator if the URL is from root's own file, which no option and no variable names.
     /// - Throws: `CommandFailure` with exit code 78.
-    /// - Parameter queue: where a command that does one thing after the other lets its connections run too: each change of
-    ///   thread would wait for its turn behind the server.
     func databaseAccess(
-        sharing queue: DispatchQueue? = TaskQueue.shared.queue,
+        sharing queue: DispatchQueue? = TaskQueue.shared.queue, warnsOfTransport: Bool = false, saysWhich: Bool = false,
         onConnection: @escaping @Sendable (Result<Duration, RunFailure>) -> Void = { _ in }
     ) throws(CommandFailure) -> DatabaseAccess {
         let source: DatabaseURLSource
+        let url: DatabaseURL
         do {
             source = try DatabaseURLSource.find(option: options.databaseURLFile, environment: environment)
         } catch {
             throw CommandFailure(.configuration, "\(error)")
         }
-        let url: DatabaseURL
         do {
             url = try source.read()
         } catch {
@@ -106,14 +112,19 @@ struct CommandSetup: Sendable {
             throw CommandFailure(.configuration, "\(error)")
         }
         logger.debug("The database is \(url); its URL comes from \(source).")
-        if let warning = url.transportWarning(environment: environment) { logger.warning("\(warning)") }
+        if saysWhich, source == .file(path: DatabaseURLSource.standardPath), options.databaseURLFile == nil {
+            logger.notice("Using the database URL in \(source).")
+        }
+        if warnsOfTransport, let warning = url.transportWarning(environment: environment) {
+            logger.warning("\(warning)")
+        }
         return DatabaseAccess(
             url: { () throws(RunFailure) in try source.read() }, connectTimeout: configuration.connectTimeout,
             environment: environment, queue: queue, onNotice: { [logger] in logger.debug("The server says: \($0)") },
             onConnection: onConnection)
     }
 
-    /// Whether a place that may hold the database URL is named; what it holds may be no good.
+    /// True if a place for the database URL holds something, valid or not.
     var hasDatabaseURL: Bool {
         do {
             _ = try DatabaseURLSource.find(option: options.databaseURLFile, environment: environment)
@@ -132,9 +143,38 @@ struct CommandSetup: Sendable {
     func jobs(named names: [String]) throws -> [Job] {
         if let name = names.first(where: { name in !jobs.contains { $0.isNamed(name) } }) {
             let known = jobs.map { [$0.name, $0.shortName].compactMap(\.self).joined(separator: " or ") }
-            throw ValidationError("There is no job “\(name)”; there are \(known.joined(separator: ", ")).")
+            throw ValidationError("There is no job \(name.shown); there are \(known.joined(separator: ", ")).")
         }
         return jobs.filter { job in names.isEmpty || names.contains(where: job.isNamed) }
+    }
+
+    /// A text for people, in which jobs go by their short names.
+    func withShortNames(_ text: String) -> String {
+        jobs.reduce(text) { text, job in job.shortName.map { text.replacing(job.name, with: $0) } ?? text }
+    }
+
+    /// Reports why runs failed: as errors for people, one for all jobs that met the same; as entries of the log, with the
+    /// job's name, for programs.
+    func report(_ failures: [(job: Job, failure: RunFailure)]) {
+        guard logsText else {
+            for (job, failure) in failures {
+                var metadata: Logger.Metadata = ["job": "\(job.name)"]
+                if let hint = failure.hint { metadata["hint"] = "\(hint)" }
+                logger.error("\(failure)", metadata: metadata)
+            }
+            return
+        }
+        var reported: [CommandFailure] = []
+        for (job, failure) in failures {
+            var failure = CommandFailure(failure)
+            guard !reported.contains(failure) else { continue }
+            reported.append(failure)
+            let hasCompany = failures.allSatisfy { CommandFailure($0.failure) == failure }
+            if !(hasCompany && failures.count > 1) {
+                failure.message = "\(job.shortName ?? job.name): \(failure.message)"
+            }
+            failure.report()
+        }
     }
 
     var table: SessionTable { SessionTable(name: configuration.table, schema: configuration.sessionSchema) }
@@ -148,6 +188,7 @@ struct CommandSetup: Sendable {
             job: job, table: job.table.map { SessionTable(name: $0, schema: nil) } ?? table,
             limits: RunLimits(
                 maxClockSkew: configuration.maxClockSkew, batchTarget: configuration.batchTargetDuration,
+                lockTimeout: configuration.batchLockTimeout,
                 batchRows: configuration.batchMaxRows, batchPause: configuration.batchPause),
             history: History(
                 mode: configuration.historyMode, lease: configuration.claimLease,

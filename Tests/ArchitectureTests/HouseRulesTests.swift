@@ -14,7 +14,7 @@ import Time
         "CleanupSchedule": ["Time"],
         "Postgres": ["Time", "CLibpq", "Dispatch", "Glibc", "Synchronization"],
         "SessionCleanup": ["Time", "CleanupSchedule", "Dispatch", "Glibc", "Postgres", "Synchronization"],
-        "Settings": ["Time", "CYaml", "CleanupSchedule", "Glibc", "Postgres", "SessionCleanup"],
+        "Settings": ["Time", "CYaml", "CleanupSchedule", "Glibc", "Heartbeats", "Postgres", "SessionCleanup"],
         "Systemd": ["CSystemd", "Dispatch", "Glibc", "Synchronization"],
         "CleanupDaemon": [
             "Time", "CTimerfd", "CleanupSchedule", "Dispatch", "Glibc", "Logging", "Postgres", "ServiceLifecycle",

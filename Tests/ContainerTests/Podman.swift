@@ -23,7 +23,7 @@ final class Podman: Sendable {
         if !FileManager.default.isExecutableFile(atPath: root.appendingPathComponent(".build/mcp-cleanupd").path) {
             return "there is no release binary; make build makes it"
         }
-        return hasNamespaces ? nil : "this machine lets nobody make namespaces"
+        return hasNamespaces ? nil : "this machine forbids namespaces"
     }()
 
     static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()

@@ -8,8 +8,8 @@ import Testing
     /// What was said about a call, or that it went well.
     private func call(
         _ url: HeartbeatURL, limit: Duration = .seconds(5), authorities: [String] = []
-    ) async throws -> HeartbeatFailure? {
-        let failures = Locked<[HeartbeatFailure]>([])
+    ) async throws -> HTTPFailure? {
+        let failures = Locked<[HTTPFailure]>([])
         let heartbeats = Heartbeats(limit: limit, authorities: authorities) { _, failure in
             failures.withLock { $0.append(failure) }
         }
@@ -22,8 +22,8 @@ import Testing
         return failures.withLock { $0.first }
     }
 
-    private func url(_ port: Int, isTLS: Bool = false, host: String = "127.0.0.1") -> HeartbeatURL {
-        HeartbeatURL(isTLS: isTLS, host: host, port: port, target: "/t0ken?t0ken")
+    private func url(_ port: Int, isTLS: Bool = false, host: String = "127.0.0.1") throws -> HeartbeatURL {
+        try #require(HeartbeatURL(parsing: "\(isTLS ? "https" : "http")://\(host):\(port)/t0ken?t0ken"))
     }
 
     @Test func asksForThePathAndIsContentWithAnyAnswerThatSaysYes() async throws {
@@ -46,12 +46,13 @@ import Testing
         #expect(try await call(url(refusing.port)) == .refused(status: 404))
         let other = try Listener.saying(Array("220 smtp.example ESMTP\r\n".utf8))
         #expect(try await call(url(other.port)) == .notHTTP)
-        #expect(try await call(url(try Loopback.freePort())) == .unreachable(ECONNREFUSED))
+        #expect(try await call(url(Loopback.freePort())) == .unreachable(ECONNREFUSED))
         guard case .unresolved = try await call(url(80, host: "no-such-host.invalid")) else {
             Issue.record("a name that cannot exist was resolved")
             return
         }
-        #expect(!"\(url(1))\(String(reflecting: url(1)))".contains("t0ken"))
+        let url = try url(1)
+        #expect(!"\(url)\(String(reflecting: url))".contains("t0ken"))
     }
 
     @Test func waitsNoLongerThanItsLimit() async throws {
@@ -87,19 +88,44 @@ import Testing
             _ = send(visitor, answer, answer.count, Int32(MSG_NOSIGNAL))
         }
         let heartbeats = Heartbeats(limit: .seconds(60), authorities: []) { _, _ in }
-        func tell(_ path: String) {
-            heartbeats.send(to: HeartbeatURL(isTLS: false, host: "127.0.0.1", port: listener.port, target: path))
+        func tell(_ path: String) throws {
+            heartbeats.send(to: try #require(HeartbeatURL(parsing: "http://127.0.0.1:\(listener.port)\(path)")))
         }
-        tell("/first")
+        try tell("/first")
         for _ in 0..<2400 where paths.withLock(\.isEmpty) { try await Task.sleep(for: .milliseconds(25)) }
         // A job that fails, among many that succeed: neither may hide the other.
-        tell("/failure")
-        for _ in 1...1000 { tell("/success") }
+        try tell("/failure")
+        for _ in 1...1000 { try tell("/success") }
         let isEarly = await heartbeats.finish(within: .milliseconds(50))
         #expect(!isEarly)
         mayAnswer.withLock { $0 = true }
         #expect(await heartbeats.finish(within: .seconds(60)))
         #expect(paths.withLock(\.self) == ["/first", "/failure", "/success"])
+    }
+
+    /// RFC 9525: only the alternative names of a certificate count. Here the common name alone is the host's.
+    @Test func doesNotTakeACommonNameForTheHostsName() async throws {
+        let directory = try TemporaryDirectory.make()
+        let port = try Loopback.freePort()
+        try await Command.check(
+            "/usr/bin/openssl",
+            [
+                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout",
+                directory + "/key", "-out", directory + "/crt",
+            ])
+        let server = try SupervisedProcess(
+            [
+                "/usr/bin/openssl", "s_server", "-accept", "127.0.0.1:\(port)", "-cert", directory + "/crt", "-key",
+                directory + "/key", "-www",
+            ], logPath: directory + "/log")
+        defer { server.stop() }
+        var failure: HTTPFailure?
+        for _ in 0..<1200 {
+            failure = try await call(url(port, isTLS: true, host: "localhost"), authorities: [directory + "/crt"])
+            guard failure == .unreachable(ECONNREFUSED) else { break }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+        #expect(failure == .tls("hostname mismatch"))
     }
 
     @Test func trustsTheSystemsAuthoritiesAndTheHostsOwnNameOnly() async throws {
@@ -108,7 +134,7 @@ import Testing
         defer { https.stop() }
         let port = https.port
         // As in an image, where the library's own places do not exist.
-        let named = url(port, isTLS: true, host: "localhost")
+        let named = try url(port, isTLS: true, host: "localhost")
         let trusted = try await call(named, authorities: ["/nonexistent", server.authority])
         #expect(trusted == nil, "\(trusted?.description ?? "")")
         guard case .tls = try await call(named) else {

@@ -149,7 +149,7 @@ import Testing
         ["sessions", "--user", "u", "--job", "dormant"], ["sessions", "--user", "u", "--dry-run"],
         ["migrate", "--sessions", "--json"], ["--once", "--database-url", "postgresql://u:canary@h/d"],
         ["--once", "--job"],
-    ].map { Case($0.joined(separator: " "), .active, insert, arguments: $0, status: 64, "Error:") }
+    ].map { Case($0.joined(separator: " "), .active, insert, arguments: $0, status: 64, "error:") }
 
     @Test(arguments: urls + tables + settings + usage)
     func endsWithItsCodeAndSaysWhatToDo(test: Case) async throws {
@@ -244,7 +244,7 @@ import Testing
         let preview = try await database.daemon(["--once", "--dry-run"], environment: environment)
         #expect(preview.status == 0, "\(preview.error)")
         let listing = try await database.daemon(["sessions", "--user", "x"], environment: environment)
-        #expect(listing.lines.count == 3, "\(listing.error)")
+        #expect(listing.lines.count == 4, "\(listing.error)")
         let result = try await database.daemon(["--once"], environment: environment)
         #expect(result.status == 0, "\(result.error)")
         #expect(try await database.sessions(in: name.quoted) == ["live-1", "live-2"])

@@ -1,5 +1,6 @@
 import CleanupSchedule
 import Foundation
+import Glibc
 import SessionCleanup
 import TestServers
 import Testing
@@ -164,10 +165,13 @@ import Time
         }
         if soon == next(.transientSessions) { #expect(result.lines == expected) }
         let text = try await database.daemon(["--log-level", "trace", "sessions", "--user", "me"])
-        #expect(text.lines.count == expected.count)
-        #expect(text.output.contains("kept until 2026-03-31T12:00:00Z, removed at "))
-        #expect(text.output.contains("by mcp-cleanup-dormant-sessions: active, but untouched"))
-        #expect(text.output.contains("kept for ever: "))
+        // In the order of removal: those that have expired, by the time of that, then the others; last what stays.
+        let listed = text.lines.filter { !$0.hasPrefix(" ") }
+        #expect(listed.first == "SESSION       SERVER               REMOVED (UTC)")
+        let order = ["gone", "active", "pending", "pending-null"] + (generation == .status ? ["stateless"] : [])
+        #expect(listed.dropFirst().map { String($0.prefix { $0 != " " }) } == order, "\(text.output)")
+        #expect(text.output.contains("expired since 2026-03-31 12:00\n"))
+        #expect(text.output.contains("2027-05-06 07:10 if not active\n") && text.output.contains("never\n  "))
         for output in [result, text] { #expect(!(output.output + output.error).contains("canary")) }
     }
 
@@ -177,14 +181,95 @@ import Time
         let environment = ["MCP_CLEANUP_JOBS_MCP_CLEANUP_DORMANT_SESSIONS_ENABLED": "false"]
         let listing = try await database.daemon(["sessions", "--user", "y"], environment: environment)
         #expect(
-            listing.lines.filter { $0.hasSuffix("kept for ever: the job mcp-cleanup-dormant-sessions is disabled") }
-                .count == 2, "\(listing.output)")
+            listing.lines.filter { $0.hasSuffix("  never") }.count == 2
+                && listing.lines.filter { $0 == "  the job mcp-cleanup-dormant-sessions is disabled" }.count == 2,
+            "\(listing.output)")
         let result = try await database.daemon(["--once", "--json"], environment: environment)
         #expect(result.status == 0)
         #expect(result.lines.count == 1)
         #expect(try await database.sessions() == ["dormant-1", "dormant-2", "live-1", "live-2"])
         let asked = try await database.daemon(["--once", "--job", "dormant"], environment: environment)
         #expect(asked.status == 64)
+    }
+
+    /// As an application fills it: UUIDs, long names of servers, a job with a long name, large numbers.
+    @Test func everyTableFitsEightyColumns() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let migrated = try await database.daemon(["migrate"])
+        #expect(migrated.status == 0, "\(migrated)")
+        try await database.run(
+            """
+            INSERT INTO mcp_sessions (session_id, user_id, server_name, server_url, transport_type, callback_url, expires_at, active)
+            SELECT gen_random_uuid(), 'me', 'Customer Relationship Management 世界 ' || n, 'x', 'sse', 'x',
+                   now() + (n - 3) * interval '1 hour', n % 2 = 0
+              FROM generate_series(1, 6) AS n;
+            INSERT INTO mcp_cleanup.runs (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at,
+                finished_at, cutoff, rows_deleted, rows_skipped, batches, error_sqlstate, error_message)
+            SELECT job, now() - n * interval '6 hours', origin, 'a:1:x', 1, status, now() - n * interval '6 hours', now(),
+                   now() - n * interval '6 hours' + n * interval '83 minutes', now(), 1234567, 12345, 40, NULL,
+                   CASE status WHEN 'succeeded' THEN NULL ELSE repeat('what the server said, and more. ', 9) END
+              FROM (VALUES (1, 'mcp-cleanup-transient-sessions', 'catch-up', 'timed_out'),
+                           (2, 'mcp-cleanup-dormant-sessions', 'schedule', 'succeeded'),
+                           (3, 'oauth-authorization-codes-of-a-tenant', 'once', 'succeeded')) AS row (n, job, origin, status);
+            """)
+        let path = try TemporaryDirectory.make() + "/config.yaml"
+        try """
+        jobs:
+          mcp-cleanup-dormant-sessions: { schedule: "0,30 0-6,18-23 1,15 jan-jun,dec mon-fri" }
+          oauth-authorization-codes-of-a-tenant: { table: public.codes, where: expires_at < $1, schedule: "*/10 * * * *" }
+        """.write(toFile: path, atomically: true, encoding: .utf8)
+        for (arguments, header) in [
+            (["sessions", "--user", "me"], "SESSION "), (["history"], "SCHEDULED (UTC) "), (["status"], "JOB "),
+            (["check"], "STATUS "),
+        ] {
+            let result = try await database.daemon(arguments + ["--config", path])
+            #expect(result.lines.first?.hasPrefix(header) ?? false && result.lines.count > 3, "\(result)")
+            for line in result.lines { #expect(line.count <= 80, "\(line)") }
+        }
+        let sessions = try await database.daemon(["sessions", "--user", "me", "--config", path])
+        #expect(sessions.lines.count == 7 && sessions.output.contains("expired since "), "\(sessions)")
+        let status = try await database.daemon(["status", "--config", path])
+        #expect(status.output.contains("\ntransient ") && status.output.contains("  never succeeded\n"), "\(status)")
+    }
+
+    /// What cannot be told does not keep the runs from what they have to do.
+    @Test(arguments: [">/dev/full", ">&-", "| (exec 0<&-; sleep 1)"])
+    func standardOutputThatCannotBeWrittenStopsNoJob(redirection: String) async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(PrivilegeTests.population)
+        let called = Locked(0)
+        let listener = try Listener { visitor in
+            var request = [UInt8](repeating: 0, count: 1024)
+            _ = read(visitor, &request, request.count)
+            called.withLock { $0 += 1 }
+            let answer = Array("HTTP/1.1 200 OK\r\n\r\n".utf8)
+            _ = send(visitor, answer, answer.count, Int32(MSG_NOSIGNAL))
+        }
+        let path = try TemporaryDirectory.make() + "/metrics.prom"
+        let result = try await Command.run(
+            "/bin/bash",
+            ["-c", "'\(Command.daemon)' --once --metrics-textfile '\(path)' \(redirection); exit ${PIPESTATUS[0]}"],
+            environment: [
+                "NEON_DATABASE_URL": database.url, "PATH": "/usr/bin:/bin",
+                "MCP_CLEANUP_NOTIFY_SUCCESS_URL": "http://127.0.0.1:\(listener.port)/",
+            ])
+        #expect(result.status == 74 && result.error.contains("error: standard output cannot be written"), "\(result)")
+        #expect(try await database.sessions() == ["live-1", "live-2"])
+        #expect(try String(contentsOfFile: path, encoding: .utf8).contains("rows_deleted_total"))
+        #expect(called.withLock(\.self) > 0)
+    }
+
+    /// One cause is one error, also when it stops both jobs.
+    @Test func aFailureOfBothJobsIsSaidOnce() async throws {
+        let database = try await SessionsDatabase(on: .packaged(), nil)
+        let both = try await database.daemon(["--once"])
+        #expect(both.status == 78 && both.lines.count == 2, "\(both)")
+        let lines = both.error.split(separator: "\n")
+        #expect(lines.count == 2 && lines[0].hasPrefix("error: the table ") && lines[1].hasPrefix("hint: "), "\(both)")
+        let one = try await database.daemon(["--once", "--dry-run", "--job", "dormant"])
+        #expect(one.error.hasPrefix("error: dormant: the table "), "\(one)")
+        let json = try await database.daemon(["--once", "--log-format", "json"])
+        #expect(json.error.split(separator: "\n").count == 2 && json.error.contains(#""job":"mcp-cleanup-dormant-s"#))
     }
 
     @Test func nothingTellsThePasswordOrTheURL() async throws {

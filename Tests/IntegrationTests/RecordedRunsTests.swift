@@ -84,9 +84,11 @@ import Time
         let result = try await database.daemon(["history"], url: url)
         #expect(
             result.lines == [
-                "2026-05-13T12:05:00Z  mcp-cleanup-transient-sessions  running        7 deleted,  0 skipped,    1 batch,  not ended  once",
-                "2026-05-13T00:00:00Z  mcp-cleanup-dormant-sessions    failed         0 deleted,  0 skipped,  0 batches,        2 s  catch-up  no\u{FFFD}\u{FFFD}[31m\"way\"",
-                "2026-05-13T12:00:00Z  mcp-cleanup-transient-sessions  succeeded  2,900 deleted,  3 skipped,  4 batches,     1.25 s  schedule",
+                "SCHEDULED (UTC)      JOB        STATUS     DELETED  SKIPPED  TOOK    ORIGIN",
+                "2026-05-13 12:05:00  transient  running          7        0       -  once",
+                "2026-05-13 00:00:00  dormant    failed           0        0     2 s  catch-up",
+                "  error: no\u{FFFD}\u{FFFD}[31m\"way\"",
+                "2026-05-13 12:00:00  transient  succeeded    2,900        3  1.25 s  schedule",
             ], "\(result.output)")
     }
 
@@ -133,7 +135,7 @@ import Time
             let status = try await database.daemon(["status"], url: url)
             #expect(status.lines.count == 2)
             #expect(status.status == (sql.hasPrefix("DROP") ? 0 : code), "\(status)")
-            #expect(status.error.contains(words) && status.error.contains("What ran is not known"), "\(status.error)")
+            #expect(status.error.contains(words) && status.error.contains("ast runs are not known"), "\(status.error)")
         }
     }
 
@@ -222,7 +224,7 @@ import Time
         ] as [([String: String], Int32)] {
             let result = try await Command.run(Command.daemon, ["status", "--json"], environment: variables)
             #expect(result.status == code, "\(result)")
-            #expect(result.error.contains("What ran is not known"), "\(result.error)")
+            #expect(result.error.contains("ast runs are not known"), "\(result.error)")
             #expect(result.lines.count == 2)
             for line in result.lines {
                 #expect(

@@ -58,6 +58,22 @@ import Testing
             ("postgresql://h:0", .malformed("the port is not a number from 1 to 65535")),
             ("postgresql://h:65536", .malformed("the port is not a number from 1 to 65535")),
             ("postgresql://h:1,i:x", .malformed("the port is not a number from 1 to 65535")),
+            ("\"postgresql://h/d\"", .quoted), ("'postgresql://u:p@h/d'", .quoted), ("“postgresql://h/d”", .quoted),
+            ("psql 'postgresql://u:p@h/d'", .notAlone), ("NEON_DATABASE_URL=postgresql://u:p@h/d", .notAlone),
+            ("postgresql://h/d?pgbouncer=true", .foreignParameters(["pgbouncer"])),
+            (
+                "postgresql://h/d?schema=public&sslmode=require&connection_limit=1&pool_timeout=0",
+                .foreignParameters(["schema", "connection_limit", "pool_timeout"])
+            ),
+            ("postgresql://h/d?uselibpqcompat=true", .foreignParameters(["uselibpqcompat"])),
+            (
+                "postgresql://h/d?sslmod=require",
+                .malformed("it has a parameter that libpq does not know; did you mean sslmode?")
+            ),
+            (
+                "postgresql://h/d?channelbinding=require",
+                .malformed("it has a parameter that libpq does not know; did you mean channel_binding?")
+            ),
             ("postgresql://h/d?nonsense=1", .malformed("invalid URI query parameter: \"…\"")),
             ("postgresql://h/d?sslmode", .malformed("missing key/value separator \"…\"")),
             ("postgresql://h/d?sslmode=a=b", .malformed("extra key/value separator \"…\"")),
@@ -111,6 +127,26 @@ import Testing
                 #expect(!print.contains("SEC") && !print.contains("RET"), "\(query): \(print)")
             }
         }
+    }
+
+    @Test(arguments: [("5", 5), ("0", nil), ("-1", nil), ("", nil), ("five", nil), ("99999999999", nil)])
+    func hasALimitForConnectingOfItsOwn(text: String, seconds: Int?) throws {
+        #expect(
+            try DatabaseURL("postgresql://h/d?connect_timeout=\(text)").connectTimeout == seconds.map { .seconds($0) })
+        #expect(try DatabaseURL("postgresql://h/d").connectTimeout == nil)
+    }
+
+    @Test func saysWhatToDoAboutOtherDriversParameters() {
+        #expect(
+            "\(DatabaseURLError.foreignParameters(["pgbouncer", "schema"]))"
+                == "the parameters pgbouncer, schema are for other drivers, and libpq does not know them; leave them out"
+        )
+    }
+
+    @Test func namesTheModesThatThereAre() throws {
+        let url = try DatabaseURL("postgresql://u:SECRET@h/d?sslmode=nonsense")
+        let error = #expect(throws: PostgresError.self) { try url.check(environment: [:]) }
+        #expect("\(String(describing: error))".contains("disable, allow, prefer, require, verify-ca or verify-full"))
     }
 
     @Test func describesItselfByHostDatabaseAndRole() throws {

@@ -58,6 +58,61 @@ import Testing
         #expect(result.output.isEmpty)
     }
 
+    /// Exactly `--once` takes a way of its own past the parser.
+    @Test func bothWaysToOnceAgree() async throws {
+        func once(_ arguments: [String], url: String) async throws -> CommandResult {
+            let result = try await run(arguments, environment: ["NEON_DATABASE_URL": url])
+            let text = { (text: String) in text.replacing(/[0-9.]+ s/, with: "… s") }
+            return CommandResult(status: result.status, output: text(result.output), error: text(result.error))
+        }
+        for url in ["", "postgresql://nobody@127.0.0.1:1/d", "postgresql://h/d?sslmode=nonsense", "nonsense"] {
+            let short = try await once(["--once"], url: url)
+            for arguments in [
+                ["--once", "--once"], ["--once", "--log-level", "info"], ["--once", "--log-format=auto"],
+            ] {
+                let long = try await once(arguments, url: url)
+                #expect(
+                    long.status == short.status && long.output == short.output && long.error == short.error,
+                    "\(arguments) \(url): \(long) \(short)")
+            }
+        }
+    }
+
+    @Test func helpBeginsWithWhatIsShortAndEndsWithWhatIsCommon() async throws {
+        for command in [
+            "run", "status", "sessions", "schedule", "migrate", "check", "history", "pg-cron", "config", "health",
+        ] {
+            let help = try await run([command, "--help"])
+            #expect(help.status == 0 && help.error.isEmpty)
+            for other in [[command, "-h"], ["help", command]] { #expect(try await run(other).output == help.output) }
+            let parts = ["OVERVIEW: ", "\n\nUSAGE: mcp-cleanupd", "\n\nOPTIONS:\n", "\n\nCOMMON OPTIONS:\n"]
+            let places = parts.compactMap { help.output.range(of: $0)?.lowerBound }
+            #expect(places.count == parts.count && places == places.sorted(), "\(help.output)")
+            #expect(help.output.range(of: "\n\n").map { $0.lowerBound == places[1] } ?? false, "\(help.output)")
+        }
+        let root = try await run(["-h"])
+        #expect(root.output.contains("--once") && root.output.contains("\nEXAMPLES\n"), "\(root.output)")
+        let order = ["\nSUBCOMMANDS:", "\nCOMMON OPTIONS:", "\nEXAMPLES"].compactMap {
+            root.output.range(of: $0)?.lowerBound
+        }
+        #expect(order.count == 3 && order == order.sorted(), "\(root.output)")
+        #expect(try await run(["--version"]).output == "0.1.0\n")
+    }
+
+    /// `head` reads a line and goes; the shell tells how both ended.
+    @Test func aReaderThatGoesAwayEndsAListing() async throws {
+        for command in ["schedule '* * * * *' --count 10000", "config", "status", "--help", "check"] {
+            let result = try await Command.run(
+                "/bin/bash", ["-c", "'\(Command.daemon)' \(command) | (exec 0<&-; sleep 0.3); echo ${PIPESTATUS[0]}"],
+                environment: ["PATH": "/usr/bin:/bin"])
+            #expect(result.output == (command == "check" ? "78\n" : "0\n"), "\(command): \(result)")
+            #expect(!result.error.contains("error"), "\(command): \(result)")
+        }
+        let full = try await Command.run(
+            "/bin/bash", ["-c", "'\(Command.daemon)' config >/dev/full"], environment: ["PATH": "/usr/bin:/bin"])
+        #expect(full.status == 74 && full.error.contains("No space left"), "\(full)")
+    }
+
     @Test(arguments: [
         ("SCHEDULE", "0 0 30 2 *"), ("SCHEDULE", "* * * *"), ("TIME_ZONE", "Mars/Olympus"), ("CATCH_UP", "twice"),
     ])

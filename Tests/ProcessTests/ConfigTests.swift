@@ -53,6 +53,13 @@ import Testing
         }
     }
 
+    @Test func quietlyJudgesAFile() async throws {
+        let right = try await run(["config", "--quiet", "--config", file("batch: { pause: 2s }")])
+        #expect(right.status == 0 && right.output.isEmpty && right.error.isEmpty, "\(right)")
+        let wrong = try await run(["config", "--quiet", "--config", file("batch: { pause: 2 }")])
+        #expect(wrong.status == 78 && wrong.output.isEmpty && wrong.error.hasPrefix("error: "), "\(wrong)")
+    }
+
     @Test func onceKeepsToTheFile() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let path = try file("jobs: { mcp-cleanup-dormant-sessions: { enabled: false } }")

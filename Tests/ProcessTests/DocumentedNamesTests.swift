@@ -104,13 +104,14 @@ import Testing
 
     @Test func theExitCodesAreThoseThatThereAre() throws {
         let source = try String(
-            contentsOf: Document.root.appendingPathComponent("Sources/mcp-cleanupd/Sysexit.swift"), encoding: .utf8)
+            contentsOf: Document.root.appendingPathComponent("Sources/mcp-cleanupd/Process/Sysexit.swift"),
+            encoding: .utf8)
         let codes = Set(source.matches(of: /case \w+ = (\d+)/).map { String($0.1) })
         #expect(codes.count == 8)
-        let readme = try Document("README.md").lines.compactMap { $0.firstMatch(of: /^\| (\d+) \|/) }.map {
+        let documented = try Document("docs/running.md").lines.compactMap { $0.firstMatch(of: /^\| (\d+) \|/) }.map {
             String($0.1)
         }
-        #expect(Set(readme) == codes)
+        #expect(Set(documented) == codes)
         // Of systemd, and of signals.
         let others: Set<String> = ["243", "137, 143, …"]
         let runbook = try Document("docs/operations.md").firstCells(under: "## Exit codes").map {

@@ -1,3 +1,4 @@
+import Heartbeats
 import SessionCleanup
 import Testing
 
@@ -46,8 +47,8 @@ import Testing
         #expect("\(configuration.transient.schedule)" == "@hourly" && configuration.transient.maxRows == 5)
         #expect(configuration.transient.maxFraction == 0.5 && !configuration.dormant.isEnabled)
         #expect("\(configuration.dormant.schedule)" == "0 3 * * *")
-        #expect(configuration.httpListen == ListenAddress(host: "::1", port: 9764))
-        #expect(configuration.notifySuccessURL?.target == "/abc" && configuration.logLevel == .debug)
+        #expect(configuration.httpListen == ListenAddress.tcp(host: "::1", port: 9764))
+        #expect(configuration.successHeartbeat?.target == "/abc" && configuration.logLevel == .debug)
     }
 
     @Test(arguments: ["", "# nothing\n", "---\n", "batch:\n", "jobs: {}\n", "\u{FEFF}batch:\n  pause: 0ms\n"])
@@ -114,7 +115,8 @@ import Testing
         ("jobs: { mcp-cleanup-transient-sessions: { schedule: */5 * * * * } }", "has to stand in quotes"),
         ("jobs: { mcp-cleanup-transient-sessions: { schedule: @hourly } }", "has to stand in quotes"),
         ("a: {{{{{{{{{{{{{{{{{{{{", "c.yaml:1:"), ("a: [[[[[[[[[[[[[[[[[[[[[", "c.yaml:1:11: deeper"),
-        ("- a", "“the file” has a value"), ("batch:\n\tpause: 1s", "c.yaml:2:1: no YAML"),
+        ("- a", "“the file” has a value"),
+        ("batch:\n\tpause: 1s", "c.yaml:2:1: no YAML: a tab cannot indent a line; use spaces"),
         ("a: \u{1}", "c.yaml:1:4: no YAML"),
         ("batch: {", "no YAML"), ("batch.max-rows: 5", "there is no key “batch.max-rows”"),
         ("max-rows: 5", "did you mean batch.max-rows?"),

@@ -32,6 +32,11 @@ import Testing
         #expect(try load("DATABASE_CONNECT_TIMEOUT", "10m").connectTimeout == .seconds(600))
         #expect(try load("DATABASE_MAX_CLOCK_SKEW", "1d").maxClockSkew == .seconds(86_400))
         #expect(try load("BATCH_MAX_ROWS", "100000").batchMaxRows == 100_000)
+        #expect(try load("BATCH_LOCK_TIMEOUT", "1ms").batchLockTimeout == .milliseconds(1))
+        #expect(try load("BATCH_LOCK_TIMEOUT", "10s").batchLockTimeout == .seconds(10))
+        #expect(try load("HISTORY_REMOVED", "90d").historyRemoved == .seconds(90 * 86_400))
+        #expect(try load("HISTORY_REMOVED", "off").historyRemoved == nil)
+        #expect(try load("HTTP_LISTEN", "unix:/run/a b:c/x.sock").httpListen == .unix(path: "/run/a b:c/x.sock"))
         #expect(try load("\(Self.transient)_ENABLED", "false").transient.isEnabled == false)
         #expect(try load("\(Self.transient)_DEADLINE", "1s").transient.deadline == .seconds(1))
         #expect(try load("\(Self.dormant)_ENABLED", "false").dormant.isEnabled == false)
@@ -61,7 +66,10 @@ import Testing
         ("\(dormant)_MAX_FRACTION", "nan"), ("\(dormant)_MAX_FRACTION", "0x1p-1"), ("\(dormant)_MAX_ROWS", "none"),
         ("HTTP_LISTEN", "9764"), ("HTTP_LISTEN", "localhost:9764"), ("HTTP_LISTEN", "127.0.0.1:0"),
         ("HTTP_LISTEN", "127.0.0.1:65536"), ("HTTP_LISTEN", "::1:9764"), ("HTTP_LISTEN", "[127.0.0.1]:9764"),
-        ("HTTP_LISTEN", "127.1:9764"), ("LOG_LEVEL", "warn"), ("LOG_FORMAT", "xml"),
+        ("HTTP_LISTEN", "127.1:9764"), ("HTTP_LISTEN", "unix:"), ("HTTP_LISTEN", "unix:run/x.sock"),
+        ("HTTP_LISTEN", "unix:/" + String(repeating: "x", count: 107)), ("HTTP_LISTEN", "/run/x.sock"),
+        ("BATCH_LOCK_TIMEOUT", "0ms"), ("BATCH_LOCK_TIMEOUT", "10001ms"), ("HISTORY_REMOVED", "on"),
+        ("HISTORY_REMOVED", "23h"), ("HISTORY_REMOVED", "3651d"), ("LOG_LEVEL", "warn"), ("LOG_FORMAT", "xml"),
     ])
     func refusesMalformedValuesAndValuesOutOfRange(variable: String, value: String) throws {
         let faults = try #require(throws: ConfigurationFaults.self) { try load(variable, value) }
@@ -74,6 +82,20 @@ import Testing
         for part in [Self.prefix + variable, key, "“\(value)”", expected] {
             #expect(fault.description.contains(part))
         }
+    }
+
+    /// sockaddr_un of unix(7) has 108 bytes, the last of them zero.
+    @Test func takesTheLongestPathThatASocketCanHave() throws {
+        let path = "/" + String(repeating: "x", count: 106)
+        #expect(try load("HTTP_LISTEN", "unix:" + path).httpListen == .unix(path: path))
+    }
+
+    @Test(arguments: [
+        ("0.0.0.0:9764", true), ("[::]:9764", true), ("[0:0:0:0:0:0:0:0]:9764", true), ("127.0.0.1:9764", false),
+        ("[::1]:9764", false), ("10.0.0.0:9764", false), ("[::ffff]:9764", false), ("unix:/x", false),
+    ])
+    func knowsWhatIsOpenToEveryMachine(text: String, isOpen: Bool) throws {
+        #expect(try load("HTTP_LISTEN", text).httpListen?.isOnAllAddresses == isOpen)
     }
 
     @Test func reportsAllFaultsTogether() {

@@ -51,9 +51,11 @@ import Testing
                                 #expect(try source.read().description == "host.example/db as role")
                             } else {
                                 #expect(
-                                    throws: DatabaseURLSourceError.nowhere(isGeneralURLPresent: general == Self.url)
+                                    throws: DatabaseURLSourceError.nowhere(
+                                        isGeneralURLPresent: general == Self.url, standardFile: .absent)
                                 ) {
-                                    try DatabaseURLSource.find(option: optionPath, environment: environment)
+                                    try DatabaseURLSource.find(
+                                        option: optionPath, environment: environment, standardPath: "/nonexistent")
                                 }
                             }
                         }
@@ -66,12 +68,68 @@ import Testing
     @Test func namesAllPlacesAndWhyAGenericURLDoesNotCount() {
         let places = [
             "--database-url-file", "$CREDENTIALS_DIRECTORY/database-url", "NEON_DATABASE_URL", "DATABASE_URL",
-            "MCP_TS_STORAGE_TYPE=neon",
+            "MCP_TS_STORAGE_TYPE=neon", "/etc/mcp-cleanupd/database-url",
         ]
         for isPresent in [true, false] {
-            let text = "\(DatabaseURLSourceError.nowhere(isGeneralURLPresent: isPresent))"
+            let text = "\(DatabaseURLSourceError.nowhere(isGeneralURLPresent: isPresent, standardFile: .absent))"
             for place in places { #expect(text.contains(place)) }
             #expect(text.contains("DATABASE_URL is set, but counts only") == isPresent)
+        }
+    }
+
+    // MARK: Root's own file
+
+    private func findForRoot(
+        _ environment: [String: String], standardPath: String, isRoot: Bool = true
+    ) throws
+        -> DatabaseURLSource
+    {
+        try DatabaseURLSource.find(
+            option: nil, environment: environment, standardPath: standardPath, isRoot: isRoot)
+    }
+
+    @Test func usesRootsOwnFileWhereNothingElseIsSet() throws {
+        let path = try file(Self.url + "\n")
+        for environment in [[:], ["PATH": "/bin"], ["CREDENTIALS_DIRECTORY": ""], ["MCP_TS_STORAGE_TYPE": "neon"]] {
+            #expect(try findForRoot(environment, standardPath: path) == .file(path: path), "\(environment)")
+        }
+        let other = try DatabaseURLSource.find(
+            option: nil, environment: ["NEON_DATABASE_URL": Self.url], standardPath: path, isRoot: true)
+        #expect(other == .environment(variable: "NEON_DATABASE_URL", value: Self.url))
+    }
+
+    @Test(
+        arguments: [
+            (["NEON_DATABASE_URL": ""], true, .variable("NEON_DATABASE_URL")),
+            (["DATABASE_URL": ""], true, .variable("DATABASE_URL")),
+            (["DATABASE_URL": "postgresql://h/d"], true, .variable("DATABASE_URL")),
+            (["CREDENTIALS_DIRECTORY": "/nonexistent"], true, .service), ([:], false, .notRoot),
+        ] as [([String: String], Bool, StandardFile)])
+    func leavesRootsOwnFileAloneAndSaysThatItIsThere(
+        environment: [String: String], isRoot: Bool, why: StandardFile
+    ) throws {
+        let path = try file(Self.url)
+        let error = #expect(throws: DatabaseURLSourceError.self) {
+            try findForRoot(environment, standardPath: path, isRoot: isRoot)
+        }
+        let isPresent = environment["DATABASE_URL"]?.isEmpty == false
+        #expect(error == .nowhere(isGeneralURLPresent: isPresent, standardFile: why))
+        #expect(
+            error?.description.contains("/etc/mcp-cleanupd/database-url exists") ?? false,
+            "\(String(describing: error))")
+        let absent = #expect(throws: DatabaseURLSourceError.self) {
+            try findForRoot(environment, standardPath: "/nonexistent", isRoot: isRoot)
+        }
+        #expect(absent == .nowhere(isGeneralURLPresent: isPresent, standardFile: .absent))
+    }
+
+    @Test func saysSoWhereRootsOwnFileCannotBeRead() throws {
+        let directory = try TemporaryDirectory.make()
+        #expect(throws: DatabaseURLSourceError.unreadable(path: directory, EISDIR)) {
+            try findForRoot([:], standardPath: directory)
+        }
+        #expect(throws: DatabaseURLSourceError.nowhere(isGeneralURLPresent: false, standardFile: .absent)) {
+            try findForRoot([:], standardPath: file(" \n"))
         }
     }
 
@@ -82,11 +140,13 @@ import Testing
                 == "the environment variable NEON_DATABASE_URL")
     }
 
-    @Test(arguments: ["", "\n", "\r\n", "\n\n", " ", "\t\n"])
+    @Test(arguments: ["", "\n", "\r\n", "\n\n", " ", "\t\n", "\u{FEFF}"])
     func dropsWhiteSpaceAroundTheURL(end: String) throws {
-        let source = try DatabaseURLSource.find(option: file(end + Self.url + end), environment: [:])
+        // A byte order mark stands at the beginning only.
+        let text = end + Self.url + (end == "\u{FEFF}" ? "" : end)
+        let source = try DatabaseURLSource.find(option: file(text), environment: [:])
         #expect(try source.read().description == "host.example/db as role")
-        let variable = try DatabaseURLSource.find(option: nil, environment: ["NEON_DATABASE_URL": end + Self.url + end])
+        let variable = try DatabaseURLSource.find(option: nil, environment: ["NEON_DATABASE_URL": text])
         #expect(try variable.read().description == "host.example/db as role")
     }
 

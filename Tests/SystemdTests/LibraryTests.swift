@@ -87,7 +87,7 @@ import Testing
     }
 }
 
-/// The journal's socket, where this test listens: nobody sees it but the command, in a mount namespace of its own.
+/// The journal's socket, where this test listens: only the command sees it, in a mount namespace of its own.
 @Suite(.enabled(if: geteuid() == 0, "mounting needs root")) struct JournalTests {
     /// Runs a command whose standard error is the journal's stream, and returns the entries that it sent as well.
     private func entries(

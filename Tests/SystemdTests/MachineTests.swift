@@ -185,7 +185,7 @@ struct MachineTests {
 
     @Test func isRestartedByTheWatchdogWhenItsLoopIsStuck() async throws {
         let database = try await makeDatabase()
-        // A log that nobody reads: the next line blocks the loop that also feeds the watchdog.
+        // A log without a reader: the next line blocks the loop that also feeds the watchdog.
         try await configure(
             """
             WatchdogSec=2s

@@ -3,7 +3,7 @@ import Foundation
 import TestServers
 import Testing
 
-/// What the package is made of, as far as it can be judged without installing it.
+/// The package's contents, as far as they can be checked without installing it.
 @Suite struct PackageTests {
     private static func text(_ path: String) throws -> String {
         try String(contentsOf: DebianMachine.root.appendingPathComponent(path), encoding: .utf8)

@@ -106,13 +106,71 @@ import Testing
     }
 }
 
+/// `http.listen: unix:/path`, without systemd.
+@Suite struct UnixListenTests {
+    private func daemon(_ path: String) throws -> RunningDaemon {
+        try RunningDaemon(
+            url: "postgresql://nobody@127.0.0.1:1/nothing?sslmode=disable", schedules: ("0 0 1 1 *", "0 0 1 1 *"),
+            environment: ["MCP_CLEANUP_HTTP_LISTEN": "unix:\(path)", "MCP_CLEANUP_HISTORY_MODE": "off"])
+    }
+
+    @Test func servesThereAnswersHealthAndRemovesThePathAtItsEnd() async throws {
+        let path = try TemporaryDirectory.make() + "/socket"
+        let first = try daemon(path)
+        try await first.wait("an answer") { try await UnixHTTP.get("/livez", at: path)?.contains("alive") ?? false }
+        let health = try await Command.run(
+            Command.daemon, ["health"], environment: ["MCP_CLEANUP_HTTP_LISTEN": "unix:\(path)"])
+        #expect(health.status == 0, "\(health)")
+        // The name of the host is the client's business here: no web page reaches the socket.
+        #expect(try await UnixHTTP.get("/livez", at: path, host: "metrics.example")?.contains("alive") ?? false)
+        let second = try daemon(path)
+        #expect(try await second.exitStatus() == 75, "the first one listens there")
+        first.signal(SIGTERM)
+        #expect(try await first.exitStatus() == 0)
+        #expect(!FileManager.default.fileExists(atPath: path))
+    }
+
+    @Test func replacesTheSocketOfADeadProcess() async throws {
+        let path = try TemporaryDirectory.make() + "/socket"
+        let first = try daemon(path)
+        try await first.wait("an answer") { try await UnixHTTP.get("/livez", at: path) != nil }
+        first.signal(SIGKILL)
+        #expect(try await first.exitStatus() == 128 + SIGKILL)
+        #expect(FileManager.default.fileExists(atPath: path))
+        let second = try daemon(path)
+        try await second.wait("an answer") { try await UnixHTTP.get("/livez", at: path) != nil }
+    }
+
+    @Test(arguments: [
+        ("file", "is no socket"), ("directory", "is no socket"), ("missing/socket", "Make the directory"),
+    ])
+    func refusesAPathThatIsSomethingElse(name: String, words: String) async throws {
+        let folder = try TemporaryDirectory.make()
+        try Data("keep".utf8).write(to: URL(fileURLWithPath: folder + "/file"))
+        try FileManager.default.createDirectory(atPath: folder + "/directory", withIntermediateDirectories: false)
+        let daemon = try daemon("\(folder)/\(name)")
+        #expect(try await daemon.exitStatus() == 78)
+        let log = try daemon.log
+        #expect(log.contains(words) && log.contains("cannot listen on unix:\(folder)/\(name)"), "\(log)")
+        #expect(try String(contentsOfFile: folder + "/file", encoding: .utf8) == "keep")
+    }
+
+    @Test func refusesAPathThatIsTooLong() async throws {
+        let daemon = try daemon("/" + String(repeating: "x", count: 107))
+        #expect(try await daemon.exitStatus() == 78)
+        #expect(try daemon.log.contains("107 bytes"))
+    }
+}
+
 /// Requests over a Unix socket.
 enum UnixHTTP {
     /// The whole answer, or what came of it within the limit in seconds; `nil` if the socket does not accept.
-    static func get(_ target: String, at path: String, limit: Int = 15) async throws -> String? {
+    static func get(
+        _ target: String, at path: String, host: String = "localhost", limit: Int = 15
+    ) async throws -> String? {
         let result = try await Command.run(
             "/usr/bin/curl",
-            ["--silent", "--include", "--max-time", "\(limit)", "--unix-socket", path, "http://localhost\(target)"])
+            ["--silent", "--include", "--max-time", "\(limit)", "--unix-socket", path, "http://\(host)\(target)"])
         // 7: could not connect.
         return result.status == 7 ? nil : result.output
     }

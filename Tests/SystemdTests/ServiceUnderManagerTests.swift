@@ -5,7 +5,7 @@ import Testing
 
 /// The service as a process whose manager is this test.
 @Suite struct ServiceUnderManagerTests {
-    /// Nobody listens there: the service has to be ready all the same.
+    /// No server listens there: the service has to be ready all the same.
     private static let nowhere = "postgresql://nobody@127.0.0.1:1/nothing?sslmode=disable"
 
     private func daemon(_ environment: [String: String], schedule: String = "0 0 1 1 *") throws -> RunningDaemon {

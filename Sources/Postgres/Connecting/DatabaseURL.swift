@@ -13,10 +13,11 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugString
     package init(_ text: String) throws(DatabaseURLError) {
         // All in bytes, as libpq has it: an `@` with a combining mark after it is another Character.
         guard let scheme = ["postgresql://", "postgres://"].first(where: { text.utf8.starts(with: $0.utf8) }) else {
-            throw .notAPostgresURL
+            throw Self.wrongStart(of: text)
         }
         guard !text.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else { throw .controlCharacter }
         try Self.refuseUnescaped(text.utf8.dropFirst(scheme.utf8.count))
+        try Self.refuseForeignParameters(text)
         parameters = try Self.parse(text)
         for port in Self.list(parameters["port"]) where !(Int(port).map { (1...65_535).contains($0) } ?? port.isEmpty) {
             throw .malformed("the port is not a number from 1 to 65535")
@@ -37,7 +38,44 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugString
         throw .unescaped("/", as: "%2F")
     }
 
-    private static func parse(_ text: String) throws(DatabaseURLError) -> [String: String] {
+    /// Says why a text does not begin with the scheme, for the slips that are likely.
+    private static func wrongStart(of text: String) -> DatabaseURLError {
+        guard text.contains("://"), let first = text.unicodeScalars.first else { return .notAPostgresURL }
+        if "\"'`“”‘’«<".unicodeScalars.contains(first) { return .quoted }
+        // The button "Copy" of a hosted database's console copies a whole command; env files name a variable.
+        let words = text.prefix { $0 != ":" }
+        return words.hasPrefix("psql ") || words.contains("=") ? .notAlone : .notAPostgresURL
+    }
+
+    /// The parameters of other drivers' URLs that are seen most: Prisma, node-postgres, JDBC, pgx, SQLAlchemy, sqlx.
+    private static let foreignParameters: Set<Substring> = [
+        "pgbouncer", "schema", "connection_limit", "pool_timeout", "uselibpqcompat", "sslaccept", "sslidentity",
+        "socket_timeout", "statement_cache_size", "statement_cache_capacity", "statement_timeout", "pool_size",
+        "pool_max_conns", "pool_min_conns", "pool_mode", "max_pool_size", "min_pool_size", "max_connections",
+        "idle_timeout", "max_lifetime", "prepare", "prepareThreshold", "currentSchema", "search_path", "sslfactory",
+        "binary_parameters", "default_query_exec_mode", "prepared_statements", "prepared_statement_cache_size",
+        "command_timeout", "async_fallback", "supa", "workaround", "pool", "timezone", "charset", "encoding",
+    ]
+
+    /// Refuses a parameter that libpq does not know. Its name is told only where it is a known one of other drivers, or by
+    /// the libpq parameter that it resembles: a name that is neither may be a piece of something else.
+    private static func refuseForeignParameters(_ text: String) throws(DatabaseURLError) {
+        guard let question = text.firstIndex(of: "?") else { return }
+        let names = text[text.index(after: question)...].split(separator: "&").map { $0.prefix { $0 != "=" } }
+        let foreign = names.filter(foreignParameters.contains)
+        guard foreign.isEmpty else { throw .foreignParameters(foreign.map(String.init)) }
+        let known = try parse("postgresql://", hasValue: false)
+        for name in names where known[String(name)] == nil && name != "ssl" {
+            let likely = known.keys.map { (name: $0, shared: $0.commonPrefix(with: name)) }.max {
+                ($0.shared, $1.name) < ($1.shared, $0.name)
+            }
+            guard let likely, likely.shared >= 4 else { continue }
+            throw .malformed("it has a parameter that libpq does not know; did you mean \(likely.name)?")
+        }
+    }
+
+    /// - Parameter hasValue: false for all keywords that libpq knows, also those without a value.
+    private static func parse(_ text: String, hasValue: Bool = true) throws(DatabaseURLError) -> [String: String] {
         var message: UnsafeMutablePointer<CChar>?
         guard let options = PQconninfoParse(text, &message) else {
             defer { PQfreemem(message) }
@@ -48,10 +86,20 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugString
         var option = options
         // The array ends with an option without a keyword: libpq manual, PQconninfoParse.
         while let keyword = option.pointee.keyword {
-            if let value = option.pointee.val { parameters[String(cString: keyword)] = String(cString: value) }
+            if let value = option.pointee.val {
+                parameters[String(cString: keyword)] = String(cString: value)
+            } else if !hasValue {
+                parameters[String(cString: keyword)] = ""
+            }
             option += 1
         }
         return parameters
+    }
+
+    /// The URL's own limit for connecting, `connect_timeout`; `nil` where it has none. As libpq has it, 0 and less are none.
+    package var connectTimeout: Duration? {
+        guard let text = parameters["connect_timeout"], let seconds = Int32(text), seconds > 0 else { return nil }
+        return .seconds(Int(seconds))
     }
 
     /// The values of a keyword that takes a comma-separated list, one per host.
@@ -77,9 +125,14 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugString
     package var customMirror: Mirror { Mirror(self, children: [:]) }
 }
 
-/// Why a text is no connection URL. No case carries a piece of it.
+/// Why a text is no connection URL. No case carries a piece of it, but for names from a closed list.
 package enum DatabaseURLError: Error, Hashable, Sendable {
     case notAPostgresURL
+    case quoted
+    /// The URL follows something else: a command, or the name of a variable.
+    case notAlone
+    /// Parameters of other drivers, by their names.
+    case foreignParameters([String])
     case controlCharacter
     /// A character that must be percent-encoded inside a user name or a password.
     case unescaped(Character, as: String)
@@ -93,6 +146,16 @@ extension DatabaseURLError: CustomStringConvertible {
         switch self {
         case .notAPostgresURL:
             return "it does not start with postgresql:// or postgres://; expected \(form)"
+        case .quoted:
+            return "it stands in quotation marks; leave them out"
+        case .notAlone:
+            return "the URL follows other words, such as psql or the name of a variable; expected \(form) alone"
+        case .foreignParameters(let names):
+            let (subject, object) =
+                names.count == 1
+                ? ("the parameter \(names[0]) is", "it")
+                : ("the parameters \(names.joined(separator: ", ")) are", "them")
+            return "\(subject) for other drivers, and libpq does not know \(object); leave \(object) out"
         case .controlCharacter:
             return "it contains a line break or another control character; expected \(form) on one line"
         case .unescaped(let character, let escape):
@@ -103,9 +166,20 @@ extension DatabaseURLError: CustomStringConvertible {
     }
 }
 
+extension String {
+    /// The number of letters that the beginnings of both texts have in common.
+    fileprivate func commonPrefix(with other: Substring) -> Int { zip(self, other).prefix { $0 == $1 }.count }
+}
+
 /// libpq's message, its first line, without what stands between the first and the last quotation mark there: a piece of
-/// the URL.
+/// the URL. Where libpq names only the bad value, the good ones follow.
 func withoutQuotations(_ message: String) -> String {
+    let text = withoutQuotedPart(message)
+    guard text.hasPrefix("invalid sslmode value") else { return text }
+    return text + "; expected disable, allow, prefer, require, verify-ca or verify-full"
+}
+
+private func withoutQuotedPart(_ message: String) -> String {
     let line = message.unicodeScalars.prefix { $0 != "\n" }
     guard let first = line.firstIndex(of: "\""), let last = line.lastIndex(of: "\""), first < last else {
         return String(line)

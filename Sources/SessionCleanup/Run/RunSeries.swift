@@ -35,7 +35,7 @@ package struct DatabaseAccess: Sendable, CustomReflectable {
     /// - Parameter limit: the most that connecting may take, if less than the configured time.
     package func connect(limit: Duration? = nil) async throws(RunFailure) -> Connection {
         let url = try url()
-        let timeout = min(connectTimeout, limit ?? connectTimeout)
+        let timeout = min(connectTimeout, url.connectTimeout ?? connectTimeout, limit ?? connectTimeout)
         do {
             return try await Connection.open(
                 url, deadline: .now + timeout, environment: environment, queue: queue, onNotice: onNotice)

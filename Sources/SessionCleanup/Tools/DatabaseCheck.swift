@@ -262,7 +262,7 @@ package struct DatabaseCheck: Sendable {
             guard !active.isEmpty else { return .ok(.cron, "none of its jobs removes sessions") }
             return .warn(
                 .cron,
-                "its \(active.joined(separator: " and ")) removes the same sessions, with all their locks at once",
+                "its \(active.joined(separator: " and ")) \(active.count == 1 ? "removes" : "remove") the same sessions, with all their locks at once",
                 hint: "Run mcp-cleanupd pg-cron takeover.")
         }
     }

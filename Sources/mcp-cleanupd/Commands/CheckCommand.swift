@@ -1,21 +1,18 @@
 import ArgumentParser
 import SessionCleanup
 
-struct CheckCommand: AsyncParsableCommand {
+struct CheckCommand: AsyncParsableCommand, ListingCommand {
     static let configuration = CommandConfiguration(
         commandName: "check", abstract: "Prove that this role, on this database, can do the work. Changes nothing.",
+        usage: "mcp-cleanupd check [--json]",
         discussion:
-            "Each line begins with ok, warn or fail. The exit code is that of the gravest failure; warnings have none.")
+            "Each result is ok, warn or fail. The exit code is that of the worst failure; warnings have none.")
 
     @ParentCommand var root: RootCommand
-    @OptionGroup var common: CommonOptions
-
-    @Flag(help: "One JSON object a line on standard output.")
-    var json = false
+    @OptionGroup var listing: ListingOptions
 
     func run() async throws {
-        try root.refuseOnceFlags(with: "check", except: ["--json"])
-        let setup = try CommandSetup(common.merged(with: root.common))
+        let setup = try setup()
         let check = DatabaseCheck(setup.jobs.map { setup.run($0) })
         let results: [CheckResult]
         do {
@@ -24,37 +21,36 @@ struct CheckCommand: AsyncParsableCommand {
         } catch let failure as CommandFailure {
             results = [.fail(.connection, .databaseURL(failure.message))]
         }
-        if json || root.json {
-            for result in results { try StandardStream.output.write("\(result.json)\n") }
-        } else {
-            var columns = Columns()
-            for result in results {
-                columns.append(result.cells)
-                if let hint = result.hint { columns.append([.text(""), .text(""), .text("hint: \(hint)")]) }
-            }
-            for line in columns.lines() { try StandardStream.output.write(line + "\n") }
-        }
+        try output.print(results.map { CheckRow(result: $0, shorten: setup.withShortNames) })
         let code = Sysexit.gravest(of: results.compactMap { $0.kind.map { Sysexit($0) } })
         if code != .success { throw ExitCode(code.rawValue) }
     }
 }
 
-extension CheckResult {
-    /// The keys that scripts rely on, in their order.
-    fileprivate var json: JSON {
+private struct CheckRow: OutputRow {
+    let result: CheckResult
+    let shorten: (String) -> String
+
+    static let header = ["STATUS", "CHECK", "RESULT"]
+    static let flexibleColumn = 2
+
+    var json: JSON {
         .object([
-            ("check", .string(check.rawValue)), ("status", .string(status.rawValue)), ("message", .string(message)),
-            ("hint", JSON(hint)),
+            ("check", .string(result.check.rawValue)), ("status", .string(result.status.rawValue)),
+            ("message", .string(result.message)), ("hint", JSON(result.hint)),
         ])
     }
 
-    fileprivate var cells: [Columns.Cell] {
-        let color: Columns.Color =
-            switch status {
+    var tableRow: Table.Row {
+        let color: Table.Color =
+            switch result.status {
             case .ok: .green
             case .warn: .yellow
             case .fail: .red
             }
-        return [.text(status.rawValue, color), .text(check.rawValue), .text(message)]
+        return Table.Row(
+            cells: [
+                .text(result.status.rawValue, color), .text(result.check.rawValue), .text(shorten(result.message)),
+            ], note: result.hint.map { "hint: \($0)" })
     }
 }

@@ -1,31 +1,43 @@
 import ArgumentParser
 import Settings
 
-struct ConfigCommand: ParsableCommand {
+struct ConfigCommand: ParsableCommand, ListingCommand {
     static let configuration = CommandConfiguration(
         commandName: "config",
         abstract:
             "Show the configuration in force, and where each value comes from. Never the database URL or a secret.",
+        usage: "mcp-cleanupd config [--json] [--quiet]",
         discussion: """
-            What it prints is a configuration file itself, but for the URLs of notify, of which only the host is shown: such \
+            The output is a configuration file itself, but for the URLs of notify, of which only the host is shown: such \
             a copy is refused.
             """)
 
     @ParentCommand var root: RootCommand
-    @OptionGroup var common: CommonOptions
 
-    @Flag(help: "One JSON object a line on standard output.")
-    var json = false
+    @Flag(help: "Print nothing: only check the configuration. The exit code is 0 or 78.")
+    var quiet = false
+
+    @OptionGroup var listing: ListingOptions
 
     func run() throws {
-        try root.refuseOnceFlags(with: "config", except: ["--json"])
-        let setup = try CommandSetup(common.merged(with: root.common))
-        guard json || root.json else { return try StandardStream.output.write(setup.effective.yaml) }
-        for entry in setup.effective.entries {
-            let line = JSON.object([
-                ("key", .string(entry.key)), ("value", .string(entry.value)), ("source", .string("\(entry.source)")),
-            ])
-            try StandardStream.output.write("\(line)\n")
-        }
+        let setup = try setup()
+        guard !quiet else { return }
+        if output.isJSON { return try output.print(setup.effective.entries.map { EntryRow(entry: $0) }) }
+        try StandardStream.output.list(setup.effective.yaml)
     }
+}
+
+private struct EntryRow: OutputRow {
+    let entry: EffectiveConfiguration.Entry
+
+    static let header = ["KEY", "VALUE", "SOURCE"]
+    static let flexibleColumn = 1
+
+    var json: JSON {
+        .object([
+            ("key", .string(entry.key)), ("value", .string(entry.value)), ("source", .string("\(entry.source)")),
+        ])
+    }
+
+    var tableRow: Table.Row { Table.Row(cells: [.text(entry.key), .text(entry.value), .text("\(entry.source)")]) }
 }

@@ -1,82 +1,94 @@
 import ArgumentParser
 import Logging
-import Postgres
 import SessionCleanup
 import Time
 
-struct HistoryCommand: AsyncParsableCommand {
+struct HistoryCommand: AsyncParsableCommand, ListingCommand {
     static let configuration = CommandConfiguration(
         commandName: "history", abstract: "Show the latest runs, of every process that shares the database.",
+        usage: "mcp-cleanupd history [--job NAME]... [--limit NUMBER] [--json]",
         discussion: "Reads mcp_cleanup.runs, for which SELECT is enough. --job NAME shows one job's runs; repeatable.")
+    static let ownRootOptions: Set<String> = ["--json", "--job"]
 
     @ParentCommand var root: RootCommand
-    @OptionGroup var common: CommonOptions
 
-    @Option(help: ArgumentHelp("How many runs to show.", valueName: "number"))
+    @Option(help: ArgumentHelp("The number of runs to show.", valueName: "number"))
     var limit = 20
 
-    @Flag(help: "One JSON object a line on standard output.")
-    var json = false
+    @OptionGroup var listing: ListingOptions
 
-    /// A month of runs every five minutes, which is what the history keeps; all of it is in memory once.
+    /// A month of runs every five minutes, as long as the history keeps them; all of it is in memory once.
     private static let largestLimit = 10_000
 
-    func run() async throws {
-        try root.refuseOnceFlags(with: "history", except: ["--json", "--job"])
+    func validate() throws {
         guard (1...Self.largestLimit).contains(limit) else {
             throw ValidationError("--limit is \(limit); expected a whole number from 1 to \(Self.largestLimit).")
         }
-        let setup = try CommandSetup(common.merged(with: root.common))
+    }
+
+    func run() async throws {
+        let setup = try setup()
         let jobs = try setup.jobs(named: root.jobs).map(\.name)
         let access = try setup.databaseAccess()
         let isAll = root.jobs.isEmpty
         let runs = try await SignalCancellation.run { [limit] in
             try await RecordedRuns(access).latest(limit, of: isAll ? [] : jobs)
         }
-        if json || root.json {
-            for run in runs { try StandardStream.output.write("\(run.json)\n") }
-        } else {
-            var columns = Columns()
-            for run in runs { columns.append(run.cells) }
-            for line in columns.lines() { try StandardStream.output.write(line + "\n") }
-        }
+        try output.print(runs.map { RunRow(run: $0, shorten: setup.withShortNames) })
         if runs.isEmpty { setup.logger.info("No run is recorded.") }
     }
 }
 
-extension RecordedRun {
-    /// The keys that scripts rely on, in their order.
-    fileprivate var json: JSON {
+private struct RunRow: OutputRow {
+    let run: RecordedRun
+    let shorten: (String) -> String
+
+    static let header = ["SCHEDULED (UTC)", "JOB", "STATUS", "DELETED", "SKIPPED", "TOOK", "ORIGIN"]
+    static let flexibleColumn = 1
+
+    var json: JSON {
         let error: JSON =
-            errorMessage == nil && errorSQLState == nil
-            ? .null : .object([("sqlstate", JSON(errorSQLState)), ("message", JSON(errorMessage))])
+            run.errorMessage == nil && run.errorSQLState == nil
+            ? .null : .object([("sqlstate", JSON(run.errorSQLState)), ("message", JSON(run.errorMessage))])
         return .object([
-            ("job", .string(job)), ("status", .string(status)), ("origin", .string(origin)),
-            ("scheduled_at", .string("\(scheduledAt)")), ("started_at", .string("\(startedAt)")),
-            ("heartbeat_at", .string("\(heartbeatAt)")), ("finished_at", JSON(finishedAt.map { "\($0)" })),
-            ("cutoff", .string("\(cutoff)")), ("rows_deleted", .integer(rowsDeleted)),
-            ("rows_skipped", .integer(rowsSkipped)), ("batches", .integer(batches)),
-            ("attempts", .integer(attempts)), ("run_id", .integer(runID)), ("claimed_by", .string(claimedBy)),
+            ("job", .string(run.job)), ("status", .string(run.status)), ("origin", .string(run.origin)),
+            ("scheduled_at", .string("\(run.scheduledAt)")), ("started_at", .string("\(run.startedAt)")),
+            ("heartbeat_at", .string("\(run.heartbeatAt)")), ("finished_at", JSON(run.finishedAt.map { "\($0)" })),
+            ("cutoff", .string("\(run.cutoff)")), ("rows_deleted", .integer(run.rowsDeleted)),
+            ("rows_skipped", .integer(run.rowsSkipped)), ("batches", .integer(run.batches)),
+            ("attempts", .integer(run.attempts)), ("run_id", .integer(run.runID)),
+            ("claimed_by", .string(run.claimedBy)),
             ("error", error),
         ])
     }
 
-    fileprivate var cells: [Columns.Cell] {
-        [
-            .text("\(scheduledAt.toTheSecond)"), .text(job), .text(status, Self.color(of: status)),
-            .number("\(rowsDeleted.groupedText) deleted,"), .number("\(rowsSkipped.groupedText) skipped,"),
-            .number("\(batches.groupedText) \(batches == 1 ? "batch" : "batches"),"),
-            .number(finishedAt.map { ($0 - startedAt).secondsText } ?? "not ended"), .text(origin),
-            .text(errorMessage ?? ""),
-        ]
+    var tableRow: Table.Row {
+        Table.Row(
+            cells: [
+                .text(run.scheduledAt.tableText), .text(shorten(run.job)),
+                .text(run.status, Table.Color(status: run.status)), .number(run.rowsDeleted.groupedText),
+                .number(run.rowsSkipped.groupedText),
+                .number(run.finishedAt.map { ($0 - run.startedAt).tableText } ?? "-"), .text(run.origin),
+            ], note: run.errorMessage.map { "error: \($0)" })
     }
+}
 
+extension Table.Color {
     /// The color of a run that is, or ended, so.
-    static func color(of status: String) -> Columns.Color {
-        switch Outcome(rawValue: status) {
-        case .succeeded: .green
-        case .failed, .timedOut: .red
-        case .capped, .canceled, .abandoned, .skipped, nil: .yellow
-        }
+    init(status: String) {
+        self =
+            switch Outcome(rawValue: status) {
+            case .succeeded: .green
+            case .failed, .timedOut: .red
+            case .capped, .canceled, .abandoned, .skipped, nil: .yellow
+            }
+    }
+}
+
+extension Duration {
+    /// The duration in at most 8 characters, such as `0.25 s`, `15 s` or `83 min`.
+    fileprivate var tableText: String {
+        self < .seconds(100)
+            ? secondsText : self < .seconds(6000) ? "\(components.seconds / 60) min" : "\(components.seconds / 3600) h"
     }
 }

@@ -2,18 +2,18 @@ import ArgumentParser
 import Logging
 import SessionCleanup
 
-struct MigrateCommand: AsyncParsableCommand {
+struct MigrateCommand: AsyncParsableCommand, Subcommand {
     static let configuration = CommandConfiguration(
         commandName: "migrate",
-        abstract: "Create the history of runs, and more as asked, as the owner. Can be repeated: what is there stays.")
+        abstract: "Create the history of runs, and more as asked, as the owner. Can be repeated: what is there stays.",
+        usage: "mcp-cleanupd migrate [--sessions] [--indexes] [--role NAME] [--dry-run]")
+    static let ownRootOptions: Set<String> = ["--dry-run"]
 
     @ParentCommand var root: RootCommand
-    @OptionGroup var common: CommonOptions
-
     @Flag(help: "Also the sessions table of @mcp-ts/sdk, with its indexes and its trigger.")
     var sessions = false
 
-    @Flag(help: "Also the optional partial indexes, built beside the table's use; unfinished ones are built again.")
+    @Flag(help: "Also the optional partial indexes, without blocking the application; unfinished ones are rebuilt.")
     var indexes = false
 
     @Option(help: ArgumentHelp("Grant this role what mcp-cleanupd needs.", valueName: "name"))
@@ -22,6 +22,8 @@ struct MigrateCommand: AsyncParsableCommand {
     @Flag(help: "Print the SQL, for psql, and run nothing.")
     var dryRun = false
 
+    @OptionGroup(title: "Common options") var common: CommonOptions
+
     func validate() throws {
         if let role, role.isEmpty || role.utf8.count > 63 || role.utf8.contains(0) {
             throw ValidationError("--role is no role's name; expected 1 to 63 bytes.")
@@ -29,8 +31,7 @@ struct MigrateCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        try root.refuseOnceFlags(with: "migrate", except: ["--dry-run"])
-        let setup = try CommandSetup(common.merged(with: root.common))
+        let setup = try setup()
         let migration = Migration(
             history: String(decoding: PackageResources.install_mcp_cleanup_runs_sql, as: UTF8.self),
             sessions: sessions ? String(decoding: PackageResources.install_mcp_sessions_sql, as: UTF8.self) : nil,
@@ -40,12 +41,12 @@ struct MigrateCommand: AsyncParsableCommand {
             logger.info("Building the index \($0).")
         }
         if dryRun || root.dryRun {
-            try StandardStream.output.write(migration.script)
+            try StandardStream.output.list(migration.script)
             guard indexes else { return }
             let generation = try await generation(setup, indexMigration)
-            return try StandardStream.output.write("\n" + indexMigration.script(for: generation))
+            return try StandardStream.output.list("\n" + indexMigration.script(for: generation))
         }
-        let access = try setup.databaseAccess()
+        let access = try setup.databaseAccess(saysWhich: true)
         let (lacking, built) = try await SignalCancellation.run { [indexes] in
             let lacking = try await migration.apply(access)
             return (lacking, indexes ? try await indexMigration.apply(access) : [])

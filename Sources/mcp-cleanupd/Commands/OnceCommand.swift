@@ -1,10 +1,10 @@
 import ArgumentParser
 import CleanupDaemon
-import Settings
 import Logging
 import Monitoring
 import Postgres
 import SessionCleanup
+import Settings
 import Time
 
 /// `--once`: every enabled job now, one after the other.
@@ -28,11 +28,13 @@ struct OnceCommand: Sendable {
             return job.isEnabled
         }
         let metrics = metricsTextfile.map { OnceMetrics(path: $0, jobs: setup.configuration.jobs) }
-        let access = try setup.databaseAccess { metrics?.record(.connection($0)) }
+        let access = try setup.databaseAccess(saysWhich: StandardStream.error.isTerminal) {
+            metrics?.record(.connection($0))
+        }
         let code = try await SignalCancellation.run {
             isDryRun
-                ? try await preview(jobs, setup, access)
-                : try await execute(jobs, setup, access, askedAt: asked, metrics)
+                ? await preview(jobs, setup, access)
+                : await execute(jobs, setup, access, askedAt: asked, metrics)
         }
         // Each run has been reported already.
         if code != .success { throw ExitCode(code.rawValue) }
@@ -40,10 +42,12 @@ struct OnceCommand: Sendable {
 
     private func execute(
         _ jobs: [Job], _ setup: CommandSetup, _ access: DatabaseAccess, askedAt: UTCInstant, _ metrics: OnceMetrics?
-    ) async throws -> Sysexit {
+    ) async -> Sysexit {
         var series = RunSeries(access)
-        var codes: [Sysexit] = []
-        let notify = Notifications(
+        var lines = ReportLines()
+        var failures: [(job: Job, failure: RunFailure)] = []
+        var isRecorded = false
+        let heartbeats = RunHeartbeats(
             setup.configuration, environment: setup.environment, limit: Self.heartbeatLimit, logger: setup.logger
         ) { metrics?.recordNotifyFailure() }
         for job in jobs where !Task.isCancelled {
@@ -54,53 +58,65 @@ struct OnceCommand: Sendable {
             let report = await series.execute(run, RunRequest(scheduledAt: askedAt, origin: .once))
             display?.end()
             metrics?.record(report)
-            notify?.hear(report)
-            let isRecorded = setup.recordInJournal(report)
-            if let failure = report.failure {
-                if !isRecorded { setup.logger.report(failure, of: job) }
-                codes.append(Sysexit(failure.kind))
-            }
+            heartbeats?.hear(report)
+            isRecorded = setup.recordInJournal(report)
+            if let failure = report.failure { failures.append((job, failure)) }
             if case .held(let owner, _) = report.skip {
                 setup.logger.notice(
-                    "\(owner) is at a run of the job; there was none here.", metadata: ["job": "\(job.name)"])
+                    "Skipped: \(owner) is running the job.", metadata: ["job": "\(job.name)"])
             }
-            try StandardStream.output.write("\(isJSON ? "\(report.json)" : report.line)\n")
+            lines.write("\(isJSON ? "\(report.json)" : report.line(named: job.shortName ?? job.name))\n")
         }
         await series.end()
+        if !isRecorded { setup.report(failures) }
         // One call for each of the two URLs may be left.
-        await notify?.finish(within: Self.heartbeatLimit * 2)
+        await heartbeats?.finish(within: Self.heartbeatLimit * 2)
+        var codes = failures.map { Sysexit($0.failure.kind) } + lines.end()
         do {
             try metrics?.write()
         } catch {
-            setup.logger.error("\(error)")
+            CommandFailure(.cannotWrite, "\(error)").report()
             codes.append(.cannotWrite)
         }
         return Sysexit.gravest(of: codes)
     }
 
-    private func preview(_ jobs: [Job], _ setup: CommandSetup, _ access: DatabaseAccess) async throws -> Sysexit {
+    private func preview(_ jobs: [Job], _ setup: CommandSetup, _ access: DatabaseAccess) async -> Sysexit {
         var series = RunSeries(access)
-        var codes: [Sysexit] = []
+        var lines = ReportLines()
+        var failures: [(job: Job, failure: RunFailure)] = []
         for job in jobs where !Task.isCancelled {
-            do {
+            do throws(RunFailure) {
                 let preview = try await series.preview(setup.run(job))
-                try StandardStream.output.write("\(isJSON ? "\(preview.json)" : preview.line)\n")
-            } catch let failure as RunFailure {
-                setup.logger.report(failure, of: job)
-                codes.append(Sysexit(failure.kind))
+                lines.write("\(isJSON ? "\(preview.json)" : preview.line(named: job.shortName ?? job.name))\n")
+            } catch {
+                failures.append((job, error))
             }
         }
         await series.end()
-        return Sysexit.gravest(of: codes)
+        setup.report(failures)
+        return Sysexit.gravest(of: failures.map { Sysexit($0.failure.kind) } + lines.end())
     }
 }
 
-extension Logger {
-    /// Why a job's run did not do all it should have, and what to do.
-    fileprivate func report(_ failure: RunFailure, of job: Job) {
-        var metadata: Logger.Metadata = ["job": "\(job.name)"]
-        if let hint = failure.hint { metadata["hint"] = "\(hint)" }
-        error("\(failure)", metadata: metadata)
+/// The lines on standard output, one for each run. A line that cannot be written keeps no job from its run: it is an error
+/// at the end.
+private struct ReportLines {
+    private var failure: CommandFailure?
+
+    mutating func write(_ line: String) {
+        guard failure == nil else { return }
+        do {
+            try StandardStream.output.write(line)
+        } catch {
+            failure = CommandFailure(error)
+        }
+    }
+
+    /// Reports that a line could not be written, and returns the exit code for that.
+    func end() -> [Sysexit] {
+        failure?.report()
+        return failure.map { [$0.code] } ?? []
     }
 }
 
@@ -118,14 +134,14 @@ extension RunReport {
         ])
     }
 
-    fileprivate var line: String {
+    /// - Parameter name: the job's short name.
+    fileprivate func line(named name: String) -> String {
         let counts = [
             "\(progress.rowsDeleted.groupedText) deleted", "\(progress.rowsSkipped.groupedText) skipped",
             "\(progress.batches.groupedText) \(progress.batches == 1 ? "batch" : "batches")",
         ]
-        let name = job.padding(to: 32)
         return
-            "\(name) \(outcome.rawValue.padding(to: 10)) \(counts.joined(separator: ", ")), \((finishedAt - startedAt).secondsText)"
+            "\(name.padding(to: 10)) \(outcome.rawValue.padding(to: 10)) \(counts.joined(separator: ", ")), \((finishedAt - startedAt).secondsText)"
     }
 }
 
@@ -146,9 +162,10 @@ extension RunPreview {
         ])
     }
 
-    fileprivate var line: String {
+    /// - Parameter name: the job's short name.
+    fileprivate func line(named name: String) -> String {
         let oldest = oldestDueAt.map { ", the oldest since \($0.toTheSecond)" } ?? ""
         return
-            "\(job.padding(to: 32)) \(dueRows.groupedText) due\(oldest); \(plan)\(index.map { " using \($0)" } ?? "")"
+            "\(name.padding(to: 10)) \(dueRows.groupedText) due\(oldest); \(plan)\(index.map { " using \($0)" } ?? "")"
     }
 }

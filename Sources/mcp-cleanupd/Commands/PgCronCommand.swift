@@ -2,74 +2,70 @@ import ArgumentParser
 import Logging
 import SessionCleanup
 
-struct PgCronCommand: AsyncParsableCommand {
+struct PgCronCommand: AsyncParsableCommand, ListingCommand {
     static let configuration = CommandConfiguration(
         commandName: "pg-cron",
-        abstract: "Deactivate the jobs that remove the same sessions under pg_cron, or give them back.",
+        abstract: "Deactivate the jobs that remove the same sessions under pg_cron, or activate them again.",
+        usage: "mcp-cleanupd pg-cron status|takeover|rollback [--json]",
         discussion: """
-            status shows them. takeover deactivates those that are active, in one transaction, and notes it at the end of \
-            each one's command; rollback activates those that have the note, and takes it away. Where the role may not, \
-            the SQL for somebody who may is printed, and the exit code is 77.
+            status shows them. takeover deactivates those that are active, in one transaction, and adds a note to the end of \
+            each one's command; rollback activates those that have the note, and removes it. Where the role may not do that, \
+            the SQL for a role that may is printed, and the exit code is 77.
             """)
 
     @ParentCommand var root: RootCommand
-    @OptionGroup var common: CommonOptions
 
     @Argument(help: "status, takeover or rollback.")
     var action: CronJobs.Action
 
-    @Flag(help: "One JSON object a line on standard output.")
-    var json = false
+    @OptionGroup var listing: ListingOptions
 
     func run() async throws {
-        try root.refuseOnceFlags(with: "pg-cron", except: ["--json"])
-        let isJSON = json || root.json
-        let setup = try CommandSetup(common.merged(with: root.common))
-        let access = try setup.databaseAccess()
+        let setup = try setup()
+        let access = try setup.databaseAccess(saysWhich: true)
         let answer = try await SignalCancellation.run { [action] in try await CronJobs(access).perform(action) }
         switch answer {
         case .absent:
             let text = "pg_cron is not in this database."
-            try write(isJSON ? "\(JSON.object([("pg_cron", .string("absent"))]))" : text)
+            try write(output.isJSON ? "\(JSON.object([("pg_cron", .string("absent"))]))" : text)
         case .forbidden(let reason, let sql):
             let members: [(String, JSON)] = [
                 ("pg_cron", .string("forbidden")), ("reason", .string(reason)), ("sql", .string(sql)),
             ]
-            try write(isJSON ? "\(JSON.object(members))" : sql)
+            try write(output.isJSON ? "\(JSON.object(members))" : sql)
             throw CommandFailure(
-                .noPermission, reason, hint: "Have the SQL on standard output run by somebody who may.")
+                .noPermission, reason, hint: "Run the SQL on standard output as a role that may do that.")
         case .jobs(let jobs, let changed):
-            if isJSON {
-                for job in jobs { try write("\(job.json(hasChanged: changed.contains(job.id)))") }
-            } else {
-                var columns = Columns()
-                for job in jobs { columns.append(job.cells(hasChanged: changed.contains(job.id))) }
-                for line in columns.lines() { try write(line) }
-            }
+            try output.print(jobs.map { CronJobRow(job: $0, hasChanged: changed.contains($0.id)) })
             if jobs.isEmpty { setup.logger.info("pg_cron has no job that removes sessions here.") }
         }
     }
 
-    private func write(_ line: String) throws { try StandardStream.output.write(line + "\n") }
+    private func write(_ line: String) throws { try StandardStream.output.list(line + "\n") }
 }
 
 extension CronJobs.Action: ExpressibleByArgument {}
 
-extension CronJob {
-    /// The keys that scripts rely on, in their order.
-    fileprivate func json(hasChanged: Bool) -> JSON {
+private struct CronJobRow: OutputRow {
+    let job: CronJob
+    let hasChanged: Bool
+
+    static let header = ["ID", "JOB", "SCHEDULE", "ROLE", "STATE"]
+    static let flexibleColumn = 3
+
+    var json: JSON {
         .object([
-            ("job", .string(name)), ("job_id", .integer(id)), ("schedule", .string(schedule)), ("role", .string(role)),
-            ("active", .boolean(isActive)), ("taken_over", .boolean(isTakenOver)), ("changed", .boolean(hasChanged)),
+            ("job", .string(job.name)), ("job_id", .integer(job.id)), ("schedule", .string(job.schedule)),
+            ("role", .string(job.role)), ("active", .boolean(job.isActive)), ("taken_over", .boolean(job.isTakenOver)),
+            ("changed", .boolean(hasChanged)),
         ])
     }
 
-    fileprivate func cells(hasChanged: Bool) -> [Columns.Cell] {
-        let state = isActive ? "active" : isTakenOver ? "inactive, taken over" : "inactive"
-        let color: Columns.Color = isActive ? .yellow : .green
-        return [
-            .text("job \(id)"), .text(name), .text(schedule), .text("as \(role)"),
-            .text(hasChanged ? "now \(state)" : state, color),
-        ]
+    var tableRow: Table.Row {
+        let state = job.isActive ? "active" : job.isTakenOver ? "taken over" : "inactive"
+        return Table.Row(cells: [
+            .number("\(job.id)"), .text(job.name), .text(job.schedule), .text(job.role),
+            .text(hasChanged ? "now \(state)" : state, job.isActive ? .yellow : .green),
+        ])
     }
 }

@@ -5,20 +5,22 @@ struct RootCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mcp-cleanupd",
         abstract: "Removes expired MCP sessions from PostgreSQL: exactly, in small batches, and says what it did.",
+        usage:
+            "mcp-cleanupd [run] | mcp-cleanupd --once [--job NAME]... [--dry-run] [--json] [--metrics-textfile PATH] | mcp-cleanupd COMMAND",
         discussion: """
+            EXAMPLES
+              mcp-cleanupd --once --dry-run     show what would be removed now
+              mcp-cleanupd --once               remove it, and exit
+              mcp-cleanupd --once --job dormant --json
+              mcp-cleanupd                      run as a service
+
             The database URL comes from the first of: --database-url-file; the systemd credential database-url; \
-            NEON_DATABASE_URL; DATABASE_URL when MCP_TS_STORAGE_TYPE=neon. Never from the command line, which every \
-            user of the machine can read.
+            NEON_DATABASE_URL; DATABASE_URL when MCP_TS_STORAGE_TYPE=neon; for root, \(DatabaseURLSource.standardPath). \
+            Never from the command line, which every user of the machine can read.
 
             Settings are keys of \(ConfigurationFile.standardPath), or environment variables: MCP_CLEANUP_ and the key, \
             with underscores for dots and dashes, such as MCP_CLEANUP_DATABASE_TABLE for database.table. \
             mcp-cleanupd config shows all of them.
-
-            EXAMPLES
-              mcp-cleanupd --once --dry-run     what would be removed now
-              mcp-cleanupd --once               remove it and exit
-              mcp-cleanupd --once --job dormant --json
-              mcp-cleanupd                      run as a service
             """,
         version: version,
         subcommands: [
@@ -27,8 +29,6 @@ struct RootCommand: AsyncParsableCommand {
         ])
 
     static let version = "0.1.0"
-
-    @OptionGroup var common: CommonOptions
 
     @Flag(help: "Run every enabled job now, and exit.")
     var once = false
@@ -40,19 +40,21 @@ struct RootCommand: AsyncParsableCommand {
             valueName: "name"))
     var jobs: [String] = []
 
-    @Flag(help: "With --once: say what would be removed, and remove nothing.")
+    @Flag(help: "With --once: show what would be removed, and remove nothing.")
     var dryRun = false
 
-    @Flag(help: "With --once: one JSON object a line on standard output.")
+    @Flag(help: "With --once: print one JSON object per line.")
     var json = false
 
     @Option(
         help: ArgumentHelp("With --once: write metrics to this file, for a textfile collector.", valueName: "path"))
     var metricsTextfile: String?
 
+    @OptionGroup(title: "Common options") var common: CommonOptions
+
     func run() async throws {
         guard once else {
-            if let flag = onceOnlyFlags.first { throw ValidationError("\(flag) goes with --once.") }
+            if let option = onceOnlyOptions.first { throw ValidationError("\(option) goes with --once.") }
             return try await RunCommand.serve(common.values)
         }
         if dryRun, metricsTextfile != nil {
@@ -63,19 +65,25 @@ struct RootCommand: AsyncParsableCommand {
         ).run()
     }
 
-    /// For subcommands: refuses what goes with `--once` only.
-    ///
-    /// The parser gives an option of the root to the root wherever it stands; a command that has an option of the
-    /// same name reads it here, and names it as its own.
-    func refuseOnceFlags(with command: String, except own: Set<String> = []) throws {
-        if once { throw ValidationError("--once and the command \(command) do not go together.") }
-        if let flag = onceOnlyFlags.first(where: { !own.contains($0) }) {
-            throw ValidationError("\(flag) and the command \(command) do not go together.")
-        }
-    }
-
-    private var onceOnlyFlags: [String] {
+    /// The options that were given and go with `--once`.
+    var onceOnlyOptions: [String] {
         (jobs.isEmpty ? [] : ["--job"]) + (dryRun ? ["--dry-run"] : []) + (json ? ["--json"] : [])
             + (metricsTextfile == nil ? [] : ["--metrics-textfile"])
+    }
+
+    /// A help text with the common options and the explanations at the end, behind usage, options and commands. Other
+    /// texts stay as they are.
+    static func shortHelpFirst(_ text: String) -> String {
+        guard text.hasPrefix("OVERVIEW: "), let usage = text.firstRange(of: "\n\nUSAGE: "),
+            let gap = text.firstRange(of: "\n\n")
+        else { return text }
+        let explanations = gap.lowerBound == usage.lowerBound ? "" : text[gap.upperBound..<usage.lowerBound]
+        let sections = text[usage.upperBound...].split(separator: "\n\n").map { $0.drop { $0 == "\n" } }
+        let isCommon = { (section: Substring) in section.hasPrefix("COMMON OPTIONS:") }
+        let ordered =
+            sections.filter { !isCommon($0) } + sections.filter(isCommon)
+            + (explanations.isEmpty ? [] : [explanations])
+        return "\(text[..<gap.lowerBound])\n\nUSAGE: "
+            + ordered.map { section in section.last == "\n" ? section.dropLast() : section }.joined(separator: "\n\n")
     }
 }

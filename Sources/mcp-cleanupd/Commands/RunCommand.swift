@@ -9,15 +9,16 @@ import Settings
 import Synchronization
 import Time
 
-struct RunCommand: AsyncParsableCommand {
+struct RunCommand: AsyncParsableCommand, Subcommand {
     static let configuration = CommandConfiguration(
-        commandName: "run", abstract: "Run the jobs at their times, until SIGTERM (the default).")
+        commandName: "run", abstract: "Run the jobs at their times, until SIGTERM (the default).",
+        usage: "mcp-cleanupd [run]")
 
     @ParentCommand var root: RootCommand
-    @OptionGroup var common: CommonOptions
+    @OptionGroup(title: "Common options") var common: CommonOptions
 
     func run() async throws {
-        try root.refuseOnceFlags(with: "run")
+        try refuseOnceOptions()
         try await Self.serve(common.merged(with: root.common))
     }
 
@@ -44,16 +45,16 @@ struct RunCommand: AsyncParsableCommand {
         let record = ServiceRecord(
             state: { ServiceState(jobs: jobs, startedAt: $0) },
             metrics: RunMetrics(jobs: jobs, version: RootCommand.version), wallClock: { .now })
-        let notify = Notifications(setup.configuration, environment: setup.environment, logger: setup.logger) {
+        let heartbeats = RunHeartbeats(setup.configuration, environment: setup.environment, logger: setup.logger) {
             record.recordNotifyFailure()
         }
         let tell: @Sendable (ServiceEvent) -> Void = { event in
             record.hear(event)
             log.write(event)
-            notify?.hear(event)
+            heartbeats?.hear(event)
             manager.supervision?.hear(event)
         }
-        let access = try setup.databaseAccess(sharing: nil) { tell(.connection($0)) }
+        let access = try setup.databaseAccess(sharing: nil, warnsOfTransport: true) { tell(.connection($0)) }
         let run: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
             setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
         }
@@ -82,6 +83,10 @@ struct RunCommand: AsyncParsableCommand {
         let endpoints = Endpoints(
             record: record, registry: registry, version: RootCommand.version,
             isTurning: { await scheduler.isTurning(within: $0) })
+        if let address = setup.configuration.httpListen, address.isOnAllAddresses {
+            setup.logger.warning(
+                "The page and the metrics are open to every machine that reaches this one: http.listen is \(address).")
+        }
         let services = Self.services(scheduler, endpoints, at: try ServiceManager.httpAddress(setup))
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(

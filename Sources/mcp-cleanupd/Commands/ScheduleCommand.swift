@@ -4,9 +4,10 @@ import Settings
 import SessionCleanup
 import Time
 
-struct ScheduleCommand: ParsableCommand {
+struct ScheduleCommand: ParsableCommand, ListingCommand {
     static let configuration = CommandConfiguration(
         commandName: "schedule", abstract: "Show the next times at which a schedule fires.",
+        usage: "mcp-cleanupd schedule EXPRESSION [--from TIME] [--count NUMBER] [--time-zone ZONE] [--json]",
         discussion: """
             A schedule is five fields, minute hour day-of-month month day-of-week, as in pg_cron: "*/5 * * * *", \
             "0 3 * * mon-fri", "0 0 $ * *" for the last day of the month; or "30 seconds"; or @hourly, @daily, \
@@ -14,43 +15,43 @@ struct ScheduleCommand: ParsableCommand {
             """)
 
     @ParentCommand var root: RootCommand
-    @OptionGroup var common: CommonOptions
-
     @Argument(help: "The schedule, in quotes.")
     var expression: String
 
-    @Option(help: ArgumentHelp("Times after this one; now if not given.", valueName: "rfc3339"))
+    @Option(help: ArgumentHelp("Show times after this one; default: now.", valueName: "rfc3339"))
     var from: String?
 
-    @Option(help: ArgumentHelp("How many times to show.", valueName: "number"))
+    @Option(help: ArgumentHelp("The number of times to show.", valueName: "number"))
     var count = 5
 
-    @Option(help: ArgumentHelp("The IANA time zone of the schedule; UTC if not given.", valueName: "zone"))
+    @Option(help: ArgumentHelp("The IANA time zone of the schedule; default: UTC.", valueName: "zone"))
     var timeZone: String?
 
-    @Flag(help: "One JSON object a line on standard output.")
-    var json = false
+    @OptionGroup var listing: ListingOptions
 
-    /// More lines than anybody reads; each costs microseconds.
+    /// The most times to show, each of which costs microseconds.
     private static let countLimit = 10_000
 
-    func run() throws {
-        try root.refuseOnceFlags(with: "schedule", except: ["--json"])
+    func validate() throws {
         guard (1...Self.countLimit).contains(count) else {
             throw ValidationError("--count is \(count); expected a whole number from 1 to \(Self.countLimit).")
         }
+    }
+
+    func run() throws {
+        try refuseOnceOptions()
         var instant = UTCInstant.now
         if let from {
             guard let given = UTCInstant(rfc3339: from) else {
-                throw ValidationError("--from is “\(from)”; expected a time such as 2026-05-13T12:05:00Z.")
+                throw ValidationError("--from is \(from.shown); expected a time such as 2026-05-13T12:05:00Z.")
             }
             instant = given
         }
         let (schedule, zone) = (try parsedSchedule(), try parsedZone())
         for _ in 0..<count {
             guard let fireTime = schedule.next(after: instant, in: zone) else { break }
-            let line = json || root.json ? "\(JSON.object([("fire_time", .string("\(fireTime)"))]))" : "\(fireTime)"
-            try StandardStream.output.write(line + "\n")
+            let line = output.isJSON ? "\(JSON.object([("fire_time", .string("\(fireTime)"))]))" : "\(fireTime)"
+            try StandardStream.output.list(line + "\n")
             instant = fireTime
         }
     }
@@ -59,7 +60,9 @@ struct ScheduleCommand: ParsableCommand {
         do {
             return try Schedule(expression)
         } catch {
-            throw CommandFailure(.usage, "the schedule is malformed:\n\(error.annotated)")
+            throw CommandFailure(
+                .usage, "the schedule is malformed:\n\(error.annotated)",
+                hint: "The fields are minute, hour, day of month, month, day of week: mcp-cleanupd schedule --help.")
         }
     }
 
@@ -68,7 +71,9 @@ struct ScheduleCommand: ParsableCommand {
         do {
             return try NamedTimeZone(systemName: timeZone).rules
         } catch {
-            throw CommandFailure(.usage, "there is no time zone “\(timeZone)”: \(error)")
+            throw CommandFailure(
+                .usage, "there is no time zone \(timeZone.shown): \(error)",
+                hint: "Names are those of the system's tzdata, such as Europe/Berlin.")
         }
     }
 }

@@ -1,61 +1,76 @@
 import ArgumentParser
-import Settings
 import Logging
 import SessionCleanup
+import Settings
 import Time
 
-struct SessionsCommand: AsyncParsableCommand {
+struct SessionsCommand: AsyncParsableCommand, ListingCommand {
     static let configuration = CommandConfiguration(
         commandName: "sessions",
-        abstract: "List a user's sessions and when each will be removed. Never shows a credential.")
+        abstract: "List a user's sessions and when each will be removed. Never shows a credential.",
+        usage: "mcp-cleanupd sessions --user ID [--json]")
 
     @ParentCommand var root: RootCommand
-    @OptionGroup var common: CommonOptions
 
     @Option(help: ArgumentHelp("The user_id whose sessions to list.", valueName: "id"))
     var user: String
 
-    @Flag(help: "One JSON object a line on standard output.")
-    var json = false
+    @OptionGroup var listing: ListingOptions
 
     func run() async throws {
-        try root.refuseOnceFlags(with: "sessions", except: ["--json"])
-        let isJSON = json || root.json
-        let setup = try CommandSetup(common.merged(with: root.common))
+        let setup = try setup()
         let (table, configuration, access) = (setup.table, setup.configuration, try setup.databaseAccess())
-        let sessions = try await SignalCancellation.run { [user] in
+        let now = UTCInstant.now
+        var sessions = try await SignalCancellation.run { [user] in
             try await table.sessions(
-                ofUser: user, transient: configuration.transient, dormant: configuration.dormant, now: .now,
+                ofUser: user, transient: configuration.transient, dormant: configuration.dormant, now: now,
                 access: access)
         }
-        if isJSON {
-            for session in sessions { try StandardStream.output.write("\(session.json)\n") }
-        } else {
-            var columns = Columns()
-            for session in sessions { columns.append(session.cells) }
-            for line in columns.lines() { try StandardStream.output.write(line + "\n") }
+        if !output.isJSON {
+            // The next to be removed comes first; what stays comes last.
+            let (removed, kept) = (sessions.filter { $0.removedAt != nil }, sessions.filter { $0.removedAt == nil })
+            sessions = removed.sorted { ($0.dueOrder, $0.sessionID) < ($1.dueOrder, $1.sessionID) } + kept
         }
+        try output.print(sessions.map { SessionRow(session: $0, now: now) })
         if sessions.isEmpty { setup.logger.info("The user has no session.") }
     }
 }
 
 extension ListedSession {
-    fileprivate var json: JSON {
+    /// The time from which it is due, which is known where the time of its removal is.
+    fileprivate var dueOrder: Int64 { keptUntil?.wholeSecondsSinceEpoch ?? 0 }
+}
+
+private struct SessionRow: OutputRow {
+    let session: ListedSession
+    let now: UTCInstant
+
+    static let header = ["SESSION", "SERVER", "REMOVED (UTC)"]
+    static let flexibleColumn = 1
+
+    var json: JSON {
         .object([
-            ("session_id", .string(sessionID)), ("server_id", JSON(serverID)), ("server_name", JSON(serverName)),
-            ("active", .boolean(isActive)), ("created_at", JSON(createdAt.map { "\($0)" })),
-            ("updated_at", JSON(updatedAt.map { "\($0)" })), ("expires_at", JSON(expiresAt.map { "\($0)" })),
-            ("job", .string(job)), ("kept_until", JSON(keptUntil.map { "\($0)" })),
-            ("removed_at", JSON(removedAt.map { "\($0)" })), ("reason", .string(reason)),
+            ("session_id", .string(session.sessionID)), ("server_id", JSON(session.serverID)),
+            ("server_name", JSON(session.serverName)), ("active", .boolean(session.isActive)),
+            ("created_at", JSON(session.createdAt.map { "\($0)" })),
+            ("updated_at", JSON(session.updatedAt.map { "\($0)" })),
+            ("expires_at", JSON(session.expiresAt.map { "\($0)" })), ("job", .string(session.job)),
+            ("kept_until", JSON(session.keptUntil.map { "\($0)" })),
+            ("removed_at", JSON(session.removedAt.map { "\($0)" })), ("reason", .string(session.reason)),
         ])
     }
 
-    fileprivate var cells: [Columns.Cell] {
-        let until = keptUntil.map { "kept until \($0.toTheSecond)" } ?? "kept for ever"
-        let removal = removedAt.map { ", removed at \($0) by \(job)" } ?? ""
-        return [
-            .text(sessionID), .text(serverName ?? serverID ?? "unnamed server"),
-            .text(isActive ? "active" : "not active"), .text("\(until)\(removal): \(reason)"),
+    var tableRow: Table.Row {
+        var cells: [Table.Cell] = [
+            .text(session.sessionID), .text(session.serverName ?? session.serverID ?? "unnamed"),
         ]
+        guard let keptUntil = session.keptUntil, let removedAt = session.removedAt else {
+            return Table.Row(cells: cells + [.text("never")], note: session.reason)
+        }
+        cells.append(
+            keptUntil < now
+                ? .text("expired since \(keptUntil.minuteText)", .yellow)
+                : .text("\(removedAt.minuteText) if not \(session.isActive ? "used" : "active")"))
+        return Table.Row(cells: cells)
     }
 }

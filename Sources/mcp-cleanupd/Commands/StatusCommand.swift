@@ -1,27 +1,23 @@
 import ArgumentParser
 import CleanupSchedule
 import Logging
-import Postgres
 import SessionCleanup
 import Time
 
-struct StatusCommand: AsyncParsableCommand {
+struct StatusCommand: AsyncParsableCommand, ListingCommand {
     static let configuration = CommandConfiguration(
-        commandName: "status", abstract: "Show each job's schedule, next fire time, last run and last success.",
+        commandName: "status", abstract: "Show each job's schedule, next run, last run and last success.",
+        usage: "mcp-cleanupd status [--json]",
         discussion: """
-            What ran is read from mcp_cleanup.runs, for which SELECT is enough. Without a database URL, or without that \
-            table, schedules are shown alone, and the exit code is 0; when the database cannot be asked, it says why.
+            Runs are read from mcp_cleanup.runs, for which SELECT is enough. Without a database URL, or without that table, \
+            only the schedules are shown, and the exit code is 0; if the database cannot be read, the exit code says why.
             """)
 
     @ParentCommand var root: RootCommand
-    @OptionGroup var common: CommonOptions
-
-    @Flag(help: "One JSON object a line on standard output.")
-    var json = false
+    @OptionGroup var listing: ListingOptions
 
     func run() async throws {
-        try root.refuseOnceFlags(with: "status", except: ["--json"])
-        let setup = try CommandSetup(common.merged(with: root.common))
+        let setup = try setup()
         let jobs = setup.jobs
         var records: [String: JobRecord] = [:]
         var unknown: CommandFailure?
@@ -34,33 +30,32 @@ struct StatusCommand: AsyncParsableCommand {
             unknown = CommandFailure(failure)
             if failure == .nothingRecorded { unknown?.code = .success }
         }
-        let statuses = jobs.map { JobStatus(job: $0, record: records[$0.name], now: .now) }
-        if json || root.json {
-            for status in statuses { try StandardStream.output.write("\(status.json)\n") }
-        } else {
-            var columns = Columns()
-            for status in statuses { columns.append(status.cells) }
-            for line in columns.lines() { try StandardStream.output.write(line + "\n") }
-        }
+        try output.print(jobs.map { JobStatus(job: $0, record: records[$0.name], now: .now) })
         guard let unknown else { return }
+        guard unknown.code == .success || !setup.hasDatabaseURL else {
+            throw CommandFailure(
+                unknown.code, "past runs are not known: \(unknown.message)", hint: unknown.hint)
+        }
         let metadata: Logger.Metadata? = unknown.hint.map { ["hint": "\($0)"] }
-        setup.logger.notice("What ran is not known: \(unknown.message)", metadata: metadata)
-        if unknown.code != .success, setup.hasDatabaseURL { throw ExitCode(unknown.code.rawValue) }
+        setup.logger.notice("Past runs are not known: \(unknown.message)", metadata: metadata)
     }
 }
 
-/// A job, what the history knows of it, and what follows.
-private struct JobStatus {
+/// A job, its history, and what follows from them.
+private struct JobStatus: OutputRow {
     let job: Job
     let record: JobRecord?
     let now: UTCInstant
+
+    static let header = ["JOB", "SCHEDULE", "NEXT RUN (UTC)", "LAST RUN", "DELETED"]
+    static let flexibleColumn = 1
 
     var nextFireTime: UTCInstant? {
         job.isEnabled ? job.schedule.next(after: now, in: job.timeZone?.rules) : nil
     }
 
-    /// Whether its last success, or else its first run, is longer ago than the service's readiness would let it be; `nil`
-    /// when that is not known.
+    /// True if its last success, or else its first run, is longer ago than the service's readiness allows; `nil` if that is
+    /// not known.
     var isOverdue: Bool? {
         guard let record else { return nil }
         guard job.isEnabled, let since = record.lastSuccessAt ?? record.firstRunAt else { return false }
@@ -79,25 +74,27 @@ private struct JobStatus {
         ])
     }
 
-    var cells: [Columns.Cell] {
-        let next = nextFireTime.map { "next at \($0), in \(($0 - now).inWords)" } ?? "disabled"
-        var cells: [Columns.Cell] = [.text(job.name), .text("\(job.schedule)"), .text(next)]
-        guard let record else { return cells }
-        guard let last = record.lastRun else { return cells + [.text("never ran")] }
-        cells.append(
-            .text(
-                "\(last.status) \((record.now - last.startedAt).inWords) ago, \(last.rowsDeleted.groupedText) deleted",
-                RecordedRun.color(of: last.status)))
-        if isOverdue == true {
-            let since = record.lastSuccessAt.map { "no success for \((record.now - $0).inWords)" } ?? "never succeeded"
-            cells.append(.text("overdue: \(since)", .red))
-        }
-        return cells
+    var tableRow: Table.Row {
+        var cells: [Table.Cell] = [
+            .text(job.shortName ?? job.name), .text("\(job.schedule)"), .text(nextFireTime?.tableText ?? "disabled"),
+        ]
+        guard let record else { return Table.Row(cells: cells) }
+        guard let last = record.lastRun else { return Table.Row(cells: cells + [.text("never")]) }
+        cells += [
+            .text("\(last.status) \((record.now - last.startedAt).inWords) ago", Table.Color(status: last.status)),
+            .number(last.rowsDeleted.groupedText),
+        ]
+        let success = record.lastSuccessAt.map { "last success \((record.now - $0).inWords) ago" } ?? "never succeeded"
+        let isOverdue = isOverdue == true
+        let hasNews = isOverdue || last.status != Outcome.succeeded.rawValue
+        return Table.Row(
+            cells: cells, note: hasNews ? (isOverdue ? "overdue: " : "") + success : nil,
+            noteColor: isOverdue ? .red : nil)
     }
 }
 
 extension Duration {
-    /// For people, to two units: `4 min 12 s`, `13 h 5 min`.
+    /// The duration to two units: `4 min 12 s`, `13 h 5 min`.
     fileprivate var inWords: String {
         let seconds = Int(components.seconds)
         let parts = [

@@ -9,14 +9,13 @@ struct LineLogHandler: LogHandler {
     var logLevel: Logger.Level
     var metadata: Logger.Metadata = [:]
 
-    private let isJSON: Bool
-    /// A terminal shows when a line came; elsewhere the line has to say it.
-    private let hasTime: Bool
+    let isJSON: Bool
+    private let isTerminal: Bool
 
     init(isJSON: Bool, level: Logger.Level) {
         logLevel = level
         self.isJSON = isJSON
-        hasTime = !StandardStream.error.isTerminal
+        isTerminal = StandardStream.error.isTerminal
     }
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {
@@ -32,18 +31,28 @@ struct LineLogHandler: LogHandler {
                 ("time", .string("\(UTCInstant.now)")), ("level", .string(event.level.rawValue)),
                 ("message", .string("\(event.message)")),
             ]
-            members += fields.map { ($0.key, .string("\($0.value)")) }
+            members += fields.map { ($0.key, Self.json($0.key, $0.value)) }
             line = "\(JSON.object(members))"
         } else {
-            let time = hasTime ? "\(UTCInstant.now) " : ""
-            // For machines, and 32 digits long.
-            let suffix = fields.filter { $0.key != MessageID.metadataKey }.map { " \($0.key)=\($0.value)" }.joined()
-            line = "\(time)\(event.level): \(event.message)\(suffix)".printable
+            // A terminal shows when a line came; elsewhere the line has to say it.
+            let time = isTerminal ? "" : "\(UTCInstant.now) "
+            // The ID is for machines, and 32 digits long; a person finds the hint on a line of its own, as after an error.
+            let isApart = { (key: String) in key == MessageID.metadataKey || key == "hint" && isTerminal }
+            let suffix = fields.filter { !isApart($0.key) }.map { " \($0.key)=\($0.value)" }.joined()
+            let hint = isTerminal ? fields.first { $0.key == "hint" }.map { "\nhint: \("\($0.value)".printable)" } : nil
+            line = "\(time)\(event.level): \(event.message)\(suffix)".printable + (hint ?? "")
         }
         do {
             try StandardStream.error.write(line + "\n")
         } catch {
-            // Nobody is left to tell.
+            // Nothing is left to write to.
         }
+    }
+
+    /// Counts are numbers for programs; a SQLSTATE of five digits is none.
+    private static func json(_ key: String, _ value: Logger.Metadata.Value) -> JSON {
+        let isCount = key.hasPrefix("rows_") || ["batches", "attempts", "run_id", "duration_usec"].contains(key)
+        guard isCount, let number = Int("\(value)") else { return .string("\(value)") }
+        return .integer(number)
     }
 }

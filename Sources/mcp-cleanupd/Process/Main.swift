@@ -5,6 +5,7 @@ import SessionCleanup
 @main
 enum Main {
     static func main() {
+        StandardStream.reserveDescriptors()
         // A reader that goes away is an error to report, not a reason to die in the middle of a run.
         signal(SIGPIPE, SIG_IGN)
         Signals.hold()
@@ -20,14 +21,17 @@ enum Main {
     }
 
     private static func status() async -> Int32 {
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        var words: CommandWords?
         do {
             // What platforms' crons call, every few minutes: there is nothing to parse, and the parser would take a tenth of
             // the time of such a run.
-            if CommandLine.arguments.dropFirst() == ["--once"] {
+            if arguments == ["--once"] {
                 try await OnceCommand().run()
                 return Sysexit.success.rawValue
             }
-            var command = try RootCommand.parseAsRoot()
+            words = try CommandWords(arguments)
+            var command = try RootCommand.parseAsRoot(arguments)
             if var command = command as? any AsyncParsableCommand {
                 try await command.run()
             } else {
@@ -35,32 +39,41 @@ enum Main {
             }
             return Sysexit.success.rawValue
         } catch let failure as CommandFailure {
-            report(failure)
+            failure.report()
             return failure.code.rawValue
         } catch let failure as RunFailure {
-            report(CommandFailure(failure))
+            CommandFailure(failure).report()
             return Sysexit(failure.kind).rawValue
         } catch let error as StandardStream.CannotWrite {
-            report(CommandFailure(.cannotWrite, "\(error)"))
+            CommandFailure(error).report()
             return Sysexit.cannotWrite.rawValue
         } catch let ended as EndedBySignal {
             return 128 + ended.signal
+        } catch let code as ExitCode {
+            return code.rawValue
         } catch {
-            if RootCommand.exitCode(for: error) == .failure {
-                report(CommandFailure(.software, "\(error)", hint: "This is a bug in mcp-cleanupd; please report it."))
-                return Sysexit.software.rawValue
-            }
-            // Help, version and usage errors: printed where they belong, with exit code 0 or 64.
-            RootCommand.exit(withError: error)
+            return end(with: error, words)
         }
     }
 
-    private static func report(_ failure: CommandFailure) {
-        let hint = failure.hint.map { "hint: \($0)\n" } ?? ""
-        do {
-            try StandardStream.error.write("error: \(failure.message)\n\(hint)")
-        } catch {
-            // Nobody is left to tell; the exit code says the rest.
+    /// Prints help, the version or a usage error, and returns the exit code that goes with it.
+    private static func end(with error: any Error, _ words: CommandWords?) -> Int32 {
+        let message = RootCommand.message(for: error)
+        switch RootCommand.exitCode(for: error) {
+        case .success:
+            do {
+                try StandardStream.output.list(RootCommand.shortHelpFirst(message) + "\n")
+            } catch {
+                CommandFailure(error).report()
+                return Sysexit.cannotWrite.rawValue
+            }
+            return Sysexit.success.rawValue
+        case .failure:
+            CommandFailure(.software, "\(error)", hint: "This is a bug in mcp-cleanupd; please report it.").report()
+            return Sysexit.software.rawValue
+        default:
+            (words?.usageFailure(message) ?? CommandFailure(.usage, message)).report()
+            return Sysexit.usage.rawValue
         }
     }
 }

@@ -94,7 +94,10 @@ struct ServiceManager: Sendable {
 
 extension StatusServer.Address {
     init(_ address: ListenAddress) {
-        self = .tcp(host: address.host, port: address.port)
+        switch address {
+        case .tcp(let host, let port): self = .tcp(host: host, port: port)
+        case .unix(let path): self = .unix(path: path)
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 import SessionCleanup
 
-/// What the process tells its caller: sysexits(3).
+/// The exit codes of the process: sysexits(3).
 enum Sysexit: Int32 {
     case success = 0
     case usage = 64
@@ -17,13 +17,13 @@ enum Sysexit: Int32 {
             case .unreachable: .unavailable
             case .refused: .noPermission
             case .misconfigured: .configuration
-            // Who canceled it ends the process with a signal's code; what is left is that it may be tried again.
+            // A signal that canceled it ends the process with a code of its own; any other cancellation may be tried again.
             case .mayPass, .canceled: .temporaryFailure
             case .unexpected: .software
             }
     }
 
-    /// Of several failures, the one to report: what needs a person comes before what may pass.
+    /// The order in which one of several failures is reported: what needs a person comes before what may pass.
     static let gravestFirst: [Sysexit] = [
         .software, .configuration, .noPermission, .unavailable, .cannotWrite, .temporaryFailure,
     ]
@@ -33,10 +33,10 @@ enum Sysexit: Int32 {
     }
 }
 
-/// What ends a command early: said on standard error, then the exit code.
-struct CommandFailure: Error {
+/// The end of a command ahead of time: a message on standard error, then the exit code.
+struct CommandFailure: Error, Hashable {
     var code: Sysexit
-    let message: String
+    var message: String
     var hint: String?
 
     init(_ code: Sysexit, _ message: String, hint: String? = nil) {
@@ -47,5 +47,17 @@ struct CommandFailure: Error {
 
     init(_ failure: RunFailure) {
         self.init(Sysexit(failure.kind), "\(failure)", hint: failure.hint)
+    }
+
+    init(_ error: StandardStream.CannotWrite) { self.init(.cannotWrite, "\(error)") }
+
+    /// Writes the failure to standard error, in the one form that errors have: `error: …`, then `hint: …`.
+    func report() {
+        let hint = hint.map { "hint: \($0.printableLines)\n" } ?? ""
+        do {
+            try StandardStream.error.write("error: \(message.printableLines)\n\(hint)")
+        } catch {
+            // Nothing is left to write to; the exit code says the rest.
+        }
     }
 }

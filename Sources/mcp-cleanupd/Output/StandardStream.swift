@@ -23,6 +23,23 @@ struct StandardStream: Sendable {
         }
     }
 
+    /// Writes a part of a listing. A reader that went away, as `head` does, has seen all that it wanted: no error.
+    func list(_ text: String) throws(CannotWrite) {
+        do {
+            try write(text)
+        } catch  where error.code == EPIPE {
+        }
+    }
+
+    /// Gives the three standard streams a descriptor each where the caller closed them: else the next file or connection
+    /// would take the number, and would be written to. Writing to such a stream fails, as it did.
+    static func reserveDescriptors() {
+        for descriptor in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO] where fcntl(descriptor, F_GETFD) < 0 {
+            // The lowest free number, which is this one.
+            _ = open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY)
+        }
+    }
+
     struct CannotWrite: Error, CustomStringConvertible {
         let code: Int32
         var description: String { "standard output cannot be written: \(String(cString: strerror(code)))" }

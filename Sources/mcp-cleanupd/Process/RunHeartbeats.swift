@@ -6,8 +6,8 @@ import SessionCleanup
 import Settings
 import Time
 
-/// Which heartbeat follows which run.
-struct Notifications: Sendable {
+/// Sends the heartbeat that follows each run.
+struct RunHeartbeats: Sendable {
     private let success: HeartbeatURL?
     private let failure: HeartbeatURL?
     private let heartbeats: Heartbeats
@@ -24,8 +24,8 @@ struct Notifications: Sendable {
         _ configuration: Configuration, environment: [String: String], limit: Duration = Heartbeats.defaultLimit,
         logger: Logger, onFailure: @escaping @Sendable () -> Void
     ) {
-        success = configuration.notifySuccessURL.map(HeartbeatURL.init)
-        failure = configuration.notifyFailureURL.map(HeartbeatURL.init)
+        success = configuration.successHeartbeat
+        failure = configuration.failureHeartbeat
         if success == nil, failure == nil { return nil }
         self.logger = logger
         self.onFailure = onFailure
@@ -57,11 +57,5 @@ struct Notifications: Sendable {
         // Nothing is known of the job then.
         case .canceled, .skipped: break
         }
-    }
-}
-
-extension HeartbeatURL {
-    fileprivate init(_ url: NotifyURL) {
-        self.init(isTLS: url.isTLS, host: url.host, port: url.port, target: url.target)
     }
 }

@@ -1,0 +1,175 @@
+import Glibc
+import Synchronization
+import Time
+
+/// One GET over a connection of its own. Blocks its thread.
+package struct HTTPCall: Sendable {
+    /// The other end of the connection.
+    package enum Server: Hashable, Sendable {
+        /// The host is a name, or an address without brackets. With TLS, its certificate has to be signed by one of the
+        /// system's authorities or of those in the first of `authorities`' files that can be read.
+        case tcp(host: String, port: Int, isTLS: Bool, authorities: [String])
+        case unix(path: String)
+    }
+
+    package struct Answer: Hashable, Sendable {
+        package let status: Int
+        package let body: String
+    }
+
+    private let server: Server
+    private let request: String
+
+    /// - Parameters:
+    ///   - target: path and query.
+    ///   - authority: the value of the Host field: RFC 9110, section 7.2.
+    package init(_ server: Server, target: String, authority: String) {
+        self.server = server
+        request =
+            "GET \(target) HTTP/1.1\r\nHost: \(authority)\r\nUser-Agent: mcp-cleanupd\r\n"
+            + "Accept: */*\r\nConnection: close\r\n\r\n"
+    }
+
+    /// `HTTP/1.1 200`.
+    package static let statusLength = 12
+
+    /// Makes the call.
+    ///
+    /// - Parameters:
+    ///   - limit: the time for all of it; only the resolver itself may take longer.
+    ///   - length: the most bytes of the answer to read.
+    package func answer(within limit: Duration, length: Int) throws(HTTPFailure) -> Answer {
+        let deadline = ContinuousClock.now + limit
+        let descriptor = try connected(by: deadline)
+        // Whatever the other end does, or does not: at the deadline every wait on the socket ends.
+        let isOpen = Mutex(true)
+        let end = Deadlines.shared.add(at: deadline) {
+            isOpen.withLock { if $0 { shutdown(descriptor, Int32(SHUT_RDWR)) } }
+        }
+        defer {
+            Deadlines.shared.cancel(end)
+            isOpen.withLock { isOpen in
+                isOpen = false
+                close(descriptor)
+            }
+        }
+        return try Self.parsed(try exchange(over: descriptor, length: length))
+    }
+
+    private func exchange(over descriptor: Int32, length: Int) throws(HTTPFailure) -> String {
+        if case .tcp(let host, _, true, let authorities) = server {
+            return try TLSExchange.send(
+                request, over: descriptor, host: host, authorities: authorities, length: length)
+        }
+        let bytes = Array(request.utf8)
+        // A few hundred bytes fit into any socket's buffer.
+        guard send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count else { return "" }
+        return Self.text(length: length) { recv(descriptor, $0, $1, 0) }
+    }
+
+    /// Reads to the end of the answer, or as much as is wanted of it.
+    static func text(length: Int, _ read: (UnsafeMutableRawPointer?, Int) -> Int) -> String {
+        var answer: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: min(length, 4096))
+        while answer.count < length {
+            let wanted = min(buffer.count, length - answer.count)
+            let count = buffer.withUnsafeMutableBytes { read($0.baseAddress, wanted) }
+            guard count > 0 else { break }
+            answer += buffer[..<count]
+        }
+        return String(decoding: answer, as: UTF8.self)
+    }
+
+    private static func parsed(_ answer: String) throws(HTTPFailure) -> Answer {
+        guard !answer.isEmpty else { throw .unanswered }
+        guard answer.hasPrefix("HTTP/1."), let status = Int(answer.dropFirst(9).prefix(3)) else { throw .notHTTP }
+        let end = answer.firstRange(of: "\r\n\r\n")?.upperBound ?? answer.endIndex
+        return Answer(status: status, body: String(answer[end...]))
+    }
+
+    private func connected(by deadline: ContinuousClock.Instant) throws(HTTPFailure) -> Int32 {
+        switch server {
+        case .tcp(let host, let port, _, _): try Self.connected(to: host, port: port, by: deadline)
+        case .unix(let path): try Self.connected(toSocketAt: path)
+        }
+    }
+
+    /// Tries the host's addresses in their order, each for its share of the time that is left: a network that loses the
+    /// packets to one of them, as happens with IPv6, must not keep us from the others.
+    private static func connected(
+        to host: String, port: Int, by deadline: ContinuousClock.Instant
+    ) throws(HTTPFailure) -> Int32 {
+        var hints = addrinfo()
+        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        var found: UnsafeMutablePointer<addrinfo>?
+        let status = getaddrinfo(host, "\(port)", &hints, &found)
+        guard status == 0 else { throw .unresolved(String(cString: gai_strerror(status))) }
+        defer { freeaddrinfo(found) }
+        var code: Int32 = ETIMEDOUT
+        var next = found
+        // Ends with the list.
+        while let address = next?.pointee, deadline > .now {
+            let type = address.ai_socktype | Int32(SOCK_CLOEXEC.rawValue)
+            let descriptor = socket(address.ai_family, type, address.ai_protocol)
+            guard descriptor >= 0 else { throw .unreachable(errno) }
+            let count = sequence(first: address, next: \.ai_next?.pointee).lazy.reduce(0) { count, _ in count + 1 }
+            let share = max((deadline - .now) / count, .milliseconds(1)).components
+            // The limit of connect(2) too: socket(7).
+            var limit = timeval(tv_sec: Int(share.seconds), tv_usec: Int(share.attoseconds / 1_000_000_000_000))
+            setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+            if connect(descriptor, address.ai_addr, address.ai_addrlen) == 0 { return descriptor }
+            code = errno == EINPROGRESS ? ETIMEDOUT : errno
+            close(descriptor)
+            next = address.ai_next
+        }
+        throw .unreachable(code)
+    }
+
+    private static func connected(toSocketAt path: String) throws(HTTPFailure) -> Int32 {
+        var name = sockaddr_un()
+        name.sun_family = sa_family_t(AF_UNIX)
+        let bytes = Array(path.utf8)
+        guard bytes.count < MemoryLayout.size(ofValue: name.sun_path) else { throw .unreachable(ENAMETOOLONG) }
+        withUnsafeMutableBytes(of: &name.sun_path) { $0.copyBytes(from: bytes) }
+        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { throw .unreachable(errno) }
+        let status = withUnsafeBytes(of: &name) {
+            // connect(2) reads as many bytes as it is told, whatever the family.
+            connect(
+                descriptor, $0.baseAddress?.assumingMemoryBound(to: sockaddr.self),
+                socklen_t(MemoryLayout<sockaddr_un>.size))
+        }
+        guard status == 0 else {
+            let code = errno
+            close(descriptor)
+            throw .unreachable(code)
+        }
+        return descriptor
+    }
+}
+
+/// Why a call failed, or may have. Holds nothing of the URL but its host.
+package enum HTTPFailure: Error, Hashable, Sendable, CustomStringConvertible {
+    /// With the resolver's message.
+    case unresolved(String)
+    /// With an `errno`.
+    case unreachable(Int32)
+    /// With the TLS library's message.
+    case tls(String)
+    /// The connection ended, or the time did, before an answer came.
+    case unanswered
+    /// An answer other than 2xx.
+    case refused(status: Int)
+    case notHTTP
+
+    package var description: String {
+        switch self {
+        case .unresolved(let message): "the host's name cannot be resolved: \(message)"
+        case .unreachable(let code): "the host cannot be reached: \(String(cString: strerror(code)))"
+        case .tls(let message): "TLS failed: \(message)"
+        case .unanswered: "no answer came in time"
+        case .refused(let status): "the answer was \(status)"
+        case .notHTTP: "what answered does not speak HTTP"
+        }
+    }
+}

@@ -1,0 +1,123 @@
+import Glibc
+
+/// Lines of text for people, whose parts line up below a header; in color on a terminal.
+struct Table {
+    /// One part of a line.
+    struct Cell {
+        var text: String
+        var color: Color?
+        var isNumber = false
+
+        static func text(_ text: String, _ color: Color? = nil) -> Cell { Cell(text: text.printable, color: color) }
+        /// At the right of its column.
+        static func number(_ text: String) -> Cell { Cell(text: text, isNumber: true) }
+    }
+
+    /// The terminal's own: ECMA-48, "Select Graphic Rendition".
+    enum Color: Int {
+        case red = 31
+        case green = 32
+        case yellow = 33
+    }
+
+    struct Row {
+        var cells: [Cell]
+        /// Said below the line, where there is more to say.
+        var note: String?
+        var noteColor: Color?
+    }
+
+    let header: [String]
+    /// The column that gives way where lines would be too long: the last one is continued on further lines, another one is
+    /// cut.
+    let flexible: Int
+    var rows: [Row]
+
+    private static let gap = "  "
+
+    /// True if a person looks at standard output, and has nothing against colors: no-color.org.
+    static var isColored: Bool {
+        func value(_ name: String) -> String { getenv(name).map { String(cString: $0) } ?? "" }
+        return StandardStream.output.isTerminal && value("NO_COLOR").isEmpty && value("TERM") != "dumb"
+    }
+
+    /// The terminal's width; elsewhere what fits into every mail and every terminal.
+    static var width: Int {
+        var size = winsize()
+        guard ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
+        return Int(size.ws_col)
+    }
+
+    /// The lines, without blanks at their ends.
+    func lines(width: Int = Self.width, isColored: Bool = Self.isColored) -> [String] {
+        let widths = widths(in: width)
+        let last = header.count - 1
+        let isWrapped = flexible == last
+        let indent = isWrapped ? widths[..<last].reduce(0) { $0 + $1 + Self.gap.count } : Self.gap.count
+        var lines = [line(header.map { Cell(text: $0) }, widths, isColored: false)]
+        for row in rows {
+            var cells = row.cells
+            var more: [String] = []
+            if cells.indices.contains(flexible) {
+                let text = cells[flexible].text
+                if isWrapped {
+                    more = text.wrapped(at: max(widths[flexible], 20))
+                    cells[flexible].text = more.removeFirst()
+                } else {
+                    cells[flexible].text = text.cut(to: widths[flexible])
+                }
+            }
+            lines.append(line(cells, widths, isColored: isColored))
+            let margin = String(repeating: " ", count: indent)
+            lines += more.map { margin + $0 }
+            guard let note = row.note else { continue }
+            lines += note.printable.wrapped(at: max(width - indent, 20)).map {
+                margin + painted($0, isColored ? row.noteColor : nil)
+            }
+        }
+        return lines
+    }
+
+    /// The columns' widths, of which the flexible one is what the others leave of the line.
+    private func widths(in width: Int) -> [Int] {
+        var widths = header.map(\.count)
+        for row in rows {
+            for (index, cell) in row.cells.enumerated() { widths[index] = max(widths[index], cell.text.count) }
+        }
+        let excess = widths.reduce(0, +) + Self.gap.count * (widths.count - 1) - width
+        if excess > 0 { widths[flexible] = max(widths[flexible] - excess, header[flexible].count) }
+        return widths
+    }
+
+    private func line(_ cells: [Cell], _ widths: [Int], isColored: Bool) -> String {
+        let shown = cells[..<((cells.lastIndex { !$0.text.isEmpty } ?? -1) + 1)]
+        return shown.enumerated().map { index, cell in
+            let gap = String(repeating: " ", count: max(0, widths[index] - cell.text.count))
+            let text = painted(cell.text, isColored ? cell.color : nil)
+            if cell.isNumber { return gap + text }
+            return index == shown.count - 1 ? text : text + gap
+        }.joined(separator: Self.gap)
+    }
+
+    private func painted(_ text: String, _ color: Color?) -> String {
+        color.map { "\u{1B}[\($0.rawValue)m\(text)\u{1B}[0m" } ?? text
+    }
+}
+
+extension String {
+    /// The text, or its beginning and an ellipsis where it is longer than `width`.
+    fileprivate func cut(to width: Int) -> String { count <= width ? self : prefix(max(width - 1, 0)) + "…" }
+
+    /// The text in lines of at most `width` characters, broken at blanks; a longer word has a line of its own.
+    fileprivate func wrapped(at width: Int) -> [String] {
+        var lines: [String] = []
+        for word in split(separator: " ") {
+            if let line = lines.last, line.count + 1 + word.count <= width {
+                lines[lines.count - 1] = "\(line) \(word)"
+            } else {
+                lines.append(String(word))
+            }
+        }
+        return lines.isEmpty ? [""] : lines
+    }
+}

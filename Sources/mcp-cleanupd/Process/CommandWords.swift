@@ -1,0 +1,103 @@
+import ArgumentParser
+import Settings
+
+/// The words of the command line, judged before the parser sees them: it would repeat a misplaced URL, password included,
+/// and knows no names of commands that are nearly right.
+struct CommandWords: Sendable {
+    /// The command's name; `nil` for the service and for `--once`.
+    let command: String?
+    /// Values that are passed on although they look like URLs.
+    private let secrets: [String]
+
+    /// Options that take the next word for their value, and what that is.
+    private static let values = [
+        "--config": "the path of a configuration file", "--database-url-file": "the path of a file",
+        "--job": "the name of a job", "--metrics-textfile": "the path of a file", "--log-level": "a level",
+        "--log-format": "a format", "--limit": "a number", "--role": "the name of a role", "--from": "a time",
+        "--count": "a number", "--time-zone": "the name of a time zone", user: "a user's ID",
+    ]
+
+    /// The one option whose value may look like a URL: an ID is whatever the application makes it.
+    private static let user = "--user"
+
+    /// - Parameter words: those after the program's name.
+    /// - Throws: `CommandFailure` with exit code 64, for a text that looks like a URL or an unknown command.
+    init(_ words: [String]) throws(CommandFailure) {
+        var command: String?
+        var secrets: [String] = []
+        var option: String?
+        for word in words {
+            let pair = word.hasPrefix("--") ? word.split(separator: "=", maxSplits: 1).map(String.init) : []
+            let isValue = option != nil
+            let name = option ?? (pair.count == 2 ? pair[0] : nil)
+            let value = pair.count == 2 && !isValue ? pair[1] : word
+            let isKnown = name.map { Self.values[$0] != nil } ?? false
+            if Self.isSecret(value) || !isKnown && Self.isSecret(word) {
+                guard name == Self.user else { throw Self.refusal(of: name) }
+                secrets.append(value)
+            }
+            if !isValue, !word.hasPrefix("-"), command == nil { command = word }
+            option = !isValue && Self.values[word] != nil ? word : nil
+        }
+        // What a shell's completion asks begins with three dashes, and holds words that are not finished.
+        if let command, !(words.first?.hasPrefix("---") ?? false) { try Self.check(command) }
+        self.command = command
+        self.secrets = secrets
+    }
+
+    private static func isSecret(_ text: String) -> Bool {
+        let isPath = text.hasPrefix("/") || text.hasPrefix("./") || text.hasPrefix("../")
+        return MisplacedURL.isIn(text) && !(isPath && !text.contains("://") && !text.contains("="))
+    }
+
+    private static func refusal(of option: String?) -> CommandFailure {
+        let place =
+            "set NEON_DATABASE_URL, or write the URL to a file and give its path with --database-url-file; root's "
+            + "commands use \(DatabaseURLSource.standardPath)"
+        let seen = "Every user of this machine can read the command line: if the URL had a password, change it."
+        guard let option, let value = values[option] else {
+            return CommandFailure(
+                .usage, "URLs and passwords do not go on the command line", hint: "For the database, \(place). \(seen)")
+        }
+        if option == "--database-url-file" {
+            return CommandFailure(
+                .usage, "\(option): expected \(value), and got \(MisplacedURL.replacement)",
+                hint: "Write the URL to a file that only its owner can read, and give the file's path. \(seen)")
+        }
+        return CommandFailure(
+            .usage, "\(option): expected \(value), and got \(MisplacedURL.replacement)",
+            hint: "For the database, \(place). \(seen)")
+    }
+
+    private static func check(_ command: String) throws(CommandFailure) {
+        let names = RootCommand.configuration.subcommands.compactMap { $0.configuration.commandName }
+        guard command != "help", !names.contains(command) else { return }
+        let hint =
+            command.nearest(of: names).map { "Did you mean \($0)?" }
+            ?? "The commands are \(names.joined(separator: ", ")); mcp-cleanupd --help explains them."
+        throw CommandFailure(.usage, "there is no command \(command.shown)", hint: hint)
+    }
+
+    /// Makes an error of the parser's, or of a command's own checks, one of ours: the message, and as the hint a suggestion
+    /// and the command's own usage.
+    func usageFailure(_ message: String) -> CommandFailure {
+        var message = message
+        for secret in secrets { message = message.replacing(secret, with: "…") }
+        // Of many values the parser makes a list, a line for each.
+        message = message.replacing(":\n  - ", with: " ").replacing("\n  - ", with: ", ")
+        let parts = message.split(separator: ". Did you mean", maxSplits: 1)
+        var text = parts.first.map(String.init) ?? message
+        if let first = text.first { text.replaceSubrange(...text.startIndex, with: first.lowercased()) }
+        while text.last == "." { text.removeLast() }
+        let type = RootCommand.configuration.subcommands.first { $0.configuration.commandName == command }
+        let usage = (type ?? RootCommand.self).configuration.usage ?? ""
+        var hints: [String] = []
+        if text.hasPrefix("unknown option '"), let option = text.split(separator: "'").dropFirst().first {
+            let options = (usage + CommonOptions.usage).split { !($0.isLetter || $0 == "-") }.map(String.init)
+            let known = Set(options.filter { $0.hasPrefix("--") }).sorted()
+            if let near = String(option).nearest(of: known) { hints.append("Did you mean \(near)?") }
+        }
+        hints.append("Usage: \(usage); see mcp-cleanupd \(type == nil ? "" : "\(command ?? "") ")--help.")
+        return CommandFailure(.usage, text, hint: hints.joined(separator: " "))
+    }
+}
