@@ -38,6 +38,8 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CTimerfd"),
+        // Headers only: loaded at run time, and linked if pkg-config were asked (SystemdLibrary).
+        .systemLibrary(name: "CSystemd"),
         .systemLibrary(name: "CYaml", providers: [.apt(["libyaml-dev"])]),
         .target(name: "CleanupSchedule", dependencies: ["Time"], swiftSettings: sources),
         .target(
@@ -52,7 +54,7 @@ let package = Package(
             name: "Settings",
             dependencies: ["CYaml", "CleanupSchedule", "Heartbeats", "Postgres", "SessionCleanup", "Time"],
             swiftSettings: sources),
-        .target(name: "Systemd", swiftSettings: sources),
+        .target(name: "Systemd", dependencies: ["CSystemd"], swiftSettings: sources),
         .target(name: "Pseudorandom", swiftSettings: sources),
         .target(
             name: "CleanupDaemon",

@@ -3,20 +3,30 @@ import NIOCore
 import NIOHTTPTypes
 import Synchronization
 
-/// What one connection may take, and all of them together.
+/// Bounds what one connection may take, and all of them together.
 ///
-/// A connection carries one request, and ends soon after it began whatever its client does. When there are too many, the
-/// oldest gives way: whoever fills them up with slow requests cannot keep a health check out.
+/// A connection carries one request and lasts 10 s at most. When there are too many, the oldest is closed, so that a client
+/// that fills them up with slow requests cannot keep a health check out.
 final class ConnectionLimits: Sendable {
-    /// How long a connection may last: to be read, answered and taken off the socket. A scrape takes milliseconds.
+    /// The longest time from accepting a connection to its close. A scrape takes milliseconds.
     static let lifetime = TimeAmount.seconds(10)
-    /// How many there may be: a few megabytes, and few enough descriptors for the usual limit of 1,024.
+    /// The longest time that an accepted connection is kept after the service was asked to stop. A scraper sends its request
+    /// within milliseconds of connecting; closing at once would lose it.
+    static let lastRequest = TimeAmount.seconds(1)
+    /// Connections at a time: a few megabytes, and far below the usual limit of 1,024 descriptors.
     static let maximum = 64
-    /// No request here has a body. This much is read past politely, so that the client gets to see its answer.
+    /// Bytes of a body that are read and dropped, so that the client sees its answer. No request here has a body.
     fileprivate static let maximumBody = 16_384
 
-    /// The oldest first.
+    /// Oldest first.
     private let open = Mutex<[any Channel]>([])
+
+    /// Closes what is still open after `lastRequest`.
+    func closeAll(on loop: any EventLoop) {
+        loop.scheduleTask(in: Self.lastRequest) {
+            for channel in self.open.withLock(\.self) { channel.close(promise: nil) }
+        }
+    }
 
     func handler() -> some RemovableChannelHandler { ConnectionGuard(limits: self) }
 
@@ -33,7 +43,7 @@ final class ConnectionLimits: Sendable {
     }
 }
 
-/// Holds one connection to the limits. Lives on its connection's event loop.
+/// Holds one connection to the limits. Runs on its connection's event loop.
 private final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPRequestPart
     typealias InboundOut = HTTPRequestPart

@@ -7,20 +7,48 @@ import NIOHTTPTypes
 import NIOPosix
 import ServiceLifecycle
 
-/// Serves `Endpoints` over HTTP/1.1, on a thread of its own, so that a stuck scheduler can be told.
+/// Serves `Endpoints` over HTTP/1.1, on a thread of its own, so that a stuck scheduler is reported.
 ///
-/// Whatever comes in takes bounded memory and time: see `ConnectionLimits`. Between requests nothing wakes up.
+/// What clients send takes bounded memory and time: see `ConnectionLimits`. Between requests nothing wakes up.
 package struct StatusServer: Service, CustomStringConvertible {
-    private let address: (host: String, port: Int)
+    package enum Address: Hashable, Sendable, CustomStringConvertible {
+        /// An IP address, without brackets, and a port; port 0 is a free one.
+        case tcp(host: String, port: Int)
+        /// The absolute path of a Unix socket, which is made at the start and removed at the end.
+        case unix(path: String)
+        /// A listening socket that another process made; `name` is its address, for messages.
+        case passed(descriptor: Int32, name: String, isLoopback: Bool)
+
+        package var description: String {
+            switch self {
+            case .tcp(let host, let port): host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+            case .unix(let path): "unix:\(path)"
+            case .passed(_, let name, _): name
+            }
+        }
+
+        /// True if only programs of this machine reach it over IP: a web page could then name it by a DNS name of its own.
+        fileprivate var isLoopback: Bool {
+            switch self {
+            case .tcp(let host, _): host.hasPrefix("127.") || host == "::1"
+            case .unix: false
+            case .passed(_, _, let isLoopback): isLoopback
+            }
+        }
+    }
+
+    private typealias Connection = NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>
+
+    /// Connections that may wait to be accepted, as with systemd's own default. While a service restarts, the socket that
+    /// systemd keeps holds the scrapes of that time.
+    private static let backlog: Int32 = 4096
+
+    private let address: Address
     private let endpoints: Endpoints
     private let onListening: @Sendable () -> Void
 
-    /// - Parameters:
-    ///   - address: an IP address, without brackets, and a port; 0 is one that is free.
-    ///   - onListening: called once connections are taken.
-    package init(
-        address: (host: String, port: Int), endpoints: Endpoints, onListening: @escaping @Sendable () -> Void
-    ) {
+    /// - Parameter onListening: called once connections are accepted.
+    package init(address: Address, endpoints: Endpoints, onListening: @escaping @Sendable () -> Void) {
         self.address = address
         self.endpoints = endpoints
         self.onListening = onListening
@@ -29,18 +57,82 @@ package struct StatusServer: Service, CustomStringConvertible {
     /// Short: the service group puts it into its messages.
     package var description: String { "http" }
 
-    /// Takes connections until the graceful shutdown.
+    /// Accepts connections until the graceful shutdown, then answers those that it has accepted:
+    /// `ConnectionLimits.lastRequest`.
+    ///
     /// - Throws: `ListenFailure`.
     package func run() async throws {
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let unixListener = try unixListener()
+        defer { unixListener?.removePath() }
+        let loop = MultiThreadedEventLoopGroup(numberOfThreads: 1).next()
         let limits = ConnectionLimits()
-        let isLoopback = address.host.hasPrefix("127.") || address.host == "::1"
-        let channel = HTTP1Channel(
+        let http = http(limits)
+        let listener: NIOAsyncChannel<Connection, Never>
+        do {
+            listener = try await listen(on: loop, unixListener, http)
+        } catch let error as IOError {
+            throw ListenFailure(address: address, reason: .system(error.errnoCode))
+        }
+        try await withGracefulShutdownHandler {
+            try await withTaskExecutorPreference(EventLoopExecutor(loop)) {
+                onListening()
+                try await listener.executeThenClose { connections in
+                    try await withThrowingDiscardingTaskGroup { group in
+                        for try await connection in connections {
+                            group.addTask { await http.handle(value: connection, logger: Self.silent) }
+                        }
+                    }
+                }
+            }
+        } onGracefulShutdown: {
+            listener.channel.close(promise: nil)
+            limits.closeAll(on: loop)
+        }
+    }
+
+    private func unixListener() throws(ListenFailure) -> UnixListener? {
+        guard case .unix(let path) = address else { return nil }
+        do {
+            return try UnixListener(path: path)
+        } catch {
+            throw ListenFailure(address: address, reason: error)
+        }
+    }
+
+    private func listen(
+        on loop: any EventLoop, _ unixListener: UnixListener?, _ http: HTTP1Channel
+    ) async throws -> NIOAsyncChannel<Connection, Never> {
+        let bootstrap = ServerBootstrap(group: loop)
+            .serverChannelOption(.backlog, value: Self.backlog)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelOption(.allowRemoteHalfClosure, value: true)
+        let setUp: @Sendable (any Channel) -> EventLoopFuture<Connection> = {
+            http.setup(channel: $0, logger: Self.silent)
+        }
+        switch (address, unixListener) {
+        case (.tcp(let host, let port), _):
+            return try await bootstrap.bind(host: host, port: port, childChannelInitializer: setUp)
+        case (.passed(let descriptor, _, _), _):
+            return try await bootstrap.bind(descriptor, childChannelInitializer: setUp)
+        case (.unix, let listener?):
+            return try await bootstrap.bind(listener.descriptor, childChannelInitializer: setUp)
+        case (.unix, nil): preconditionFailure("run() binds the path first")
+        }
+    }
+
+    private func http(_ limits: ConnectionLimits) -> HTTP1Channel {
+        let isLoopback = address.isLoopback
+        return HTTP1Channel(
             responder: { [endpoints] request, writer, _ in
-                let answer =
-                    isLoopback && !Self.isLocal(request.head.authority)
-                    ? Self.misdirected
-                    : await endpoints.answer(method: request.method.rawValue, target: request.head.path ?? "")
+                let answer: Endpoints.Answer
+                if request.head.authority == nil || Self.hasSecondHost(request.head) {
+                    answer = Self.hostNotNamedOnce
+                } else if isLoopback && !Self.isLocal(request.head.authority) {
+                    answer = Self.misdirected
+                } else {
+                    answer = await endpoints.answer(
+                        method: request.method.rawValue, target: request.head.path ?? "")
+                }
                 let body = ResponseBody(byteBuffer: ByteBuffer(string: request.method == .head ? "" : answer.body))
                 try await writer.write(response: answer.head, body: body)
             },
@@ -48,31 +140,29 @@ package struct StatusServer: Service, CustomStringConvertible {
                 additionalChannelHandlers: [limits.handler()], idleTimeout: ConnectionLimits.lifetime,
                 httpDecoderConfiguration: .init(
                     maxHeaderFieldSize: 8192, maxHeaderListSize: 16_384, maxHeaderFieldCount: 64)))
-        let server = Server(
-            childChannelSetup: channel,
-            configuration: ServerConfiguration(address: .hostname(address.host, port: address.port)),
-            onServerRunning: { [onListening] _ in onListening() }, eventLoopGroup: group, logger: Self.silent)
-        do {
-            try await withTaskExecutorPreference(EventLoopExecutor(group.next())) { try await server.run() }
-        } catch let error as IOError {
-            throw ListenFailure(host: address.host, port: address.port, code: error.errnoCode)
-        }
     }
 
-    /// Connections are nobody's news, least of all those of an attacker.
+    /// No connection is logged: an attacker could fill the log.
     private static let silent = Logger(label: "mcp-cleanupd.http") { _ in SwiftLogNoOpLogHandler() }
 
     // MARK: DNS rebinding
 
-    /// Whether a request to a loopback address names it as a person or a scraper on this machine would. A web page whose
-    /// name was made to point at 127.0.0.1 names itself.
+    /// True if the host of a request to a loopback address is a name that a person or a scraper on this machine would use.
+    /// A web page whose DNS name was made to point at 127.0.0.1 sends that name.
     private static func isLocal(_ authority: String?) -> Bool {
         guard let authority, !authority.isEmpty else { return true }
         if authority.hasPrefix("[") { return true }
         let host = authority.prefix { $0 != ":" }
-        return host == "localhost" || host.allSatisfy { $0.isASCII && $0.isNumber || $0 == "." }
+        return host.lowercased() == "localhost" || host.allSatisfy { $0.isASCII && $0.isNumber || $0 == "." }
     }
 
+    /// True if the request has more than one `Host` header: the first one is not among its fields but its authority.
+    private static func hasSecondHost(_ head: HTTPRequest) -> Bool {
+        head.headerFields.contains { $0.name.canonicalName == "host" }
+    }
+
+    /// RFC 9112, section 3.2.
+    private static let hostNotNamedOnce = Endpoints.Answer(400, "A request must have one Host header.")
     private static let misdirected = Endpoints.Answer(
         421,
         "The Host header names another host. Ask for localhost or an IP address, or set http.listen to the address that others reach."
@@ -92,8 +182,8 @@ extension Endpoints.Answer {
     }
 }
 
-/// Runs tasks on the thread that has their sockets: from one to another and back, a thread that slept would cost each
-/// request more than its answer does.
+/// Runs tasks on the event loop's thread, which has their sockets: a change to another thread and back would cost each
+/// request more than its answer.
 private final class EventLoopExecutor: TaskExecutor {
     private let loop: any EventLoop
 
@@ -103,22 +193,4 @@ private final class EventLoopExecutor: TaskExecutor {
         let job = UnownedJob(job)
         loop.execute { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
     }
-}
-
-/// The address could not be listened on.
-package struct ListenFailure: Error, CustomStringConvertible {
-    package let host: String
-    package let port: Int
-    /// An `errno`.
-    package let code: Int32
-
-    /// Whether it may pass: somebody else has the address now, or nobody has it yet, as while a machine boots.
-    package var mayPass: Bool { code == EADDRINUSE || code == EADDRNOTAVAIL }
-
-    package var description: String {
-        "cannot listen on \(host.contains(":") ? "[\(host)]" : host):\(port): \(String(cString: strerror(code)))"
-    }
-
-    /// What to do about it.
-    package var hint: String { "Set http.listen to another address and port, or to off." }
 }

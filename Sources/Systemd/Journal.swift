@@ -1,12 +1,7 @@
 import Glibc
 
-/// The journal's own entrance: entries with fields of our own.
-///
-/// Its protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL) is spoken here, and not through libsystemd, whose `sd_journal_sendv`
-/// reports success when there is no journal.
-package struct Journal: Sendable {
-    private let socket: UnixSocket
-
+/// The journal: entries with fields of our own.
+package enum Journal {
     /// One field of an entry.
     package struct Field: Hashable, Sendable {
         /// Capitals, digits and underscores, not beginning with an underscore or a digit.
@@ -19,17 +14,10 @@ package struct Journal: Sendable {
         }
     }
 
-    /// Where journald listens.
-    package static let entrance = "/run/systemd/journal/socket"
+    /// The socket that libsystemd sends to.
+    private static let socket = "/run/systemd/journal/socket"
 
-    /// A value that is longer than so many bytes is cut, so that an entry always fits into a datagram.
-    static let longestValue = 8192
-
-    /// - Throws: an `errno` when the path cannot be a socket's, or the system has no more sockets. That nobody listens is
-    ///   found out when an entry is sent.
-    package init(path: String = entrance) throws(SystemError) { socket = try UnixSocket(path) }
-
-    /// Whether what is written to a descriptor goes to the journal: systemd.exec(5), `$JOURNAL_STREAM`.
+    /// True if what is written to the descriptor goes to the journal: systemd.exec(5), `$JOURNAL_STREAM`.
     package static func isConnected(to descriptor: Int32, environment: [String: String]) -> Bool {
         guard let stream = environment["JOURNAL_STREAM"], !stream.isEmpty else { return false }
         var status = stat()
@@ -37,20 +25,12 @@ package struct Journal: Sendable {
         return stream == "\(status.st_dev):\(status.st_ino)"
     }
 
-    /// Sends one entry. Blocks while the journal does not read, as writing to standard error would.
+    /// Sends one entry. Blocks while journald does not read, as writing to standard error would.
     ///
-    /// - Throws: an `errno`, `ENOENT` or `ECONNREFUSED` where the journal is gone.
-    package func send(_ fields: [Field]) throws(SystemError) {
-        try socket.send(fields.flatMap(Self.encoded))
-    }
-
-    private static func encoded(_ field: Field) -> [UInt8] {
-        let value = Array(field.value.utf8.prefix(longestValue))
-        guard value.contains(UInt8(ascii: "\n")) else {
-            return Array(field.name.utf8) + [UInt8(ascii: "=")] + value + [UInt8(ascii: "\n")]
-        }
-        // A value of several lines goes by its length.
-        let length = withUnsafeBytes(of: UInt64(value.count).littleEndian) { Array($0) }
-        return Array(field.name.utf8) + [UInt8(ascii: "\n")] + length + value + [UInt8(ascii: "\n")]
+    /// - Throws: `SystemdError`; `.failed(ENOENT)` if there is no journal.
+    package static func send(_ fields: [Field]) throws(SystemdError) {
+        // sd_journal_sendv(3) reports success if the socket does not exist.
+        guard access(socket, F_OK) == 0 else { throw .failed(errno) }
+        try SystemdLibrary.sendToJournal(fields.map { "\($0.name)=\($0.value)" })
     }
 }

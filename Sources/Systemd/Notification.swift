@@ -1,23 +1,23 @@
 import Glibc
 
-/// What the service manager is told in one message: sd_notify(3).
+/// One message to the service manager: sd_notify(3).
 package struct Notification: Hashable, Sendable {
     package enum State: Hashable, Sendable {
         /// The service serves, with the configuration in force: at start and after a reload.
         case ready
-        /// The configuration is being read again, since so many microseconds of the monotonic clock.
+        /// The configuration is being read again, since this reading of the monotonic clock.
         case reloading(sinceMonotonicMicroseconds: UInt64)
         case stopping
     }
 
     package var state: State?
-    /// A line for people. Line breaks become spaces; what is longer than 1,000 characters is cut.
+    /// A line for people. Line breaks become spaces; text beyond 1,000 characters is cut.
     package var status: String?
     /// The watchdog's ping: the service does its work.
     package var isAlive = false
-    /// How much longer, from now, starting, reloading or stopping may take.
+    /// The time from now that starting, reloading or stopping may still take.
     package var extendedTimeout: Duration?
-    /// Why the service fails, as an `errno`.
+    /// The `errno` that the service fails with.
     package var failure: Int32?
 
     package init(
@@ -33,7 +33,7 @@ package struct Notification: Hashable, Sendable {
 
     var isEmpty: Bool { self == Notification() }
 
-    /// Both in one, where they differ as the later one has it.
+    /// Takes over the values that the later notification has.
     mutating func merge(_ later: Notification) {
         state = later.state ?? state
         status = later.status ?? status
@@ -42,7 +42,7 @@ package struct Notification: Hashable, Sendable {
         failure = later.failure ?? failure
     }
 
-    /// As the manager reads it: assignments, one a line.
+    /// The assignments that sd_notify(3) takes, one a line.
     package var message: String {
         var lines: [String] = []
         switch state {
@@ -62,10 +62,10 @@ package struct Notification: Hashable, Sendable {
 }
 
 extension Notification.State {
-    /// Reloading begins now.
+    /// A reload that begins now.
     package static var reloading: Notification.State {
         var time = timespec()
-        // The clock that the manager compares it with; it cannot fail for a clock that exists.
+        // The clock that the manager compares it with: sd_notify(3). The call cannot fail for a clock that exists.
         clock_gettime(CLOCK_MONOTONIC, &time)
         return .reloading(sinceMonotonicMicroseconds: UInt64(time.tv_sec) * 1_000_000 + UInt64(time.tv_nsec) / 1000)
     }

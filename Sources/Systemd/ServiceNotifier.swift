@@ -1,20 +1,21 @@
 import Dispatch
-import Glibc
 import Synchronization
 
-/// Tells the service manager how the service is: sd_notify(3).
+/// Sends the service's notifications to the service manager, in order, on a queue of its own.
 ///
-/// The protocol is spoken here, and not through libsystemd, whose `sd_notify` blocks while the manager does not read, and
-/// whose libraries take a one-shot command a fifth of its start-up time to load. The manual page promises that the
-/// protocol stays.
-///
-/// No call blocks. What could not be sent yet is kept as one notification, in which what is newer takes the place of what
-/// is older, so that a manager that does not read costs a thread that waits and nothing else.
+/// sd_notify(3) blocks while the manager's queue is full, so no caller calls it: `send` returns at once. Notifications that
+/// cannot be sent yet are merged into one, in which newer values replace older ones. A manager that does not read costs one
+/// waiting thread.
 package final class ServiceNotifier: Sendable {
-    private let socket: UnixSocket
+    /// How long the manager may take to confirm that it has processed `READY=1`. Nothing depends on the confirmation; a
+    /// manager that is busy for longer gets later notifications merged.
+    private static let readyTimeout = Duration.seconds(1)
+
     private let queue = DispatchQueue(label: "mcp-cleanupd.notifications")
     private let unsent = Mutex(Unsent())
-    private let onFailure: @Sendable (String) -> Void
+    private let deliver: @Sendable (String) throws(SystemdError) -> Void
+    private let confirm: @Sendable (Duration) throws(SystemdError) -> Void
+    private let onFailure: @Sendable (SystemdError) -> Void
 
     private struct Unsent {
         var notification = Notification()
@@ -23,28 +24,20 @@ package final class ServiceNotifier: Sendable {
     }
 
     /// - Parameters:
-    ///   - environment: the process's variables; nobody is told anything without `NOTIFY_SOCKET`.
-    ///   - onFailure: called, on a queue of the notifier's own, with a sentence for the log: when the manager cannot be
-    ///     told, once until it can be told again.
-    /// - Returns: `nil` when nobody asks to be told.
-    /// - Throws: `NotifySocketUnusable`.
-    package static func find(
-        environment: [String: String], onFailure: @escaping @Sendable (String) -> Void
-    ) throws(NotifySocketUnusable) -> ServiceNotifier? {
-        guard let address = environment["NOTIFY_SOCKET"], !address.isEmpty else { return nil }
-        do {
-            return ServiceNotifier(try UnixSocket(address), onFailure: onFailure)
-        } catch {
-            throw NotifySocketUnusable(address: address, reason: error)
-        }
-    }
-
-    private init(_ socket: UnixSocket, onFailure: @escaping @Sendable (String) -> Void) {
-        self.socket = socket
+    ///   - deliver: sends assignments; may block.
+    ///   - confirm: waits until the manager has processed what was sent, for as long as the duration.
+    ///   - onFailure: called on the notifier's queue when sending begins to fail: once until it succeeds again.
+    package init(
+        deliver: @escaping @Sendable (String) throws(SystemdError) -> Void = SystemdLibrary.notify,
+        confirm: @escaping @Sendable (Duration) throws(SystemdError) -> Void = SystemdLibrary.notifyBarrier,
+        onFailure: @escaping @Sendable (SystemdError) -> Void
+    ) {
+        self.deliver = deliver
+        self.confirm = confirm
         self.onFailure = onFailure
     }
 
-    /// Sends the notification, later if it has to be, or as a part of a newer one. From any thread.
+    /// Sends the notification now, or later as part of a newer one. Does not block. From any thread.
     package func send(_ notification: Notification) {
         let mustStart = unsent.withLock { unsent in
             unsent.notification.merge(notification)
@@ -54,31 +47,35 @@ package final class ServiceNotifier: Sendable {
         if mustStart { queue.async { self.sendAll() } }
     }
 
-    /// Waits until everything was sent, for as long as the limit at most: before the process ends.
-    package func flush(limit: Duration = .milliseconds(200)) {
+    /// Waits until the manager has processed everything that was sent, at most for the limit. For the end of the process: a
+    /// manager attributes a notification to a unit by the sender's process, and cannot once the process is gone.
+    package func flush(limit: Duration = .milliseconds(500)) {
         let isDone = DispatchSemaphore(value: 0)
-        queue.async { isDone.signal() }
-        // The limit has passed: the manager does not read, and the process ends all the same.
+        queue.async {
+            // A manager that does not confirm in time costs a status text, and must not keep the process.
+            try? self.confirm(limit)
+            isDone.signal()
+        }
+        // After the limit the process ends although the manager does not read.
         _ = isDone.wait(timeout: .now() + .milliseconds(Int(limit / .milliseconds(1))))
     }
 
     private func sendAll() {
-        // Ends when nothing is left, and each round sends what came during the one before it.
+        // Ends when nothing is left; each round sends what came during the one before.
         while let notification = next() {
             do {
-                try socket.send(Array(notification.message.utf8))
+                try deliver(notification.message)
                 unsent.withLock { $0.hasFailed = false }
             } catch {
                 let isNews = unsent.withLock { unsent in
                     defer { unsent.hasFailed = true }
                     return !unsent.hasFailed
                 }
-                if isNews {
-                    onFailure(
-                        "The service manager cannot be told how the service is (NOTIFY_SOCKET: \(error)); it may end it."
-                    )
-                }
+                if isNews { onFailure(error) }
+                continue
             }
+            // Until the manager has processed READY=1; if it does not confirm in time, nothing here changes.
+            if notification.state == .ready { try? confirm(Self.readyTimeout) }
         }
     }
 
@@ -91,16 +88,5 @@ package final class ServiceNotifier: Sendable {
             defer { unsent.notification = Notification() }
             return unsent.notification
         }
-    }
-}
-
-/// `NOTIFY_SOCKET` names no socket that can be sent to.
-package struct NotifySocketUnusable: Error, Hashable, Sendable, CustomStringConvertible {
-    package let address: String
-    package let reason: SystemError
-
-    package var description: String {
-        "The service manager cannot be told how the service is: NOTIFY_SOCKET is “\(address)”, which is neither an "
-            + "absolute path nor @ and a name (\(reason)). A unit of Type=notify will not become active."
     }
 }

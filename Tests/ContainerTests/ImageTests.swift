@@ -75,6 +75,8 @@ struct ImageTests {
         #expect(try await configured("Config.Entrypoint") == #"["/usr/bin/mcp-cleanupd"]"#)
         #expect(try await configured("Config.Cmd") == "null")
         #expect(try await configured("Config.User") == #""65532:65532""#)
+        #expect(try await configured("Config.ExposedPorts") == #"{"9764/tcp":{}}"#)
+        #expect(try await configured("Config.Labels").contains(#""org.opencontainers.image.licenses":"Apache-2.0""#))
         #expect(try await configured("HealthCheck.Test") == #"["CMD","/usr/bin/mcp-cleanupd","health"]"#)
     }
 
@@ -83,7 +85,7 @@ struct ImageTests {
         let names = try await Command.check(
             "/usr/bin/find", [path, "!", "-type", "l", "(", "-perm", "/6022", "-o", "-path", "*/bin/*", ")"])
         #expect(names.lines == [path + "/usr/bin/mcp-cleanupd"])
-        // Whoever looks for known vulnerabilities reads these.
+        // Scanners for known vulnerabilities read these.
         let packages = try FileManager.default.contentsOfDirectory(atPath: path + "/var/lib/dpkg/status.d")
         #expect(Set(packages).isSuperset(of: ["ca-certificates", "libc6", "libpq5", "libssl3", "tzdata"]))
         for package in packages {
@@ -123,7 +125,7 @@ struct ImageTests {
             ["--user=\(user):\(user)"] + prepared.secret + prepared.authority
                 + Self.settings(schedule: "1 seconds", port: port))
         try await container.wait("readiness") {
-            // Nobody listens yet.
+            // It does not listen yet.
             ((try? await LoopbackHTTP.get("/readyz", port: port))?.status ?? 0) == 200
         }
         print("ready \(starting.duration(to: .now)) after podman was asked to start it")

@@ -112,6 +112,26 @@ struct ManifestTests {
             (service["secrets"] as? [Part])?.map { $0["target"] as? String } == ["/etc/mcp-cleanupd/database-url"])
     }
 
+    /// Podman searches no registry for a short name, and a name without a tag is another image tomorrow.
+    @Test(arguments: ["Containerfile", "config/compose.yaml"])
+    func namesImagesInFullAndByTag(file: String) throws {
+        let text = try String(contentsOf: Podman.root.appendingPathComponent(file), encoding: .utf8)
+        let names = text.matches(of: /(?m)^(?:FROM| +image:) (\S+)/).map { String($0.1) }.filter { $0 != "scratch" }
+        #expect(names.count == 2)
+        for name in names {
+            #expect(
+                name.wholeMatch(of: /(docker\.io\/library|localhost)\/[a-z-]+:[a-z0-9.-]*[0-9][a-z0-9.-]*/) != nil
+                    || name == "docker.io/library/debian:bookworm-slim", "\(name)")
+        }
+    }
+
+    @Test func labelsTheImageWithThisVersion() async throws {
+        let version = try await Command.check(Command.daemon, ["--version"], environment: [:]).output
+            .trimmingCharacters(in: .whitespacesAndNewlines)
+        let text = try String(contentsOf: Podman.root.appendingPathComponent("Containerfile"), encoding: .utf8)
+        #expect(text.contains("org.opencontainers.image.version=\"\(version)\""))
+    }
+
     @Test(arguments: ["README.md", "config/compose.yaml"] + kubernetes.map { "config/" + $0 })
     func namesTheImageOfThisVersion(file: String) async throws {
         let version = try await Command.check(Command.daemon, ["--version"], environment: [:]).output

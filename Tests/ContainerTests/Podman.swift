@@ -25,7 +25,7 @@ final class Podman: Sendable {
         {
             return "there is no release binary; make build makes it"
         }
-        return hasNamespaces ? nil : "this machine lets nobody make namespaces"
+        return hasNamespaces ? nil : "this machine forbids namespaces"
     }()
 
     private static let debian = "/var/tmp/mcp-cleanupd-test-tools-\(geteuid())/debian-12"

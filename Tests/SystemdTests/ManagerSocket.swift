@@ -4,6 +4,8 @@ import TestServers
 /// A socket such as a service manager, or the journal, listens on.
 final class ManagerSocket {
     let address: String
+    /// Barriers that were received, which `receive` passes over: sd_notify_barrier(3).
+    private(set) var barriers = 0
     private let descriptor: Int32
 
     /// - Parameter address: a path, or `@` and an abstract name; by default a path of its own.
@@ -28,9 +30,16 @@ final class ManagerSocket {
 
     deinit { close(descriptor) }
 
-    /// The next datagram; `nil` when none comes within the limit.
+    /// The next datagram that is no barrier; `nil` when none comes within the limit.
     func receive(limit: Duration = .seconds(5)) -> String? {
-        receiveBytes(limit: limit).map { String(decoding: $0, as: UTF8.self) }
+        // Ends, since each barrier is read once, and a sender waits for one before it sends the next.
+        while let bytes = receiveBytes(limit: limit) {
+            let message = String(decoding: bytes, as: UTF8.self)
+            if message != "BARRIER=1" { return message }
+            // Its descriptor, which nothing here takes, is closed by the kernel: the sender goes on.
+            barriers += 1
+        }
+        return nil
     }
 
     func receiveBytes(limit: Duration = .seconds(5)) -> [UInt8]? {

@@ -5,7 +5,7 @@ import Testing
 
 /// The service as a process whose manager is this test.
 @Suite struct ServiceUnderManagerTests {
-    /// Nobody listens there: the service has to be ready all the same.
+    /// No server listens there: the service has to be ready all the same.
     private static let nowhere = "postgresql://nobody@127.0.0.1:1/nothing?sslmode=disable"
 
     private func daemon(_ environment: [String: String], schedule: String = "0 0 1 1 *") throws -> RunningDaemon {
@@ -25,8 +25,11 @@ import Testing
         let stopping = try #require(manager.receive(containing: "STOPPING=1"))
         // shutdown.timeout, and a second.
         #expect(stopping.contains("EXTEND_TIMEOUT_USEC=21000000"))
+        // Read until its end, which waits for the manager.
+        while manager.receive(limit: .milliseconds(500)) != nil {}
         #expect(try await daemon.exitStatus() == 0)
         #expect(try daemon.log.contains("NOTIFY_SOCKET") == false)
+        #expect(manager.barriers == 2, "after READY=1 and before the end")
     }
 
     @Test func saysNothingNewWhereNothingIsNew() async throws {
@@ -50,22 +53,27 @@ import Testing
 
     @Test(arguments: [
         ["WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"], ["WATCHDOG_USEC": "7"], ["WATCHDOG_USEC": "nonsense"],
+        ["WATCHDOG_USEC": "18446744073709551615"], ["WATCHDOG_USEC": "31536000000001"],
+        ["WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "me"],
     ])
     func feedsNoWatchdogThatIsAnothersOrAbsurd(watchdog: [String: String]) async throws {
         let manager = try ManagerSocket()
         let daemon = try daemon(watchdog.merging(["NOTIFY_SOCKET": manager.address]) { $1 })
         #expect(manager.receive(containing: "READY=1") != nil)
         #expect(manager.receive(limit: .milliseconds(1500)) == nil)
-        #expect(try daemon.log.contains("WATCHDOG_USEC") == (watchdog["WATCHDOG_PID"] == nil))
+        #expect(try daemon.log.contains("WATCHDOG_USEC") == (watchdog["WATCHDOG_PID"] != "1"))
         #expect(daemon.isRunning)
     }
 
-    @Test(arguments: ["/nowhere/at/all", "relative", "@mcp-cleanupd-test-nobody"])
+    @Test(arguments: [
+        "/nowhere/at/all", "relative", "@", "@mcp-cleanupd-test-nobody", "vsock:2:1234",
+        "/" + String(repeating: "x", count: 108),
+    ])
     func servesWithoutAManagerThatListens(address: String) async throws {
         let daemon = try daemon(["NOTIFY_SOCKET": address, "WATCHDOG_USEC": "200000"], schedule: "1 seconds")
         try await daemon.wait("a complaint") { try daemon.log.contains("NOTIFY_SOCKET") }
         try await daemon.wait("an attempt") { try daemon.log.contains("retrying in") }
-        #expect(try daemon.events.filter { $0["message"]?.contains("NOTIFY_SOCKET") ?? false }.count == 1)
+        #expect(try daemon.log.split(separator: "\n").filter { $0.contains("NOTIFY_SOCKET") }.count == 1)
         daemon.signal(SIGTERM)
         #expect(try await daemon.exitStatus() == 0)
     }

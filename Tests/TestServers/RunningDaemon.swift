@@ -62,7 +62,9 @@ package final class RunningDaemon: @unchecked Sendable {
     package var events: [[String: String]] {
         get throws {
             try String(contentsOfFile: logPath, encoding: .utf8).split(separator: "\n").compactMap { line in
-                try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: String]
+                let fields = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
+                // Numbers as text, for all of a line's fields to have one type.
+                return fields?.mapValues { "\($0)" }
             }
         }
     }

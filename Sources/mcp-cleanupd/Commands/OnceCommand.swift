@@ -46,6 +46,7 @@ struct OnceCommand: Sendable {
         var series = RunSeries(access)
         var lines = ReportLines()
         var failures: [(job: Job, failure: RunFailure)] = []
+        var isRecorded = false
         let heartbeats = RunHeartbeats(
             setup.configuration, environment: setup.environment, limit: Self.heartbeatLimit, logger: setup.logger
         ) { metrics?.recordNotifyFailure() }
@@ -58,6 +59,7 @@ struct OnceCommand: Sendable {
             display?.end()
             metrics?.record(report)
             heartbeats?.record(report)
+            isRecorded = setup.recordInJournal(report)
             if let failure = report.failure { failures.append((job, failure)) }
             if case .held(let owner, _) = report.skip {
                 setup.logger.notice(
@@ -66,7 +68,7 @@ struct OnceCommand: Sendable {
             lines.write("\(isJSON ? "\(report.json)" : report.line(named: job.shortName ?? job.name))\n")
         }
         await series.end()
-        setup.report(failures)
+        if !isRecorded { setup.report(failures) }
         // One call for each of the two URLs may be left.
         await heartbeats?.finish(within: Self.heartbeatLimit * 2)
         var codes = failures.map { Sysexit($0.failure.kind) } + lines.end()

@@ -84,7 +84,7 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
             setup.logger.warning(
                 "The page and the metrics are open to every machine that reaches this one: http.listen is \(address).")
         }
-        let services = try Self.services(scheduler, endpoints, at: setup.configuration.httpListen)
+        let services = Self.services(scheduler, endpoints, at: try ServiceManager.httpAddress(setup))
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: services.map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
@@ -101,15 +101,12 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
 
     /// The scheduler and, unless HTTP is off, what tells of it.
     private static func services(
-        _ scheduler: SchedulerService, _ endpoints: Endpoints, at address: ListenAddress?
-    ) throws(CommandFailure) -> [any Service] {
+        _ scheduler: SchedulerService, _ endpoints: Endpoints, at address: StatusServer.Address?
+    ) -> [any Service] {
         guard let address else { return [scheduler] }
-        guard case .tcp(let host, let port) = address else {
-            throw CommandFailure(.configuration, "http.listen is \(address): Unix sockets are not served yet")
-        }
         let listening = AsyncStream<Void>.makeStream()
         let server = StatusServer(
-            address: (host, port), endpoints: endpoints,
+            address: address, endpoints: endpoints,
             onListening: { listening.continuation.yield() })
         return [server, AfterListening(service: scheduler, listening: listening.stream)]
     }

@@ -10,14 +10,10 @@ struct JournalLogHandler: LogHandler {
     }
     var metadata: Logger.Metadata = [:]
 
-    private let journal: Journal
-    /// Where entries go that the journal does not take.
+    /// Writes the entries that the journal does not take.
     private var lines: LineLogHandler
 
-    init(_ journal: Journal, fallback: LineLogHandler) {
-        self.journal = journal
-        lines = fallback
-    }
+    init(fallback: LineLogHandler) { lines = fallback }
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
@@ -27,16 +23,16 @@ struct JournalLogHandler: LogHandler {
     func log(event: LogEvent) {
         var fields = [
             Journal.Field("MESSAGE", "\(event.message)"), Journal.Field("PRIORITY", "\(event.level.priority)"),
-            // journald would take the name of whatever thread this is.
+            // libsystemd would take the program's name, which a link to it changes.
             Journal.Field("SYSLOG_IDENTIFIER", "mcp-cleanupd"),
         ]
         for (key, value) in metadata.merging(event.metadata ?? [:], uniquingKeysWith: { $1 }) {
             fields.append(Journal.Field(Self.fieldName(key), "\(value)"))
         }
         do {
-            try journal.send(fields)
+            try Journal.send(fields)
         } catch {
-            // The journal is gone: its stream on standard error may be there still, and is better than silence.
+            // The journal or libsystemd is missing. Standard error may still lead to the journal, without the fields.
             lines.log(event: event)
         }
     }

@@ -1,29 +1,47 @@
+import CleanupDaemon
 import Glibc
 import Logging
+import SessionCleanup
 import Settings
 import Systemd
 
 extension LogFormat {
+    /// Returns the handler that writes messages in this format.
+    ///
     /// - Parameters:
-    ///   - isService: whether the service speaks, or a one-shot command.
+    ///   - isService: true for the service, false for a one-shot command.
     ///   - environment: the process's variables.
     func handler(level: Logger.Level, isService: Bool, environment: [String: String]) -> any LogHandler {
+        let lines = LineLogHandler(isJSON: false, level: level)
         switch self {
-        case .text: return LineLogHandler(isJSON: false, level: level)
+        case .text: return lines
         case .json: return LineLogHandler(isJSON: true, level: level)
-        case .journal:
-            let lines = LineLogHandler(isJSON: false, level: level)
-            do {
-                return JournalLogHandler(try Journal(), fallback: lines)
-            } catch {
-                // Without a socket there is no journal to write to, and there still is standard error.
-                return lines
-            }
+        case .journal: return JournalLogHandler(fallback: lines)
+        case .auto where isJournal(environment): return JournalLogHandler(fallback: lines)
         case .auto:
-            if Journal.isConnected(to: STDERR_FILENO, environment: environment) {
-                return LogFormat.journal.handler(level: level, isService: isService, environment: environment)
-            }
             return LineLogHandler(isJSON: isService && !StandardStream.error.isTerminal, level: level)
         }
+    }
+
+    /// True if messages in this format go to the journal.
+    ///
+    /// - Parameter environment: the process's variables.
+    func isJournal(_ environment: [String: String]) -> Bool {
+        switch self {
+        case .journal: true
+        case .auto: Journal.isConnected(to: STDERR_FILENO, environment: environment)
+        case .text, .json: false
+        }
+    }
+}
+
+extension CommandSetup {
+    /// Writes a run of `--once` to the journal, with the fields that the service writes, if messages go there.
+    ///
+    /// - Returns: false if they go elsewhere.
+    func recordInJournal(_ report: RunReport) -> Bool {
+        guard configuration.logFormat.isJournal(environment) else { return false }
+        ServiceLog(logger: logger).write(.runConcluded(report))
+        return true
     }
 }

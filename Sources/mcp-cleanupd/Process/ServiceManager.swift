@@ -1,31 +1,38 @@
 import CleanupDaemon
 import Glibc
 import Logging
+import Monitoring
 import Settings
 import Systemd
 
-/// What the service's surroundings ask of it: whom to tell how it is, and how often. Where nobody asks, nothing is done.
+/// The service's connection to systemd: notifications, the watchdog, the passed socket. Does nothing where systemd has not
+/// started the process.
 struct ServiceManager: Sendable {
-    /// `nil` when nobody asks to be told.
+    /// `nil` if the manager wants no notifications.
     let supervision: Supervision?
-    /// Half of the watchdog's time, as sd_watchdog_enabled(3) recommends; `nil` when nobody watches.
+    /// Half of the watchdog's time, as sd_watchdog_enabled(3) recommends; `nil` if no watchdog is set.
     let pingInterval: Duration?
     private let notifier: ServiceNotifier?
 
-    /// Reads what the environment asks, and warns of what makes no sense in it.
+    /// The variables by which a service manager asks for something that takes libsystemd.
+    private static let variables = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS"]
+
+    /// Reads what the environment asks for, and warns of what makes no sense in it and of what libsystemd lacks.
     init(_ setup: CommandSetup) {
         let logger = setup.logger
-        do {
-            notifier = try ServiceNotifier.find(environment: setup.environment) { logger.warning("\($0)") }
-        } catch {
-            logger.error("\(error)")
-            notifier = nil
+        let requests = Self.variables.filter { setup.environment[$0].map { !$0.isEmpty } ?? false }
+        if !requests.isEmpty, let shortcoming = SystemdLibrary.shortcoming {
+            logger.warning(
+                "The service manager asks for more than this service can do (\(requests.joined(separator: ", "))): \(shortcoming).",
+                metadata: ["hint": "Install the package libsystemd0, or run the service with Type=exec."])
         }
-        let shutdownTimeout = setup.configuration.shutdownTimeout
-        supervision = notifier.map { Supervision(notifier: $0, shutdownTimeout: shutdownTimeout) }
+        notifier = Self.notifier(setup.environment, logger)
+        supervision = notifier.map {
+            Supervision(notifier: $0, shutdownTimeout: setup.configuration.shutdownTimeout)
+        }
         do {
-            let interval = try WatchdogSetting.interval(environment: setup.environment, processID: getpid())
-            // A ping that nobody hears would wake the process for nothing.
+            let interval = try WatchdogSetting.interval(environment: setup.environment)
+            // A ping without a receiver would wake the process for nothing.
             pingInterval = notifier == nil ? nil : interval.map { $0 / 2 }
         } catch {
             logger.error("\(error)")
@@ -33,19 +40,80 @@ struct ServiceManager: Sendable {
         }
     }
 
-    /// Before the process ends: lets what was told last be sent.
+    /// Waits until the manager has processed the last notification; before the process ends.
     func flush() { notifier?.flush() }
 
-    /// The service ends for this cause, or does not begin.
+    /// Tells the manager why the service ends, or does not start.
     static func hears(of failure: CommandFailure) {
+        guard let notifier = notifier(CommandSetup.processEnvironment(), nil) else { return }
+        let code = failure.code == .configuration ? EINVAL : EIO
+        notifier.send(Notification(status: "failed: \(failure.message)", failure: code))
+        notifier.flush()
+    }
+
+    private static func notifier(_ environment: [String: String], _ logger: Logger?) -> ServiceNotifier? {
+        guard let address = environment["NOTIFY_SOCKET"], !address.isEmpty else { return nil }
+        return ServiceNotifier { error in
+            // What the library lacks was said at the start.
+            guard case .failed = error else { return }
+            logger?.warning(
+                "Cannot send to the service manager (NOTIFY_SOCKET is “\(address)”: \(error)).",
+                metadata: ["hint": "A unit with Type=notify or WatchdogSec= ends the service if this lasts."])
+        }
+    }
+
+    // MARK: The HTTP socket
+
+    /// Returns where to serve HTTP: on the socket that systemd passed, otherwise at `http.listen`; `nil` if that is off.
+    ///
+    /// - Throws: `CommandFailure` with exit code 78 if systemd passed something that cannot be listened on.
+    static func httpAddress(_ setup: CommandSetup) throws(CommandFailure) -> StatusServer.Address? {
+        let passed: PassedSocket?
         do {
-            let environment = CommandSetup.processEnvironment()
-            guard let notifier = try ServiceNotifier.find(environment: environment, onFailure: { _ in }) else { return }
-            let code = failure.code == .configuration ? EINVAL : EIO
-            notifier.send(Notification(status: "failed: \(failure.message)", failure: code))
-            notifier.flush()
+            passed = try PassedSocket.find(environment: setup.environment)
         } catch {
-            // The failure itself is reported; that nobody could be told is the lesser trouble.
+            throw CommandFailure(.configuration, "\(error)", hint: error.hint)
+        }
+        let configured = setup.configuration.httpListen
+        guard let passed else { return configured.map(StatusServer.Address.init) }
+        guard let configured else {
+            setup.logger.warning(
+                "http.listen is off: nothing is served on the socket that systemd passed (\(passed.address)).",
+                metadata: ["hint": "Disable the socket unit, or remove http.listen from the configuration."])
+            return nil
+        }
+        if !passed.address.isReached(by: StatusServer.Address(configured)) {
+            setup.logger.warning(
+                "http.listen is \(configured), and systemd passed \(passed.address), which is served.",
+                metadata: ["hint": "Set http.listen to \(passed.address), so that mcp-cleanupd health asks there."])
+        }
+        return .passed(
+            descriptor: passed.descriptor, name: "\(passed.address)", isLoopback: passed.address.isLoopback)
+    }
+}
+
+extension StatusServer.Address {
+    init(_ address: ListenAddress) {
+        switch address {
+        case .tcp(let host, let port): self = .tcp(host: host, port: port)
+        case .unix(let path): self = .unix(path: path)
+        }
+    }
+}
+
+extension PassedSocket.Address {
+    fileprivate var isLoopback: Bool {
+        guard case .tcp(let host, _) = self else { return false }
+        return host.hasPrefix("127.") || host == "::1"
+    }
+
+    /// True if a client of the address reaches this socket: it is the same, or this one listens on all addresses.
+    fileprivate func isReached(by address: StatusServer.Address) -> Bool {
+        switch (self, address) {
+        case (.tcp(let host, let port), .tcp(let name, let number)):
+            port == number && (host == name || ["0.0.0.0", "::"].contains(host))
+        case (.unix(let path), .unix(let name)): path == name
+        default: false
         }
     }
 }

@@ -1,0 +1,117 @@
+import Glibc
+
+/// The listening socket that the service manager passed to the service: systemd.socket(5).
+package struct PassedSocket: Hashable, Sendable {
+    package enum Address: Hashable, Sendable, CustomStringConvertible {
+        case tcp(host: String, port: Int)
+        /// A path, or `@` and the name of an abstract socket.
+        case unix(path: String)
+
+        /// As `http.listen` has it: `127.0.0.1:9764`, `[::1]:9764`, `unix:/run/…`.
+        package var description: String {
+            switch self {
+            case .tcp(let host, let port): host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+            case .unix(let path): "unix:\(path)"
+            }
+        }
+    }
+
+    /// Close-on-exec. The caller owns it.
+    package let descriptor: Int32
+    package let address: Address
+
+    /// Finds the passed socket.
+    ///
+    /// - Parameter environment: the process's variables.
+    /// - Returns: `nil` if none was passed, or libsystemd cannot be used.
+    /// - Throws: `PassedSocketRefused`.
+    package static func find(environment: [String: String]) throws(PassedSocketRefused) -> PassedSocket? {
+        guard let count = environment["LISTEN_FDS"], !count.isEmpty else { return nil }
+        let passed: [(descriptor: Int32, name: String)]
+        do {
+            passed = try SystemdLibrary.passedDescriptors()
+        } catch {
+            if case .failed(let code) = error { throw .unreadable(count: count, code: code) }
+            // The library is missing or too old, which the service warns of once: `SystemdLibrary.shortcoming`.
+            return nil
+        }
+        guard let (descriptor, name) = passed.first else { return nil }
+        guard passed.count == 1 else { throw .several(names: passed.map(\.name)) }
+        guard option(SO_ACCEPTCONN, of: descriptor) == 1,
+            option(SO_TYPE, of: descriptor) == Int32(SOCK_STREAM.rawValue),
+            let address = address(of: descriptor)
+        else { throw .notListening(name: name) }
+        return PassedSocket(descriptor: descriptor, address: address)
+    }
+
+    /// The value of a socket option that is a number; `nil` if the descriptor is no socket.
+    private static func option(_ name: Int32, of descriptor: Int32) -> Int32? {
+        var value: Int32 = 0
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        return getsockopt(descriptor, SOL_SOCKET, name, &value, &length) == 0 ? value : nil
+    }
+
+    /// The address that the socket is bound to; `nil` if it is neither IP nor Unix.
+    private static func address(of descriptor: Int32) -> Address? {
+        var storage = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        // A sockaddr_storage holds an address of any family: socket(7).
+        let result = withUnsafeMutableBytes(of: &storage) { bytes in
+            bytes.withMemoryRebound(to: sockaddr.self) { getsockname(descriptor, $0.baseAddress, &length) }
+        }
+        guard result == 0 else { return nil }
+        return withUnsafeBytes(of: &storage) { bytes in
+            switch Int32(bytes.load(as: sockaddr.self).sa_family) {
+            case AF_INET:
+                let address = bytes.load(as: sockaddr_in.self)
+                return text(AF_INET, address.sin_addr).map { .tcp(host: $0, port: Int(address.sin_port.bigEndian)) }
+            case AF_INET6:
+                let address = bytes.load(as: sockaddr_in6.self)
+                return text(AF_INET6, address.sin6_addr).map { .tcp(host: $0, port: Int(address.sin6_port.bigEndian)) }
+            case AF_UNIX:
+                // The path begins after the family; an abstract name begins with a zero byte: unix(7).
+                let name = bytes[MemoryLayout<sa_family_t>.size..<max(Int(length), MemoryLayout<sa_family_t>.size)]
+                let isAbstract = name.first == 0
+                let path = String(decoding: name.drop { $0 == 0 }.prefix { $0 != 0 }, as: UTF8.self)
+                return .unix(path: isAbstract ? "@" + path : path)
+            default: return nil
+            }
+        }
+    }
+
+    private static func text<IPAddress>(_ family: Int32, _ address: IPAddress) -> String? {
+        var buffer = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
+        return withUnsafePointer(to: address) {
+            // A null pointer means that the family is unknown: inet_ntop(3).
+            inet_ntop(family, $0, &buffer, socklen_t(buffer.count)).map { String(cString: $0) }
+        }
+    }
+}
+
+/// The service manager passed something that HTTP cannot be served on.
+package enum PassedSocketRefused: Error, Hashable, Sendable, CustomStringConvertible {
+    /// An `errno`.
+    case unreadable(count: String, code: Int32)
+    case several(names: [String])
+    case notListening(name: String)
+
+    package var description: String {
+        switch self {
+        case .unreadable(let count, let code):
+            "the sockets that systemd passed cannot be used: LISTEN_FDS is “\(count)” (\(String(cString: strerror(code))))"
+        case .several(let names):
+            "systemd passed \(names.count) sockets (\(names.joined(separator: ", "))), and the service listens on one"
+        case .notListening(let name):
+            "what systemd passed as “\(name)” is no listening stream socket"
+        }
+    }
+
+    /// What to do about it.
+    package var hint: String {
+        switch self {
+        case .unreadable: "Start the service by its systemd unit, or unset LISTEN_FDS."
+        case .several: "Keep one ListenStream= in mcp-cleanupd.socket."
+        case .notListening: "Use one ListenStream= with Accept=no in mcp-cleanupd.socket."
+        }
+    }
+}
