@@ -115,7 +115,7 @@ struct ManifestTests {
     /// Podman searches no registry for a short name, and a name without a tag is another image tomorrow.
     @Test(arguments: ["Containerfile", "config/compose.yaml"])
     func namesImagesInFullAndByTag(file: String) throws {
-        let text = try String(contentsOf: Podman.root.appendingPathComponent(file), encoding: .utf8)
+        let text = try String(contentsOf: Repository.root.appendingPathComponent(file), encoding: .utf8)
         let names = text.matches(of: /(?m)^(?:FROM| +image:) (\S+)/).map { String($0.1) }.filter { $0 != "scratch" }
         #expect(names.count == 2)
         for name in names {
@@ -128,7 +128,7 @@ struct ManifestTests {
     @Test func labelsTheImageWithThisVersion() async throws {
         let version = try await Command.check(Command.daemon, ["--version"], environment: [:]).output
             .trimmingCharacters(in: .whitespacesAndNewlines)
-        let text = try String(contentsOf: Podman.root.appendingPathComponent("Containerfile"), encoding: .utf8)
+        let text = try String(contentsOf: Repository.root.appendingPathComponent("Containerfile"), encoding: .utf8)
         #expect(text.contains("org.opencontainers.image.version=\"\(version)\""))
     }
 

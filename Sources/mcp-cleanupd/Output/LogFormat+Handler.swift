@@ -41,7 +41,7 @@ extension CommandSetup {
     /// - Returns: false if they go elsewhere.
     func recordInJournal(_ report: RunReport) -> Bool {
         guard configuration.logFormat.isJournal(environment) else { return false }
-        ServiceLog(logger: logger).write(.runConcluded(report))
+        ServiceLog(logger: logger).record(.runConcluded(report))
         return true
     }
 }
