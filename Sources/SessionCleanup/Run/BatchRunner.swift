@@ -81,7 +81,7 @@ struct BatchRunner: Sendable {
             return .failed(obstacle)
         }
         conflicts = 0
-        return .done(try await batch(answers, script, sent: sent))
+        return .done(try await batch(answers, sent: sent))
     }
 
     private func script(
@@ -100,21 +100,19 @@ struct BatchRunner: Sendable {
         script.add(batch.statement(claim: claim), as: .batch)
         // Deferred triggers and constraints fail here, where rows can still be blamed.
         script.add("SET CONSTRAINTS ALL IMMEDIATE")
-        script.add("COMMIT", as: .commit)
+        script.add("COMMIT")
         script.add(BatchSQL.cost, as: .cost)
         return script
     }
 
     private mutating func batch(
-        _ answers: Script.Answers, _ script: Script, sent: ContinuousClock.Instant
+        _ answers: Script.Answers, sent: ContinuousClock.Instant
     ) async throws(RunFailure) -> Batch {
         let duration = sent.duration(to: .now)
         if claim != nil, try answers.read(.held, { $0.rows.count }) != 1 { throw .claimLost }
         let cost = try answers.read(.cost) { Duration.microseconds(try $0.onlyRow().integer("cost")) }
-        // The application's triggers may warn earlier in the script.
-        let warning = await session.connection.warnings.first { warning in
-            warning.statementIndex.map { script.isAtOrAfter(.commit, $0) } ?? false
-        }
+        // At COMMIT. A warning that a trigger raises has a context.
+        let warning = await session.connection.warnings.first { !$0.hasContext }
         let batch = try answers.read(.batch) { result in
             let row = try result.onlyRow()
             return Batch(

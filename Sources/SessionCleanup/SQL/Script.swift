@@ -7,7 +7,7 @@ struct Script: Sendable {
     enum Answer: Hashable, Sendable {
         case server, tables, historyTable, parts
         case inserted, candidates, earlierRuns, reopened, closed, row
-        case held, batch, commit, cost
+        case held, batch, cost
         case answer
     }
 
