@@ -83,7 +83,7 @@ import Time
         #expect(messages.entries.map(\.level) == [.warning, .error])
         log.record(.runConcluded(report(removed: 3)))
         #expect(
-            messages.texts[2].hasPrefix("transient: succeeds again, after 2 failed attempts since 2026-05-13T12:05:00"))
+            messages.texts[2].hasPrefix("transient: succeeds again, after 1 failed attempt since 2026-05-13T12:05:00"))
     }
 
     @Test func aDatabaseThatIsAwayIsOneMessageForAllJobs() {

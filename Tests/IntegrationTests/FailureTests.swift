@@ -192,7 +192,9 @@ import Time
         let result = await daemon.end()
         #expect(result.status == 143, "\(result)")
         #expect(result.output.contains(#""outcome":"canceled""#), "\(result.output)")
-        #expect(result.output.contains(#""rows_deleted":0,"rows_skipped":0,"batches":0,"#), "\(result.output)")
+        #expect(
+            result.output.contains(#""rows_deleted":0,"rows_skipped":0,"rows_refused":0,"batches":0,"#),
+            "\(result.output)")
         try await Self.expectNobodyLeft(database)
         #expect(try await database.count() == 5)
     }

@@ -23,7 +23,7 @@ import Time
         try await database.run(PrivilegeTests.population)
         let result = try await database.daemon(["--once", "--json"])
         #expect(result.lines.count == 2)
-        let counts = #""rows_deleted":2,"rows_skipped":0,"batches":1"#
+        let counts = #""rows_deleted":2,"rows_skipped":0,"rows_refused":0,"batches":2"#
         for (line, job) in zip(result.lines, ["mcp-cleanup-transient-sessions", "mcp-cleanup-dormant-sessions"]) {
             let expected = try Self.runLine(job, "succeeded", cutoff: Self.time, counts: counts, error: "null")
             #expect(line.contains(expected), "\(line)")
@@ -38,7 +38,7 @@ import Time
         let result = try await database.daemon(["--once", "--json", "--job", "mcp-cleanup-dormant-sessions"])
         let line = try Self.runLine(
             "mcp-cleanup-dormant-sessions", "failed", cutoff: "null",
-            counts: #""rows_deleted":0,"rows_skipped":0,"batches":0"#,
+            counts: #""rows_deleted":0,"rows_skipped":0,"rows_refused":0,"batches":0"#,
             error: #"\{"sqlstate":null,"message":"the table public\.mcp_sessions does not exist","hint":"[^"]+"\}"#)
         #expect(result.lines.count == 1)
         #expect(result.lines[0].contains(line), "\(result.output)")

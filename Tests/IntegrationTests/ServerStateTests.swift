@@ -19,7 +19,7 @@ import Testing
             #expect(result.error.contains("read-only standby"), "\(result.error)")
             #expect(result.error.contains("target_session_attrs=read-write"), "\(result.error)")
         }
-        let listing = try await database.daemon(["sessions", "--user", "x"], url: url)
+        let listing = try await database.daemon(["sessions", "--user", "x", "--json"], url: url)
         #expect(listing.status == 0, "\(listing.error)")
         #expect(listing.lines.count == 3)
         // A server that became a standby since it was inspected, as behind a pooler.

@@ -90,6 +90,6 @@ import Testing
         #expect(result.output.contains(#""rows_deleted":1,"rows_skipped":1,"#), "\(result.output)")
         #expect(try await database.sessions() == ["dormant-2", "live-1", "live-2"])
         try await holder.rollBack()
-        #expect(try await database.daemon(["sessions", "--user", "y"], url: url).lines.count == 2)
+        #expect(try await database.daemon(["sessions", "--user", "y", "--json"], url: url).lines.count == 2)
     }
 }

@@ -139,7 +139,10 @@ import Time
     @Test func namesTheParameterThatLibpqRefusesWithoutItsValue() {
         let failure = ConnectFailure(
             message: "invalid sslmode value: \"a piece of a password\"\n", candidate: Self.candidate)
-        #expect(failure.beforeAnyPacket == .invalidParameters("invalid sslmode value: \"…\""))
+        #expect(
+            failure.beforeAnyPacket
+                == .invalidParameters(
+                    "invalid sslmode value: \"…\"; expected disable, allow, prefer, require, verify-ca or verify-full"))
     }
 
     @Test func reportsAllHostsUnderTheMostTellingCause() {

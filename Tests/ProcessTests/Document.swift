@@ -75,7 +75,7 @@ struct Document {
 
     /// The first cells of a section's table rows.
     func firstCells(under heading: String) -> [String] {
-        lines.drop { $0 != heading }.dropFirst().prefix { !$0.hasPrefix("#") }.filter { $0.hasPrefix("| ") }.map {
+        lines.drop { $0 != heading }.dropFirst().prefix { !$0.hasPrefix("## ") }.filter { $0.hasPrefix("| ") }.map {
             $0.components(separatedBy: " | ")[0]
         }
     }

@@ -101,7 +101,7 @@ import Testing
             try await Task.sleep(for: .milliseconds(10))
         }
         // Signals that arrive during a reload are answered by one more.
-        try await daemon.wait("300 reloads") {
+        try await daemon.wait("300 reloads", limit: .seconds(120)) {
             let done = try daemon.log.components(separatedBy: "is in force.").count - 1
             if done < 300 { daemon.signal(SIGHUP) }
             return done >= 300

@@ -17,7 +17,7 @@ import Testing
             environment: ["MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_MAX_STALENESS": "1h"])
         try await daemon.wait("the removal") { try await database.count() == 0 }
         try await daemon.wait("the rest") {
-            try daemon.log.contains(" fire times pass until ") && daemon.runs.count >= 3
+            try daemon.log.contains("nothing is due before") && daemon.runs.count >= 3
         }
         let runs = try daemon.runs
         let finding = try #require(runs.firstIndex { $0["rows_deleted"] == "1" })

@@ -120,10 +120,4 @@ import Testing
             #expect(entry.split(separator: "\n").contains { $0 == field }, "\(field) is not in \(entry)")
         }
     }
-
-    @Test func getsALongMessageWhole() async throws {
-        let long = String(repeating: "x", count: 100_000)
-        let (_, entries) = try await entries(of: ["--once"], ["MCP_CLEANUP_\(long)": "1"])
-        #expect(entries.contains { $0.contains("MCP_CLEANUP_\(long) ") }, "\(entries.map(\.count))")
-    }
 }

@@ -141,12 +141,12 @@ import Testing
     @Test func theServiceWritesJSONWhereNobodyWatches() async throws {
         let result = try await Command.run(Command.daemon, ["run"], environment: Self.faulty)
         #expect(result.error.hasPrefix(#"{"time":""#))
-        #expect(result.error.contains(#""level":"warning","message":"The environment variable MCP_CLEANUP_NONSENSE"#))
+        #expect(result.error.contains(#""level":"warning","message":"The environment variable “MCP_CLEANUP_NONSENSE”"#))
     }
 
     @Test func aOneShotCommandWritesText() async throws {
         let result = try await Command.run(Command.daemon, ["--once"], environment: Self.faulty)
-        #expect(result.error.contains("Z warning: The environment variable MCP_CLEANUP_NONSENSE"))
+        #expect(result.error.contains("Z warning: The environment variable “MCP_CLEANUP_NONSENSE”"))
     }
 
     @Test(
@@ -164,6 +164,6 @@ import Testing
             ], environment: ["PATH": "/usr/bin:/bin"].merging(Self.faulty) { $1 })
         #expect(result.status == 78)
         let text = try String(contentsOfFile: log, encoding: .utf8)
-        #expect(text.contains("Z warning: The environment variable MCP_CLEANUP_NONSENSE"), "\(text)")
+        #expect(text.contains("Z warning: The environment variable “MCP_CLEANUP_NONSENSE”"), "\(text)")
     }
 }

@@ -133,7 +133,7 @@ package struct HistoryTable: Hashable, Sendable {
     /// What its columns and indexes lack, whatever the role may do.
     var shapeObstacle: Obstacle? {
         if let columnObstacle { return columnObstacle }
-        for index in Self.expectedIndexes where !uniqueIndexes.contains(index) { return .index(index) }
+        for (index, name) in Self.expectedIndexes where !uniqueIndexes.contains(index) { return .index(name) }
         return nil
     }
 
@@ -153,7 +153,10 @@ package struct HistoryTable: Hashable, Sendable {
     ]
 
     /// The two that claims rely on, as `SurveySQL.historyTable` shows them.
-    private static let expectedIndexes = ["job,scheduled_at", "job (status = 'running'::text)"]
+    private static let expectedIndexes = [
+        ("job,scheduled_at", "(job, scheduled_at)"),
+        ("job (status = 'running'::text)", "(job) WHERE (status = 'running'::text)"),
+    ]
 }
 
 extension HistoryTable {

@@ -140,23 +140,26 @@ struct Deletion: Sendable {
 
     private mutating func walkPages(canBatch: Bool = true) async throws(RunFailure) {
         left.beginPass()
+        let pages = try await Survey.pages(of: target.parts, in: session)
         let alone = target.parts.filter { $0.kind == "r" && target.isNamedAlone($0) }
         let together = target.parts.filter { $0.kind == "r" && !target.isNamedAlone($0) }
         for part in alone {
             let isWorthIt = canBatch && size.count >= PageWalk.rowsWorthPages
             let relation = BatchSQL.Relation(name: part.name, alone: part.oid)
-            guard try await walk(relation, part, canBatch: isWorthIt) else { return }
+            guard try await walk(relation, part, pages: pages[part.oid] ?? 0, canBatch: isWorthIt) else { return }
         }
-        guard let largest = together.max(by: { $0.pages < $1.pages }) else { return }
-        _ = try await walk(BatchSQL.Relation(name: target.table, alone: nil), largest, canBatch: false)
+        guard let first = together.first else { return }
+        // Pages with the same number in all of these parts are searched together.
+        let most = together.map { pages[$0.oid] ?? 0 }.max() ?? 0
+        _ = try await walk(BatchSQL.Relation(name: target.table, alone: nil), first, pages: most, canBatch: false)
     }
 
     /// - Returns: false if the walk has to stop.
     private mutating func walk(
-        _ relation: BatchSQL.Relation, _ part: Target.Part, canBatch: Bool
+        _ relation: BatchSQL.Relation, _ part: Target.Part, pages: Int, canBatch: Bool
     ) async throws(RunFailure) -> Bool {
-        // The table may have grown since it was surveyed; what lies behind is found by the final searches.
-        var walk = PageWalk(pages: part.pages, searchLimit: run.limits.searchRows, canBatch: canBatch)
+        // The table may grow meanwhile: the final searches find what lies behind.
+        var walk = PageWalk(pages: pages, searchLimit: run.limits.searchRows, canBatch: canBatch)
         walk.resize(to: size.count)
         // Ends because each step begins behind the one before, or is smaller, or leaves fewer due rows.
         while let step = walk.step {
@@ -332,8 +335,8 @@ struct Deletion: Sendable {
     /// Counts the table before anything is deleted.
     private mutating func refuseMore(than share: Double) async throws(RunFailure) {
         var (due, total) = (0, 0)
-        let pages = target.parts.map(\.pages).max() ?? 0
-        var walk = PageWalk(pages: pages, searchLimit: .max - 1, canBatch: false)
+        let pages = try await Survey.pages(of: target.parts, in: session)
+        var walk = PageWalk(pages: pages.values.max() ?? 0, searchLimit: .max - 1, canBatch: false)
         while case .search(let pages, _) = walk.step {
             try await renewClaim()
             let started = ContinuousClock.now

@@ -52,8 +52,6 @@ package struct Survey: Sendable {
     package var kind: String?
     /// The table has partitions or inheritance children.
     package var hasChildren: Bool
-    /// The pages of the table itself.
-    package var pages: Int
     /// A BEFORE DELETE trigger for each row may keep rows.
     package var mayKeepRows: Bool
     /// A rule replaces or accompanies a DELETE: no statement of ours can delete and count there.
@@ -193,7 +191,6 @@ extension Survey {
         oid = try row.textIfPresent("oid").flatMap { UInt32($0) }
         kind = try row.textIfPresent("kind")
         hasChildren = try row.boolIfPresent("has_children") ?? false
-        pages = try row.textIfPresent("pages").flatMap { Int($0) } ?? 0
         mayKeepRows = try row.boolIfPresent("may_keep_rows") ?? false
         hasDeleteRule = try row.boolIfPresent("has_delete_rule") ?? false
         hasStatementTrigger = try row.boolIfPresent("has_statement_trigger") ?? false
@@ -221,7 +218,7 @@ extension Survey {
         guard hasChildren else {
             return [
                 Target.Part(
-                    oid: oid, name: table.name, kind: kind, pages: pages, canDelete: true,
+                    oid: oid, name: table.name, kind: kind, canDelete: true,
                     hasRowSecurity: isRowSecurityActive, mayKeepRows: mayKeepRows)
             ]
         }
@@ -230,6 +227,20 @@ extension Survey {
             throw .foreignPartition(table.name, "\(foreign.name)")
         }
         return parts
+    }
+
+    /// Returns how many pages each of the parts has that holds rows, by its OID. Waits for locks on the parts.
+    static func pages(of parts: [Target.Part], in session: DatabaseSession) async throws(RunFailure) -> [UInt32: Int] {
+        let tables = parts.filter { $0.kind == "r" }.map(\.oid)
+        guard !tables.isEmpty else { return [:] }
+        return try await session.read(SurveySQL.pages(of: tables)).reading { result in
+            var pages: [UInt32: Int] = [:]
+            for row in result.rows {
+                guard let oid = UInt32(exactly: try row.integer("oid")) else { continue }
+                pages[oid] = try row.integer("pages")
+            }
+            return pages
+        }
     }
 
     /// Reads the policies, where row security is active for the role.

@@ -16,7 +16,6 @@ struct Target: Sendable {
         let name: TableName
         /// `pg_class.relkind`.
         let kind: String
-        let pages: Int
         /// The role may delete from it under its own name.
         let canDelete: Bool
         let hasRowSecurity: Bool
@@ -55,7 +54,7 @@ extension Target.Part {
         guard let oid = UInt32(exactly: try row.integer("oid")) else { throw .unexpectedAnswer("oid is no OID") }
         self.init(
             oid: oid, name: TableName(schema: try row.text("schema"), table: try row.text("name")),
-            kind: try row.text("kind"), pages: try row.integer("pages"), canDelete: try row.bool("can_delete"),
+            kind: try row.text("kind"), canDelete: try row.bool("can_delete"),
             hasRowSecurity: try row.bool("has_row_security"), mayKeepRows: try row.bool("may_keep_rows"))
     }
 }

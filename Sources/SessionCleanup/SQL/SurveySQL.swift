@@ -29,7 +29,6 @@ enum SurveySQL {
         return """
             SELECT c.oid AS oid, c.relkind AS kind
                  , c.relkind = 'p' OR c.relhassubclass AS has_children
-                 , CASE WHEN c.relkind = 'r' THEN pg_relation_size(c.oid) / current_setting('block_size')::int8 END AS pages
                  , \(hasTrigger("c", mask: 11, value: 11)) AS may_keep_rows
                  , c.relhasrules AND EXISTS (
                        SELECT FROM pg_rewrite WHERE ev_class = c.oid AND ev_type = '4') AS has_delete_rule
@@ -96,8 +95,6 @@ enum SurveySQL {
             SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON i.inhparent = tree.relation
         )
         SELECT c.oid AS oid, n.nspname AS schema, c.relname AS name, c.relkind AS kind
-             , CASE WHEN c.relkind = 'r' THEN pg_relation_size(c.oid) / current_setting('block_size')::int8 ELSE 0 END
-               AS pages
              , has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
                AND (has_table_privilege(c.oid, 'UPDATE') OR has_any_column_privilege(c.oid, 'UPDATE'))
                AND has_table_privilege(c.oid, 'DELETE') AS can_delete
@@ -105,6 +102,15 @@ enum SurveySQL {
              , \(hasTrigger("c", mask: 11, value: 11)) AS may_keep_rows
           FROM tree JOIN pg_class AS c ON c.oid = tree.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
          ORDER BY c.oid
+        """
+    }
+
+    /// How many pages each of the tables has. Opens them: waits for a lock of the kind ACCESS EXCLUSIVE, which a survey must
+    /// not do before the run is claimed.
+    static func pages(of tables: [UInt32]) -> String {
+        """
+        SELECT t.oid, coalesce(pg_relation_size(t.oid), 0) / current_setting('block_size')::int8 AS pages
+          FROM unnest(ARRAY[\(tables.map(String.init).joined(separator: ", "))]::oid[]) AS t (oid)
         """
     }
 

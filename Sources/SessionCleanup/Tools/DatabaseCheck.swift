@@ -145,7 +145,13 @@ package struct DatabaseCheck: Sendable {
         } else if survey.kind != nil {
             results.append(.ok(.rowSecurity, "not active for \(survey.role)"))
         }
-        guard let pages = parts?.map(\.pages).max(), survey.canUseSchema else { return results }
+        guard let parts, survey.canUseSchema else { return results }
+        let pages: Int
+        do {
+            pages = try await Survey.pages(of: parts, in: session).values.max() ?? 0
+        } catch {
+            return results + [.fail(.search, error)]
+        }
         if !survey.missingPrivileges.contains("SELECT") {
             for job in jobs {
                 results.append(

@@ -128,6 +128,7 @@ extension RunReport {
             ("scheduled_at", .string("\(scheduledAt)")), ("started_at", .string("\(startedAt)")),
             ("finished_at", .string("\(finishedAt)")), ("cutoff", JSON(cutoff.map { "\($0)" })),
             ("rows_deleted", .integer(progress.rowsDeleted)), ("rows_skipped", .integer(progress.rowsSkipped)),
+            ("rows_refused", .integer(progress.rowsRefused)),
             ("batches", .integer(progress.batches)), ("attempts", .integer(attempts)),
             ("run_id", runID.map { .integer(Int($0)) } ?? .null),
             ("error", failure.map(\.json) ?? .null),
