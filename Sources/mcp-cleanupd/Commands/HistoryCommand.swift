@@ -51,7 +51,7 @@ extension RecordedRun {
             errorMessage == nil && errorSQLState == nil
             ? .null : .object([("sqlstate", JSON(errorSQLState)), ("message", JSON(errorMessage))])
         return .object([
-            ("job", .string(job)), ("status", .string(status)), ("origin", .string(origin)),
+            ("job", .string(job)), ("status", .string(status.rawValue)), ("origin", .string(origin.rawValue)),
             ("scheduled_at", .string("\(scheduledAt)")), ("started_at", .string("\(startedAt)")),
             ("heartbeat_at", .string("\(heartbeatAt)")), ("finished_at", JSON(finishedAt.map { "\($0)" })),
             ("cutoff", .string("\(cutoff)")), ("rows_deleted", .integer(rowsDeleted)),
@@ -63,17 +63,17 @@ extension RecordedRun {
 
     fileprivate var cells: [Columns.Cell] {
         [
-            .text("\(scheduledAt.toTheSecond)"), .text(job), .text(status, Self.color(of: status)),
+            .text("\(scheduledAt.toTheSecond)"), .text(job), .text(status.rawValue, Self.color(of: status)),
             .number("\(rowsDeleted.groupedText) deleted,"), .number("\(rowsSkipped.groupedText) skipped,"),
             .number("\(batches.groupedText) \(batches == 1 ? "batch" : "batches"),"),
-            .number(finishedAt.map { ($0 - startedAt).secondsText } ?? "not ended"), .text(origin),
+            .number(finishedAt.map { ($0 - startedAt).secondsText } ?? "not ended"), .text(origin.rawValue),
             .text(errorMessage ?? ""),
         ]
     }
 
     /// The color of a run that is, or ended, so.
-    static func color(of status: String) -> Columns.Color {
-        switch Outcome(rawValue: status) {
+    static func color(of status: RunStatus) -> Columns.Color {
+        switch status.outcome {
         case .succeeded: .green
         case .failed, .timedOut: .red
         case .capped, .canceled, .abandoned, .skipped, nil: .yellow

@@ -73,7 +73,7 @@ private struct JobStatus {
             ("job", .string(job.name)), ("enabled", .boolean(job.isEnabled)), ("schedule", .string("\(job.schedule)")),
             ("time_zone", .string(job.timeZone?.name ?? "UTC")), ("next_fire_at", JSON(nextFireTime.map { "\($0)" })),
             ("last_run_at", JSON((record?.lastRun?.startedAt).map { "\($0)" })),
-            ("last_run_status", JSON(record?.lastRun?.status)),
+            ("last_run_status", JSON(record?.lastRun?.status.rawValue)),
             ("last_success_at", JSON((record?.lastSuccessAt).map { "\($0)" })),
             ("overdue", isOverdue.map(JSON.boolean) ?? .null),
         ])
@@ -86,7 +86,7 @@ private struct JobStatus {
         guard let last = record.lastRun else { return cells + [.text("never ran")] }
         cells.append(
             .text(
-                "\(last.status) \((record.now - last.startedAt).inWords) ago, \(last.rowsDeleted.groupedText) deleted",
+                "\(last.status.rawValue) \((record.now - last.startedAt).inWords) ago, \(last.rowsDeleted.groupedText) deleted",
                 RecordedRun.color(of: last.status)))
         if isOverdue == true {
             let since = record.lastSuccessAt.map { "no success for \((record.now - $0).inWords)" } ?? "never succeeded"
