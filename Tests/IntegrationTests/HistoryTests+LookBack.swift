@@ -66,7 +66,7 @@ extension HistoryTests {
     func theWaitForTheNextAttemptIsReadByTheDatabasesClock(status: String) async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, status: status)
-        for (seconds, range) in [(100, 50.0...100.0), (-100, -150.0...(-100.0))] {
+        for (seconds, range) in [(100, 50.0...100.0), (-100, 0.0...0.0)] {
             try await database.run(
                 "UPDATE mcp_cleanup.runs SET next_attempt_at = clock_timestamp() + interval '\(seconds) seconds'")
             guard case .waiting(let wait) = try await Self.lookBack(database).latest?.state else {
@@ -136,9 +136,9 @@ extension HistoryTests {
     /// A run that waits to be tried again says so in its row, and is resumed by whichever process comes then.
     @Test func aRunBetweenTwoAttemptsIsResumedByAnotherProcess() async throws {
         let database = try await Self.database()
-        let holder = try await OtherTransaction(in: database, "LOCK TABLE mcp_sessions IN ACCESS EXCLUSIVE MODE")
+        let holder = try await OtherTransaction(in: database, "LOCK TABLE mcp_sessions IN SHARE MODE")
         var job = Job.transientSessions
-        job.deadline = .seconds(6)
+        job.deadline = .seconds(30)
         var request = RunRequest(scheduledAt: Self.fireTime, origin: .schedule)
         request.retry = .init(delay: .seconds(2), before: .hostNow + .seconds(600))
         #expect(await Self.run(database, request, job: job).failure?.sqlState == "55P03")
@@ -148,8 +148,11 @@ extension HistoryTests {
         }
         #expect(wait <= .seconds(2))
         try await holder.rollBack()
+        // Until then the attempt is left to the process that waits to make it.
+        if case .held(_, let rest) = await Self.run(database).skip { #expect(rest <= .seconds(2)) }
+        try await Task.sleep(for: .seconds(2))
         let resumed = await Self.run(database)
-        #expect(resumed.outcome == .succeeded && resumed.attempts == 2)
+        #expect(resumed.outcome == .succeeded && resumed.attempts == 2, "\(resumed)")
         #expect(
             try await database.value("SELECT concat_ws(' ', status, next_attempt_at) FROM mcp_cleanup.runs")
                 == "succeeded")
@@ -158,9 +161,9 @@ extension HistoryTests {
     /// No attempt follows that would begin after the interval, or for a cause that does not pass.
     @Test func aRunWithoutAnotherAttemptHasNoTimeOfOne() async throws {
         let database = try await Self.database()
-        let holder = try await OtherTransaction(in: database, "LOCK TABLE mcp_sessions IN ACCESS EXCLUSIVE MODE")
+        let holder = try await OtherTransaction(in: database, "LOCK TABLE mcp_sessions IN SHARE MODE")
         var job = Job.transientSessions
-        job.deadline = .seconds(6)
+        job.deadline = .seconds(30)
         var request = RunRequest(scheduledAt: Self.fireTime, origin: .schedule)
         request.retry = .init(delay: .seconds(20), before: .hostNow + .seconds(10))
         #expect(await Self.run(database, request, job: job).failure?.sqlState == "55P03")

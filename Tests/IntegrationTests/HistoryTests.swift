@@ -27,12 +27,13 @@ import Time
     /// A run in this process, for the last fire time unless said otherwise.
     static func run(
         _ database: SessionsDatabase, _ request: RunRequest = RunRequest(scheduledAt: fireTime, origin: .schedule),
-        job: Job = .transientSessions, history: History = History(mode: .required), limits: RunLimits = .test
+        job: Job = .transientSessions, schema: SessionSchema = .auto, history: History = History(mode: .required),
+        limits: RunLimits = .test
     ) async -> RunReport {
         var series = RunSeries(database.access())
         let report = await series.execute(
             CleanupRun(
-                job: job, table: SessionTable(name: .sessions, schema: .auto), limits: limits, history: history,
+                job: job, table: SessionTable(name: .sessions, schema: schema), limits: limits, history: history,
                 hostClock: { .hostNow }), request)
         await series.end()
         return report
@@ -56,7 +57,7 @@ import Time
     static func rows(_ database: SessionsDatabase) async throws -> [String] {
         try await database.run(
             """
-            SELECT concat_ws(' ', origin, status, attempts, rows_deleted, rows_skipped, batches, error_sqlstate) AS row
+            SELECT concat_ws(' ', origin, status, attempts, rows_deleted, rows_skipped, error_sqlstate) AS row
               FROM mcp_cleanup.runs ORDER BY run_id
             """
         ).rows.map { try $0.text("row") }
@@ -67,7 +68,7 @@ import Time
         let report = await Self.run(database)
         #expect(report.outcome == .succeeded)
         #expect(report.runID == 1)
-        #expect(try await Self.rows(database) == ["schedule succeeded 1 5 0 1"])
+        #expect(try await Self.rows(database) == ["schedule succeeded 1 5 0"])
         let cutoff = try await database.value(
             "SELECT to_json(cutoff AT TIME ZONE 'UTC') #>> '{}' FROM mcp_cleanup.runs")
         #expect(UTCInstant(rfc3339: (cutoff ?? "") + "Z") == report.cutoff)
@@ -118,7 +119,7 @@ import Time
         #expect(report.outcome == .succeeded)
         #expect(report.attempts == 2)
         #expect(report.progress.rowsDeleted == 8)
-        #expect(try await Self.rows(database) == ["schedule succeeded 2 8 0 2"])
+        #expect(try await Self.rows(database) == ["schedule succeeded 2 8 0"])
         #expect(
             try await database.value("SELECT started_at - cutoff = interval '10 minutes' FROM mcp_cleanup.runs")
                 == "true")
@@ -135,18 +136,18 @@ import Time
         #expect(report.outcome == .succeeded)
         #expect(
             try await Self.rows(database) == [
-                "schedule abandoned 1 3 0 1", "schedule abandoned 1 3 0 1", "schedule succeeded 1 5 0 1",
+                "schedule abandoned 1 3 0", "schedule abandoned 1 3 0", "schedule succeeded 1 5 0",
             ])
     }
 
     @Test func anAttemptThatFailedIsRepeatedByItsOwnerOnly() async throws {
         let database = try await Self.database()
-        let holder = try await OtherTransaction(in: database, "LOCK TABLE mcp_sessions IN ACCESS EXCLUSIVE MODE")
+        let holder = try await OtherTransaction(in: database, "LOCK TABLE mcp_sessions IN SHARE MODE")
         var job = Job.transientSessions
-        job.deadline = .seconds(6)
+        job.deadline = .seconds(30)
         let failed = await Self.run(database, job: job)
         #expect(failed.failure?.sqlState == "55P03", "\(failed)")
-        #expect(try await Self.rows(database) == ["schedule failed 1 0 0 0 55P03"])
+        #expect(try await Self.rows(database) == ["schedule failed 1 0 0 55P03"])
         try await holder.rollBack()
         let stranger = await Self.run(database)
         #expect(stranger.skip == .answered)
@@ -154,7 +155,7 @@ import Time
             database, RunRequest(scheduledAt: Self.fireTime, origin: .schedule, previousTokens: failed.claimTokens))
         #expect(repeated.outcome == .succeeded)
         #expect(repeated.attempts == 2)
-        #expect(try await Self.rows(database) == ["schedule succeeded 2 5 0 1"])
+        #expect(try await Self.rows(database) == ["schedule succeeded 2 5 0"])
     }
 
     /// The answer to our claim was lost: nobody's lease has to end.
@@ -165,7 +166,7 @@ import Time
             database, RunRequest(scheduledAt: Self.fireTime, origin: .schedule, previousTokens: ["other", "ours"]))
         #expect(report.outcome == .succeeded)
         #expect(report.progress.rowsDeleted == 8)
-        #expect(try await Self.rows(database) == ["schedule succeeded 2 8 0 2"])
+        #expect(try await Self.rows(database) == ["schedule succeeded 2 8 0"])
     }
 
     /// The answer to the run's end was lost.
@@ -179,7 +180,7 @@ import Time
         #expect(report.progress.rowsDeleted == 3)
         #expect(report.progress.batches == 1)
         #expect(try await database.count() == 5)
-        #expect(try await Self.rows(database) == ["schedule succeeded 1 3 0 1"])
+        #expect(try await Self.rows(database) == ["schedule succeeded 1 3 0"])
     }
 
     @Test func anAnswerGivenAheadOfItsTimeIsNone() async throws {
@@ -187,7 +188,7 @@ import Time
         try await Self.insertRun(database, status: "succeeded", started: "now() - interval '2 hours'")
         let report = await Self.run(database)
         #expect(report.outcome == .succeeded)
-        #expect(try await Self.rows(database) == ["schedule succeeded 2 8 0 2"])
+        #expect(try await Self.rows(database) == ["schedule succeeded 2 8 0"])
         #expect(
             try await database.value("SELECT started_at > now() - interval '1 minute' FROM mcp_cleanup.runs") == "true")
         #expect(await Self.run(database).skip == .answered)
@@ -220,7 +221,7 @@ import Time
             """
             CREATE TABLE beat (rows_deleted BIGINT);
             CREATE FUNCTION beat() RETURNS TRIGGER LANGUAGE plpgsql AS $$
-            BEGIN INSERT INTO beat VALUES (NEW.rows_deleted); RETURN NULL; END $$;
+            BEGIN INSERT INTO public.beat VALUES (NEW.rows_deleted); RETURN NULL; END $$;
             CREATE TRIGGER beat AFTER UPDATE OF heartbeat_at ON mcp_cleanup.runs FOR EACH ROW
                 WHEN (NEW.status = 'running') EXECUTE FUNCTION beat();
             """)
@@ -249,8 +250,8 @@ import Time
         let report = await Self.run(database, limits: RunLimits(maxClockSkew: .seconds(300), batchRows: 10))
         #expect(report.outcome == .abandoned)
         #expect(report.failure == .claimLost)
-        #expect(try await database.count() == 40)
-        #expect(try await Self.rows(database) == ["schedule running 1 10 0 1"])
+        #expect(try await database.count() == 49)
+        #expect(try await Self.rows(database) == ["schedule running 1 1 0"])
     }
 
     /// What made the sign of life lies an hour ahead: a clock that was.
@@ -262,21 +263,7 @@ import Time
             job: .dormantSessions())
         let report = await Self.run(database)
         #expect(report.outcome == .succeeded, "\(report)")
-        #expect(try await Self.rows(database) == ["schedule succeeded 2 8 0 2", "schedule abandoned 1 3 0 1"])
-    }
-
-    @Test func aLongMessageIsCutAtACharacter() async throws {
-        let database = try await Self.database()
-        try await database.run(
-            """
-            CREATE FUNCTION no() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN RAISE '%', repeat('ä', 100000); END $$;
-            CREATE TRIGGER no BEFORE DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION no();
-            """)
-        let report = await Self.run(database)
-        #expect(report.failure?.sqlState == "P0001")
-        let length = try await database.value("SELECT octet_length(error_message) FROM mcp_cleanup.runs")
-        #expect(["4098", "4099"].contains(length), "\(length ?? "")")
-        #expect(try await database.value("SELECT right(error_message, 3) FROM mcp_cleanup.runs") == "ää…")
+        #expect(try await Self.rows(database) == ["schedule succeeded 2 8 0", "schedule abandoned 1 3 0"])
     }
 
     @Test func oldRunsGoButTheLatestAndTheLastSuccessStay() async throws {
@@ -339,7 +326,7 @@ import Time
         }
         #expect(
             try await Self.rows(database) == [
-                "once capped 1 12 0 3", "once capped 1 12 0 3", "once succeeded 1 1 0 1",
+                "once capped 1 12 0", "once capped 1 12 0", "once succeeded 1 1 0",
             ])
     }
 
@@ -358,8 +345,8 @@ import Time
     @Test(arguments: [
         ("ALTER TABLE mcp_cleanup.runs DROP COLUMN batches", "no column batches"),
         ("ALTER TABLE mcp_cleanup.runs ALTER rows_deleted TYPE INTEGER", "rows_deleted of mcp_cleanup.runs is integer"),
-        ("DROP INDEX mcp_cleanup.runs_job_running_key", "no unique index on (job) WHERE"),
-        ("DROP INDEX mcp_cleanup.runs_job_scheduled_at_key", "no unique index on (job, scheduled_at)"),
+        ("DROP INDEX mcp_cleanup.runs_job_running_key", "no unique index on job (status"),
+        ("DROP INDEX mcp_cleanup.runs_job_scheduled_at_key", "no unique index on job,scheduled_at"),
         ("REVOKE UPDATE ON mcp_cleanup.runs FROM ROLE", "no UPDATE privilege"),
         ("REVOKE USAGE ON SCHEMA mcp_cleanup FROM ROLE", "no USAGE privilege on the schema"),
         ("ALTER TABLE mcp_cleanup.runs ENABLE ROW LEVEL SECURITY", "row security on mcp_cleanup.runs"),

@@ -9,79 +9,99 @@ import Time
     private static let previous = ["ours-1", "ours-2"]
 
     private static func row(
-        _ status: String = "running", by owner: String = "other", origin: RunOrigin = .schedule,
-        leaseLeft: Duration = alive, isAhead: Bool = false
+        _ status: RunStatus = .running, by owner: String = "other", origin: RunOrigin = .schedule,
+        leaseLeft: Duration = alive, isAhead: Bool = false, retryWait: Duration? = nil
     ) -> ClaimCandidate {
-        ClaimCandidate(
-            runID: 1, isSameFireTime: true, status: status, origin: origin.rawValue, claimedBy: owner,
-            cutoff: UTCInstant(secondsSinceEpoch: 0), attempts: 1, rowsDeleted: 0, batches: 0, leaseLeft: leaseLeft,
-            isAhead: isAhead)
+        let start = UTCInstant(secondsSinceEpoch: 0)
+        let run = RecordedRun(
+            runID: 1, job: "j", status: status, origin: origin, scheduledAt: start, startedAt: start,
+            heartbeatAt: start, finishedAt: nil, cutoff: start, rowsDeleted: 0, rowsSkipped: 0, rowsRefused: 0,
+            batches: 0, attempts: 1, claimedBy: owner)
+        return ClaimCandidate(
+            run: run, isSameFireTime: true, leaseLeft: leaseLeft, isAhead: isAhead, retryWait: retryWait)
     }
 
     /// The job's run for another fire time.
-    private static let neighbor: ClaimCandidate = {
-        var neighbor = Self.row(by: "neighbor")
-        neighbor.runID = 2
+    private static func neighbor(_ origin: RunOrigin = .schedule, leaseLeft: Duration = alive) -> ClaimCandidate {
+        var neighbor = Self.row(by: "neighbor", origin: origin, leaseLeft: leaseLeft)
+        neighbor.run.runID = 2
         neighbor.isSameFireTime = false
         return neighbor
-    }()
+    }
+
+    private static let isHeldByNeighbor = ClaimDecision.skip(.held(by: "neighbor", lookAgainAfter: alive))
 
     private static func decide(_ candidates: ClaimCandidate...) -> ClaimDecision {
         ClaimDecision(candidates, token: "ours-3", previous: previous)
     }
 
     @Test func aRowWithOurTokenIsOurs() {
-        #expect(Self.decide(Self.row(by: "ours-3")) == .own(Self.row(by: "ours-3")))
+        #expect(Self.decide(Self.row(by: "ours-3")) == .own(Self.row(by: "ours-3").run))
     }
 
-    @Test func withoutARowNothingWasMissedOrAnotherRunIsUnderWay() {
-        #expect(Self.decide() == .skip(.held(by: "another process", lookAgainAfter: .seconds(1))))
-        #expect(Self.decide(Self.neighbor) == .skip(.held(by: "neighbor", lookAgainAfter: Self.alive)))
+    @Test func withoutARowAnotherRunIsUnderWayOrTheClaimIsRepeated() {
+        #expect(Self.decide() == .claimAgain)
+        #expect(Self.decide(Self.neighbor()) == Self.isHeldByNeighbor)
+    }
+
+    /// No process renews the claim of a `--once` that has ended, and it ends soon.
+    @Test func aRunOfOnceIsLookedAtAgainSoon() {
+        #expect(
+            Self.decide(Self.neighbor(.once)) == .skip(.held(by: "neighbor", lookAgainAfter: .seconds(4))))
+        #expect(
+            Self.decide(Self.neighbor(.once, leaseLeft: .seconds(2)))
+                == .skip(.held(by: "neighbor", lookAgainAfter: .seconds(2))))
     }
 
     @Test func aRunningRowIsLeftToAnOwnerWhoIsAlive() {
         #expect(Self.decide(Self.row()) == .skip(.held(by: "other", lookAgainAfter: Self.alive)))
         for left in [Duration.zero, .seconds(-1)] {
             let dead = Self.row(leaseLeft: left)
-            #expect(Self.decide(dead) == .reopen(dead, keepsCutoff: true))
+            #expect(Self.decide(dead) == .reopen(dead.run, keepsCutoff: true))
         }
     }
 
     @Test(arguments: previous)
-    func whatOurEarlierAttemptsLeftIsGoneOnWith(owner: String) {
-        for status in ["running", "failed", "timed_out", "canceled", "abandoned"] {
-            let row = Self.row(status, by: owner)
-            #expect(Self.decide(row) == .reopen(row, keepsCutoff: true), "\(status)")
+    func theRunOfOurEarlierAttemptIsResumed(owner: String) {
+        for outcome in [Outcome.failed, .timedOut, .canceled, .abandoned] {
+            let row = Self.row(.ended(outcome), by: owner, retryWait: .seconds(10))
+            #expect(Self.decide(row) == .reopen(row.run, keepsCutoff: true), "\(outcome)")
+            #expect(Self.decide(row, Self.neighbor()) == Self.isHeldByNeighbor, "\(outcome)")
         }
-        for status in ["succeeded", "capped"] {
-            #expect(Self.decide(Self.row(status, by: owner)) == .ended(Self.row(status, by: owner)), "\(status)")
+        let running = Self.row(by: owner)
+        #expect(Self.decide(running) == .reopen(running.run, keepsCutoff: true))
+        for outcome in [Outcome.succeeded, .capped] {
+            let row = Self.row(.ended(outcome), by: owner)
+            #expect(Self.decide(row) == .ended(row.run, outcome), "\(outcome)")
         }
     }
 
-    @Test(arguments: ["canceled", "abandoned"])
-    func whatWasCutShortIsGoneOnWith(status: String) {
-        #expect(Self.decide(Self.row(status)) == .reopen(Self.row(status), keepsCutoff: true))
-        #expect(
-            Self.decide(Self.neighbor, Self.row(status))
-                == .skip(.held(by: "neighbor", lookAgainAfter: Self.alive)))
-        #expect(Self.decide(Self.row(status, origin: .once)) == .skip(.answered))
+    @Test(arguments: [Outcome.canceled, .abandoned])
+    func aRunThatWasCutShortIsResumed(outcome: Outcome) {
+        let row = Self.row(.ended(outcome))
+        #expect(Self.decide(row) == .reopen(row.run, keepsCutoff: true))
+        #expect(Self.decide(Self.neighbor(), row) == Self.isHeldByNeighbor)
+        #expect(Self.decide(Self.row(.ended(outcome), origin: .once)) == .skip(.answered))
     }
 
     /// The process that waited to retry may be gone.
-    @Test(arguments: ["failed", "timed_out"])
-    func aRunBetweenTwoAttemptsIsResumed(status: String) {
-        var row = Self.row(status)
-        row.waitsToRetry = true
-        #expect(Self.decide(row) == .reopen(row, keepsCutoff: true))
-        #expect(Self.decide(Self.neighbor, row) == .skip(.held(by: "neighbor", lookAgainAfter: Self.alive)))
+    @Test(arguments: [Outcome.failed, .timedOut])
+    func aRunBetweenTwoAttemptsIsResumedOnceTheNextIsDue(outcome: Outcome) {
+        let due = Self.row(.ended(outcome), retryWait: .zero)
+        #expect(Self.decide(due) == .reopen(due.run, keepsCutoff: true))
+        #expect(Self.decide(Self.neighbor(), due) == Self.isHeldByNeighbor)
+        let early = Self.row(.ended(outcome), retryWait: .seconds(5))
+        #expect(Self.decide(early) == .skip(.held(by: "other", lookAgainAfter: .seconds(5))))
+        #expect(Self.decide(Self.neighbor(), early) == Self.isHeldByNeighbor)
     }
 
-    @Test(arguments: ["succeeded", "capped", "failed", "timed_out"])
-    func anAnswerCountsUnlessItWasGivenBeforeItsTime(status: String) {
+    @Test(arguments: [Outcome.succeeded, .capped, .failed, .timedOut])
+    func anAnswerCountsUnlessItWasGivenBeforeItsTime(outcome: Outcome) {
+        let status = RunStatus.ended(outcome)
         #expect(Self.decide(Self.row(status)) == .skip(.answered))
         let early = Self.row(status, isAhead: true)
-        #expect(Self.decide(early) == .reopen(early, keepsCutoff: false))
-        #expect(Self.decide(early, Self.neighbor) == .skip(.held(by: "neighbor", lookAgainAfter: Self.alive)))
+        #expect(Self.decide(early) == .reopen(early.run, keepsCutoff: false))
+        #expect(Self.decide(early, Self.neighbor()) == Self.isHeldByNeighbor)
         #expect(Self.decide(Self.row(status, origin: .once, isAhead: true)) == .skip(.answered))
     }
 }

@@ -157,7 +157,9 @@ package struct SchedulerService: Service, CustomStringConvertible {
 
     private func readHistory(of jobs: [Job], _ work: Work) async {
         do {
-            sender.yield(.historyRead(try await LookBack(work.access).read(jobs.map(\.name))))
+            let lease = jobs.first.map { work.makeRun($0).history.lease }
+            let lookBack = lease.map { LookBack(work.access, lease: $0) } ?? LookBack(work.access)
+            sender.yield(.historyRead(try await lookBack.read(jobs.map(\.name))))
         } catch {
             sender.yield(.historyReadFailed(error))
         }

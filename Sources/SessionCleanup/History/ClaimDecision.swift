@@ -1,94 +1,92 @@
 import Postgres
 import Time
 
-/// A run's row in the history, for as long as this process owns the run.
+/// A run that this process owns, as its row was when it became the owner.
 struct RunClaim: Hashable, Sendable {
-    let runID: Int64
-    /// What makes this attempt, and no other, the owner.
+    let run: RecordedRun
+    /// Makes this attempt, and no other, the owner.
     let token: String
-    /// Fixed by whoever claimed the run first.
-    let cutoff: UTCInstant
-    /// This one included.
-    let attempts: Int
-    /// What the run's earlier attempts did, whoever made them.
-    let rowsDeleted: Int
-    let batches: Int
-    /// When the heartbeat was renewed last.
+    /// The time of the last renewal of the heartbeat.
     var renewed: ContinuousClock.Instant = .now
+
+    var runID: Int { run.runID }
 }
 
 /// A row of the history, as a process that wants the run sees it.
 struct ClaimCandidate: Hashable, Sendable {
-    var runID: Int64
-    /// Whether it is the row of the fire time itself, or else of another run of the job that is under way.
+    var run: RecordedRun
+    /// True for the row of the fire time itself; false for another run of the job that is under way.
     var isSameFireTime: Bool
-    var status: String
-    var origin: String
-    var claimedBy: String
-    var cutoff: UTCInstant
-    var attempts: Int
-    var rowsDeleted: Int
-    var batches: Int
-    /// How long its owner still counts as alive; not above zero when it counts as dead.
+    /// The time for which its owner still counts as alive; not above zero when it counts as dead.
     var leaseLeft: Duration
-    /// Whether it was made before its fire time by the database's clock: by a host whose clock ran ahead.
+    /// True if it was made before its fire time by the database's clock: by a host whose clock ran ahead.
     var isAhead: Bool
-    /// True if an attempt failed for a transient cause and another one was to follow.
-    var waitsToRetry = false
+    /// The time until the next attempt, if an attempt failed and another one was to follow; negative when it is overdue.
+    var retryWait: Duration?
 
-    var isRunning: Bool { status == "running" }
-    var wasCutShort: Bool {
-        status == Outcome.canceled.rawValue || status == Outcome.abandoned.rawValue || waitsToRetry
-    }
+    var isRunning: Bool { run.status == .running }
 
-    func claim(token: String) -> RunClaim {
-        RunClaim(
-            runID: runID, token: token, cutoff: cutoff, attempts: attempts, rowsDeleted: rowsDeleted, batches: batches)
+    fileprivate func isOwned(by tokens: [String]) -> Bool { tokens.contains(run.claimedBy) }
+
+    /// True if the run has to be resumed by any process: a shutdown ended it, or its owner died.
+    fileprivate var wasCutShort: Bool { run.status == .ended(.canceled) || run.status == .ended(.abandoned) }
+
+    /// The run is under way elsewhere.
+    fileprivate var held: ClaimDecision {
+        // No later attempt renews the claim of `--once`: its end is near, and nobody has to wait a lease for it.
+        let wait = run.origin == .once ? min(leaseLeft, .seconds(4)) : leaseLeft
+        return .skip(.held(by: run.claimedBy, lookAgainAfter: wait))
     }
 }
 
-/// What follows from what the history said to a claim.
+/// The consequence of what the history answered to a claim.
 enum ClaimDecision: Hashable, Sendable {
     /// The row is ours, new or as we left it.
-    case own(ClaimCandidate)
+    case own(RecordedRun)
     /// The row is there and may become ours.
-    case reopen(ClaimCandidate, keepsCutoff: Bool)
-    /// This process ended the run before, and never heard the answer.
-    case ended(ClaimCandidate)
+    case reopen(RecordedRun, keepsCutoff: Bool)
+    /// This process ended the run before, and the answer was lost.
+    case ended(RecordedRun, Outcome)
+    /// Nothing was inserted, and what stood in the way has ended since: claim again.
+    case claimAgain
     /// No run for us.
     case skip(RunReport.Skip)
 
     /// - Parameters:
-    ///   - token: what this attempt would own the run by.
-    ///   - previous: what the attempts before this one, in this process, owned it by or tried to.
+    ///   - token: the token of this attempt.
+    ///   - previous: the tokens by which the attempts before this one, in this process, owned the run or tried to.
     init(_ candidates: [ClaimCandidate], token: String, previous: [String]) {
         let other = candidates.first { !$0.isSameFireTime && $0.isRunning }
         guard let row = candidates.first(where: \.isSameFireTime) else {
-            // Nothing was inserted, and what stood in the way has ended since: look again soon.
-            self = .skip(
-                other.map { .held(by: $0.claimedBy, lookAgainAfter: $0.leaseLeft) }
-                    ?? .held(by: "another process", lookAgainAfter: .seconds(1)))
+            self = other?.held ?? .claimAgain
             return
         }
-        if row.claimedBy == token {
-            self = .own(row)
+        if row.isOwned(by: [token]) {
+            self = .own(row.run)
         } else if row.isRunning {
-            let mayTake = previous.contains(row.claimedBy) || row.leaseLeft <= .zero
-            self =
-                mayTake
-                ? .reopen(row, keepsCutoff: true) : .skip(.held(by: row.claimedBy, lookAgainAfter: row.leaseLeft))
-        } else if previous.contains(row.claimedBy) {
-            self = Outcome(rawValue: row.status)?.isFinal ?? true ? .ended(row) : .reopen(row, keepsCutoff: true)
-        } else if row.wasCutShort, row.origin != RunOrigin.once.rawValue {
-            // By the end or the death of its owner: no answer yet, and the run that is to be gone on with.
-            self =
-                other.map { .skip(.held(by: $0.claimedBy, lookAgainAfter: $0.leaseLeft)) }
-                ?? .reopen(row, keepsCutoff: true)
-        } else if row.isAhead, row.origin != RunOrigin.once.rawValue {
-            // An answer given before its time is none: a clock that ran ahead must silence nothing.
-            self =
-                other.map { .skip(.held(by: $0.claimedBy, lookAgainAfter: $0.leaseLeft)) }
-                ?? .reopen(row, keepsCutoff: false)
+            let mayTake = row.isOwned(by: previous) || row.leaseLeft <= .zero
+            self = mayTake ? .reopen(row.run, keepsCutoff: true) : row.held
+        } else if row.isOwned(by: previous) {
+            if let outcome = row.run.status.outcome, outcome.isFinal {
+                self = .ended(row.run, outcome)
+            } else {
+                self = other?.held ?? .reopen(row.run, keepsCutoff: true)
+            }
+        } else if row.run.origin == .once {
+            self = .skip(.answered)
+        } else if row.wasCutShort {
+            self = other?.held ?? .reopen(row.run, keepsCutoff: true)
+        } else if let wait = row.retryWait {
+            // The process that is to make the next attempt is given until then.
+            let isDue = wait <= .zero
+            let decision: ClaimDecision =
+                isDue
+                ? .reopen(row.run, keepsCutoff: true)
+                : .skip(.held(by: row.run.claimedBy, lookAgainAfter: wait))
+            self = other?.held ?? decision
+        } else if row.isAhead {
+            // Not an answer: a clock that ran ahead must silence nothing.
+            self = other?.held ?? .reopen(row.run, keepsCutoff: false)
         } else {
             self = .skip(.answered)
         }
@@ -96,7 +94,7 @@ enum ClaimDecision: Hashable, Sendable {
 }
 
 extension Outcome {
-    /// Whether an attempt that ended so is the run's last.
+    /// True if an attempt with this outcome is the run's last.
     fileprivate var isFinal: Bool {
         switch self {
         case .succeeded, .capped: true
@@ -106,19 +104,13 @@ extension Outcome {
 }
 
 extension ClaimCandidate {
-    /// Reads a row of `HistoryStatements.claim`.
+    /// Reads a row of `HistorySQL.claim`.
     init(_ row: QueryResult.Row) throws(PostgresError) {
-        runID = Int64(try row.integer("run_id"))
+        run = try RecordedRun(row)
         isSameFireTime = try row.bool("is_same_fire_time")
-        status = try row.text("status")
-        origin = try row.text("origin")
-        claimedBy = try row.text("claimed_by")
-        cutoff = try row.instant("cutoff_at")
-        attempts = try row.integer("attempts")
-        rowsDeleted = try row.integer("rows_deleted")
-        batches = try row.integer("batches")
         leaseLeft = .milliseconds(try row.integer("lease_left_ms"))
         isAhead = try row.bool("is_ahead")
-        waitsToRetry = try row.bool("waits_to_retry")
+        retryWait =
+            try row.textIfPresent("retry_wait_ms") == nil ? nil : .milliseconds(try row.integer("retry_wait_ms"))
     }
 }

@@ -42,15 +42,20 @@ package struct History: Sendable {
         /// - Parameter onAbsence: called once, when the table is not there the first time that one looks.
         package init(onAbsence: @escaping @Sendable () -> Void = {}) { self.onAbsence = onAbsence }
 
-        /// Remembers the generation of a table.
+        /// Requires that a table has the generation that it had before, where nothing else tells that.
         ///
-        /// - Throws: `schemaChanged` if the table had the other one before: which sessions are active is in doubt then.
+        /// - Throws: `schemaChanged`: which sessions are active is in doubt then.
         func require(_ generation: SchemaGeneration, of table: TableName) throws(RunFailure) {
             let before = generations.withLock { known in
                 defer { known[table] = known[table] ?? generation }
                 return known[table] ?? generation
             }
             if before != generation { throw .schemaChanged(table, from: before, to: generation) }
+        }
+
+        /// Remembers the generation of a table that the configuration or the history confirms.
+        func trust(_ generation: SchemaGeneration, of table: TableName) {
+            generations.withLock { $0[table] = generation }
         }
 
         /// - Returns: true if the table was there before and is gone.
@@ -78,12 +83,15 @@ package struct History: Sendable {
         return true
     }
 
-    /// A fresh token for a claim: whose it is, for people, and what nobody else can have.
+    /// Returns a fresh token for a claim: its owner, for people, and a number that no other has. ASCII, for a database of
+    /// any encoding.
     static func token() -> String {
         var name = [CChar](repeating: 0, count: 256)
         let isNamed = gethostname(&name, name.count - 1) == 0
         let host =
-            isNamed ? String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) : "?"
+            isNamed
+            ? String(decoding: name.prefix { $0 != 0 }.map { $0 > 0 ? UInt8($0) : UInt8(ascii: "?") }, as: UTF8.self)
+            : "?"
         return "\(host):\(getpid()):\(String(UInt64.random(in: 0...UInt64.max), radix: 36))"
     }
 }
@@ -137,8 +145,15 @@ package struct HistoryTable: Hashable, Sendable {
         return nil
     }
 
-    var columnObstacle: Obstacle? {
+    var columnObstacle: Obstacle? { columnObstacle(except: []) }
+
+    /// What keeps the migration from making a history of the table: columns that it does not add.
+    var migrationObstacle: Obstacle? { columnObstacle(except: ["next_attempt_at", "session_schema"]) }
+
+    /// - Parameter optional: columns that may be missing.
+    private func columnObstacle(except optional: Set<String>) -> Obstacle? {
         for (column, type) in Self.expectedColumns where columns[column]?.oid != type.oid {
+            if columns[column] == nil, optional.contains(column) { continue }
             return .column(column, found: columns[column]?.name, expected: type.name)
         }
         return nil
@@ -148,8 +163,8 @@ package struct HistoryTable: Hashable, Sendable {
         ("run_id", .bigint), ("job", .text), ("scheduled_at", .timestamp), ("origin", .text), ("claimed_by", .text),
         ("attempts", .integer), ("status", .text), ("started_at", .timestamp), ("heartbeat_at", .timestamp),
         ("finished_at", .timestamp), ("cutoff", .timestamp), ("rows_deleted", .bigint), ("rows_skipped", .bigint),
-        ("rows_refused", .bigint), ("batches", .integer), ("next_attempt_at", .timestamp), ("error_sqlstate", .text),
-        ("error_message", .text),
+        ("rows_refused", .bigint), ("batches", .integer), ("session_schema", .text), ("next_attempt_at", .timestamp),
+        ("error_sqlstate", .text), ("error_message", .text),
     ]
 
     /// The two that claims rely on, as `SurveySQL.historyTable` shows them.

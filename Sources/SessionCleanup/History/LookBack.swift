@@ -30,7 +30,7 @@ package struct JobHistory: Hashable, Sendable {
             /// The run is to be resumed: a shutdown canceled it, it was closed after its owner's death, or a clock that
             /// ran ahead made it before its time.
             case cutShort
-            /// An attempt failed and the process that waited to retry is gone; negative when the time has passed.
+            /// An attempt failed and the process that waited to retry is gone; zero when the time has passed.
             case waiting(Duration)
         }
 
@@ -51,31 +51,49 @@ package struct JobHistory: Hashable, Sendable {
 /// Reads, after the start of the service, how far the history has come.
 package struct LookBack: Sendable {
     private let access: DatabaseAccess
+    private let lease: Duration
 
-    package init(_ access: DatabaseAccess) { self.access = access }
+    /// - Parameter lease: the time without a sign of life after which a run's owner counts as dead.
+    package init(_ access: DatabaseAccess, lease: Duration = .seconds(60)) {
+        self.access = access
+        self.lease = lease
+    }
 
     /// The longest time that the read may take, connecting included.
     private static let deadline = Duration.seconds(30)
 
     /// Returns what the history has of each job, by its name; nothing where the table does not exist.
     ///
-    /// One read-only statement over a connection of its own. Cancellation of the task ends it.
+    /// One read-only statement over a connection of its own; and another that closes what dead owners have left behind, if
+    /// there is anything. Cancellation of the task ends it.
     /// - Parameter jobs: their names.
     package func read(_ jobs: [String]) async throws(RunFailure) -> [String: JobHistory] {
         guard !jobs.isEmpty else { return [:] }
         do {
             return try await access.withSession(deadline: Self.deadline) { session throws(RunFailure) in
-                let found = try await session.read(HistorySQL.lookBack(at: jobs), limit: session.budget.remaining)
-                return try found.reading { result in
+                let statement = HistorySQL.lookBack(at: jobs, lease: lease)
+                let found = try await session.read(statement, limit: session.budget.remaining)
+                let (histories, hasDeadOwners) = try found.reading { result in
                     var histories: [String: JobHistory] = [:]
                     for row in result.rows { histories[try row.text("name")] = try JobHistory(row) }
-                    return histories
+                    return (histories, try result.rows.contains { try $0.bool("has_dead_owners") })
                 }
+                if hasDeadOwners { await abandonDead(in: session) }
+                return histories
             }
         } catch {
             // undefined_table, invalid_schema_name: without the table nothing was missed.
             if error.sqlState == "42P01" || error.sqlState == "3F000" { return [:] }
             throw error
+        }
+    }
+
+    /// Closes the runs of dead owners. If that fails, for want of a privilege as well, the next claim does it.
+    private func abandonDead(in session: DatabaseSession) async {
+        do {
+            _ = try await session.write(Script(HistorySQL.abandon(after: lease)))
+        } catch {
+            await session.rollBack()
         }
     }
 }
@@ -101,52 +119,32 @@ extension JobHistory {
 }
 
 extension HistorySQL {
-    /// One row for each job. Each of its subqueries reads one end of the index on (job, scheduled_at) or of that on
-    /// successes; no lock but ACCESS SHARE.
-    ///
-    /// Every function and operator is `pg_catalog`'s by name: a role's search path may lead to others.
-    static func lookBack(at jobs: [String]) -> String {
+    /// Returns the statement that reads how far the history has come: one row for each job. Each of its subqueries reads
+    /// one end of the index on (job, scheduled_at) or of that on successes; no lock but ACCESS SHARE.
+    static func lookBack(at jobs: [String], lease: Duration) -> String {
         let names = jobs.map { "(\(SQL.literal($0)))" }.joined(separator: ", ")
-        let ofJob = "FROM mcp_cleanup.runs AS r WHERE r.job OPERATOR(pg_catalog.=) j.name"
-        let (clock, minus) = ("pg_catalog.clock_timestamp()", "OPERATOR(pg_catalog.-)")
-        // Fire times are named by the clocks of hosts, which may be a little ahead of the database.
-        let hasCome =
-            "r.scheduled_at OPERATOR(pg_catalog.<=) (pg_catalog.now() OPERATOR(pg_catalog.+) interval '1 minute')"
         return """
             SELECT j.name
                  , \(SearchSQL.microseconds("latest.scheduled_at")) AS latest_at
-                 , CASE WHEN latest.status OPERATOR(pg_catalog.=) 'running' THEN 'running'
-                        WHEN latest.status OPERATOR(pg_catalog.=) 'canceled'
-                          OR latest.status OPERATOR(pg_catalog.=) 'abandoned' OR latest.is_early THEN 'cut short'
-                        WHEN pg_catalog.isfinite(latest.next_attempt_at) THEN 'waiting'
+                 , CASE WHEN latest.status = 'running' THEN 'running'
+                        WHEN latest.status IN ('canceled', 'abandoned') OR latest.is_early THEN 'cut short'
+                        WHEN latest.next_attempt_at IS NOT NULL THEN 'waiting'
                         ELSE 'ended' END AS latest_state
-                 , \(milliseconds("latest.next_attempt_at", "latest.next_attempt_at \(minus) \(clock)"))
-                   AS next_attempt_ms
+                 , \(retryWait("latest")) AS next_attempt_ms
                  , \(SearchSQL.microseconds("ended.finished_at")) AS last_end_at
                  , \(SearchSQL.microseconds("success.finished_at")) AS last_success_at
-                 , \(milliseconds("success.finished_at", "\(clock) \(minus) success.finished_at"))
-                   AS last_success_age_ms
+                 , \(milliseconds("clock_timestamp() - success.finished_at")) AS last_success_age_ms
+                 , EXISTS (SELECT FROM mcp_cleanup.runs WHERE status = 'running' AND \(isSilent(for: lease)))
+                   AS has_dead_owners
               FROM (VALUES \(names)) AS j (name)
               LEFT JOIN LATERAL (
-                   SELECT r.scheduled_at, r.status, r.next_attempt_at
-                        , r.started_at OPERATOR(pg_catalog.<)
-                          (r.scheduled_at OPERATOR(pg_catalog.-) interval '1 minute') AS is_early
-                     \(ofJob) AND r.origin OPERATOR(pg_catalog.<>) 'once'
-                      AND r.scheduled_at OPERATOR(pg_catalog.<=) pg_catalog.now()
-                    ORDER BY r.scheduled_at DESC LIMIT 1) AS latest ON true
-              LEFT JOIN LATERAL (
-                   SELECT r.finished_at \(ofJob) AND r.status OPERATOR(pg_catalog.<>) 'running' AND \(hasCome)
-                    ORDER BY r.scheduled_at DESC LIMIT 1) AS ended ON true
-              LEFT JOIN LATERAL (
-                   SELECT r.finished_at \(ofJob) AND \(hasCome)
-                      AND r.status OPERATOR(pg_catalog.=) ANY (ARRAY['succeeded', 'capped'])
-                    ORDER BY r.scheduled_at DESC LIMIT 1) AS success ON true
+                   SELECT scheduled_at, status, next_attempt_at
+                        , started_at < scheduled_at - interval '1 minute' AS is_early
+                     FROM mcp_cleanup.runs
+                    WHERE job = j.name AND origin <> 'once' AND isfinite(scheduled_at) AND scheduled_at <= now()
+                    ORDER BY scheduled_at DESC LIMIT 1) AS latest ON true
+              LEFT JOIN LATERAL \(lastEnd(of: "j.name")) AS ended ON true
+              LEFT JOIN LATERAL \(lastSuccess(of: "j.name")) AS success ON true
             """
-    }
-
-    /// Milliseconds of an interval; NULL where the time that it is measured from is infinite.
-    private static func milliseconds(_ time: String, _ interval: String) -> String {
-        "CASE WHEN pg_catalog.isfinite(\(time)) "
-            + "THEN (extract(epoch FROM \(interval)) OPERATOR(pg_catalog.*) 1000)::bigint END"
     }
 }

@@ -1,29 +1,6 @@
 import Postgres
 package import Time
 
-/// A run as the history has it.
-package struct RecordedRun: Sendable {
-    package let runID: Int
-    package let job: String
-    /// `running`, or an outcome.
-    package let status: String
-    package let origin: String
-    package let scheduledAt: UTCInstant
-    package let startedAt: UTCInstant
-    package let heartbeatAt: UTCInstant
-    /// `nil` while it is under way.
-    package let finishedAt: UTCInstant?
-    package let cutoff: UTCInstant
-    package let rowsDeleted: Int
-    package let rowsSkipped: Int
-    package let rowsRefused: Int
-    package let batches: Int
-    package let attempts: Int
-    package let claimedBy: String
-    package let errorSQLState: String?
-    package let errorMessage: String?
-}
-
 /// What the history knows of a job.
 package struct JobRecord: Sendable {
     package let lastRun: RecordedRun?
@@ -87,64 +64,36 @@ package struct RecordedRuns: Sendable {
     }
 }
 
-extension RecordedRun {
-    /// Reads a row of `RecordStatements`.
-    init(_ row: QueryResult.Row) throws(PostgresError) {
-        runID = try row.integer("run_id")
-        job = try row.text("job")
-        status = try row.text("status")
-        origin = try row.text("origin")
-        scheduledAt = try row.instant("scheduled")
-        startedAt = try row.instant("started")
-        heartbeatAt = try row.instant("heartbeat")
-        finishedAt = try row.instantIfPresent("finished")
-        cutoff = try row.instant("cutoff_at")
-        rowsDeleted = try row.integer("rows_deleted")
-        rowsSkipped = try row.integer("rows_skipped")
-        rowsRefused = try row.integer("rows_refused")
-        batches = try row.integer("batches")
-        attempts = try row.integer("attempts")
-        claimedBy = try row.text("claimed_by")
-        errorSQLState = try row.textIfPresent("error_sqlstate")
-        errorMessage = try row.textIfPresent("error_message")
-    }
-}
-
 /// The statements that read the history; all values in them are ours, as literals.
 enum RecordStatements {
-    private static let columns = """
-        r.run_id, r.job, r.status, r.origin, r.rows_deleted, r.rows_skipped, r.rows_refused, r.batches, r.attempts, r.claimed_by
-             , r.error_sqlstate, r.error_message
-             , \(SearchSQL.microseconds("r.scheduled_at")) AS scheduled, \(SearchSQL.microseconds("r.started_at")) AS started
-             , \(SearchSQL.microseconds("r.heartbeat_at")) AS heartbeat, \(SearchSQL.microseconds("r.finished_at")) AS finished
-             , \(SearchSQL.microseconds("r.cutoff")) AS cutoff_at
-        """
-
     /// In the order in which they were claimed, by the primary key: whatever the clocks said, and however many there are.
     static func latest(_ limit: Int, of jobs: [String]) -> String {
         let condition = jobs.isEmpty ? "" : "WHERE r.job IN (\(jobs.map(SQL.literal).joined(separator: ", ")))"
-        return "SELECT \(columns) FROM mcp_cleanup.runs AS r \(condition) ORDER BY r.run_id DESC LIMIT \(limit)"
+        return
+            "SELECT \(RecordedRun.columns) FROM mcp_cleanup.runs AS r \(condition) ORDER BY r.run_id DESC LIMIT \(limit)"
     }
 
-    /// A row for each job, and in it what is known. Of runs for fire times that have come, as far as clocks agree: one
-    /// that ran ahead would otherwise stand for the last run for ever.
+    /// A row for each job, and in it what is known. Of runs for fire times that have come, as far as clocks agree: a
+    /// run of a clock that was ahead would else stay the last one until its time comes.
     static func records(of jobs: [String]) -> String {
         let names = jobs.map { "(\(SQL.literal($0)))" }.joined(separator: ", ")
         let runs = "mcp_cleanup.runs AS r WHERE r.job = j.name AND r.scheduled_at < now() + interval '5 minutes'"
         return """
             SELECT j.name, last.*, \(SearchSQL.microseconds("now()")) AS clock
                  , (SELECT \(SearchSQL.microseconds("r.finished_at")) FROM \(runs) AND \(HistorySQL.isSuccess)
+                      AND r.finished_at < now() + interval '5 minutes'
                      ORDER BY r.scheduled_at DESC LIMIT 1) AS last_success
-                 , (SELECT \(SearchSQL.microseconds("r.started_at")) FROM \(runs) ORDER BY r.scheduled_at LIMIT 1) AS first_run
+                 , (SELECT \(SearchSQL.microseconds(HistorySQL.finite("r.started_at"))) FROM \(runs)
+                     ORDER BY r.scheduled_at LIMIT 1) AS first_run
               FROM (VALUES \(names)) AS j (name)
-              LEFT JOIN LATERAL (SELECT \(columns) FROM \(runs) ORDER BY r.scheduled_at DESC LIMIT 1) AS last ON true
+              LEFT JOIN LATERAL (SELECT \(RecordedRun.columns) FROM \(runs) ORDER BY r.scheduled_at DESC LIMIT 1) AS last ON true
             """
     }
 
     /// Runs whose owner has been silent for longer than the lease.
     static func stale(after lease: Duration) -> String {
         """
-        SELECT job, claimed_by, \(SearchSQL.microseconds("heartbeat_at")) AS heartbeat FROM mcp_cleanup.runs
+        SELECT job, claimed_by, \(SearchSQL.microseconds(HistorySQL.finite("heartbeat_at"))) AS heartbeat FROM mcp_cleanup.runs
          WHERE status = 'running' AND \(HistorySQL.isSilent(for: lease))
          ORDER BY run_id LIMIT 1
         """

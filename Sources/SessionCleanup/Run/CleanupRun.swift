@@ -47,11 +47,12 @@ package struct CleanupRun: Sendable {
         let usesHistory = try history.isUsed(survey.history, by: survey.role)
         var claim: RunClaim?
         if usesHistory {
-            claim = try await self.claim(request, comparison, in: session, report: &report)
+            claim = try await self.claim(request, survey, comparison, in: session, report: &report)
             guard claim != nil else { return }
         }
-        report.cutoff = claim?.cutoff
-        let target = try await target(survey, comparison, cutoff: claim?.cutoff, in: session)
+        report.cutoff = claim?.run.cutoff
+        let target = try await target(
+            survey, comparison, cutoff: claim?.run.cutoff, trusted: claim?.run.sessionSchema, in: session)
         known = survey
         report.cutoff = target.cutoff
         var progress = report.progress
@@ -118,12 +119,15 @@ package struct CleanupRun: Sendable {
 
     /// Finds out whether the run can do its work. Deletes nothing.
     ///
-    /// - Parameter cutoff: the claim's; without one the database's clock is the cutoff.
+    /// - Parameters:
+    ///   - cutoff: the claim's; without one the database's clock is the cutoff.
+    ///   - trusted: the schema of the sessions table that the history has.
     func target(
-        _ survey: Survey, _ comparison: ClockComparison, cutoff: UTCInstant? = nil, in session: DatabaseSession
+        _ survey: Survey, _ comparison: ClockComparison, cutoff: UTCInstant? = nil, trusted: SchemaGeneration? = nil,
+        in session: DatabaseSession
     ) async throws(RunFailure) -> Target {
         let generation = try survey.generation(for: .deleting)
-        if let generation, table.schema == .auto { try history.memory.require(generation, of: table.name) }
+        if let generation { try requireUnchanged(generation, trusted) }
         try await survey.requireNoHiddenRows(for: .deleting, in: session)
         try comparison.refuseAhead(by: limits.maxClockSkew)
         if comparison.skew < .zero - limits.maxClockSkew { onSlowDatabaseClock(.zero - comparison.skew) }
@@ -132,6 +136,21 @@ package struct CleanupRun: Sendable {
         return Target(
             table: table.name, cutoff: cutoff ?? comparison.database, rule: rule, survey: survey,
             parts: try await survey.parts(in: session))
+    }
+}
+
+extension CleanupRun {
+    /// Requires that the sessions table has the schema that it had before, unless the configuration names it.
+    ///
+    /// - Parameter trusted: the schema that the history has; without it, what this process remembers counts.
+    /// - Throws: `schemaChanged`.
+    private func requireUnchanged(
+        _ generation: SchemaGeneration, _ trusted: SchemaGeneration?
+    ) throws(RunFailure) {
+        guard table.schema == .auto else { return history.memory.trust(generation, of: table.name) }
+        guard let trusted else { return try history.memory.require(generation, of: table.name) }
+        guard trusted == generation else { throw .schemaChanged(table.name, from: trusted, to: generation) }
+        history.memory.trust(generation, of: table.name)
     }
 }
 

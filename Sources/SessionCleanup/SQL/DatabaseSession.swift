@@ -72,14 +72,25 @@ struct DatabaseSession: Sendable {
         return try await send(whole, by: budget.giveUp(after: limit), startsWriting: true)
     }
 
-    /// Runs a transaction that writes and closes a run: also when the run's time is up or its task is canceled.
-    func writeFinally(_ script: Script) async throws(RunFailure) -> Script.Answers {
+    /// Runs a transaction that closes a run, with `closed` as its last statement: also when the run's time is up or its
+    /// task is canceled.
+    ///
+    /// - Returns: the answers, and a warning at COMMIT: no standby has confirmed it.
+    func writeFinally(
+        _ script: Script
+    ) async throws(RunFailure) -> (answers: Script.Answers, warning: ServerMessage?) {
         let limit = max(min(budget.transactionLimit, budget.untilDeadline), .milliseconds(1))
         var whole = await begin(isReadOnly: false, limit: limit)
         whole.add(script)
         whole.add("COMMIT")
-        return try await send(
+        let answers = try await send(
             whole, by: .now + limit, startsWriting: true, during: .committing, heedsCancellation: false)
+        // libpq passes a notice on before the result in front of it is fetched: the one of COMMIT may count for the
+        // statement before, which only reads.
+        let warning = await connection.warnings.first { warning in
+            warning.statementIndex.map { whole.isAtOrAfter(.closed, $0) } ?? false
+        }
+        return (answers, warning)
     }
 
     /// Leaves the open transaction, so that the connection can be used again; closes the connection if it cannot.

@@ -11,42 +11,53 @@ enum HistorySQL {
     /// A server's message may quote a whole row, or a function's whole text.
     private static let messageLimit = 4096
 
+    /// The longest wait for a next attempt that a row can name: more than that is no wait of ours.
+    private static let longestRetry = Duration.seconds(3600)
+
+    /// The clock that names fire times, a host's, may be ahead of the database's by so much in what is only told.
+    private static let hasCome = "scheduled_at <= now() + interval '1 minute'"
+
     /// Returns the script that claims the run unless another process has it, and reads what stands in the way.
     ///
-    /// Closes the runs of dead owners first: an INSERT beside an UPDATE in one statement does not see the row closed.
+    /// The INSERT comes first: it alone may wait for another transaction, and holds nothing then that one could wait for.
+    /// All later locks are taken without waiting, so two claims cannot deadlock. Where the row of a dead owner of the job
+    /// kept the INSERT out, the row is closed after it, and no candidate is left: then the claim is to be repeated.
     /// - Parameters:
+    ///   - schema: the schema of the sessions table; `nil` for a job of the operator's own, or where it is in doubt.
     ///   - token: the new owner's.
     ///   - cutoff: the clock that the survey read, which was compared with the host's.
     ///   - tolerance: how far before its fire time, by the database's clock, a run may have begun: fire times are named
     ///     by the host's clock, and by a database that is behind it each run begins early.
     static func claim(
-        _ request: RunRequest, of job: String, token: String, history: History, cutoff: UTCInstant, tolerance: Duration
+        _ request: RunRequest, of job: String, schema: TrustedSchema?, token: String, history: History,
+        cutoff: UTCInstant, tolerance: Duration
     ) -> Script {
         let (job, fireTime) = (SQL.literal(job), SearchSQL.literal(request.scheduledAt))
         var script = Script(
             """
-            UPDATE mcp_cleanup.runs SET status = 'abandoned', finished_at = clock_timestamp()
-             WHERE run_id IN (SELECT run_id FROM mcp_cleanup.runs
-                               WHERE status = 'running' AND \(isSilent(for: history.lease))
-                                 AND NOT (job = \(job) AND scheduled_at = \(fireTime))
-                                 FOR UPDATE SKIP LOCKED)
-            """)
-        script.add(
-            """
             INSERT INTO mcp_cleanup.runs
-                   (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at, cutoff)
+                   (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at, cutoff, session_schema)
             SELECT \(job), \(fireTime), \(SQL.literal(request.origin.rawValue)), \(SQL.literal(token)), 1, 'running',
-                   now(), clock_timestamp(), \(SearchSQL.literal(cutoff))
+                   now(), clock_timestamp(), \(SearchSQL.literal(cutoff)), \(trusted(schema))
                 ON CONFLICT DO NOTHING
             """)
+        script.add(abandon(after: history.lease, except: "job = \(job) AND scheduled_at = \(fireTime)"))
+        // No run has begun later than now. What says so for a fire time to come would answer that when it comes.
         script.add(
             """
-            SELECT r.run_id, r.scheduled_at = \(fireTime) AS is_same_fire_time, r.status, r.origin, r.claimed_by
-                 , \(SearchSQL.microseconds("r.cutoff")) AS cutoff_at, r.attempts, r.rows_deleted, r.batches
-                 , r.next_attempt_at IS NOT NULL AS waits_to_retry
-                 , CASE WHEN \(isSilent(for: history.lease)) THEN 0 ELSE
-                       (extract(epoch FROM heartbeat_at + \(interval(history.lease)) - clock_timestamp()) * 1000)::bigint
-                   END AS lease_left_ms
+            UPDATE mcp_cleanup.runs SET started_at = clock_timestamp()
+             WHERE run_id IN (SELECT run_id FROM mcp_cleanup.runs
+                               WHERE job = \(job) AND scheduled_at > now() + \(interval(tolerance)) AND status <> 'running'
+                                 AND started_at > clock_timestamp()
+                               ORDER BY scheduled_at LIMIT \(pruneLimit) FOR UPDATE SKIP LOCKED)
+            """)
+        script.add(
+            """
+            SELECT \(RecordedRun.columns), r.scheduled_at = \(fireTime) AS is_same_fire_time
+                 , CASE WHEN \(isSilent(for: history.lease)) THEN 0
+                        ELSE \(milliseconds("heartbeat_at + \(interval(history.lease)) - clock_timestamp()")) END
+                   AS lease_left_ms
+                 , \(retryWait("r")) AS retry_wait_ms
                  , r.started_at < r.scheduled_at - \(interval(tolerance))
                    AND r.scheduled_at <= now() + \(interval(tolerance)) AS is_ahead
               FROM mcp_cleanup.runs AS r
@@ -55,65 +66,121 @@ enum HistorySQL {
         script.add(
             """
             SELECT \(SearchSQL.microseconds("s.finished_at")) AS last_success_at
-                 , (extract(epoch FROM clock_timestamp() - s.finished_at) * 1000)::bigint AS last_success_age_ms
+                 , \(milliseconds("clock_timestamp() - s.finished_at")) AS last_success_age_ms
                  , \(SearchSQL.microseconds(lastEnd(of: job))) AS last_end_at
               FROM (SELECT) AS one LEFT JOIN \(lastSuccess(of: job)) AS s ON true
             """, as: .earlierRuns)
         return script
     }
 
-    /// Whether a run's owner has given no sign of life for so long. One that lies further ahead than that was given by a
-    /// clock that was: for as long as that it would say nothing. Should its owner be alive, the fence stops it.
+    /// The schema of the sessions table as the survey found it.
+    struct TrustedSchema: Hashable, Sendable {
+        let found: SchemaGeneration
+        /// True if the configuration names it; else the one that the history has counts.
+        let isConfigured: Bool
+    }
+
+    /// Returns the schema for a run's row: that of the last run with one, unless the configuration decides.
+    private static func trusted(_ schema: TrustedSchema?) -> String {
+        guard let schema else { return "NULL" }
+        let found = SQL.literal(schema.found.rawValue)
+        return schema.isConfigured ? found : "coalesce((\(trustedSchema)), \(found))"
+    }
+
+    /// The schema of the last run that has one, by the order of the claims. Reads the primary key from its end.
+    static let trustedSchema = """
+        SELECT session_schema FROM mcp_cleanup.runs WHERE session_schema IS NOT NULL ORDER BY run_id DESC LIMIT 1
+        """
+
+    /// Returns the statement that closes the runs of dead owners, of any job, as far as no transaction has them locked.
+    ///
+    /// - Parameter exception: a condition for rows that stay.
+    static func abandon(after lease: Duration, except exception: String? = nil) -> String {
+        """
+        UPDATE mcp_cleanup.runs SET status = 'abandoned', finished_at = clock_timestamp()
+         WHERE run_id IN (SELECT run_id FROM mcp_cleanup.runs
+                           WHERE status = 'running' AND \(isSilent(for: lease))
+                             \(exception.map { "AND NOT (\($0))" } ?? "")
+                             FOR UPDATE SKIP LOCKED)
+        """
+    }
+
+    /// Returns the wait until a row's next attempt, in milliseconds, zero if it is due; NULL if none is to follow.
+    static func retryWait(_ row: String) -> String {
+        """
+        CASE WHEN \(row).next_attempt_at BETWEEN clock_timestamp() AND clock_timestamp() + \(interval(longestRetry))
+             THEN \(milliseconds("\(row).next_attempt_at - clock_timestamp()"))
+             WHEN \(row).next_attempt_at IS NOT NULL THEN 0 END
+        """
+    }
+
+    /// Returns an interval in whole milliseconds.
+    static func milliseconds(_ interval: String) -> String { "(extract(epoch FROM \(interval)) * 1000)::bigint" }
+
+    /// Returns a time that has a name: for an infinite one, the first or the last year.
+    static func finite(_ column: String) -> String {
+        """
+        CASE WHEN \(column) IS NOT NULL THEN least(greatest(\(column), timestamptz '0001-01-01 00:00:00+00'),
+                  timestamptz '9999-12-31 00:00:00+00') END
+        """
+    }
+
+    /// Returns the condition that a run's owner has given no sign of life for so long. One that lies further ahead than
+    /// that was given by a clock that was ahead, and is none. Should its owner be alive, the fence stops it.
     static func isSilent(for lease: Duration) -> String {
         let lease = interval(lease)
         return "heartbeat_at NOT BETWEEN clock_timestamp() - \(lease) AND clock_timestamp() + \(lease)"
     }
 
-    /// What a run that did all that it was allowed to ended as; word for word what the index runs_job_success_idx has.
+    /// The condition that a run did all that it was allowed to; word for word that of the index runs_job_success_idx.
     static let isSuccess = "status IN ('succeeded', 'capped')"
 
-    /// Runs with fire times ahead of the clock are as old as any.
-    private static func lastSuccess(of job: String) -> String {
+    /// - Parameter job: SQL for its name.
+    static func lastSuccess(of job: String) -> String {
         """
         (SELECT finished_at FROM mcp_cleanup.runs
-          WHERE job = \(job) AND \(isSuccess) AND scheduled_at <= now() + interval '1 minute'
+          WHERE job = \(job) AND \(isSuccess) AND \(hasCome) AND \(hasEnded)
           ORDER BY scheduled_at DESC LIMIT 1)
         """
     }
 
-    private static func lastEnd(of job: String) -> String {
+    /// - Parameter job: SQL for its name.
+    static func lastEnd(of job: String) -> String {
         """
         (SELECT finished_at FROM mcp_cleanup.runs
-          WHERE job = \(job) AND status <> 'running' AND scheduled_at <= now() + interval '1 minute'
+          WHERE job = \(job) AND status <> 'running' AND \(hasCome) AND \(hasEnded)
           ORDER BY scheduled_at DESC LIMIT 1)
         """
     }
 
-    /// Takes over a row that was seen, unless it has changed since, or another run of the job is under way. One row if
-    /// it did. The transaction's end included.
+    /// The condition that a run ended at a time that can be.
+    private static let hasEnded = "isfinite(finished_at) AND finished_at <= now() + interval '1 minute'"
+
+    /// Returns the script that takes over a row that was seen, unless it has changed since, or another run of the job is
+    /// under way. One row if it did.
     ///
     /// - Parameters:
-    ///   - isOurs: whether an earlier attempt of this process owned it, so that nobody's lease has to end.
-    ///   - keepsCutoff: whether the row's cutoff stays, unless it is later than the new one: then a clock that was ahead
+    ///   - isOurs: true if an earlier attempt of this process owned it: then no lease has to end.
+    ///   - keepsCutoff: true if the row's cutoff stays, unless it is later than the new one: then a clock that was ahead
     ///     set it, and sessions that are not due yet would go.
     static func reopen(
-        _ seen: ClaimCandidate, token: String, isOurs: Bool, keepsCutoff: Bool, cutoff: UTCInstant, history: History
+        _ seen: RecordedRun, schema: TrustedSchema?, token: String, isOurs: Bool, keepsCutoff: Bool,
+        cutoff: UTCInstant, history: History
     ) -> Script {
         let cutoff = SearchSQL.literal(cutoff)
-        let isDead =
-            seen.isRunning && !isOurs ? "AND \(isSilent(for: history.lease))" : ""
+        let isDead = seen.status == .running && !isOurs ? "AND \(isSilent(for: history.lease))" : ""
         return Script(
             """
             UPDATE mcp_cleanup.runs AS r
                SET claimed_by = \(SQL.literal(token)), attempts = attempts + 1, status = 'running'
                  , heartbeat_at = clock_timestamp(), finished_at = NULL, next_attempt_at = NULL, error_sqlstate = NULL
-                 , error_message = NULL
+                 , error_message = NULL, session_schema = \(trusted(schema))
                  , \(keepsCutoff ? "cutoff = least(r.cutoff, \(cutoff))" : "started_at = now(), cutoff = \(cutoff)")
              WHERE r.run_id = \(seen.runID) AND r.claimed_by = \(SQL.literal(seen.claimedBy))
-               AND r.status = \(SQL.literal(seen.status)) \(isDead)
+               AND r.status = \(SQL.literal(seen.status.rawValue)) \(isDead)
                AND NOT EXISTS (SELECT FROM mcp_cleanup.runs AS o
                                 WHERE o.job = r.job AND o.status = 'running' AND o.run_id <> r.run_id)
-            RETURNING r.run_id, \(SearchSQL.microseconds("r.cutoff")) AS cutoff_at, r.attempts, r.rows_deleted, r.batches
+            RETURNING \(RecordedRun.columns)
             """, as: .reopened)
     }
 
@@ -150,20 +217,29 @@ enum HistorySQL {
         """
     }
 
-    /// Closes the run, lets go of what is past its retention, and shows the row, if it is there and its last owner was
-    /// the token's. The transaction's end included.
+    /// Returns the script that closes the run, removes rows that are past their retention, and shows the run's row, if
+    /// it is there and its last owner was the token's.
     ///
-    /// What is past its retention must be so by the host's clock too, which named the fire time: a database's clock that
-    /// is ahead must not empty this table either.
-    ///
-    /// By the fire time and the token, which are known even when the answer to the claim never came.
+    /// By the fire time and the token, which are known even when the answer to the claim was lost.
+    /// - Parameter isCorrection: true if the row is closed already, by this attempt.
     static func finish(
         _ scheduledAt: UTCInstant, of job: String, token: String, outcome: Outcome, progress: RunProgress,
-        failure: RunFailure?, nextAttemptIn wait: Duration?, history: History
+        failure: RunFailure?, nextAttemptIn wait: Duration?, history: History, isCorrection: Bool = false
     ) -> Script {
-        let (job, fireTime) = (SQL.literal(job), SearchSQL.literal(scheduledAt))
-        let key = "job = \(job) AND scheduled_at = \(fireTime) AND claimed_by = \(SQL.literal(token))"
-        var script = Script(
+        let fireTime = SearchSQL.literal(scheduledAt)
+        let key = "job = \(SQL.literal(job)) AND scheduled_at = \(fireTime) AND claimed_by = \(SQL.literal(token))"
+        var script = Script()
+        if isCorrection {
+            // The wait for a standby that does not answer would be the same again.
+            script.add("SET LOCAL synchronous_commit = local")
+        } else if progress.rowsDeleted > 0 {
+            // What is reported as deleted survives a crash of the server.
+            script.add(
+                """
+                SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
+                """)
+        }
+        script.add(
             """
             UPDATE mcp_cleanup.runs
                SET status = '\(outcome.rawValue)', heartbeat_at = clock_timestamp(), finished_at = clock_timestamp()
@@ -171,35 +247,57 @@ enum HistorySQL {
                  , next_attempt_at = \(wait.map { "clock_timestamp() + \(interval($0))" } ?? "NULL")
                  , error_sqlstate = \(text(failure?.sqlState?.rawValue))
                  , error_message = \(text(failure?.description, limit: messageLimit))
-             WHERE \(key) AND status = 'running'
+             WHERE \(key) AND status \(isCorrection ? "<>" : "=") 'running'
             """)
-        script.add(
-            """
-            DELETE FROM mcp_cleanup.runs
-             WHERE run_id IN (
-                   SELECT run_id FROM mcp_cleanup.runs
-                    WHERE job = \(job) AND scheduled_at < least(now(), \(fireTime)) - \(interval(history.retention))
-                      AND scheduled_at < (SELECT max(scheduled_at) FROM mcp_cleanup.runs WHERE job = \(job))
-                      AND run_id IS DISTINCT FROM (SELECT run_id FROM mcp_cleanup.runs
-                                                    WHERE job = \(job) AND \(isSuccess)
-                                                    ORDER BY scheduled_at DESC LIMIT 1)
-                      AND status <> 'running'
-                    ORDER BY scheduled_at LIMIT \(pruneLimit))
-            """)
-        script.add(
-            "SELECT run_id, status, rows_deleted, batches, attempts FROM mcp_cleanup.runs WHERE \(key)", as: .closed)
+        script.add(prune(before: fireTime, history.retention))
+        script.add("SELECT \(RecordedRun.columns) FROM mcp_cleanup.runs AS r WHERE \(key)", as: .closed)
         return script
     }
 
-    /// - Parameter limit: bytes of UTF-8 after which a text is cut, at a character's end.
+    /// Returns the statement that removes rows of any job, configured or not, that are past their retention: by the
+    /// index on (job, scheduled_at), job by job. Of each job stay its latest row, its latest one that is not of `--once`
+    /// and its latest success.
+    ///
+    /// Past by the host's clock too, which named the fire time: a database's clock that is ahead must not empty this
+    /// table.
+    private static func prune(before fireTime: String, _ retention: Duration) -> String {
+        let latest = "FROM mcp_cleanup.runs WHERE job = j.job"
+        return """
+            WITH RECURSIVE jobs AS (
+                (SELECT job FROM mcp_cleanup.runs ORDER BY job LIMIT 1)
+                UNION ALL
+                SELECT (SELECT job FROM mcp_cleanup.runs WHERE job > jobs.job ORDER BY job LIMIT 1) FROM jobs
+                 WHERE jobs.job IS NOT NULL
+            )
+            DELETE FROM mcp_cleanup.runs
+             WHERE run_id IN (
+                   SELECT old.run_id FROM jobs AS j CROSS JOIN LATERAL (
+                          SELECT r.run_id FROM mcp_cleanup.runs AS r
+                           WHERE r.job = j.job AND r.scheduled_at < least(now(), \(fireTime)) - \(interval(retention))
+                             AND r.status <> 'running'
+                             AND r.run_id <> (SELECT run_id \(latest) ORDER BY scheduled_at DESC LIMIT 1)
+                             AND r.run_id IS DISTINCT FROM (SELECT run_id \(latest) AND origin <> 'once'
+                                                             ORDER BY scheduled_at DESC LIMIT 1)
+                             AND r.run_id IS DISTINCT FROM (SELECT run_id \(latest) AND \(isSuccess)
+                                                             ORDER BY scheduled_at DESC LIMIT 1)
+                           ORDER BY r.scheduled_at LIMIT \(pruneLimit) FOR UPDATE OF r SKIP LOCKED) AS old
+                    LIMIT \(pruneLimit))
+            """
+    }
+
+    /// Returns a literal that every server encoding can take: what is not ASCII is written as `\u{…}`.
+    ///
+    /// - Parameter limit: bytes after which a text is cut.
     private static func text(_ value: String?, limit: Int = .max) -> String {
         guard let value else { return "NULL" }
-        // A server's text cannot have one; a message of our own might quote what somebody wrote.
-        var text = String(value.unicodeScalars.filter { $0 != "\0" }.map(Character.init))
-        if text.utf8.count > limit {
-            var end = text.utf8.index(text.startIndex, offsetBy: limit)
-            while end.samePosition(in: text) == nil { end = text.utf8.index(before: end) }
-            text = text[..<end] + "…"
+        var text = ""
+        var length = 0
+        // A message of our own might quote a NUL, which no server takes.
+        for scalar in value.unicodeScalars where scalar != "\0" {
+            let form = scalar.isASCII ? String(scalar) : "\\u{\(String(scalar.value, radix: 16))}"
+            length += form.utf8.count
+            guard length <= limit else { return SQL.literal(text + "...") }
+            text += form
         }
         return SQL.literal(text)
     }

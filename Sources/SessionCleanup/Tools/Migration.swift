@@ -75,7 +75,7 @@ package struct Migration: Sendable {
         if creatingSessions, found.kind != nil, found.columnTypes["active"] == nil {
             throw .sessionsTableDiffers(.sessions)
         }
-        if found.history.isThere, found.history.canUseSchema, let obstacle = found.history.columnObstacle {
+        if found.history.isThere, found.history.canUseSchema, let obstacle = found.history.migrationObstacle {
             throw .historyUnusable(role: found.role, obstacle)
         }
     }

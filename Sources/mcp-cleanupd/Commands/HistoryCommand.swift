@@ -51,7 +51,7 @@ private struct RunRow: OutputRow {
             run.errorMessage == nil && run.errorSQLState == nil
             ? .null : .object([("sqlstate", JSON(run.errorSQLState)), ("message", JSON(run.errorMessage))])
         return .object([
-            ("job", .string(run.job)), ("status", .string(run.status)), ("origin", .string(run.origin)),
+            ("job", .string(run.job)), ("status", .string(run.status.rawValue)), ("origin", .string(run.origin.rawValue)),
             ("scheduled_at", .string("\(run.scheduledAt)")), ("started_at", .string("\(run.startedAt)")),
             ("heartbeat_at", .string("\(run.heartbeatAt)")), ("finished_at", JSON(run.finishedAt.map { "\($0)" })),
             ("cutoff", .string("\(run.cutoff)")), ("rows_deleted", .integer(run.rowsDeleted)),
@@ -67,18 +67,18 @@ private struct RunRow: OutputRow {
         Table.Row(
             cells: [
                 .text(run.scheduledAt.tableText), .text(shorten(run.job)),
-                .text(run.status, Table.Color(status: run.status)), .number(run.rowsDeleted.groupedText),
+                .text(run.status.rawValue, Table.Color(status: run.status)), .number(run.rowsDeleted.groupedText),
                 .number(run.rowsSkipped.groupedText),
-                .number(run.finishedAt.map { ($0 - run.startedAt).tableText } ?? "-"), .text(run.origin),
+                .number(run.finishedAt.map { ($0 - run.startedAt).tableText } ?? "-"), .text(run.origin.rawValue),
             ], note: run.errorMessage.map { "error: \($0)" })
     }
 }
 
 extension Table.Color {
     /// The color of a run that is, or ended, so.
-    init(status: String) {
+    init(status: RunStatus) {
         self =
-            switch Outcome(rawValue: status) {
+            switch status.outcome {
             case .succeeded: .green
             case .failed, .timedOut: .red
             case .capped, .canceled, .abandoned, .skipped, nil: .yellow

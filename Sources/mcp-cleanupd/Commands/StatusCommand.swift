@@ -68,7 +68,7 @@ private struct JobStatus: OutputRow {
             ("job", .string(job.name)), ("enabled", .boolean(job.isEnabled)), ("schedule", .string("\(job.schedule)")),
             ("time_zone", .string(job.timeZone?.name ?? "UTC")), ("next_fire_at", JSON(nextFireTime.map { "\($0)" })),
             ("last_run_at", JSON((record?.lastRun?.startedAt).map { "\($0)" })),
-            ("last_run_status", JSON(record?.lastRun?.status)),
+            ("last_run_status", JSON(record?.lastRun?.status.rawValue)),
             ("last_success_at", JSON((record?.lastSuccessAt).map { "\($0)" })),
             ("overdue", isOverdue.map(JSON.boolean) ?? .null),
         ])
@@ -83,12 +83,12 @@ private struct JobStatus: OutputRow {
         guard let record else { return Table.Row(cells: cells) }
         guard let last = record.lastRun else { return Table.Row(cells: cells + [.text("never")]) }
         cells += [
-            .text("\(last.status) \((record.now - last.startedAt).inWords) ago", Table.Color(status: last.status)),
+            .text("\(last.status.rawValue) \((record.now - last.startedAt).inWords) ago", Table.Color(status: last.status)),
             .number(last.rowsDeleted.groupedText),
         ]
         let success = record.lastSuccessAt.map { "last success \((record.now - $0).inWords) ago" } ?? "never succeeded"
         let isOverdue = isOverdue == true
-        let hasNews = isOverdue || last.status != Outcome.succeeded.rawValue
+        let hasNews = isOverdue || last.status.outcome != .succeeded
         return Table.Row(
             cells: cells, note: hasNews ? (isOverdue ? "overdue: " : "") + success : nil,
             noteColor: isOverdue ? .red : nil)
