@@ -235,19 +235,20 @@ package struct DatabaseCheck: Sendable {
     }
 
     private func cronCheck(in session: DatabaseSession) async throws(RunFailure) -> CheckResult {
+        let jobs: [CronJob]
         switch try await CronJobs.perform(.status, in: session) {
         case .absent: return .ok(.cron, "not in this database")
         case .forbidden(let reason, _):
             return .warn(
                 .cron, "it is not known whether pg_cron removes sessions too: \(reason)",
                 hint: "mcp-cleanupd pg-cron status prints the SQL with which somebody who may can look.")
-        case .jobs(let jobs, _):
-            let active = jobs.filter(\.isActive).map(\.name)
-            guard !active.isEmpty else { return .ok(.cron, "none of its jobs removes sessions") }
-            return .warn(
-                .cron,
-                "its \(active.joined(separator: " and ")) removes the same sessions, with all their locks at once",
-                hint: "Run mcp-cleanupd pg-cron takeover.")
+        case .jobs(let found, _): jobs = found
+        case .differ(let differences): jobs = differences.map(\.job)
         }
+        let active = jobs.filter(\.isActive).map(\.name)
+        guard !active.isEmpty else { return .ok(.cron, "none of its jobs removes sessions") }
+        return .warn(
+            .cron, "its \(active.joined(separator: " and ")) removes the same sessions, with all their locks at once",
+            hint: "Run mcp-cleanupd pg-cron takeover.")
     }
 }
