@@ -8,6 +8,7 @@ package struct DatabaseCheck: Sendable {
     private let tables: [(table: SessionTable, jobs: [Job])]
     private let history: History
     private let maxClockSkew: Duration
+    private let lockTimeout: Duration
     private let hostClock: @Sendable () -> UTCInstant
 
     /// - Parameter runs: for each job, what it would run with; they differ in their jobs and tables only.
@@ -24,6 +25,7 @@ package struct DatabaseCheck: Sendable {
         self.tables = tables
         history = runs[0].history
         maxClockSkew = runs[0].limits.maxClockSkew
+        lockTimeout = runs[0].limits.lockTimeout
         hostClock = runs[0].hostClock
     }
 
@@ -72,6 +74,8 @@ package struct DatabaseCheck: Sendable {
                     : .ok(.pooler, "a pooler or a proxy stands in between, which is fine")
             })
         results.append(comparison.check(limit: maxClockSkew))
+        results.append(survey.lockTimeoutCheck(lockTimeout))
+        results += await survey.searchPathChecks(in: session)
         for (table, jobs) in tables {
             do {
                 let found =
@@ -145,6 +149,7 @@ package struct DatabaseCheck: Sendable {
         } else if survey.kind != nil {
             results.append(.ok(.rowSecurity, "not active for \(survey.role)"))
         }
+        results += await survey.hazardChecks(in: session)
         guard let pages = parts?.map(\.pages).max(), survey.canUseSchema else { return results }
         if !survey.missingPrivileges.contains("SELECT") {
             for job in jobs {
@@ -167,7 +172,7 @@ package struct DatabaseCheck: Sendable {
         _ job: Job, _ survey: Survey, _ generation: SchemaGeneration?, _ pages: Int, in session: DatabaseSession
     ) async throws(RunFailure) -> CheckResult {
         let rule = job.rules.rule(for: generation)
-        try await rule.refuseVolatileCalls(of: job, in: session)
+        try await rule.requireStableCondition(of: job, on: survey.table.name, in: session)
         let plan = try await survey.table.plan(for: rule, cutoff: survey.clock, in: session)
         let found = "\(job.name): \(plan.node)\(plan.index.map { " using \($0)" } ?? "")"
         guard plan.index == nil, pages >= Self.pagesWorthAnIndex else { return .ok(.search, found) }
