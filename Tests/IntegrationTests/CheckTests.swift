@@ -19,8 +19,9 @@ import Testing
     }
 
     private static let all = [
-        "connection", "transport", "server", "pooler", "clock", "table", "privilege-schema", "privilege-select",
-        "privilege-update", "privilege-delete", "row-security", "search", "search", "indexes", "history", "stale-run",
+        "connection", "transport", "server", "pooler", "clock", "lock-timeout", "search-path", "table",
+        "privilege-schema", "privilege-select", "privilege-update", "privilege-delete", "row-security", "delete-rule",
+        "replica-identity", "foreign-keys", "triggers", "role", "search", "search", "indexes", "history", "stale-run",
         "pg-cron",
     ]
 
@@ -67,7 +68,7 @@ import Testing
         #expect(lines[1].message == "a Unix socket")
         #expect(lines[2].message.hasPrefix("PostgreSQL \(database.server.majorVersion)."))
         #expect(lines[3].message.hasPrefix("none"))
-        #expect(lines[5].message.contains("generation \(generation.rawValue)"))
+        #expect(lines[7].message.contains("generation \(generation.rawValue)"))
         #expect(result.lines[0].hasPrefix(#"{"check":"connection","status":"ok","message":"#))
         let text = try await database.daemon(["--log-level", "trace", "check"], url: url)
         // What does not fit into a line is continued below it.
@@ -191,7 +192,7 @@ import Testing
         #expect(try await database.daemon(["migrate", "--indexes"]).status == 0)
         let after = try await database.daemon(["check", "--json"])
         #expect(after.output.contains("using idx_mcp_sessions_cleanup_transient"), "\(after)")
-        #expect(try Self.lines(after).allSatisfy { $0.status == "ok" }, "\(after)")
+        #expect(try Self.lines(after).allSatisfy { $0.status == "ok" || $0.check == "role" }, "\(after)")
     }
 
     @Test func withoutAConnectionThatIsAllThereIsToSay() async throws {
@@ -224,5 +225,160 @@ import Testing
         let lines = try Self.lines(result)
         #expect(lines.first { $0.check == "server" }?.message.contains("standby") == true)
         #expect(lines.first { $0.check == "table" }?.status == "fail")
+    }
+
+    /// What a run would fail with or meet: SQL with `@role`, the line that says so, words of the message and of the hint,
+    /// and the exit codes of `check` and of a run.
+    @Test(arguments: [
+        (
+            "CREATE RULE r AS ON DELETE TO mcp_sessions DO ALSO NOTHING", "delete-rule", "fail", "a rule on",
+            "pg_rules", 78, 78
+        ),
+        (
+            "CREATE PUBLICATION p FOR TABLE mcp_sessions; ALTER TABLE mcp_sessions REPLICA IDENTITY NOTHING",
+            "replica-identity", "fail", "publishes deletes", "REPLICA IDENTITY FULL", 78, 78
+        ),
+        (
+            "CREATE PUBLICATION p FOR ALL TABLES; ALTER TABLE mcp_sessions DROP CONSTRAINT mcp_sessions_pkey",
+            "replica-identity", "fail", "publishes deletes", "REPLICA IDENTITY FULL", 78, 78
+        ),
+        (
+            "CREATE PUBLICATION p FOR TABLES IN SCHEMA public; ALTER TABLE mcp_sessions REPLICA IDENTITY NOTHING",
+            "replica-identity", "fail", "publishes deletes", "REPLICA IDENTITY FULL", 78, 78
+        ),
+        (
+            """
+            CREATE PUBLICATION p FOR TABLE mcp_sessions WITH (publish = 'insert');
+            ALTER TABLE mcp_sessions REPLICA IDENTITY NOTHING
+            """, "replica-identity", "ok", "", "", 0, 0
+        ),
+        (
+            "CREATE TABLE calls (id int PRIMARY KEY, session uuid UNIQUE REFERENCES mcp_sessions)", "foreign-keys",
+            "warn",
+            "calls_session_fkey of public.calls (session) keeps", "ON DELETE CASCADE", 0, 0
+        ),
+        (
+            "CREATE TABLE calls (a int, session uuid REFERENCES mcp_sessions ON DELETE CASCADE); CREATE INDEX ON calls (a, session)",
+            "foreign-keys", "warn", "calls_session_fkey of public.calls (session) has no index",
+            #"CREATE INDEX CONCURRENTLY ON "public"."calls" ("session");"#, 0, 0
+        ),
+        (
+            """
+            CREATE TABLE calls (a int, session uuid REFERENCES mcp_sessions ON DELETE CASCADE);
+            CREATE INDEX ON calls (session, a)
+            """, "foreign-keys", "ok", "1 to public.mcp_sessions", "", 0, 0
+        ),
+        (trigger("BEFORE DELETE ON mcp_sessions FOR EACH ROW"), "triggers", "warn", "the trigger t on", "'t'", 0, 0),
+        (
+            trigger("AFTER DELETE ON mcp_sessions FOR EACH ROW"), "triggers", "warn", "after each deleted row", "'t'",
+            0, 0
+        ),
+        (trigger("BEFORE DELETE ON mcp_sessions"), "triggers", "warn", "before each DELETE statement", "'t'", 0, 0),
+        (trigger("AFTER UPDATE ON mcp_sessions"), "triggers", "ok", "none", "", 0, 0),
+        ("ALTER ROLE @role SUPERUSER", "role", "warn", "is a superuser", "migrate --role", 0, 0),
+        ("ALTER ROLE @role BYPASSRLS", "role", "warn", "has BYPASSRLS", "migrate --role", 0, 0),
+        ("ALTER TABLE mcp_sessions OWNER TO @role", "role", "warn", "owns public.mcp_sessions", "migrate --role", 0, 0),
+        (
+            "GRANT CREATE ON SCHEMA public TO PUBLIC", "search-path", "warn", "in public, a schema of",
+            #"REVOKE CREATE ON SCHEMA "public" FROM PUBLIC;"#, 0, 0
+        ),
+        (
+            "CREATE SCHEMA app; GRANT ALL ON SCHEMA app TO pg_monitor; GRANT USAGE ON SCHEMA app TO @role; ALTER ROLE @role SET search_path = app",
+            "search-path", "warn", "in app, a schema of", #"REVOKE CREATE ON SCHEMA "app" FROM pg_monitor;"#, 0, 0
+        ),
+        ("CREATE SCHEMA app; GRANT ALL ON SCHEMA app TO PUBLIC", "search-path", "ok", "public", "", 0, 0),
+        ("ALTER ROLE @role SET row_security = off", "row-security", "ok", "not active", "", 0, 0),
+        (
+            """
+            ALTER ROLE @role SET row_security = off; ALTER TABLE mcp_sessions ENABLE ROW LEVEL SECURITY;
+            CREATE POLICY p ON mcp_sessions USING (true)
+            """, "row-security", "fail", "row_security is off", "RESET row_security", 77, 77
+        ),
+    ])
+    func whatARunWouldMeetIsSaidBeforeIt(
+        sql: String, check: String, status: String, message: String, hint: String, code: Int32, runCode: Int32
+    ) async throws {
+        let (database, role) = try await Self.database()
+        if sql.contains("TABLES IN SCHEMA"), database.server.majorVersion < 15 { return }
+        // The server refuses a run's batches, and so needs a due row.
+        try await database.run(PrivilegeTests.population)
+        try await database.run(sql.replacingOccurrences(of: "@role", with: role))
+        let url = database.server.url(database.name, user: role)
+        let result = try await database.daemon(["check", "--json"], url: url)
+        #expect(result.status == code, "\(result)")
+        let found = try Self.lines(result).filter { $0.check == check }
+        #expect(found.map(\.status) == [status], "\(found)")
+        for line in found {
+            #expect(message.isEmpty || line.message.contains(message), "\(line)")
+            #expect((line.hint == nil) == (status == "ok"), "\(line)")
+            #expect(hint.isEmpty || line.hint?.contains(hint) == true, "\(line)")
+        }
+        // A dry run is stopped by everything that stops a run, in the same way.
+        for arguments in [["--once", "--dry-run"], ["--once"]] {
+            let run = try await database.daemon(arguments, url: url)
+            #expect(run.status == runCode, "\(arguments): \(run)")
+            if runCode != 0 { #expect(run.error.contains(hint), "\(run.error)") }
+        }
+    }
+
+    private static func trigger(_ clause: String) -> String {
+        """
+        CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END';
+        CREATE TRIGGER t \(clause) EXECUTE FUNCTION f()
+        """
+    }
+
+    @Test func theReplicaIdentityOfAPartitionCounts() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            """
+            ALTER TABLE mcp_sessions RENAME TO seed;
+            CREATE TABLE mcp_sessions (LIKE seed INCLUDING DEFAULTS) PARTITION BY HASH (id);
+            CREATE TABLE leaf PARTITION OF mcp_sessions FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+            CREATE PUBLICATION p FOR TABLE mcp_sessions;
+            """)
+        let check = try await database.daemon(["check", "--json"])
+        let found = try Self.lines(check).first { $0.check == "replica-identity" }
+        #expect(check.status == 78 && found?.status == "fail" && found?.message.contains("leaf") == true, "\(check)")
+        #expect(try await database.daemon(["--once", "--dry-run"]).status == 78)
+        try await database.run("ALTER TABLE leaf REPLICA IDENTITY FULL")
+        #expect(try await database.daemon(["check"]).status == 0)
+    }
+
+    @Test func aLockLimitAboveHalfOfTheDeadlocksDetectionIsAWarning() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        // Of the default of batch.lock-timeout, 100 ms.
+        for (detection, status) in [("200ms", "ok"), ("150ms", "warn")] {
+            try await database.run("ALTER DATABASE \(database.name) SET deadlock_timeout = '\(detection)'")
+            let result = try await database.daemon(["check", "--json"])
+            let line = try Self.lines(result).first { $0.check == "lock-timeout" }
+            #expect(result.status == 0 && line?.status == status, "\(result)")
+            #expect(status == "ok" || line?.hint == "Set batch.lock-timeout to at most 0.075 s.", "\(result)")
+        }
+    }
+
+    /// Limits of the role are for the application. Planning this condition takes longer than they allow.
+    @Test func theRolesOwnLimitsDoNotMatter() async throws {
+        let (database, role) = try await Self.database()
+        try await database.run(
+            """
+            ALTER ROLE \(role) SET statement_timeout = '100ms'; ALTER ROLE \(role) SET quote_all_identifiers = on;
+            ALTER ROLE \(role) SET default_transaction_read_only = on;
+            CREATE TABLE slow (expires_at timestamptz); GRANT SELECT, UPDATE, DELETE ON slow TO \(role);
+            CREATE FUNCTION slow() RETURNS timestamptz IMMUTABLE LANGUAGE plpgsql AS
+            $$BEGIN PERFORM pg_sleep(0.3); RETURN 'infinity'; END$$;
+            """)
+        try await database.run(PrivilegeTests.population)
+        let config = try TemporaryDirectory.make() + "/config.yaml"
+        try "jobs: { slow: { table: public.slow, where: expires_at < $1 AND $1 < slow(), schedule: \"@daily\" } }"
+            .write(
+                toFile: config, atomically: true, encoding: .utf8)
+        let url = database.server.url(database.name, user: role)
+        let check = try await database.daemon(["check", "--json", "--config", config], url: url)
+        #expect(check.status == 0, "\(check)")
+        #expect(try Self.lines(check).allSatisfy { $0.status == "ok" }, "\(check)")
+        let run = try await database.daemon(["--once", "--config", config], url: url)
+        #expect(run.status == 0, "\(run)")
+        #expect(try await database.sessions() == ["live-1", "live-2"])
     }
 }

@@ -79,7 +79,7 @@ import Testing
         let database = try await SessionsDatabase(on: .packaged())
         let result = try await database.daemon(["migrate", "--role", "nobody\"; DROP TABLE mcp_sessions; --"])
         #expect(result.status == 78, "\(result)")
-        #expect(result.error.contains("does not exist"), "\(result.error)")
+        #expect(result.error.contains("42704"), "\(result.error)")
         #expect(try await database.value("SELECT to_regclass('mcp_cleanup.runs')") == nil)
         #expect(try await database.count() == 0)
     }
@@ -101,7 +101,7 @@ import Testing
             "one whose index means something else",
             "\((try? SessionsDatabase.migration("20260513030000_install_mcp_cleanup_runs")) ?? "?");"
                 + "DROP INDEX mcp_cleanup.runs_job_running_key; CREATE INDEX runs_job_running_key ON mcp_cleanup.runs (job);",
-            "no unique index on (job) WHERE"
+            "no unique index on job (status"
         ),
     ])
     func aHistoryOfAnotherShapeIsRefused(what: String, sql: String, words: String) async throws {
@@ -337,5 +337,22 @@ import Testing
         // And the command has nothing left to do.
         let again = try await database.daemon(all)
         #expect(again.status == 0 && !again.error.contains("Building"), "\(again.error)")
+    }
+
+    @Test(arguments: ["public", "PUBLIC", "Public"])
+    func everyRoleIsNotARole(name: String) async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let result = try await database.daemon(["migrate", "--role", name])
+        #expect(result.status == 64 && result.error.contains("every role"), "\(result)")
+        #expect(try await database.value("SELECT to_regclass('mcp_cleanup.runs') IS NULL") == "true")
+    }
+
+    @Test func throughAPoolerTheDirectURLIsRecommended() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let pooled = try await database.daemon(
+            ["migrate"], url: try await PgBouncer(for: database.server).url(database.name))
+        #expect(pooled.status == 0 && pooled.error.contains("the server's own URL"), "\(pooled)")
+        let direct = try await database.daemon(["migrate"])
+        #expect(direct.status == 0 && !direct.error.contains("pooler"), "\(direct)")
     }
 }

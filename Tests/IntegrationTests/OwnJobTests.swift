@@ -126,6 +126,11 @@ import Testing
         ("expires_at < clock_timestamp() AND $1 > expires_at", 78, "calls clock_timestamp"),
         ("expires_at < $1 AND app.roll(client_id)", 78, "calls app.roll"),
         ("expires_at < $1 AND roll(client_id)", 78, "42883"), ("no_such_column < $1", 78, "42703"),
+        ("expires_at < $1 AND oauth_authorization_codes.draw", 78, "a volatile operator, cast or function"),
+        ("expires_at < $1 AND client_id OPERATOR(app.~~~) 'x'", 78, "a volatile operator, cast or function"),
+        ("expires_at < $1 AND (client_id::app.coin) IS NOT NULL", 78, "a volatile operator, cast or function"),
+        ("expires_at < $1 AND $1 > '2100-01-01' AND random() < 0.5", 78, "calls random"),
+        ("expires_at < $1 AND app.steady(client_id)", 0, ""),
         ("expires_at < $1 AND client_id", 78, "42804"), ("expires_at < $1 AND AND true", 78, "42601"),
         ("expires_at < $1 AND client_id = lower('CLIENT') AND now() >= expires_at", 0, ""),
     ])
@@ -137,6 +142,14 @@ import Testing
             Self.codes + """
                 CREATE SCHEMA app;
                 CREATE FUNCTION app.roll(text) RETURNS boolean LANGUAGE sql VOLATILE AS 'SELECT true';
+                CREATE FUNCTION app.steady(text) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT true';
+                CREATE FUNCTION app.steady(int) RETURNS boolean LANGUAGE sql VOLATILE AS 'SELECT true';
+                CREATE FUNCTION draw(oauth_authorization_codes) RETURNS boolean LANGUAGE sql VOLATILE AS 'SELECT true';
+                CREATE FUNCTION app.differ(text, text) RETURNS boolean LANGUAGE sql VOLATILE AS 'SELECT true';
+                CREATE OPERATOR app.~~~ (LEFTARG = text, RIGHTARG = text, FUNCTION = app.differ);
+                CREATE TYPE app.coin AS (side int);
+                CREATE FUNCTION app.flip(text) RETURNS app.coin LANGUAGE sql VOLATILE AS 'SELECT ROW(1)::app.coin';
+                CREATE CAST (text AS app.coin) WITH FUNCTION app.flip(text);
                 """)
         let config = try file(
             """
@@ -149,6 +162,7 @@ import Testing
         for arguments in [["--once", "--dry-run"], ["--once"]] {
             let result = try await database.daemon(arguments + ["--job", "codes", "--config", config])
             #expect(result.status == status && (words.isEmpty || result.error.contains(words)), "\(result)")
+            if words.hasPrefix("42") { #expect(result.error.contains("Correct jobs.codes.where"), "\(result)") }
         }
         // Before any run, check says the same.
         let check = try await database.daemon(["check", "--json", "--config", config])

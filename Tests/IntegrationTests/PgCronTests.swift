@@ -31,8 +31,11 @@ struct PgCronTests {
     private static func daemon(
         _ action: String, _ url: String, json: Bool = true
     ) async throws -> CommandResult {
-        try await Command.run(
-            Command.daemon, ["pg-cron", action] + (json ? ["--json"] : []), environment: ["NEON_DATABASE_URL": url])
+        // The jobs of most tests have commands of their own.
+        let accepts = action == "takeover"
+        return try await Command.run(
+            Command.daemon, ["pg-cron", action] + (json ? ["--json"] : []) + (accepts ? ["--accept-differences"] : []),
+            environment: ["NEON_DATABASE_URL": url])
     }
 
     /// All of pg_cron's jobs, as they are.
@@ -190,5 +193,51 @@ struct PgCronTests {
         _ = try await Self.daemon("takeover", server.url("postgres"))
         let after = try await cron()
         #expect(after.hasPrefix(#"{"check":"pg-cron","status":"ok","#), "\(after)")
+    }
+
+    /// A job's schedule and command, and whether the daemon does the same.
+    @Test func aTakeoverStopsWhereAJobDiffersFromTheDaemons() async throws {
+        let server = try await Self.server()
+        let url = server.url("postgres")
+        try await server.query("SELECT cron.unschedule(jobid) FROM cron.job")
+        try await server.query(SessionsDatabase.migration("20260513020000_add_session_cleanup_cron"))
+        func takeover(_ arguments: [String] = []) async throws -> CommandResult {
+            try await Command.run(
+                Command.daemon, ["pg-cron", "takeover"] + arguments, environment: ["NEON_DATABASE_URL": url])
+        }
+        let isolated = "DELETE FROM public.mcp_sessions WHERE active = true AND updated_at < now() - interval"
+        for (schedule, command, isSame) in [
+            ("0 0 * * *", "\(isolated) '30 days'", true),
+            (
+                "0  0 * * *",
+                "delete from mcp_sessions where updated_at < NOW() - INTERVAL '720 hours'\n  and active = TRUE;", true
+            ),
+            ("0 0 * * *", "\(isolated) '90 days'", false), ("*/15 * * * *", "\(isolated) '30 days'", false),
+            ("0 0 * * *", "\(isolated) '30 days' AND user_id <> 'x'", false),
+            ("0 0 * * *", "\(isolated) '30 days' OR true", false),
+            (
+                "0 0 * * *",
+                "DELETE FROM app.mcp_sessions WHERE active = true AND updated_at < now() - interval '30 days'", false
+            ),
+            ("0 0 * * *", "\(isolated) '30 days'; VACUUM", false),
+        ] {
+            try await server.query(
+                "SELECT cron.schedule('mcp-cleanup-dormant-sessions', '\(schedule)', $sql$\(command)$sql$)")
+            let before = try await Self.jobs(server)
+            let result = try await takeover()
+            #expect(result.status == (isSame ? 0 : 78), "\(command): \(result)")
+            if !isSame {
+                #expect(try await Self.jobs(server) == before, "\(command)")
+                #expect(result.output.contains(schedule) && result.output.contains(command), "\(result.output)")
+                #expect(result.output.contains("updated_at < now() - interval '720 hours'"), "\(result.output)")
+                #expect(result.error.contains("--accept-differences"), "\(result.error)")
+                #expect(try await takeover(["--accept-differences"]).status == 0)
+            }
+            #expect(try await server.value("SELECT count(*) FROM cron.job WHERE active", in: "postgres") == "0")
+            _ = try await Self.daemon("rollback", url)
+        }
+        let status = try await Command.run(
+            Command.daemon, ["pg-cron", "status", "--accept-differences"], environment: ["NEON_DATABASE_URL": url])
+        #expect(status.status == 64, "\(status)")
     }
 }

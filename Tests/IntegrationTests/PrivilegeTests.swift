@@ -148,7 +148,7 @@ import Testing
             secured + "ALTER ROLE @role SUPERUSER; ALTER TABLE mcp_sessions FORCE ROW LEVEL SECURITY;"),
         .refuses(
             "row_security = off", secured + policy("USING (true)") + "ALTER ROLE @role SET row_security = off;",
-            naming: "row-level security"),
+            naming: "RESET row_security"),
         .deletes("row_security = off, without row security", all + "ALTER ROLE @role SET row_security = off;"),
         .deletes(
             "row_security = off and BYPASSRLS",

@@ -13,7 +13,7 @@ import Testing
             "clock": "1778673900250000", "synchronous_commit": "on", "deadlock_timeout": "1s",
             "server_version": "150004", "is_in_recovery": "f", "role": "me",
             "oid": "16385", "kind": "r", "pages": "8", "may_keep_rows": "f", "has_delete_rule": "f",
-            "has_statement_trigger": "f",
+            "has_statement_trigger": "f", "refuses_filters": "f",
             "has_children": "f", "can_use_schema": "t", "can_select": "t", "can_update": "t",
             "can_delete": "t", "is_row_security_active": "f", "type_of_active": "16 boolean", "type_of_status": nil,
             "type_of_expires_at": "1184 timestamp with time zone",

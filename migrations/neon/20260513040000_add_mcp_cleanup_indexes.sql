@@ -8,12 +8,12 @@
 
 SET lock_timeout = '10s';
 
-SELECT format('DROP INDEX CONCURRENTLY %I.%I', n.nspname, c.relname)
+SELECT pg_catalog.format('DROP INDEX CONCURRENTLY %I.%I', n.nspname, c.relname)
   FROM pg_catalog.pg_index AS i
-  JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
-  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
- WHERE i.indrelid = '"public"."mcp_sessions"'::regclass
-   AND c.relname IN ('idx_mcp_sessions_cleanup_transient', 'idx_mcp_sessions_cleanup_dormant') AND NOT i.indisvalid
+  JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) i.indexrelid
+  JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+ WHERE i.indrelid OPERATOR(pg_catalog.=) '"public"."mcp_sessions"'::pg_catalog.regclass
+   AND c.relname OPERATOR(pg_catalog.=) ANY (ARRAY['idx_mcp_sessions_cleanup_transient', 'idx_mcp_sessions_cleanup_dormant']) AND NOT i.indisvalid
 \gexec
 
 CREATE INDEX CONCURRENTLY IF NOT EXISTS "idx_mcp_sessions_cleanup_transient"

@@ -132,7 +132,7 @@ package struct CleanupRun: Sendable {
         try comparison.refuseAhead(by: limits.maxClockSkew)
         if comparison.skew < .zero - limits.maxClockSkew { onSlowDatabaseClock(.zero - comparison.skew) }
         let rule = job.rules.rule(for: generation)
-        try await rule.refuseVolatileCalls(of: job, in: session)
+        try await rule.requireStableCondition(of: job, on: table.name, in: session)
         return Target(
             table: table.name, cutoff: cutoff ?? comparison.database, rule: rule, survey: survey,
             parts: try await survey.parts(in: session))
@@ -155,15 +155,32 @@ extension CleanupRun {
 }
 
 extension Rule {
-    /// A row has to be due at the search, at the lock and at the delete alike: a volatile function would make it due at
-    /// random.
+    /// Refuses a condition of an operator's own that the server does not understand, or that contains anything volatile:
+    /// a row has to be due at the search, at the lock and at the delete alike.
     ///
-    /// - Throws: `volatileFunction`.
-    func refuseVolatileCalls(of job: Job, in session: DatabaseSession) async throws(RunFailure) {
-        guard let calls = condition?.calls, !calls.isEmpty else { return }
-        let found = try await session.read(SurveySQL.volatileFunction(of: calls), path: .role)
-        if let name = try found.reading({ try $0.onlyRow().textIfPresent("name") }) {
-            throw .volatileFunction(job: job.name, function: name)
+    /// - Throws: `conditionRefused`, `volatileFunction`.
+    func requireStableCondition(
+        of job: Job, on table: TableName, in session: DatabaseSession
+    ) async throws(RunFailure) {
+        guard let condition else { return }
+        let sql = condition.sql(cutoff: "timestamp with time zone '2000-01-01 00:00:00+00'")
+        let plan: String
+        do {
+            let found = try await session.read(SurveySQL.explainCondition(table, sql), path: .role)
+            plan = try found.reading { try $0.onlyRow().text("QUERY PLAN") }
+        } catch {
+            // Syntax, names and types; values; unsupported features. A missing privilege says so by itself.
+            guard case .database(let cause) = error, let state = cause.sqlState, state != "42501",
+                ["42", "22", "0A"].contains(state.conditionClass)
+            else { throw error }
+            throw .conditionRefused(job: job.name, cause)
         }
+        guard plan.contains(SurveySQL.conditionAlias) else { return }
+        var name: String?
+        if !condition.calls.isEmpty {
+            let found = try await session.read(SurveySQL.volatileFunction(of: condition.calls), path: .role)
+            name = try found.reading { try $0.onlyRow().textIfPresent("name") }
+        }
+        throw .volatileFunction(job: job.name, function: name ?? "a volatile operator, cast or function")
     }
 }

@@ -55,6 +55,8 @@ package enum RowSecurity {
 package enum RowSecurityObstacle: Hashable, Sendable, CustomStringConvertible {
     case noUnconditionalPolicy(RowSecurity.Command)
     case restrictivePolicy(String)
+    /// `row_security` is off for the role: the server refuses what policies would filter.
+    case statementsRefused
 
     package var description: String {
         switch self {
@@ -62,6 +64,8 @@ package enum RowSecurityObstacle: Hashable, Sendable, CustomStringConvertible {
             "no policy for \(command.sql) applies to it with USING (true)"
         case .restrictivePolicy(let name):
             "the restrictive policy \(name) applies to it"
+        case .statementsRefused:
+            "its setting row_security is off, so the server refuses every statement that policies apply to"
         }
     }
 }

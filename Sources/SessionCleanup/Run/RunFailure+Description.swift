@@ -22,6 +22,7 @@ extension RunFailure: CustomStringConvertible {
                 + "clear which sessions are active"
         case .volatileFunction(let job, let function):
             "the condition of the job \(job) calls \(function), which may answer otherwise each time"
+        case .conditionRefused(let job, let error): "the server refuses the condition of the job \(job): \(error)"
         case .privilegesMissing(let table, let role, isOnSchema: true, _):
             "the role \(role) has no USAGE privilege on the schema of \(table)"
         case .privilegesMissing(let table, let role, isOnSchema: false, let privileges):
@@ -116,6 +117,10 @@ extension RunFailure: CustomStringConvertible {
             "GRANT USAGE ON SCHEMA \(SQL.identifier(table.schema)) TO \(SQL.identifier(role));"
         case .privilegesMissing(let table, let role, isOnSchema: false, let privileges):
             "GRANT \(privileges.joined(separator: ", ")) ON \(table.quoted) TO \(SQL.identifier(role));"
+        case .conditionRefused(let job, _): "Correct jobs.\(job).where in the configuration."
+        case .rowSecurity(_, let role, .statementsRefused):
+            "ALTER ROLE \(SQL.identifier(role)) RESET row_security; the setting may also come from the database or the "
+                + "server's configuration."
         case .rowSecurity(let table, let role, _):
             "CREATE POLICY mcp_cleanupd ON \(table.quoted) FOR ALL TO \(SQL.identifier(role)) USING (true); and let no "
                 + "restrictive policy apply to the role."
@@ -222,6 +227,9 @@ extension SQLState {
             "Grant the role what it lacks; docs/security.md has the exact grants, and the policy that row "
                 + "security needs."
         case ("42703", _), ("42P01", _): "The table was changed during the run; the next run looks at it anew."
+        case ("55000", _):
+            "ALTER TABLE … REPLICA IDENTITY FULL; or give the table a primary key, or let the publication leave out "
+                + "deletes: ALTER PUBLICATION … SET (publish = 'insert, update');"
         case ("55P03", _): "Something holds a lock on the whole table, such as ALTER TABLE; the next run tries again."
         case ("23503", _):
             "A foreign key of another table still points at a due session; declare it ON DELETE CASCADE or SET NULL."

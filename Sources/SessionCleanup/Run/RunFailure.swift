@@ -20,6 +20,8 @@ package enum RunFailure: Error, Hashable, Sendable {
     case generationUndecided(TableName, hasBoth: Bool)
     /// In the condition of a job of the operator's own.
     case volatileFunction(job: String, function: String)
+    /// The server refuses the condition of a job of the operator's own: its syntax, its names or its types.
+    case conditionRefused(job: String, PostgresError)
     /// Without USAGE on the schema, or without privileges on the table itself.
     case privilegesMissing(TableName, role: String, isOnSchema: Bool, [String])
     case rowSecurity(TableName, role: String, RowSecurityObstacle)
@@ -87,9 +89,9 @@ extension RunFailure {
         switch self {
         case .database(let error): error.kind
         case .databaseURL, .serverTooOld, .tableMissing, .notATable, .foreignPartition, .columnMissing, .columnType,
-            .generationUndecided, .schemaChanged, .deleteRule, .volatileFunction, .historyMissing,
-            .historyUnusable(_, .column),
-            .historyUnusable(_, .index), .nothingRecorded, .sessionsTableDiffers, .indexesOfPartitionedTable,
+            .generationUndecided, .schemaChanged, .deleteRule, .volatileFunction, .conditionRefused, .historyMissing,
+            .historyUnusable(_, .column), .historyUnusable(_, .index), .nothingRecorded, .sessionsTableDiffers,
+            .indexesOfPartitionedTable,
             .indexNameTaken:
             .misconfigured
         case .privilegesMissing, .rowSecurity, .rowsRefused, .historyUnusable(_, .privileges),
@@ -118,7 +120,7 @@ extension RunFailure {
     /// The server's SQLSTATE, where the server said one.
     package var sqlState: SQLState? {
         switch self {
-        case .database(let error): error.sqlState
+        case .database(let error), .conditionRefused(_, let error): error.sqlState
         case .rowsRefused(_, _, .constraint(_, let state), _), .rowsRefused(_, _, .error(let state), _): state
         case .notReplicated(let message): message.sqlState
         default: nil
@@ -163,6 +165,8 @@ extension SQLState {
     fileprivate var kind: FailureKind {
         switch (rawValue, conditionClass) {
         case ("42501", _): .refused
+        // A table publishes its deletes and has no replica identity.
+        case ("55000", _): .misconfigured
         // A function, a setting or a statement that this server does not have; a wrong name or type.
         case (_, "42"), (_, "3D"), (_, "3F"), (_, "22"), ("0A000", _): .misconfigured
         // Authentication; integrity constraints; exceptions that triggers raise.

@@ -15,11 +15,14 @@ package struct RunPreview: Sendable {
 }
 
 extension CleanupRun {
-    /// Counts what is due and asks for the plan. Everything that stops a run before it deletes stops this too.
+    /// Counts what is due and asks for the plan. Everything that stops a run before its first batch, and what makes the
+    /// server refuse each batch, stops this too.
     func preview(in session: DatabaseSession) async throws(RunFailure) -> RunPreview {
         let (survey, comparison) = try await look(in: session, known: nil)
+        _ = try history.isUsed(survey.history, by: survey.role)
         let target = try await target(
             survey, comparison, trusted: try await trustedSchema(survey.history, in: session), in: session)
+        try await survey.requireDeletePlan(in: session)
         let count = try await session.read(
             SearchSQL.countDue(table.name, target.rule, cutoff: target.cutoff), limit: session.budget.remaining,
             path: target.path, unfiltered: target.unfiltered)

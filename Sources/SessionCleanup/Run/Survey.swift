@@ -59,6 +59,8 @@ package struct Survey: Sendable {
     /// A trigger fires once for each DELETE statement.
     package var hasStatementTrigger: Bool
     package var isRowSecurityActive: Bool
+    /// Row security is active, and the role's setting `row_security` makes the server refuse what policies would filter.
+    package var refusesFilters: Bool
     package var canUseSchema: Bool
     /// Which of SELECT, UPDATE (or on any of its columns) and DELETE the role lacks on the table.
     package var missingPrivileges: [String]
@@ -195,6 +197,7 @@ extension Survey {
         hasDeleteRule = try row.boolIfPresent("has_delete_rule") ?? false
         hasStatementTrigger = try row.boolIfPresent("has_statement_trigger") ?? false
         isRowSecurityActive = try row.boolIfPresent("is_row_security_active") ?? false
+        refusesFilters = try row.boolIfPresent("refuses_filters") ?? false
         canUseSchema = try row.boolIfPresent("can_use_schema") ?? true
         missingPrivileges = []
         for privilege in ["SELECT", "UPDATE", "DELETE"]
@@ -248,6 +251,7 @@ extension Survey {
     /// - Throws: `rowSecurity` if a policy could hide a row from the role.
     func requireNoHiddenRows(for purpose: Purpose, in session: DatabaseSession) async throws(RunFailure) {
         guard isRowSecurityActive, let oid else { return }
+        if refusesFilters { throw .rowSecurity(table.name, role: role, .statementsRefused) }
         let policies = try await session.read(SurveySQL.policies(of: oid)).reading { result in
             try result.rows.map(RowSecurity.Policy.init)
         }

@@ -31,7 +31,7 @@ struct BatchSQL: Sendable {
 
     private var due: String { "(\(rule.predicate(cutoff: SearchSQL.literal(cutoff)))) IS TRUE" }
 
-    private func isIn(_ partition: UInt32) -> String { "tableoid OPERATOR(pg_catalog.=) \(partition)::oid" }
+    private func isIn(_ partition: UInt32) -> String { "tableoid OPERATOR(pg_catalog.=) \(partition)::pg_catalog.oid" }
 
     /// The batch's statement: one row with `locked`, `deleted`, and the addresses of rows that were locked and are still
     /// there: a trigger or a rule kept them.

@@ -11,8 +11,9 @@ enum CronSQL {
     /// What a takeover appends to a job's command, and a rollback takes away: the job itself remembers who deactivated
     /// it. A comment, and on a line of its own, so that the command stays what it was.
     static let mark = "-- deactivated by mcp-cleanupd pg-cron takeover"
-    private static let markedEnd = "chr(10) || '\(mark)'"
-    private static let isMarked = "right(command, \(mark.count + 1)) = \(markedEnd)"
+    private static let markedEnd = "pg_catalog.chr(10) OPERATOR(pg_catalog.||) '\(mark)'"
+    private static let isMarked =
+        "pg_catalog.right(command, \(mark.count + 1)) OPERATOR(pg_catalog.=) (\(markedEnd))"
 
     /// One row. `pg_settings` leaves out what we may not see, where `current_setting` would fail.
     static let survey = """
@@ -27,30 +28,31 @@ enum CronSQL {
             ON n.nspname = 'cron' AND c.relname = 'job'
         """
 
-    /// One statement, so that it is one transaction for psql too.
+    /// One statement, so that it is one transaction for psql too. A superuser may run it there under any search path, so
+    /// every name is qualified.
     static func statement(_ action: CronJobs.Action, database: String) -> String {
         let ours = """
             FROM cron.job
-             WHERE jobname IN (\(names.map(SQL.literal).joined(separator: ", ")))
-               AND database = \(SQL.literal(database))
+             WHERE jobname OPERATOR(pg_catalog.=) ANY (ARRAY[\(names.map(SQL.literal).joined(separator: ", "))])
+               AND database OPERATOR(pg_catalog.=) \(SQL.literal(database))
             """
         return switch action {
         case .status:
             """
-            SELECT jobid, jobname, schedule, username, active, NOT active AND \(isMarked) AS is_taken_over
+            SELECT jobid, jobname, schedule, command, username, active, NOT active AND \(isMarked) AS is_taken_over
               \(ours)
              ORDER BY jobid
             """
         case .takeover:
             """
             SELECT jobid, cron.alter_job(jobid, active := false,
-                       command := CASE WHEN \(isMarked) THEN command ELSE command || \(markedEnd) END)
+                       command := CASE WHEN \(isMarked) THEN command ELSE command OPERATOR(pg_catalog.||) \(markedEnd) END)
               \(ours)
                AND active
             """
         case .rollback:
             """
-            SELECT jobid, cron.alter_job(jobid, active := true, command := left(command, -\(mark.count + 1)))
+            SELECT jobid, cron.alter_job(jobid, active := true, command := pg_catalog.left(command, -\(mark.count + 1)))
               \(ours)
                AND NOT active AND \(isMarked)
             """

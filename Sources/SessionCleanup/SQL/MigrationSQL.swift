@@ -45,7 +45,8 @@ enum MigrationSQL {
 
     // MARK: Indexes
 
-    /// Whether an index with this name is on the table, and whether it serves. No row: it is not there.
+    /// One row with the validity of the table's index of this name; none if there is no such index. Also run outside of
+    /// transactions of ours and by psql, under any search path, so every name is qualified.
     static func state(of index: PartialIndex) -> String {
         "SELECT i.indisvalid AS is_valid \(catalogEntries(of: [index]))"
     }
@@ -53,7 +54,7 @@ enum MigrationSQL {
     /// For psql: drops what interrupted builds have left behind. It serves no search, and each write pays for it.
     static func dropLeftovers(_ indexes: [PartialIndex]) -> String {
         """
-        SELECT format('DROP INDEX CONCURRENTLY %I.%I', n.nspname, c.relname)
+        SELECT pg_catalog.format('DROP INDEX CONCURRENTLY %I.%I', n.nspname, c.relname)
         \(catalogEntries(of: indexes)) AND NOT i.indisvalid
         \\gexec
         """
@@ -64,10 +65,10 @@ enum MigrationSQL {
         let names = indexes.map { SQL.literal($0.name) }.joined(separator: ", ")
         return """
               FROM pg_catalog.pg_index AS i
-              JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
-              JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-             WHERE i.indrelid = \(SQL.literal(indexes.first?.table.quoted ?? ""))::regclass
-               AND c.relname IN (\(names))
+              JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) i.indexrelid
+              JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+             WHERE i.indrelid OPERATOR(pg_catalog.=) \(SQL.literal(indexes.first?.table.quoted ?? ""))::pg_catalog.regclass
+               AND c.relname OPERATOR(pg_catalog.=) ANY (ARRAY[\(names)])
             """
     }
 

@@ -61,7 +61,7 @@ enum SearchSQL {
 
     private static func row(_ key: Key, _ rule: Rule) -> String {
         let age = rule.condition == nil ? ["timestamp with time zone \(SQL.literal(key.age ?? "-infinity"))"] : []
-        return "ROW(\((age + ["\(key.row.partition)::oid", key.row.literal]).joined(separator: ", ")))"
+        return "ROW(\((age + ["\(key.row.partition)::pg_catalog.oid", key.row.literal]).joined(separator: ", ")))"
     }
 
     /// Returns the statement for the addresses of due rows on some pages of all of the table's parts, at most `limit`.

@@ -38,6 +38,7 @@ enum SurveySQL {
                  , has_table_privilege(c.oid, 'UPDATE') OR has_any_column_privilege(c.oid, 'UPDATE') AS can_update
                  , has_table_privilege(c.oid, 'DELETE') AS can_delete
                  , row_security_active(c.oid) AS is_row_security_active
+                 , row_security_active(c.oid) AND current_setting('row_security') = 'off' AS refuses_filters
             \(types)
                  , h.oid IS NOT NULL AS has_history
                  , (h.relowner = c.relowner OR r.rolsuper OR r.rolname = current_user OR h.relowner = d.datdba)
@@ -71,7 +72,8 @@ enum SurveySQL {
         """
     }
 
-    /// The columns and the valid unique indexes of the history's table, which has to be there: one row.
+    /// The columns and the valid unique indexes of the history's table, which has to be there: one row. Without the
+    /// quotation marks that `quote_all_identifiers` adds to an index's condition.
     static let historyTable = """
         SELECT (SELECT string_agg(a.attname || E'\\t' || a.atttypid || E'\\t' || format_type(a.atttypid, NULL), E'\\n')
                   FROM pg_attribute AS a
@@ -80,13 +82,15 @@ enum SurveySQL {
                          (SELECT string_agg(a.attname, ',' ORDER BY k.place)
                             FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)
                             JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number)
-                         || coalesce(' ' || pg_get_expr(i.indpred, i.indrelid), ''), E'\\n')
+                         || coalesce(' ' || replace(pg_get_expr(i.indpred, i.indrelid), '"', ''), ''), E'\\n')
                   FROM pg_index AS i
                  WHERE i.indrelid = h.oid AND i.indisunique AND i.indisvalid) AS indexes
           FROM (SELECT 'mcp_cleanup.runs'::regclass::oid AS oid) AS h
         """
 
-    /// One row for the table and for each of its partitions and inheritance children.
+    /// One row for the table and for each of its partitions and inheritance children. `can_delete`: the role may delete
+    /// from it under its own name, and neither a rule nor a statement trigger there makes that differ from a DELETE from
+    /// the whole table.
     static func parts(of table: UInt32) -> String {
         """
         WITH RECURSIVE tree AS (
@@ -97,7 +101,9 @@ enum SurveySQL {
         SELECT c.oid AS oid, n.nspname AS schema, c.relname AS name, c.relkind AS kind
              , has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
                AND (has_table_privilege(c.oid, 'UPDATE') OR has_any_column_privilege(c.oid, 'UPDATE'))
-               AND has_table_privilege(c.oid, 'DELETE') AS can_delete
+               AND has_table_privilege(c.oid, 'DELETE')
+               AND NOT (c.relhasrules AND EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid AND ev_type = '4'))
+               AND NOT (\(hasTrigger("c", mask: 9, value: 8))) AS can_delete
              , c.relrowsecurity AS has_row_security
              , \(hasTrigger("c", mask: 11, value: 11)) AS may_keep_rows
           FROM tree JOIN pg_class AS c ON c.oid = tree.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -140,9 +146,22 @@ enum SurveySQL {
         "SELECT count(*) AS known FROM pg_constraint WHERE conname = \(SQL.literal(name))"
     }
 
-    /// A volatile function among those that a condition calls. Which of several functions of one name is meant, only
-    /// their arguments would tell: one that is volatile is enough. Under the role's own search path, where the condition
-    /// finds its functions.
+    /// The name of the subquery of `explainCondition`.
+    static let conditionAlias = "mcp_cleanup_condition"
+
+    /// Returns a statement whose plan has a node with the name `conditionAlias` if the condition contains anything
+    /// volatile: a function, in whatever notation, an operator or a cast. The planner never merges a subquery with a
+    /// volatile result into the query around it, and merges each other one. Executes nothing. Under the role's own search
+    /// path, where the condition finds its names.
+    static func explainCondition(_ table: TableName, _ condition: String) -> String {
+        """
+        EXPLAIN (FORMAT JSON, COSTS FALSE)
+        SELECT FROM (SELECT (\(condition)) AS is_due FROM \(table.quoted)) AS \(conditionAlias) WHERE is_due
+        """
+    }
+
+    /// The name of a volatile function among those that a condition calls, for a message: which of several functions of
+    /// one name is meant, only their arguments would tell. Under the role's own search path.
     static func volatileFunction(of calls: [RowCondition.Call]) -> String {
         let names = calls.map { call in
             "(\(call.schema.map(SQL.literal) ?? "NULL"), \(SQL.literal(call.name)))"

@@ -13,12 +13,19 @@ package struct CheckResult: Hashable, Sendable {
 
     /// In the order in which they are made.
     package enum Check: String, Hashable, Sendable, CaseIterable {
-        case connection, transport, server, pooler, clock, table
+        case connection, transport, server, pooler, clock
+        case lockTimeout = "lock-timeout"
+        case searchPath = "search-path"
+        case table
         case schemaPrivilege = "privilege-schema"
         case selectPrivilege = "privilege-select"
         case updatePrivilege = "privilege-update"
         case deletePrivilege = "privilege-delete"
         case rowSecurity = "row-security"
+        case deleteRule = "delete-rule"
+        case replicaIdentity = "replica-identity"
+        case foreignKeys = "foreign-keys"
+        case triggers, role
         case search, indexes, history
         case staleRun = "stale-run"
         case cron = "pg-cron"
@@ -38,6 +45,17 @@ package struct CheckResult: Hashable, Sendable {
 
     static func warn(_ check: Check, _ message: String, hint: String?) -> CheckResult {
         CheckResult(check: check, status: .warn, message: message, hint: hint, kind: nil)
+    }
+
+    /// Returns the results of checks that ask the server, or its refusal to answer as the failure of the first of them.
+    static func all(
+        _ check: Check, _ body: () async throws(RunFailure) -> [CheckResult]
+    ) async -> [CheckResult] {
+        do {
+            return try await body()
+        } catch {
+            return [.fail(check, error)]
+        }
     }
 
     package static func fail(_ check: Check, _ failure: RunFailure) -> CheckResult {

@@ -17,6 +17,8 @@ package struct CronJobs: Sendable {
     package enum Answer: Sendable {
         /// pg_cron is not in this database, nor known to run this database's jobs from another.
         case absent
+        /// A takeover changed nothing: these jobs differ from the daemon's.
+        case differ([CronDifference])
         /// The jobs, and the IDs of those that changed.
         case jobs([CronJob], changed: Set<Int>)
         /// We may not: why, and what to run by somebody who may.
@@ -25,14 +27,18 @@ package struct CronJobs: Sendable {
 
     private static let deadline = Duration.seconds(30)
 
-    /// Looks, and does what is asked, in one transaction over a connection of its own.
-    package func perform(_ action: Action) async throws(RunFailure) -> Answer {
+    /// Looks, and does what is asked, over a connection of its own.
+    ///
+    /// - Parameter successors: jobs that a takeover compares pg_cron's with; `nil` accepts every difference.
+    package func perform(_ action: Action, comparing successors: CronSuccessors?) async throws(RunFailure) -> Answer {
         try await access.withSession(deadline: Self.deadline) { session throws(RunFailure) in
-            try await Self.perform(action, in: session)
+            try await Self.perform(action, comparing: successors, in: session)
         }
     }
 
-    static func perform(_ action: Action, in session: DatabaseSession) async throws(RunFailure) -> Answer {
+    static func perform(
+        _ action: Action, comparing successors: CronSuccessors? = nil, in session: DatabaseSession
+    ) async throws(RunFailure) -> Answer {
         let survey = try await session.read(CronSQL.survey).reading { try CronSurvey($0.onlyRow()) }
         let statement = CronSQL.statement(action, database: survey.database)
         let sql = "\(statement);"
@@ -53,6 +59,10 @@ package struct CronJobs: Sendable {
                 sql: sql)
         }
         guard action != .status else { return .jobs(jobs, changed: []) }
+        if action == .takeover, let successors {
+            let differences = jobs.filter(\.isActive).compactMap(successors.difference)
+            if !differences.isEmpty { return .differ(differences) }
+        }
         do {
             let answers = try await session.write(Script(statement, as: .row).adding(list, as: .answer))
             let changed = try answers.read(.row) { try $0.rows.map { try $0.integer("jobid") } }
@@ -69,6 +79,7 @@ package struct CronJob: Hashable, Sendable {
     package let id: Int
     package let name: String
     package let schedule: String
+    package let command: String
     package let role: String
     package let isActive: Bool
     /// Whether a takeover has deactivated it.
@@ -81,6 +92,7 @@ extension CronJob {
         id = try row.integer("jobid")
         name = try row.text("jobname")
         schedule = try row.text("schedule")
+        command = try row.text("command")
         role = try row.text("username")
         isActive = try row.bool("active")
         isTakenOver = try row.bool("is_taken_over")

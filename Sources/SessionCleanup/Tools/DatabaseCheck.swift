@@ -8,6 +8,7 @@ package struct DatabaseCheck: Sendable {
     private let tables: [(table: SessionTable, jobs: [Job])]
     private let history: History
     private let maxClockSkew: Duration
+    private let lockTimeout: Duration
     private let hostClock: @Sendable () -> UTCInstant
 
     /// - Parameter runs: for each job, what it would run with; they differ in their jobs and tables only.
@@ -24,6 +25,7 @@ package struct DatabaseCheck: Sendable {
         self.tables = tables
         history = runs[0].history
         maxClockSkew = runs[0].limits.maxClockSkew
+        lockTimeout = runs[0].limits.lockTimeout
         hostClock = runs[0].hostClock
     }
 
@@ -72,6 +74,8 @@ package struct DatabaseCheck: Sendable {
                     : .ok(.pooler, "a pooler or a proxy stands in between, which is fine")
             })
         results.append(comparison.check(limit: maxClockSkew))
+        results.append(survey.lockTimeoutCheck(lockTimeout))
+        results += await survey.searchPathChecks(in: session)
         for (table, jobs) in tables {
             do {
                 let found =
@@ -145,6 +149,7 @@ package struct DatabaseCheck: Sendable {
         } else if survey.kind != nil {
             results.append(.ok(.rowSecurity, "not active for \(survey.role)"))
         }
+        results += await survey.hazardChecks(in: session)
         guard let parts, survey.canUseSchema else { return results }
         let pages: Int
         do {
@@ -173,7 +178,7 @@ package struct DatabaseCheck: Sendable {
         _ job: Job, _ survey: Survey, _ generation: SchemaGeneration?, _ pages: Int, in session: DatabaseSession
     ) async throws(RunFailure) -> CheckResult {
         let rule = job.rules.rule(for: generation)
-        try await rule.refuseVolatileCalls(of: job, in: session)
+        try await rule.requireStableCondition(of: job, on: survey.table.name, in: session)
         let plan = try await survey.table.plan(for: rule, cutoff: survey.clock, in: session)
         let found = "\(job.name): \(plan.node)\(plan.index.map { " using \($0)" } ?? "")"
         guard plan.index == nil, pages >= Self.pagesWorthAnIndex else { return .ok(.search, found) }
@@ -241,19 +246,21 @@ package struct DatabaseCheck: Sendable {
     }
 
     private func cronCheck(in session: DatabaseSession) async throws(RunFailure) -> CheckResult {
+        let jobs: [CronJob]
         switch try await CronJobs.perform(.status, in: session) {
         case .absent: return .ok(.cron, "not in this database")
         case .forbidden(let reason, _):
             return .warn(
                 .cron, "it is not known whether pg_cron removes sessions too: \(reason)",
                 hint: "mcp-cleanupd pg-cron status prints the SQL with which somebody who may can look.")
-        case .jobs(let jobs, _):
-            let active = jobs.filter(\.isActive).map(\.name)
-            guard !active.isEmpty else { return .ok(.cron, "none of its jobs removes sessions") }
-            return .warn(
-                .cron,
-                "its \(active.joined(separator: " and ")) \(active.count == 1 ? "removes" : "remove") the same sessions, with all their locks at once",
-                hint: "Run mcp-cleanupd pg-cron takeover.")
+        case .jobs(let found, _): jobs = found
+        case .differ(let differences): jobs = differences.map(\.job)
         }
+        let active = jobs.filter(\.isActive).map(\.name)
+        guard !active.isEmpty else { return .ok(.cron, "none of its jobs removes sessions") }
+        return .warn(
+            .cron, "its \(active.joined(separator: " and ")) \(active.count == 1 ? "removes" : "remove") the same sessions, "
+                + "with all their locks at once",
+            hint: "Run mcp-cleanupd pg-cron takeover.")
     }
 }

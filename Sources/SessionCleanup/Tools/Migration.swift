@@ -41,12 +41,16 @@ package struct Migration: Sendable {
 
     /// Applies it over a connection of its own, within ten minutes.
     ///
+    /// - Parameter onPooler: called first if a pooler stands before the server.
     /// - Returns: what the role of the grant still lacks, since we may not grant it; `nil` if it has all it needs.
     /// - Throws: `sessionsTableDiffers` and `historyUnusable` when what is there cannot be built upon; nothing has changed
     ///   then, nor after any other failure.
-    package func apply(_ access: DatabaseAccess) async throws(RunFailure) -> RunFailure? {
+    package func apply(
+        _ access: DatabaseAccess, onPooler: @Sendable () -> Void = {}
+    ) async throws(RunFailure) -> RunFailure? {
         try await access.withSession(deadline: Self.deadline) { session throws(RunFailure) in
-            try await apply(in: session)
+            if try await !session.isDirect { onPooler() }
+            return try await apply(in: session)
         }
     }
 

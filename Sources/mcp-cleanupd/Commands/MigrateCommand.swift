@@ -28,6 +28,10 @@ struct MigrateCommand: AsyncParsableCommand, Subcommand {
         if let role, role.isEmpty || role.utf8.count > 63 || role.utf8.contains(0) {
             throw ValidationError("--role is no role's name; expected 1 to 63 bytes.")
         }
+        // PostgreSQL takes the quoted name "public" for PUBLIC too: every role would be granted it.
+        if let role, role.lowercased() == "public" {
+            throw ValidationError("--role public would grant every role what mcp-cleanupd needs; name the role.")
+        }
     }
 
     func run() async throws {
@@ -48,7 +52,13 @@ struct MigrateCommand: AsyncParsableCommand, Subcommand {
         }
         let access = try setup.databaseAccess(saysWhich: true)
         let (lacking, built) = try await SignalCancellation.run { [indexes] in
-            let lacking = try await migration.apply(access)
+            let lacking = try await migration.apply(access) {
+                logger.warning(
+                    "A pooler stands between here and the server.",
+                    metadata: [
+                        "hint": "Run migrate with the server's own URL: limits for locks cannot be set through it."
+                    ])
+            }
             return (lacking, indexes ? try await indexMigration.apply(access) : [])
         }
         logger.info("The table mcp_cleanup.runs is there.")
