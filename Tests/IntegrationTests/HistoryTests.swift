@@ -345,8 +345,8 @@ import Time
     @Test(arguments: [
         ("ALTER TABLE mcp_cleanup.runs DROP COLUMN batches", "no column batches"),
         ("ALTER TABLE mcp_cleanup.runs ALTER rows_deleted TYPE INTEGER", "rows_deleted of mcp_cleanup.runs is integer"),
-        ("DROP INDEX mcp_cleanup.runs_job_running_key", "no unique index on job (status"),
-        ("DROP INDEX mcp_cleanup.runs_job_scheduled_at_key", "no unique index on job,scheduled_at"),
+        ("DROP INDEX mcp_cleanup.runs_job_running_key", "no unique index on (job) WHERE"),
+        ("DROP INDEX mcp_cleanup.runs_job_scheduled_at_key", "no unique index on (job, scheduled_at)"),
         ("REVOKE UPDATE ON mcp_cleanup.runs FROM ROLE", "no UPDATE privilege"),
         ("REVOKE USAGE ON SCHEMA mcp_cleanup FROM ROLE", "no USAGE privilege on the schema"),
         ("ALTER TABLE mcp_cleanup.runs ENABLE ROW LEVEL SECURITY", "row security on mcp_cleanup.runs"),

@@ -101,7 +101,7 @@ import Testing
             "one whose index means something else",
             "\((try? SessionsDatabase.migration("20260513030000_install_mcp_cleanup_runs")) ?? "?");"
                 + "DROP INDEX mcp_cleanup.runs_job_running_key; CREATE INDEX runs_job_running_key ON mcp_cleanup.runs (job);",
-            "no unique index on job (status"
+            "no unique index on (job) WHERE"
         ),
     ])
     func aHistoryOfAnotherShapeIsRefused(what: String, sql: String, words: String) async throws {

@@ -49,17 +49,17 @@ import Time
                 result.lines == [
                     #"{"job":"\#(Self.transient)","status":"running","origin":"once","scheduled_at":"2026-05-13T12:05:00Z","#
                         + #""started_at":"2026-05-13T12:05:00Z","heartbeat_at":"2026-05-13T12:05:00Z","finished_at":null,"#
-                        + #""cutoff":"2026-05-13T12:05:00Z","rows_deleted":7,"rows_skipped":0,"batches":1,"attempts":1,"#
+                        + #""cutoff":"2026-05-13T12:05:00Z","rows_deleted":7,"rows_skipped":0,"rows_refused":0,"batches":1,"attempts":1,"#
                         + #""run_id":3,"claimed_by":"c:1:x","error":null}"#,
                     #"{"job":"\#(Self.dormant)","status":"failed","origin":"catch-up","scheduled_at":"2026-05-13T00:00:00Z","#
                         + #""started_at":"2026-05-13T12:01:00Z","heartbeat_at":"2026-05-13T12:01:00Z","#
                         + #""finished_at":"2026-05-13T12:01:02Z","cutoff":"2026-05-13T12:01:00Z","rows_deleted":0,"#
-                        + #""rows_skipped":0,"batches":0,"attempts":2,"run_id":2,"claimed_by":"b:1:x","#
+                        + #""rows_skipped":0,"rows_refused":0,"batches":0,"attempts":2,"run_id":2,"claimed_by":"b:1:x","#
                         + #""error":{"sqlstate":"23503","message":"no\n\u001b[31m\"way\""}}"#,
                     #"{"job":"\#(Self.transient)","status":"succeeded","origin":"schedule","#
                         + #""scheduled_at":"2026-05-13T12:00:00Z","started_at":"2026-05-13T12:00:00.250Z","#
                         + #""heartbeat_at":"2026-05-13T12:00:01Z","finished_at":"2026-05-13T12:00:01.500Z","#
-                        + #""cutoff":"2026-05-13T12:00:00.250Z","rows_deleted":2900,"rows_skipped":3,"batches":4,"#
+                        + #""cutoff":"2026-05-13T12:00:00.250Z","rows_deleted":2900,"rows_skipped":3,"rows_refused":0,"batches":4,"#
                         + #""attempts":1,"run_id":1,"claimed_by":"a:1:x","error":null}"#,
                 ])
         }

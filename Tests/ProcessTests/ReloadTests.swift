@@ -102,7 +102,7 @@ import Testing
         }
         // Signals that arrive during a reload are answered by one more.
         try await daemon.wait("300 reloads", limit: .seconds(120)) {
-            let done = try daemon.log.components(separatedBy: "is in force.").count - 1
+            let done = try daemon.log.components(separatedBy: "Reloaded the configuration.").count - 1
             if done < 300 { daemon.signal(SIGHUP) }
             return done >= 300
         }

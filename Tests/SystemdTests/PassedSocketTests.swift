@@ -57,7 +57,10 @@ import Testing
     @Test func servesOnATCPSocketWithoutAWarningWhereBothAreTheSame() async throws {
         let port = try Loopback.freePort()
         let daemon = try daemon("tcp:\(port)", listen: "127.0.0.1:\(port)")
-        try await daemon.wait("an answer") { try await LoopbackHTTP.get("/livez", port: port).status == 200 }
+        try await daemon.wait("an answer") {
+            // Refused until the wrapper has bound the port.
+            (try? await LoopbackHTTP.get("/livez", port: port))?.status == 200
+        }
         #expect(try await LoopbackHTTP.send("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", port: port).status == 421)
         #expect(try !daemon.log.contains("systemd passed"))
     }
@@ -90,7 +93,10 @@ import Testing
     @Test func losesNoScrapeThatItHasAcceptedWhenItStops() async throws {
         let port = try Loopback.freePort()
         let daemon = try daemon("tcp:\(port)", listen: "127.0.0.1:\(port)")
-        try await daemon.wait("an answer") { try await LoopbackHTTP.get("/livez", port: port).status == 200 }
+        try await daemon.wait("an answer") {
+            // Refused until the wrapper has bound the port.
+            (try? await LoopbackHTTP.get("/livez", port: port))?.status == 200
+        }
         let accepted = try LoopbackHTTP.connected(port: port)
         defer { close(accepted) }
         // Long enough to be accepted; the request comes when the service is already stopping.

@@ -57,6 +57,11 @@ enum ClaimDecision: Hashable, Sendable {
     ///   - previous: the tokens by which the attempts before this one, in this process, owned the run or tried to.
     init(_ candidates: [ClaimCandidate], token: String, previous: [String]) {
         let other = candidates.first { !$0.isSameFireTime && $0.isRunning }
+        if let other, other.leaseLeft <= .zero {
+            // Its owner is dead, and another claim is closing it at this moment.
+            self = .claimAgain
+            return
+        }
         guard let row = candidates.first(where: \.isSameFireTime) else {
             self = other?.held ?? .claimAgain
             return

@@ -17,32 +17,42 @@ struct RowAddress: Hashable, Sendable {
     ///
     /// - Parameter partition: the OID of the table that an address belongs to, by the address's place in the array.
     static func list(_ text: String, partition: (Int) -> UInt32?) throws(PostgresError) -> [RowAddress] {
-        let numbers = numbers(in: text)
-        guard numbers.count.isMultiple(of: 2) else { throw .unexpectedAnswer("an odd row address") }
         var rows: [RowAddress] = []
-        rows.reserveCapacity(numbers.count / 2)
-        for index in stride(from: 0, to: numbers.count, by: 2) {
-            guard let partition = partition(index / 2) else { throw .unexpectedAnswer("a row address without a table") }
-            rows.append(RowAddress(partition: partition, block: numbers[index], line: numbers[index + 1]))
+        var block: UInt64?
+        var isOrphaned = false
+        forEachNumber(in: text) { number in
+            guard let first = block else { return block = number }
+            if let partition = partition(rows.count) {
+                rows.append(RowAddress(partition: partition, block: first, line: number))
+            } else {
+                isOrphaned = true
+            }
+            block = nil
         }
+        if isOrphaned { throw .unexpectedAnswer("a row address without a table") }
+        guard block == nil else { throw .unexpectedAnswer("an odd row address") }
         return rows
     }
 
     /// The numbers in the text of an array of row addresses or of OIDs.
     static func numbers(in text: String) -> [UInt64] {
         var numbers: [UInt64] = []
+        forEachNumber(in: text) { numbers.append($0) }
+        return numbers
+    }
+
+    private static func forEachNumber(in text: String, _ body: (UInt64) -> Void) {
         var number: UInt64?
         for byte in text.utf8 {
             if (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) {
                 // A block number and an OID have 32 bits: ten digits and no overflow.
                 number = (number ?? 0) &* 10 &+ UInt64(byte - UInt8(ascii: "0"))
             } else if let complete = number {
-                numbers.append(complete)
+                body(complete)
                 number = nil
             }
         }
-        if let number { numbers.append(number) }
-        return numbers
+        if let number { body(number) }
     }
 
     private var text: String { "(\(packed >> 16),\(packed & 0xFFFF))" }

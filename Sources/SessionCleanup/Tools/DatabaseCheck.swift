@@ -259,7 +259,8 @@ package struct DatabaseCheck: Sendable {
         let active = jobs.filter(\.isActive).map(\.name)
         guard !active.isEmpty else { return .ok(.cron, "none of its jobs removes sessions") }
         return .warn(
-            .cron, "its \(active.joined(separator: " and ")) \(active.count == 1 ? "removes" : "remove") the same sessions, "
+            .cron,
+            "its \(active.joined(separator: " and ")) \(active.count == 1 ? "removes" : "remove") the same sessions, "
                 + "with all their locks at once",
             hint: "Run mcp-cleanupd pg-cron takeover.")
     }

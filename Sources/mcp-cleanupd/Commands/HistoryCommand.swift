@@ -51,7 +51,8 @@ private struct RunRow: OutputRow {
             run.errorMessage == nil && run.errorSQLState == nil
             ? .null : .object([("sqlstate", JSON(run.errorSQLState)), ("message", JSON(run.errorMessage))])
         return .object([
-            ("job", .string(run.job)), ("status", .string(run.status.rawValue)), ("origin", .string(run.origin.rawValue)),
+            ("job", .string(run.job)), ("status", .string(run.status.rawValue)),
+            ("origin", .string(run.origin.rawValue)),
             ("scheduled_at", .string("\(run.scheduledAt)")), ("started_at", .string("\(run.startedAt)")),
             ("heartbeat_at", .string("\(run.heartbeatAt)")), ("finished_at", JSON(run.finishedAt.map { "\($0)" })),
             ("cutoff", .string("\(run.cutoff)")), ("rows_deleted", .integer(run.rowsDeleted)),

@@ -83,7 +83,9 @@ private struct JobStatus: OutputRow {
         guard let record else { return Table.Row(cells: cells) }
         guard let last = record.lastRun else { return Table.Row(cells: cells + [.text("never")]) }
         cells += [
-            .text("\(last.status.rawValue) \((record.now - last.startedAt).inWords) ago", Table.Color(status: last.status)),
+            .text(
+                "\(last.status.rawValue) \((record.now - last.startedAt).inWords) ago", Table.Color(status: last.status)
+            ),
             .number(last.rowsDeleted.groupedText),
         ]
         let success = record.lastSuccessAt.map { "last success \((record.now - $0).inWords) ago" } ?? "never succeeded"
