@@ -207,7 +207,7 @@ import Testing
             GRANT USAGE ON SCHEMA mcp_cleanup TO \(role); GRANT ALL ON ALL TABLES IN SCHEMA mcp_cleanup TO \(role);
             """, as: evil)
         let url = database.server.url(database.name, user: role)
-        for command in [["--once"], ["check"], ["--once", "--dry-run"]] {
+        for command in [["--once"], ["check", "--json"], ["--once", "--dry-run"]] {
             let result = try await database.daemon(command, url: url)
             #expect(result.status == 77, "\(command): \(result)")
             #expect(

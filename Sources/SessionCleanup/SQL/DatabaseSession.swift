@@ -85,12 +85,8 @@ struct DatabaseSession: Sendable {
         whole.add("COMMIT")
         let answers = try await send(
             whole, by: .now + limit, startsWriting: true, during: .committing, heedsCancellation: false)
-        // libpq passes a notice on before the result in front of it is fetched: the one of COMMIT may count for the
-        // statement before, which only reads.
-        let warning = await connection.warnings.first { warning in
-            warning.statementIndex.map { whole.isAtOrAfter(.closed, $0) } ?? false
-        }
-        return (answers, warning)
+        // At COMMIT. A warning that a trigger raises has a context.
+        return (answers, await connection.warnings.first { !$0.hasContext })
     }
 
     /// Leaves the open transaction, so that the connection can be used again; closes the connection if it cannot.
