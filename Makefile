@@ -7,13 +7,14 @@ MAKEFLAGS += --no-builtin-rules
 export SWIFT ?= swift
 # Static but for libpq and the C library: loading libstdc++ would take a tenth of the time of a whole --once.
 RELEASE := -c release --static-swift-stdlib --product mcp-cleanupd -Xswiftc -gnone --disable-local-rpath \
-	-Xlinker -L$(CURDIR)/.build/static-runtime -Xswiftc -Xclang-linker -Xswiftc -static-libgcc -Xlinker --no-export-dynamic
+	-Xlinker -L$(CURDIR)/.build/static-runtime -Xswiftc -Xclang-linker -Xswiftc -static-libgcc -Xlinker --no-export-dynamic \
+	-Xlinker -z -Xlinker now -Xlinker -z -Xlinker relro
 # Four tests at a time. They share two cores with the servers they start; with more, some would exceed their time limits.
 export SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH ?= 4
 TEST_TOOLS := /var/tmp/mcp-cleanupd-test-tools-$(shell id -u)
 export MCP_CLEANUPD_TEST_NEWEST_POSTGRES ?= $(TEST_TOOLS)/newest-postgres/bin
 
-.PHONY: help demo test check build deb release image manual format lint model fuzz sanitize soak bench clean same-directory
+.PHONY: help demo test check build deb release image format lint model fuzz sanitize soak bench clean same-directory
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,13 +55,6 @@ image: ## Build the container image with podman; IMAGE_OPTIONS= are options of p
 	@command -v podman >/dev/null || { echo "podman is missing; or: docker build --file Containerfile ." >&2; exit 1; }
 	podman build --format docker $(IMAGE_OPTIONS) --file Containerfile \
 		--tag mcp-cleanupd:$$(sed -n 's/.*static let version = "\(.*\)"/\1/p' Sources/mcp-cleanupd/Commands/RootCommand.swift) .
-
-# The date is fixed, so that the page changes only when its text does; a test compares the checksum with the program's help.
-manual: same-directory ## Write packaging/mcp-cleanupd.1 from the commands' help
-	$(SWIFT) package generate-manual --configuration debug --date 2026-11-25
-	@page=.build/plugins/GenerateManual/outputs/mcp-cleanupd/mcp-cleanupd.1; \
-		checksum=$$($$($(SWIFT) build --show-bin-path)/mcp-cleanupd --experimental-dump-help | cksum); \
-		{ echo ".\\\" Made by make manual from help with the checksum $$checksum"; cat "$$page"; } >packaging/mcp-cleanupd.1
 
 format: ## Format all Swift files
 	$(SWIFT) format --in-place --parallel --recursive Sources Tests Package.swift
