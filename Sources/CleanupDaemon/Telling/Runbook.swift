@@ -3,7 +3,7 @@ package import SessionCleanup
 /// The runbook, `docs/operations.md`, as alerts and the page link to it.
 package enum Runbook {
     /// Where the project's documentation is published. `config/prometheus-rules.yml` has the same address; a test compares them.
-    package static let address = "https://github.com/mcp-ts/mcp-cleanupd/blob/main/docs/operations.md"
+    package static let address = "file:///usr/share/doc/mcp-cleanupd/docs/operations.md"
 
     /// The section about a failed reload.
     package static let failedReload = "\(address)#mcpcleanupconfigreloadfailed"
