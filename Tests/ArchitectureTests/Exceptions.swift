@@ -125,7 +125,6 @@ enum Exceptions {
     ]
     static let wordsInDocuments: Set<String> = [
         "ARCHITECTURE.md",
-        "CHANGELOG.md",
         "config/prometheus-rules-test.yml",
         "config/prometheus-rules.yml",
         "docs/commands.md",

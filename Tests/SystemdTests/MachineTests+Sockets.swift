@@ -125,7 +125,7 @@ extension MachineTests {
     @Test func theDocumentsCommandsWorkAsTheyStand() async throws {
         try await putScript("scrape.pl", "print scrape();")
         try await machine.check(
-            "cat >/usr/local/bin/curl; chmod 755 /usr/local/bin/curl; groupadd --force --system prometheus",
+            "cat >/usr/bin/curl; chmod 755 /usr/bin/curl; groupadd --force --system prometheus",
             input:
                 "#!/bin/sh\n[ \"$1 $3\" = '--unix-socket http://localhost/metrics' ] && perl /root/scrape.pl \"$2\"\n")
         try await machine.check("rm -r /run/systemd/system/mcp-cleanupd.service.d; systemctl daemon-reload")
@@ -144,7 +144,7 @@ extension MachineTests {
         try await machine.check(
             """
             systemctl disable --now --quiet mcp-cleanupd@billing mcp-cleanupd@billing.socket mcp-cleanupd.socket mcp-cleanupd
-            rm -r /etc/mcp-cleanupd/billing /etc/mcp-cleanupd/config.yaml /etc/systemd/system/mcp-cleanupd.socket.d /usr/local/bin/curl
+            rm -r /etc/mcp-cleanupd/billing /etc/mcp-cleanupd/config.yaml /etc/systemd/system/mcp-cleanupd.socket.d /usr/bin/curl
             systemctl daemon-reload
             """)
     }

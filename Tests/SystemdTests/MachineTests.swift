@@ -323,7 +323,7 @@ struct MachineTests {
         let folder = "/run/systemd/system/mcp-cleanupd-once@probe.service.d"
         try await machine.check(
             "mkdir -p \(folder); cat >\(folder)/probe.conf; systemctl daemon-reload",
-            input: "[Service]\nExecStart=\nExecStart=/bin/sh -c 'renice 5 $$$$ && nice'\n")
+            input: "[Service]\nExecStart=\nStandardOutput=journal\nExecStart=/bin/sh -c 'renice 5 $$$$ && nice'\n")
         try await machine.check("systemctl start mcp-cleanupd-once@probe.service")
         let probe = try await machine.check("journalctl -o cat --unit mcp-cleanupd-once@probe.service; rm -r \(folder)")
         #expect(probe.contains("new priority 0\n0\n"), "\(probe)")

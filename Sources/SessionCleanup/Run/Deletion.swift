@@ -25,6 +25,8 @@ struct Deletion: Sendable {
     private static let mostByAge = 20_000
     /// Rows of the first search that show what a row costs, before pages are walked.
     private static let firstRows = 1000
+    /// Addresses in the text of one statement: some 30 KB.
+    private static let mostAddresses = 2000
     /// Final searches after a walk over pages: each finds what moved during the step before it. What still moves then is
     /// counted as skipped.
     private static let finalSearches = 3
@@ -250,7 +252,7 @@ struct Deletion: Sendable {
             }
             if left.isBlocked { return false }
             let relation = target.relation(of: first.partition)
-            var batch = rows.prefix(min(size.count, room))
+            var batch = rows.prefix(min(size.count, room, Self.mostAddresses))
             if relation.alone != nil { batch = batch.prefix { $0.partition == first.partition } }
             let isSingle = batch.count == 1
             let outcome = try await runner.execute(
