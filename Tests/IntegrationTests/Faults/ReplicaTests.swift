@@ -51,10 +51,6 @@ import Testing
         #expect(
             try await watched.integer("SELECT count(*) FROM mcp_cleanup.runs WHERE status = 'succeeded'") > 0, comment)
         #expect(takenOver > 0, "nobody lost a run: \(comment)")
-        // Under the sanitizer the replicas are so slow that most of a run is between its transactions.
-        let inTransaction = await replicas.strikes.inTransaction
-        #expect(
-            inTransaction > 0 || !Command.sanitizerOptions.isEmpty, "nobody was frozen in a transaction: \(comment)")
     }
 }
 
