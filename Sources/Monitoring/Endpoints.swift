@@ -38,15 +38,23 @@ package struct Endpoints: Sendable {
 
     private let record: ServiceRecord
     private let isTurning: @Sendable (Duration) async -> Bool
+    private let isConnectingStuck: @Sendable () -> Bool
 
     /// The longest time the scheduler's loop may take to answer: a thousand times what it takes, and less than any probe
     /// waits.
     private static let loopLimit = Duration.milliseconds(500)
 
-    /// - Parameter isTurning: whether the scheduler's loop takes an event within the limit.
-    package init(record: ServiceRecord, isTurning: @escaping @Sendable (_ within: Duration) async -> Bool) {
+    /// - Parameters:
+    ///   - isTurning: whether the scheduler's loop takes an event within the limit.
+    ///   - isConnectingStuck: whether no connection can be made before a call ends that may last for hours: only another
+    ///     process can do the work then.
+    package init(
+        record: ServiceRecord, isTurning: @escaping @Sendable (_ within: Duration) async -> Bool,
+        isConnectingStuck: @escaping @Sendable () -> Bool
+    ) {
         self.record = record
         self.isTurning = isTurning
+        self.isConnectingStuck = isConnectingStuck
     }
 
     /// - Parameters:
@@ -67,6 +75,9 @@ package struct Endpoints: Sendable {
     private func liveness() async -> Answer {
         guard await isTurning(Self.loopLimit) else {
             return Answer(503, "the scheduler did not answer within \(Self.loopLimit.inWords)")
+        }
+        if isConnectingStuck() {
+            return Answer(503, "an attempt to connect was given up and has not returned: no other can begin")
         }
         return record.state.fault(at: record.now).map { Answer(503, $0) } ?? Answer(200, "alive")
     }

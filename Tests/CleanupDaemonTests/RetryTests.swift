@@ -67,6 +67,36 @@ import Time
             ])
     }
 
+    @Test func givesTheFireTimeThatCameDuringAFailureForGoodItsOwnRun() throws {
+        let simulation = try Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
+        simulation.failure = .tableMissing(.sessions)
+        simulation.attempt = { attempt in
+            let isFirst = attempt.scheduledAt < instant("2026-05-13T12:10:00Z")
+            return (.seconds(isFirst ? 310 : 1), isFirst)
+        }
+        simulation.advance(by: .seconds(600))
+        #expect(
+            simulation.happenings == [
+                .started("job", instant("2026-05-13T12:05:00Z"), .schedule, attempt: 1),
+                .coalesced("job", instant("2026-05-13T12:10:00Z")),
+                .concluded("job", instant("2026-05-13T12:05:00Z"), attempts: 1),
+                .started("job", instant("2026-05-13T12:10:00Z"), .schedule, attempt: 1),
+                .concluded("job", instant("2026-05-13T12:10:00Z"), attempts: 1),
+            ])
+    }
+
+    @Test func givesTheFireTimeThatCameDuringTheLastAttemptOfAnotherItsOwnRun() throws {
+        let simulation = try Simulation([.named("job", "0 0 1 * *")], at: "2026-05-31T23:59:00Z")
+        let next = instant("2026-07-01T00:00:00Z")
+        simulation.attempt = { attempt in
+            let isLast = attempt.number == RetryPolicy.maximumAttempts
+            return (isLast ? .seconds(29 * 86_400) : .milliseconds(100), attempt.scheduledAt < next)
+        }
+        simulation.advance(by: .seconds(34 * 86_400))
+        #expect(simulation.happenings.contains(.coalesced("job", next)))
+        #expect(simulation.fireTimes(of: "job") == [instant("2026-06-01T00:00:00Z"), next])
+    }
+
     @Test func makesNoAttemptAfterTheIntervalOfItsRun() throws {
         let simulation = try Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
         simulation.attempt = { _ in (.seconds(240), true) }

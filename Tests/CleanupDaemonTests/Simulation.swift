@@ -23,6 +23,8 @@ final class Simulation {
     private(set) var wakeUps = 0
     /// How long an attempt takes, and whether it fails for a transient cause.
     var attempt: (Scheduler.Attempt) -> (duration: Duration, fails: Bool) = { _ in (.milliseconds(10), false) }
+    /// Of the attempts that fail.
+    var failure = RunFailure.serverReadOnly
     /// Until when a job may rest after an attempt that ended well.
     var rest: ((UTCInstant) -> UTCInstant)?
     private var underWay: [(end: Duration, attempts: [Scheduler.Attempt])] = []
@@ -78,7 +80,7 @@ final class Simulation {
         let first = ended.attempts[0]
         let fails = attempt(first).fails
         var report = RunReport.ended(
-            first, failure: fails ? .serverReadOnly : nil, now: now, job: scheduler.job(first.job).name)
+            first, failure: fails ? failure : nil, now: now, job: scheduler.job(first.job).name)
         if !fails { report.restsUntil = rest?(now.wall) }
         carryOut(scheduler.attemptEnded(first, report, now: now))
         begin(Array(ended.attempts.dropFirst()))

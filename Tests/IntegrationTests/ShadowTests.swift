@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import Postgres
+import SessionCleanup
 import TestServers
 import Testing
 
@@ -219,5 +220,27 @@ import Testing
         try await database.run("ALTER TABLE mcp_cleanup.runs OWNER TO postgres")
         #expect(try await database.daemon(["--once"], url: url).status == 0)
         #expect(try await database.count("role = '\(role)'", in: "mcp_cleanup.caught") > 0)
+    }
+
+    /// A role that may create on the database may have made it before the migration did.
+    @Test func theServiceReadsNoViewOfAnotherRole() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let role = try await database.makeServiceRole()
+        let evil = role.replacingOccurrences(of: "role_", with: "evil_")
+        try await database.run("CREATE ROLE \(evil) LOGIN; GRANT CREATE ON DATABASE \(database.name) TO \(evil)")
+        try await database.run(
+            """
+            CREATE SCHEMA mcp_cleanup;
+            CREATE FUNCTION mcp_cleanup.catch() RETURNS text LANGUAGE plpgsql AS
+            $$BEGIN RAISE EXCEPTION 'ran as %', current_user; END$$;
+            CREATE VIEW mcp_cleanup.runs AS
+                SELECT mcp_cleanup.catch() AS job, now() AS scheduled_at, now() AS started_at, now() AS heartbeat_at
+                     , now() AS finished_at, now() AS next_attempt_at, ''::text AS status, ''::text AS origin;
+            GRANT USAGE ON SCHEMA mcp_cleanup TO \(role); GRANT SELECT ON mcp_cleanup.runs TO \(role);
+            """, as: evil)
+        let error = await #expect(throws: RunFailure.self) {
+            _ = try await LookBack(database.access(as: role)).read([Job.transientSessions.name])
+        }
+        #expect("\(String(describing: error))".contains("mcp_cleanup.runs belongs to the role \(evil)"))
     }
 }

@@ -25,10 +25,10 @@ import Time
             }, looksBack: false, onEvent: onEvent)
     }
 
-    private func endpoints(_ scheduler: SchedulerService) -> Endpoints {
+    private func endpoints(_ scheduler: SchedulerService, isConnectingStuck: Bool = false) -> Endpoints {
         Endpoints(
             record: ServiceRecord(jobs: [Self.never], version: "1"),
-            isTurning: { await scheduler.isTurning(within: $0) })
+            isTurning: { await scheduler.isTurning(within: $0) }, isConnectingStuck: { isConnectingStuck })
     }
 
     @Test func answersWhileTheLoopTurnsAndNotBeforeOrAfter() async throws {
@@ -39,6 +39,8 @@ import Time
         #expect(before.body.contains("did not answer within 500 ms"))
         async let run: Void = scheduler.run()
         #expect(await endpoints.answer(method: "GET", target: "/livez").status == 200)
+        let stuck = self.endpoints(scheduler, isConnectingStuck: true)
+        #expect(await stuck.answer(method: "GET", target: "/livez").status == 503)
         scheduler.requestStop()
         try await run
         #expect(await endpoints.answer(method: "GET", target: "/livez").status == 503)

@@ -1,3 +1,4 @@
+import Glibc
 import HostileServer
 import TestServers
 import Testing
@@ -34,5 +35,21 @@ import Testing
         let (status, log) = (try await daemon.exitStatus(), try daemon.log)
         #expect([69, 70, 75, 77].contains(status), "\(status): \(log)")
         #expect(!log.contains(HostileServer.password))
+    }
+
+    /// libpq computes for half an hour. Only another process can connect meanwhile.
+    @Test func theServiceIsNotAliveWhileNoConnectionCanBeMade() async throws {
+        let scenario = try #require(Scenario.all.first { $0.description == Scenario.endlessComputation })
+        let server = HostileServer(serve: scenario.serve)
+        let port = try Loopback.freePort()
+        let daemon = try RunningDaemon(
+            url: server.url,
+            environment: ["MCP_CLEANUP_DATABASE_CONNECT_TIMEOUT": "2s", "MCP_CLEANUP_HTTP_LISTEN": "127.0.0.1:\(port)"])
+        try await daemon.wait("the end of its liveness", limit: .seconds(30)) {
+            let answer = try? await LoopbackHTTP.get("/livez", port: port)
+            return answer?.status == 503 && answer?.body.contains("no other can begin") == true
+        }
+        daemon.signal(SIGTERM)
+        try await daemon.wait("its end", limit: .seconds(10)) { !daemon.isRunning }
     }
 }

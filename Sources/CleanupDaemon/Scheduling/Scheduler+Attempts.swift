@@ -17,8 +17,8 @@ extension Scheduler {
         let outcome = AttemptOutcome(report)
         let report = run.report.map(report.following) ?? report
         switch outcome {
-        case .ended, .failed: tell(.runConcluded(report))
-        case .skipped:
+        case .ended: tell(.runConcluded(report))
+        case .failed, .skipped:
             tell(.runConcluded(report))
             if let successor, !isStopping, states[attempt.job].job.isEnabled {
                 begin([Run(attempt: successor)], at: now)
@@ -66,7 +66,7 @@ extension Scheduler {
         let job = run.attempt.job
         let following =
             successor.map { Run(attempt: $0) } ?? Run(attempt: run.attempt.next, report: report)
-        guard !isStopping, run.attempt.number < RetryPolicy.maximumAttempts,
+        guard !isStopping, following.attempt.number <= RetryPolicy.maximumAttempts,
             now.wall + delay < endOfInterval(of: following.attempt)
         else { return tell(.runConcluded(report)) }
         states[job].phase = .waiting(following, addWait(.job(job), until: now.elapsed + delay))

@@ -33,7 +33,7 @@ struct ClaimCandidate: Hashable, Sendable {
 
     /// The run is under way elsewhere.
     fileprivate var held: ClaimDecision {
-        // No later attempt renews the claim of `--once`: its end is near, and nobody has to wait a lease for it.
+        // No later attempt renews the claim of `--once`: its end is near, so looking again after seconds is enough.
         let wait = run.origin == .once ? min(leaseLeft, .seconds(4)) : leaseLeft
         return .skip(.held(by: run.claimedBy, lookAgainAfter: wait))
     }

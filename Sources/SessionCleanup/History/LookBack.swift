@@ -64,27 +64,23 @@ package struct LookBack: Sendable {
 
     /// Returns what the history has of each job, by its name; nothing where the table does not exist.
     ///
-    /// One read-only statement over a connection of its own; and another that closes what dead owners have left behind, if
-    /// there is anything. Cancellation of the task ends it.
+    /// Reads over a connection of its own, and closes what dead owners have left behind, if there is anything. Cancellation
+    /// of the task ends it.
     /// - Parameter jobs: their names.
     package func read(_ jobs: [String]) async throws(RunFailure) -> [String: JobHistory] {
         guard !jobs.isEmpty else { return [:] }
-        do {
-            return try await access.withSession(deadline: Self.deadline) { session throws(RunFailure) in
-                let statement = HistorySQL.lookBack(at: jobs, lease: lease)
-                let found = try await session.read(statement, limit: session.budget.remaining)
-                let (histories, hasDeadOwners) = try found.reading { result in
-                    var histories: [String: JobHistory] = [:]
-                    for row in result.rows { histories[try row.text("name")] = try JobHistory(row) }
-                    return (histories, try result.rows.contains { try $0.bool("has_dead_owners") })
-                }
-                if hasDeadOwners { await abandonDead(in: session) }
-                return histories
+        return try await access.withSession(deadline: Self.deadline) { session throws(RunFailure) in
+            // Without the table nothing was missed.
+            guard try await session.findsHistory() else { return [:] }
+            let statement = HistorySQL.lookBack(at: jobs, lease: lease)
+            let found = try await session.read(statement, limit: session.budget.remaining)
+            let (histories, hasDeadOwners) = try found.reading { result in
+                var histories: [String: JobHistory] = [:]
+                for row in result.rows { histories[try row.text("name")] = try JobHistory(row) }
+                return (histories, try result.rows.contains { try $0.bool("has_dead_owners") })
             }
-        } catch {
-            // undefined_table, invalid_schema_name: without the table nothing was missed.
-            if error.sqlState == "42P01" || error.sqlState == "3F000" { return [:] }
-            throw error
+            if hasDeadOwners { await abandonDead(in: session) }
+            return histories
         }
     }
 

@@ -52,15 +52,25 @@ package struct RecordedRuns: Sendable {
         _ statement: String, _ read: (QueryResult) throws -> Value
     ) async throws(RunFailure) -> Value {
         let result = try await access.withSession(deadline: Self.deadline) { session throws(RunFailure) in
-            let table = SessionTable(name: .sessions, schema: .auto)
-            let survey = try await Survey.make(of: table, for: .reading, in: session)
-            guard survey.history.isThere else { throw .nothingRecorded }
-            if let obstacle = survey.history.readingObstacle {
-                throw .historyUnusable(role: survey.role, obstacle)
-            }
+            guard try await session.findsHistory() else { throw .nothingRecorded }
             return try await session.read(statement, limit: session.budget.remaining)
         }
         return try result.reading(read)
+    }
+}
+
+extension DatabaseSession {
+    /// Looks for the history before anything reads it: a view of another role's would run that role's code. Leaves the
+    /// transaction open.
+    ///
+    /// - Returns: false if there is none.
+    /// - Throws: `historyUnusable`, or what a connection throws.
+    func findsHistory() async throws(RunFailure) -> Bool {
+        let table = SessionTable(name: .sessions, schema: .auto)
+        let survey = try await Survey.make(of: table, for: .reading, in: self)
+        guard survey.history.isThere else { return false }
+        if let obstacle = survey.history.readingObstacle { throw .historyUnusable(role: survey.role, obstacle) }
+        return true
     }
 }
 

@@ -79,7 +79,8 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
             }
         }
         let endpoints = Endpoints(
-            record: record, isTurning: { await scheduler.isTurning(within: $0) })
+            record: record, isTurning: { await scheduler.isTurning(within: $0) },
+            isConnectingStuck: { Connection.isAbandonedThreadRunning })
         if let address = setup.configuration.httpListen, address.isOnAllAddresses {
             setup.logger.warning(
                 "The page and the metrics are open to every machine that reaches this one: http.listen is \(address).")
