@@ -1,7 +1,7 @@
 package import Dispatch
 package import Postgres
 
-/// How to reach the database: anew for each connection, so that a rotated password needs no restart.
+/// How to reach the database. The URL is read again for each connection, so that a rotated password needs no restart.
 package struct DatabaseAccess: Sendable, CustomReflectable {
     /// Reads the URL from wherever it is kept.
     package var url: @Sendable () throws(RunFailure) -> DatabaseURL

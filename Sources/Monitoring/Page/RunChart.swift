@@ -16,7 +16,7 @@ struct RunChart {
     // The drawing's own units: a phone shows one as about a pixel.
     private static let (width, height) = (320, 120)
     private static let (left, right, top, bottom) = (42, 314, 8, 98)
-    /// A chart of few runs has bars as wide as one of so many.
+    /// A chart of fewer runs leaves the rest empty: its bars are as wide as those of a chart of this many.
     private static let leastSlots = 12
 
     private var slots: Int { max(runs.count, Self.leastSlots) }

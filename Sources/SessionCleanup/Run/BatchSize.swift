@@ -26,7 +26,8 @@ struct BatchSize: Hashable, Sendable {
     private static let aim = Duration.milliseconds(2)
     /// Enough to average out a stall of the disk, few enough to follow a change within a second.
     private static let memory = 12
-    /// A batch that costs so many times what was expected is no stall: the size follows at once.
+    /// A batch that costs more than this many times what was expected says that rows have become dearer: the size follows at
+    /// once.
     private static let surprise = 3.0
 
     /// - Parameters:
@@ -37,7 +38,7 @@ struct BatchSize: Hashable, Sendable {
         self.most = most
     }
 
-    /// A batch that took so many rows has been committed.
+    /// A batch of `rows` rows has been committed.
     ///
     /// - Parameters:
     ///   - cost: the server's time for it, commit included.

@@ -28,7 +28,7 @@ struct LeftRows: Sendable {
     /// True if the walk gave up at both ends of the due rows.
     private(set) var hasGivenUp = false
 
-    /// In the order of age, so many rows that cannot be deleted are no accident, and more of the same kind follow.
+    /// After this many refusals in the order of age, more of the same kind are expected to follow.
     private static let mostInARow = 1000
 
     var refused: Int { met.count + unknownRefused }

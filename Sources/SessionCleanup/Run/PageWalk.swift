@@ -42,7 +42,7 @@ struct PageWalk: Sendable {
         proceed()
     }
 
-    /// A search has found so many rows.
+    /// A search has found `count` rows.
     ///
     /// - Returns: false if there may be more: the same pages are searched again, fewer at a time.
     mutating func found(_ count: Int, after duration: Duration) -> Bool {

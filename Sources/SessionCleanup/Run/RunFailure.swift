@@ -27,7 +27,7 @@ package enum RunFailure: Error, Hashable, Sendable {
     case rowSecurity(TableName, role: String, RowSecurityObstacle)
     /// The database would not delete some of the due rows; the others are gone.
     ///
-    /// - hasGivenUp: so many in a row were refused, at both ends, that the rest was not tried.
+    /// - hasGivenUp: 1,000 rows in a row were refused at both ends, the oldest and the youngest; the rest was not tried.
     case rowsRefused(TableName, count: Int, Refusal, hasGivenUp: Bool)
     /// A rule on the table replaces or accompanies a DELETE.
     case deleteRule(TableName)

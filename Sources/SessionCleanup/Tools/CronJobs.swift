@@ -21,7 +21,7 @@ package struct CronJobs: Sendable {
         case differ([CronDifference])
         /// The jobs, and the IDs of those that changed.
         case jobs([CronJob], changed: Set<Int>)
-        /// We may not: why, and what to run by somebody who may.
+        /// The role may not read or change the jobs: why, and the SQL for a role that may.
         case forbidden(reason: String, sql: String)
     }
 
