@@ -68,6 +68,7 @@ package struct HTTPCall: Sendable {
     }
 
     /// Reads to the end of the answer, or as much as is wanted of it.
+    // The pointer is into the buffer, which has `wanted` bytes, and is used during the call only.
     static func text(length: Int, _ read: (UnsafeMutableRawPointer?, Int) -> Int) -> String {
         var answer: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: min(length, 4096))
@@ -101,6 +102,7 @@ package struct HTTPCall: Sendable {
     ) throws(HTTPFailure) -> Int32 {
         var hints = addrinfo()
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        // A list of getaddrinfo(3)'s if it returns 0; read until it is freed at the end of this function.
         var found: UnsafeMutablePointer<addrinfo>?
         let status = getaddrinfo(host, "\(port)", &hints, &found)
         guard status == 0 else { throw .unresolved(String(cString: gai_strerror(status))) }

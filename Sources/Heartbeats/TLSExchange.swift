@@ -36,6 +36,7 @@ enum TLSExchange {
                 && host.withCString {
                     SSL_ctrl(
                         connection, SSL_CTRL_SET_TLSEXT_HOSTNAME, Int(TLSEXT_NAMETYPE_host_name),
+                        // OpenSSL copies the name and writes nothing to it.
                         UnsafeMutableRawPointer(mutating: $0)) == 1
                 }
         guard isNamed, SSL_set_fd(connection, descriptor) == 1, SSL_connect(connection) == 1 else {

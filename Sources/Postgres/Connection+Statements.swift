@@ -55,6 +55,7 @@ extension Connection {
         let types = parameters.map { Oid($0.type) }
         let texts = parameters.map { $0.text.map { strdup($0) } }
         defer { for text in texts { free(text ?? nil) } }
+        // Copies that are freed at the end of this function; libpq copies them into its buffer before it returns.
         let values = texts.map { $0.map { UnsafePointer<CChar>($0) } ?? nil }
         return PQsendQueryParams(connection, sql, Int32(parameters.count), types, values, nil, nil, 0) == 1
             && PQsetSingleRowMode(connection) == 1

@@ -18,6 +18,7 @@ enum BoundedFile {
         var length = 0
         while length < bytes.count {
             let count = bytes.withUnsafeMutableBytes {
+                // The buffer is not empty, and `length` is below its size.
                 Glibc.read(descriptor, $0.baseAddress! + length, $0.count - length)
             }
             if count < 0 {

@@ -57,6 +57,7 @@ enum YAMLError: Error, Hashable, Sendable {
 
 /// Makes nodes of libyaml's events.
 private struct YAMLComposer {
+    // Both belong to `YAMLNode.compose`, which waits for the composer to end.
     let parser: UnsafeMutablePointer<yaml_parser_t>
     let text: UnsafeBufferPointer<UInt8>
 
@@ -146,6 +147,7 @@ private struct YAMLComposer {
     }
 
     private func refuse(
+        // Compared with null only.
         anchor: UnsafeMutablePointer<yaml_char_t>?, tag: UnsafeMutablePointer<yaml_char_t>?,
         at position: YAMLNode.Position
     ) throws(YAMLError) {

@@ -87,6 +87,7 @@ func libpqMessage(of connection: OpaquePointer) -> String {
     let longest = 4 * ServerMessage.longestText
     guard let text = PQerrorMessage(connection) else { return "no reason given" }
     return withoutTrailingLines(
+        // libpq ends it with a NUL, which strnlen(3) finds unless `longest` bytes come first. It is copied at once.
         String(decoding: UnsafeRawBufferPointer(start: text, count: strnlen(text, longest)), as: UTF8.self))
 }
 

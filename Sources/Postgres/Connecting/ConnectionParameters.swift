@@ -43,6 +43,7 @@ struct ConnectionParameters {
 
     /// Calls `body` with the keywords and the values as libpq's two null-terminated arrays.
     func withCStrings<Result>(
+        // Valid during the call: the texts are freed after it.
         _ body: (UnsafePointer<UnsafePointer<CChar>?>, UnsafePointer<UnsafePointer<CChar>?>) -> Result
     ) -> Result {
         let pairs = values.sorted { $0.key < $1.key }
@@ -50,6 +51,7 @@ struct ConnectionParameters {
         let texts = pairs.map { strdup($0.value) }
         defer { for text in keywords + texts { free(text) } }
         return body(
+            // Both arrays outlive the call, and end with a null pointer.
             keywords.map { UnsafePointer($0) } + [nil],
             texts.map { UnsafePointer($0) } + [nil])
     }

@@ -76,6 +76,7 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugString
 
     /// - Parameter hasValue: false for all keywords that libpq knows, also those without a value.
     private static func parse(_ text: String, hasValue: Bool = true) throws(DatabaseURLError) -> [String: String] {
+        // libpq sets it, to a text that is ours to free, only where it returns no options.
         var message: UnsafeMutablePointer<CChar>?
         guard let options = PQconninfoParse(text, &message) else {
             defer { PQfreemem(message) }

@@ -89,6 +89,7 @@ extension HostCandidate {
     private static func resolve(_ host: String) -> Resolution {
         var hints = addrinfo()
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        // A list of getaddrinfo(3)'s if it returns 0; read until it is freed at the end of this function.
         var list: UnsafeMutablePointer<addrinfo>?
         let status = getaddrinfo(host, nil, &hints, &list)
         guard status == 0 else { return .failure(String(cString: gai_strerror(status))) }

@@ -27,6 +27,7 @@ extension ServerMessage {
     /// Copies at most one byte more than the bound, so that it shows that the field is longer.
     private static func field(_ code: Unicode.Scalar, of raw: OpaquePointer, upTo bytes: Int) -> String? {
         guard let text = PQresultErrorField(raw, Int32(code.value)) else { return nil }
+        // The result owns the text, which ends with a NUL, and outlives this function. It is copied at once.
         let start = UnsafeRawBufferPointer(start: text, count: strnlen(text, bytes + 1))
         return String(decoding: start, as: UTF8.self)
     }

@@ -176,6 +176,7 @@ private struct ConditionLexer {
         // As the server folds it: ASCII only, whatever its locale.
         try append(
             String(
+                // 32 after an upper-case letter of ASCII is the lower-case one.
                 String.UnicodeScalarView(word.map { ("A"..."Z").contains($0) ? Unicode.Scalar($0.value + 32)! : $0 })))
     }
 

@@ -15,6 +15,7 @@ final class SignalCancellation: Sendable {
     /// - Throws: what `body` throws; `EndedBySignal`, after `body` has ended, when a signal came.
     static func run<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value {
         let cancellation = SignalCancellation()
+        // Awaited below, and canceled by a signal. A task group has no member that a signal could cancel.
         let task = Task(executorPreference: TaskQueue.shared) { try await body() }
         Signals.handle { number in
             guard !Signals.isIgnored(number) else { return }
