@@ -15,8 +15,7 @@ package struct Configuration: Hashable, Sendable {
     package var claimLease = Duration.seconds(60)
     package var historyMode = HistoryMode.auto
     package var historyRetention = Duration.seconds(30 * 86_400)
-    /// How long removed sessions are remembered; `nil` is not at all.
-    package var historyRemoved: Duration?
+    package var historyRemoved = RemovedSessions.off
     /// The address at which HTTP is served; `nil` is none.
     package var httpListen: ListenAddress? = .loopback
     package var logLevel = LogLevel.info
@@ -62,4 +61,10 @@ package enum LogFormat: String, Hashable, Sendable, CaseIterable {
     case text
     case json
     case journal
+}
+
+/// Whether it is recorded which sessions were removed. Nothing records them yet, so a duration is refused: an operator who
+/// asks for a record must not believe that there is one.
+package enum RemovedSessions: String, Hashable, Sendable, CaseIterable {
+    case off
 }
