@@ -66,8 +66,6 @@ package struct Parameter: Sendable {
     package static func integer(_ value: Int) -> Parameter { Parameter(type: 20, text: String(value)) }
     /// A `timestamptz`, as ISO 8601 text with an offset, which no `DateStyle` reads differently.
     package static func timestamp(_ iso8601: String) -> Parameter { Parameter(type: 1184, text: iso8601) }
-    /// A single `tid`: `(0,1)`.
-    package static func rowAddress(_ address: String) -> Parameter { Parameter(type: 27, text: address) }
 }
 
 /// SQL text for a name or a value that comes from outside.
