@@ -67,25 +67,29 @@ package struct StatusServer: Service, CustomStringConvertible {
         let loop = MultiThreadedEventLoopGroup(numberOfThreads: 1).next()
         let limits = ConnectionLimits()
         let http = http(limits)
-        let listener: NIOAsyncChannel<Connection, Never>
+        let accepted = AsyncStream<Connection>.makeStream()
+        let listener: any Channel
         do {
-            listener = try await listen(on: loop, unixListener, http)
+            listener = try await listen(on: loop, unixListener) { channel in
+                http.setup(channel: channel, logger: Self.silent).map { _ = accepted.continuation.yield($0) }
+            }
         } catch let error as IOError {
             throw ListenFailure(address: address, reason: .system(error.errnoCode))
         }
-        try await withGracefulShutdownHandler {
-            try await withTaskExecutorPreference(EventLoopExecutor(loop)) {
+        // After the last connection: the event loop accepts and closes one after the other. NIO's own stream of connections
+        // drops one that was accepted just before the close, and ends the process for it.
+        listener.closeFuture.whenComplete { _ in accepted.continuation.finish() }
+        await withGracefulShutdownHandler {
+            await withTaskExecutorPreference(EventLoopExecutor(loop)) {
                 onListening()
-                try await listener.executeThenClose { connections in
-                    try await withThrowingDiscardingTaskGroup { group in
-                        for try await connection in connections {
-                            group.addTask { await http.handle(value: connection, logger: Self.silent) }
-                        }
+                await withDiscardingTaskGroup { group in
+                    for await connection in accepted.stream {
+                        group.addTask { await http.handle(value: connection, logger: Self.silent) }
                     }
                 }
             }
         } onGracefulShutdown: {
-            listener.channel.close(promise: nil)
+            listener.close(promise: nil)
             limits.closeAll(on: loop)
         }
     }
@@ -100,22 +104,21 @@ package struct StatusServer: Service, CustomStringConvertible {
     }
 
     private func listen(
-        on loop: any EventLoop, _ unixListener: UnixListener?, _ http: HTTP1Channel
-    ) async throws -> NIOAsyncChannel<Connection, Never> {
+        on loop: any EventLoop, _ unixListener: UnixListener?,
+        setUp: @escaping @Sendable (any Channel) -> EventLoopFuture<Void>
+    ) async throws -> any Channel {
         let bootstrap = ServerBootstrap(group: loop)
             .serverChannelOption(.backlog, value: Self.backlog)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
-        let setUp: @Sendable (any Channel) -> EventLoopFuture<Connection> = {
-            http.setup(channel: $0, logger: Self.silent)
-        }
+            .childChannelInitializer(setUp)
         switch (address, unixListener) {
         case (.tcp(let host, let port), _):
-            return try await bootstrap.bind(host: host, port: port, childChannelInitializer: setUp)
+            return try await bootstrap.bind(host: host, port: port).get()
         case (.passed(let descriptor, _, _), _):
-            return try await bootstrap.bind(descriptor, childChannelInitializer: setUp)
+            return try await bootstrap.withBoundSocket(descriptor).get()
         case (.unix, let listener?):
-            return try await bootstrap.bind(listener.descriptor, childChannelInitializer: setUp)
+            return try await bootstrap.withBoundSocket(listener.descriptor).get()
         case (.unix, nil): preconditionFailure("run() binds the path first")
         }
     }
