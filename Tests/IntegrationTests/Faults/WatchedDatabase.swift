@@ -5,7 +5,8 @@ import TestServers
 import Testing
 
 /// A sessions table with history whose server keeps its own account of every deletion, in the deleting transaction: which
-/// session, whether it was due at the run's cutoff, who owned the run then, and which process deleted.
+/// session, whether it was due at the run's cutoff, who owned the run then, and which process deleted. Each session has two
+/// rows in a table whose foreign key cascades.
 struct WatchedDatabase: Sendable {
     let database: SessionsDatabase
 
@@ -30,6 +31,11 @@ struct WatchedDatabase: Sendable {
                 RETURN NULL;
             END $$;
             CREATE TRIGGER witness AFTER DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION witness();
+            CREATE TABLE tool_calls (session_id TEXT NOT NULL REFERENCES mcp_sessions (session_id) ON DELETE CASCADE);
+            CREATE INDEX ON tool_calls (session_id);
+            CREATE FUNCTION call() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+            BEGIN INSERT INTO tool_calls VALUES (NEW.session_id), (NEW.session_id); RETURN NULL; END $$;
+            CREATE TRIGGER call AFTER INSERT ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION call();
             """)
     }
 
