@@ -16,7 +16,7 @@ package import Time
 /// `0 0 */2 * mon` is the Mondays with an odd number; `1-31` does not begin with `*`, and `0 0 1-31 * mon` is every
 /// day. `$` counts as a restriction.
 ///
-/// Stricter than pg_cron, which reads past it: whatever follows a complete field or the fifth field, reversed ranges,
+/// Stricter than pg_cron, which reads past it: text after a complete field or the fifth field, reversed ranges,
 /// signs, and schedules that never fire are refused.
 ///
 /// In a time zone, a local time fires at the first instant at which the zone's clock shows it or a later time. Hence
@@ -42,7 +42,7 @@ package struct Schedule: Hashable, Sendable, CustomStringConvertible {
     /// The fire times, as they were read.
     enum Rule: Hashable, Sendable {
         case calendar(CalendarRule)
-        /// Whole multiples of so many seconds since the epoch.
+        /// Whole multiples of this number of seconds since the epoch.
         case everySeconds(Int64)
     }
 
@@ -63,7 +63,7 @@ package struct Schedule: Hashable, Sendable, CustomStringConvertible {
 
     /// The first fire time strictly after the instant; in UTC without a zone.
     ///
-    /// Takes a few dozen operations whatever the distance: days are found by bit masks, at most one for each month of
+    /// Takes a few dozen operations for any distance: days are found by bit masks, at most one for each month of
     /// `CalendarRule.longestGapInYears`. `nil` only where the fire time would be after the year 9999.
     package func next(after instant: UTCInstant, in zone: TimeZoneRules? = nil) -> UTCInstant? {
         // From the second before the first that can be named on, the first can be found.

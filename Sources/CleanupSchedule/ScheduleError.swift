@@ -92,7 +92,7 @@ package struct ScheduleError: Error, Hashable, Sendable, CustomStringConvertible
 
     /// Two lines for a terminal: the schedule, and below it a caret under the offending character with the message.
     ///
-    /// Tabs appear as a blank and whatever is not printable ASCII as `?`, so that the caret stands where it should.
+    /// A tab appears as a blank and any other character outside printable ASCII as `?`, so that the caret is at its place.
     package var annotated: String {
         "\(Self.printable(expression))\n\(String(repeating: " ", count: offset))^ found \(found), expected \(expected)"
     }
@@ -112,7 +112,7 @@ package struct ScheduleError: Error, Hashable, Sendable, CustomStringConvertible
         String(text.map { $0 == "\t" ? " " : isPrintableASCII($0) ? $0 : "?" })
     }
 
-    /// In quotes, safe for a terminal, and cut when somebody pasted a novel. Foreign characters appear by number: a
+    /// In quotes, safe for a terminal, and cut when it is long. Characters outside ASCII appear by number: a
     /// digit of another script looks like one of ours.
     private static func quoted(_ found: String) -> String {
         guard !found.isEmpty else { return "the end" }

@@ -41,7 +41,7 @@ package struct HTTPCall: Sendable {
     package func answer(within limit: Duration, length: Int) throws(HTTPFailure) -> Answer {
         let deadline = ContinuousClock.now + limit
         let descriptor = try connected(by: deadline)
-        // Whatever the other end does, or does not: at the deadline every wait on the socket ends.
+        // At the deadline every wait on the socket ends, also if the other end sends nothing.
         let isOpen = Mutex(true)
         let end = Deadlines.shared.add(at: deadline) {
             isOpen.withLock { if $0 { shutdown(descriptor, Int32(SHUT_RDWR)) } }
@@ -136,7 +136,7 @@ package struct HTTPCall: Sendable {
         let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw .unreachable(errno) }
         let status = withUnsafeBytes(of: &name) {
-            // connect(2) reads as many bytes as it is told, whatever the family.
+            // connect(2) reads as many bytes as it is told, for every family.
             connect(
                 descriptor, $0.baseAddress?.assumingMemoryBound(to: sockaddr.self),
                 socklen_t(MemoryLayout<sockaddr_un>.size))

@@ -2,7 +2,7 @@ import Dispatch
 import Synchronization
 import Time
 
-/// Delivers items one at a time, on a thread of its own, so that a slow receiver delays nobody. Items that come during a
+/// Delivers items one at a time, on a thread of its own, so that a slow receiver delays no caller. Items that come during a
 /// delivery wait; of equal ones that wait, the latest is left.
 final class LatestSender<Item: Hashable & Sendable>: Sendable {
     private struct State {

@@ -10,7 +10,7 @@ enum TLSExchange {
         _ request: String, over descriptor: Int32, host: String, authorities: [String], length: Int
     ) throws(HTTPFailure) -> String {
         guard let context = SSL_CTX_new(TLS_client_method()), SSL_CTX_set_default_verify_paths(context) == 1,
-            // The macro SSL_CTX_set_min_proto_version: whatever the system's configuration allows.
+            // The macro SSL_CTX_set_min_proto_version, which overrides the system's configuration.
             SSL_CTX_ctrl(context, SSL_CTRL_SET_MIN_PROTO_VERSION, Int(TLS1_2_VERSION), nil) == 1
         else { throw failure() }
         defer { SSL_CTX_free(context) }

@@ -90,7 +90,7 @@ package enum MetricFamily: String, CaseIterable, Sendable {
         case .deadline: "The longest time that an attempt of the job may take."
         case .successBudget: "The age of the last success at which the job is overdue; 0 while it is disabled."
         case .oldestOverdue:
-            "How long the oldest due session had been due when the last run looked; 0 for jobs of one's own."
+            "How long the oldest due session had been due when the last run looked; 0 for your own jobs."
         case .clockSkew: "How far the database's clock is ahead of the host's, as the last run saw it."
         case .reloadSuccessful: "1 if the last reload of the configuration succeeded, else 0."
         case .lastReload: "When the configuration in force was read."

@@ -2,7 +2,7 @@ import Glibc
 
 /// The file that a textfile collector reads after a one-shot process has gone: the same families as over HTTP.
 ///
-/// Counters and histograms go on where the file left them, so that they are counters to whoever reads it, although each
+/// Counters and histograms continue from the file's values, so that they are counters to the collector, although each
 /// process lives for a second, and several may at a time. Blocks for as long as the file system does.
 package struct MetricsTextfile: Sendable {
     package let path: String
@@ -33,7 +33,7 @@ package struct MetricsTextfile: Sendable {
         path[..<(path.lastIndex(of: "/").map { path.index(after: $0) } ?? path.startIndex)]
     }
 
-    /// Reading, adding and writing take milliseconds: 5 seconds of them are somebody who was stopped, or is no friend.
+    /// Reading, adding and writing take milliseconds: a process that holds the lock for 5 seconds was stopped, or is hostile.
     private static let lockAttempts = (count: 500, microsecondsApart: UInt32(10_000))
 
     /// The directory, and not a file beside the metrics', which would be left; a lock on the file itself would be gone with it.
@@ -46,14 +46,14 @@ package struct MetricsTextfile: Sendable {
                 defer { close(descriptor) }
                 throw CannotWriteMetrics(path: path, errno)
             }
-            // flock(2) waits for ever or not at all.
+            // flock(2) has no time limit: it waits until it has the lock, or not at all.
             usleep(Self.lockAttempts.microsecondsApart)
         }
         close(descriptor)
         throw CannotWriteMetrics(path: path, reason: "another process has its directory locked")
     }
 
-    /// What the file holds; nothing if it is not there, too long or unreadable: counters then start anew.
+    /// The file's text; empty if the file is missing, too long or unreadable: counters then start at 0.
     private var previous: String {
         // A pipe in its place must not stop us.
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
@@ -83,7 +83,7 @@ package struct MetricsTextfile: Sendable {
             let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
             if count >= 0 { bytes = bytes.dropFirst(count) } else if errno != EINTR { failure = errno }
         }
-        // Whatever the umask; and on the disk before it takes the old one's place.
+        // For every umask; and on the disk before it replaces the old file.
         if failure == nil, fchmod(descriptor, 0o644) != 0 || fsync(descriptor) != 0 { failure = errno }
         if close(descriptor) != 0, failure == nil { failure = errno }
         if failure == nil, rename(temporary, path) != 0 { failure = errno }

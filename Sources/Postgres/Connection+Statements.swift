@@ -228,8 +228,8 @@ extension Connection {
     /// The first wait for the confirmation before the request is repeated, doubled each time: mostly a round trip.
     private static let firstConfirmationWait = Duration.milliseconds(100)
 
-    /// Asks the server to cancel the running statement and waits, briefly, for its confirmation, so that when the
-    /// caller hears of the end, the statement has ended on a reachable server too.
+    /// Asks the server to cancel the running statement and waits, briefly, for its confirmation, so that when this
+    /// returns, the statement has ended on a reachable server too.
     /// - Returns: whether the server has confirmed it, and can be given another statement.
     private func cancelStatement(of connection: OpaquePointer, _ answer: inout Answer) async -> Bool {
         guard let request = CancelRequest(connection) else { return false }

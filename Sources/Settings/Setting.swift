@@ -13,7 +13,7 @@ struct Setting<Subject>: Sendable {
     let text: @Sendable (Subject) -> String
     /// Whether a change waits for the next start of the process.
     let isFixed: Bool
-    /// Whether the value may hold what nobody should read.
+    /// True if the value may contain a secret.
     let isSecret: Bool
 
     init<Value>(
@@ -76,7 +76,7 @@ extension Setting<Configuration> {
         Setting("log.format", \.logFormat, .plain, isFixed: true),
         Setting("notify.success-url", \.successHeartbeat, .optional(.plain), isFixed: true, isSecret: true),
         Setting("notify.failure-url", \.failureHeartbeat, .optional(.plain), isFixed: true, isSecret: true),
-        // Longer than any batch; systemd's own patience ends at 90 s.
+        // Longer than any batch, and shorter than systemd's own limit of 90 s by default.
         Setting("shutdown.timeout", \.shutdownTimeout, .within(.seconds(1)...(.seconds(600))), isFixed: true),
     ]
 }
@@ -104,7 +104,7 @@ extension Setting<Job> {
         Setting("max-fraction", \.maxFraction, .optional(.within(0.0001...1))),
     ]
 
-    // Of a job of the operator's own nobody knows when its rows will be due.
+    // When the rows of an own job will be due is not known.
     private static let maxStaleness = Setting(
         "max-staleness", \.maxStaleness, .optional(.within(.seconds(1)...(.days(7)))))
 

@@ -18,7 +18,7 @@ package struct CivilDate: Hashable, Comparable, Sendable, CustomStringConvertibl
         self.day = day
     }
 
-    /// The day so many days after 1970-01-01; negative is before.
+    /// The day that is this number of days after 1970-01-01; negative is before.
     package init(daysSinceEpoch: Int) {
         // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days: years are counted from
         // 1 March, so that the leap day is the last day of the year and the months' lengths are a straight line.

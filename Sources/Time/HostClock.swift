@@ -1,7 +1,7 @@
 import Glibc
 
 extension UTCInstant {
-    /// The host's wall clock. It names fire times and reports; what is due is judged by the database's.
+    /// The host's wall clock. Fire times and reports use it; the database's clock decides what is due.
     package static var now: UTCInstant {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)

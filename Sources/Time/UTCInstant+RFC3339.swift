@@ -40,7 +40,7 @@ private struct RFC3339Reader {
         return Int(bytes[position] - UInt8(ascii: "0"))
     }
 
-    /// Exactly so many digits, whose value is at most `upTo`.
+    /// Exactly `digits` digits, whose value is at most `upTo`.
     mutating func number(digits: Int, upTo limit: Int) -> Int? {
         var value = 0
         for _ in 0..<digits {

@@ -17,7 +17,7 @@ package struct UTCInstant: Hashable, Comparable, Sendable, CustomStringConvertib
         self.microsecondsSinceEpoch = microsecondsSinceEpoch
     }
 
-    /// The instant so many whole seconds after the epoch, clamped to what microseconds can count.
+    /// The instant this number of seconds after the epoch, clamped to the range of microseconds in 64 bits.
     package init(secondsSinceEpoch: Int64) {
         self.init(clampingMicroseconds: Int128(secondsSinceEpoch) * 1_000_000)
     }

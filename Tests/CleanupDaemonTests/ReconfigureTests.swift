@@ -121,7 +121,7 @@ import Time
         var expected: [String: Set<UTCInstant>] = [:]
         for round in 1...200 {
             let begin = simulation.now.wall
-            // Half of the time at a whole second, which is a fire time of somebody.
+            // Half of the time at a whole second, which is a fire time of some job.
             var step = Duration.milliseconds(Int.random(in: 1...90_000, using: &generator))
             if Bool.random(using: &generator) {
                 let end = (begin + step).microsecondsSinceEpoch / 1_000_000 * 1_000_000 + 1_000_000

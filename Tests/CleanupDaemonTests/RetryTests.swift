@@ -52,7 +52,7 @@ import Time
         #expect(attempts < 100)
     }
 
-    /// The interval bounds the run, whatever its attempts' deadlines are: then the next fire time has a run of its own.
+    /// The interval bounds the run, also with longer deadlines of its attempts: the next fire time has a run of its own.
     @Test func givesTheFireTimeThatCameDuringAFailingAttemptItsOwnRun() throws {
         let simulation = try Simulation([.named("job", "*/5 * * * *")], at: "2026-05-13T12:04:00Z")
         simulation.attempt = { attempt in (.seconds(200), attempt.scheduledAt < instant("2026-05-13T12:10:00Z")) }

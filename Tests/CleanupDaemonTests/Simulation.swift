@@ -62,7 +62,7 @@ final class Simulation {
         carryOut(scheduler.clockAdvanced(to: now, wasSet: true))
     }
 
-    /// The machine sleeps: both clocks go on, and nobody is awake to see it. At wake-up the clock counts as set.
+    /// The machine sleeps: both clocks advance, and no timer fires. At wake-up the clock counts as set.
     func suspend(for duration: Duration) {
         move(to: now.elapsed + duration)
         carryOut(scheduler.clockAdvanced(to: now, wasSet: true))

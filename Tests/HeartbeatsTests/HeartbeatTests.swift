@@ -134,7 +134,7 @@ import Testing
         let trusted = try await call(named, authorities: ["/nonexistent", server.authority])
         #expect(trusted == nil, "\(trusted?.description ?? "")")
         guard case .tls = try await call(named) else {
-            Issue.record("an authority that nobody trusts was trusted")
+            Issue.record("an unknown authority was trusted")
             return
         }
         let database = try await SessionsDatabase(on: server)
@@ -155,7 +155,7 @@ import Testing
                 "MCP_CLEANUP_NOTIFY_SUCCESS_URL": "https://localhost:\(port)/t0ken",
                 "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
             ])
-        try await daemon.wait("a refusal of an authority that nobody trusts", limit: .seconds(60)) {
+        try await daemon.wait("a refusal of an unknown authority", limit: .seconds(60)) {
             try daemon.log.contains("The heartbeat to https://localhost:\(port)/… failed: TLS failed: ")
         }
         #expect(try !daemon.log.contains("t0ken"))
@@ -214,7 +214,7 @@ import Testing
         try await database.run("DROP TABLE mcp_sessions")
         #expect(try await once().status == 78)
         #expect(asked.withLock { $0.allSatisfy { $0.hasPrefix("GET /bad ") } && (1...2).contains($0.count) })
-        // Nobody who answers changes what a run came to.
+        // No answer to a heartbeat changes a run's outcome.
         let silent = try Listener.silent()
         let path = try TemporaryDirectory.make() + "/metrics.prom"
         let result = try await database.daemon(
@@ -227,7 +227,7 @@ import Testing
     @Test(.enabled(if: geteuid() == 0, "needs root for names of its own"))
     func aNameWhoseFirstAddressLosesPacketsIsCalledAtItsSecond() async throws {
         let database = try await SessionsDatabase(on: .packaged())
-        // In this order by RFC 6724, whatever the file has: see `getent ahosts`.
+        // In this order by RFC 6724, in any order of the file: see `getent ahosts`.
         let swallowing = try Listener(swallowing: ())
         let answering = try Listener(on: 0x7F00_0002, port: swallowing.port) { visitor in
             let answer = Array("HTTP/1.1 200 OK\r\n\r\n".utf8)

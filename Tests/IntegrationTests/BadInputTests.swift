@@ -55,7 +55,7 @@ import Testing
             "an unknown host", environment: url("postgresql://u:canary@no-such-host.invalid/d"), status: 69,
             "no-such-host.invalid", "Check the host"),
         Case(
-            "nobody listens", environment: url("postgresql://u:canary@127.0.0.1:1/d"), status: 69, "127.0.0.1",
+            "no server listens", environment: url("postgresql://u:canary@127.0.0.1:1/d"), status: 69, "127.0.0.1",
             "port 1",
             "Check that the server runs"),
         Case(

@@ -53,7 +53,7 @@ extension UTCInstant {
     }
 }
 
-/// An open transaction of somebody else, which holds what its statements locked.
+/// An open transaction of another client, which holds the locks of its statements.
 struct OtherTransaction: Sendable {
     private let connection: Connection
 

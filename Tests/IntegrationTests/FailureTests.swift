@@ -158,7 +158,7 @@ import Time
         #expect(result.lines.count == 1)
         #expect(result.output.contains(#""outcome":"canceled""#), "\(result.output)")
         #expect(result.output.contains(#""rows_deleted":0,"#), "\(result.output)")
-        // The server has heard of it too: nothing waits for the trigger's minute to end.
+        // The server canceled it too: nothing waits for the trigger's minute to end.
         try await Self.expectNobodyLeft(database)
         #expect(try await database.count() == 5)
     }

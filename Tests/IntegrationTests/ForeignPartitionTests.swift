@@ -35,7 +35,7 @@ import Testing
             CREATE TABLE here PARTITION OF item FOR VALUES IN ('here');
             CREATE TABLE there PARTITION OF item FOR VALUES IN ('there');
             INSERT INTO item SELECT n, 'here', now() - interval '1 hour' FROM generate_series(1, 3) AS n;
-            CREATE FUNCTION patient(TEXT) RETURNS BOOLEAN STABLE LANGUAGE plpgsql AS $$
+            CREATE FUNCTION slow(TEXT) RETURNS BOOLEAN STABLE LANGUAGE plpgsql AS $$
             BEGIN
                 IF $1 = '1' AND current_setting('transaction_read_only') = 'off' THEN
                     PERFORM pg_advisory_xact_lock_shared(1);
@@ -49,7 +49,7 @@ import Testing
             jobs:
               mcp-cleanup-transient-sessions: { enabled: false }
               mcp-cleanup-dormant-sessions: { enabled: false }
-              items: { table: public.item, where: "gone_at < $1 AND patient(name)", schedule: "0 0 * * *" }
+              items: { table: public.item, where: "gone_at < $1 AND slow(name)", schedule: "0 0 * * *" }
             """.utf8
         ).write(to: URL(fileURLWithPath: path))
         let holder = try await OtherTransaction(in: database, "SELECT pg_advisory_lock(1)")

@@ -42,7 +42,7 @@ extension HistoryTests {
     @Test func aRunOfOnceHoldsAFireTimeForSecondsOnly() async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, scheduledAt: .hostNow, origin: "once")
-        guard case .held(by: "somebody", let wait) = await Self.run(database).skip else {
+        guard case .held(by: "another", let wait) = await Self.run(database).skip else {
             Issue.record("the run of --once is under way")
             return
         }

@@ -107,7 +107,7 @@ extension HistoryTests {
         #expect(try await Self.lookBack(database, as: role).latest?.state == .ended)
     }
 
-    /// Whatever others put on the path, and even before `pg_catalog`.
+    /// With others' objects on the path, also before `pg_catalog`.
     @Test func theReadUsesNoFunctionOrOperatorOfOthers() async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, status: "succeeded")

@@ -135,7 +135,7 @@ extension HistoryTests {
 
     // MARK: Durable when told
 
-    /// The end of a run that deleted something waits for the disk, whatever the database's default is.
+    /// The end of a run that deleted something waits for the disk, against the database's default.
     @Test(arguments: [(0, "off"), (5, "on")])
     func theEndOfARunThatDeletedIsDurable(due: Int, setting: String) async throws {
         let database = try await Self.database(due: due)

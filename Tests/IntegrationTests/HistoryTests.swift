@@ -8,7 +8,7 @@ import Time
 
 /// Claims, accounting and history of runs in `mcp_cleanup.runs`, against a real server.
 @Suite(.inTurn) struct HistoryTests {
-    /// A sessions table with so many due rows, and the history.
+    /// A sessions table with this number of due rows, and the history.
     static func database(due: Int = 5, on server: PostgresServer? = nil) async throws -> SessionsDatabase {
         let server = if let server { server } else { try await PostgresServer.packaged() }
         let database = try await SessionsDatabase(on: server)
@@ -39,9 +39,9 @@ import Time
         return report
     }
 
-    /// Somebody's row for the last fire time.
+    /// Another process's row for the last fire time.
     static func insertRun(
-        _ database: SessionsDatabase, status: String = "running", owner: String = "somebody",
+        _ database: SessionsDatabase, status: String = "running", owner: String = "another",
         heartbeat: String = "now()", scheduledAt: UTCInstant = fireTime, started: String = "now()",
         cutoff: String = "now() - interval '10 minutes'", origin: String = "schedule", job: Job = .transientSessions
     ) async throws {
@@ -93,7 +93,7 @@ import Time
         let database = try await Self.database()
         try await Self.insertRun(database)
         let report = await Self.run(database)
-        guard case .held(by: "somebody", let wait) = report.skip else {
+        guard case .held(by: "another", let wait) = report.skip else {
             Issue.record("\(report)")
             return
         }
@@ -158,7 +158,7 @@ import Time
         #expect(try await Self.rows(database) == ["schedule succeeded 2 5 0"])
     }
 
-    /// The answer to our claim was lost: nobody's lease has to end.
+    /// The answer to our claim was lost: the next attempt waits for no lease.
     @Test func aRunThatOurEarlierAttemptHasIsGoneOnWithAtOnce() async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, owner: "ours")
@@ -212,9 +212,9 @@ import Time
         #expect(try await database.value("SELECT cutoff <= finished_at FROM mcp_cleanup.runs") == "true")
     }
 
-    // MARK: Signs of life
+    // MARK: Heartbeats
 
-    /// Somebody refreshes what the search has found: the batches after it delete nothing, and account for nothing.
+    /// A client renews what the search has found: the batches after it delete nothing, and account for nothing.
     @Test func anOwnerWhoseBatchesFindNothingIsAlive() async throws {
         let database = try await Self.database(due: 30)
         try await database.run(
@@ -254,7 +254,7 @@ import Time
         #expect(try await Self.rows(database) == ["schedule running 1 1 0"])
     }
 
-    /// What made the sign of life lies an hour ahead: a clock that was.
+    /// The heartbeat lies an hour ahead: it was written by a fast clock.
     @Test func anOwnerWhoseHeartbeatIsFarAheadIsDead() async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, heartbeat: "now() + interval '1 hour'")
@@ -287,7 +287,7 @@ import Time
         #expect(try await database.count(in: "mcp_cleanup.runs") == 3)
     }
 
-    /// To a host the fire time is now, whatever the database's clock says.
+    /// The host's clock names the fire time, and not the database's.
     @Test func aClockThatIsAheadMakesNoRunOld() async throws {
         let database = try await Self.database()
         let fireTime = Self.fireTime - .seconds(400 * 86_400)

@@ -1,6 +1,6 @@
 import Testing
 
-/// Lets only so many tests of a suite's kind run at a time: all of them at once would need more connections than the
+/// Lets only a few tests of a suite's kind run at a time: all of them at once would need more connections than the
 /// shared server has, and more time each than their limits allow.
 struct InTurn: SuiteTrait, TestTrait, TestScoping {
     let isRecursive = true

@@ -6,7 +6,7 @@ import Testing
 
 /// `migrate`: the history, the grants, the partial indexes; by the command, and by psql.
 @Suite(.inTurn) struct MigrateTests {
-    /// The service's role as a database has it before anybody granted it anything.
+    /// The service's role before any grant.
     private static func makeRole(in database: SessionsDatabase) async throws -> String {
         let role = "role_" + String(UInt64.random(in: 0...UInt64.max), radix: 36)
         try await database.run("CREATE ROLE \(role) LOGIN; REVOKE ALL ON SCHEMA public FROM PUBLIC")
@@ -77,7 +77,7 @@ import Testing
 
     @Test func aRoleThatDoesNotExistChangesNothing() async throws {
         let database = try await SessionsDatabase(on: .packaged())
-        let result = try await database.daemon(["migrate", "--role", "nobody\"; DROP TABLE mcp_sessions; --"])
+        let result = try await database.daemon(["migrate", "--role", "unknown\"; DROP TABLE mcp_sessions; --"])
         #expect(result.status == 78, "\(result)")
         #expect(result.error.contains("42704"), "\(result.error)")
         #expect(try await database.value("SELECT to_regclass('mcp_cleanup.runs')") == nil)
@@ -299,7 +299,7 @@ import Testing
             #expect(result.status == 0, "\(result.error)")
         }
         #expect(try await Self.indexes(of: database) == Self.both)
-        // The pool's only server connection is as it was for whoever comes next.
+        // The pool's only server connection is as it was for the next client.
         let next = try await Connection.open(
             DatabaseURL(url), deadline: .now + .seconds(10), environment: [:], onNotice: { _ in })
         let setting = try await next.query("SHOW lock_timeout", deadline: .now + .seconds(10)).onlyRow()

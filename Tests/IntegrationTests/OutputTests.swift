@@ -6,7 +6,7 @@ import TestServers
 import Testing
 import Time
 
-/// What scripts read, and what nobody may read.
+/// The output that scripts read; and no secret in it.
 @Suite(.inTurn) struct OutputTests {
     private static let time = #""[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{3}|\.[0-9]{6})?Z""#
 

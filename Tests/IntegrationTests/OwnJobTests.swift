@@ -173,7 +173,7 @@ import Testing
         #expect(try await database.count(in: "public.oauth_authorization_codes") == (status == 0 ? 1500 : 3000))
     }
 
-    /// Whatever the lexer lets through stays inside its parentheses: no row is found where the rest says that none is.
+    /// Text that the lexer accepts stays inside its parentheses: no row is found where the rest says that none is.
     @Test func theServerReadsNoAcceptedConditionBeyondItsParentheses() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run("CREATE TABLE t (a int, b text, c timestamptz); INSERT INTO t VALUES (1, 'x', now())")

@@ -72,7 +72,7 @@ import Testing
         .deletes("USING (true) to PUBLIC", secured + policy("USING (true)", to: "PUBLIC")),
         .deletes("USING (true) among several roles", secured + policy("USING (true)", to: "postgres, @role")),
         .refuses(
-            "USING (true) to somebody else", secured + policy("USING (true)", to: "postgres"),
+            "USING (true) to another role", secured + policy("USING (true)", to: "postgres"),
             naming: "no policy for SELECT"),
         .refuses("USING (1 = 1)", secured + policy("USING (1 = 1)"), naming: "no policy for SELECT"),
         .refuses("USING (false)", secured + policy("USING (false)"), naming: "no policy for SELECT"),
@@ -122,7 +122,7 @@ import Testing
             "restricted in what UPDATE writes",
             secured + policy("USING (true)") + policy("WITH CHECK (false)", for: "UPDATE", restrictive: true)),
         .deletes(
-            "restricted for somebody else",
+            "restricted for another role",
             secured + policy("USING (true)") + policy("USING (false)", to: "postgres", restrictive: true)),
         .deletes("a group's policy, inherited", secured + group + policy("USING (true)", to: "@role_group")),
         .refuses(

@@ -220,7 +220,7 @@ import Time
         #expect(try await database.count() == 3500)
     }
 
-    /// No row is to blame for what a statement trigger raises whatever is deleted.
+    /// No row is to blame for the error of a statement trigger that raises for every DELETE.
     @Test func aStatementTriggerThatAlwaysRaisesFailsTheRun() async throws {
         let database = try await Self.database(
             due: 5,

@@ -5,7 +5,7 @@ import TestServers
 import Testing
 import Time
 
-/// `history` and `status`: what people and machines are told of the runs that were.
+/// `history` and `status`: what people and programs learn about past runs.
 @Suite(.inTurn) struct RecordedRunsTests {
     private static let transient = "mcp-cleanup-transient-sessions"
     private static let dormant = "mcp-cleanup-dormant-sessions"
@@ -192,7 +192,7 @@ import Time
         #expect(lines.allSatisfy { $0 == line || $0.hasSuffix(#""overdue":false}"#) })
     }
 
-    /// As for the service's readiness: while nothing is due, nobody has to look.
+    /// As for the service's readiness: while nothing is due, no run has to look.
     @Test(arguments: [("6 hours 3 minutes", false), ("6 hours 5 minutes", true)])
     func aJobThatMayLetFireTimesPassHasThatLonger(ago: String, isOverdue: Bool) async throws {
         let lines = try await Self.status(

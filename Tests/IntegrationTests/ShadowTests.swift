@@ -5,7 +5,7 @@ import SessionCleanup
 import TestServers
 import Testing
 
-/// No other role's code runs as the daemon, whatever that role may create and whatever the daemon's search path is.
+/// No other role's code runs as the daemon, with any objects that the role may create and with any search path.
 @Suite(.serialized) struct ShadowTests {
     /// A server that logs every statement, with the role before each line.
     private static func server() async throws -> PostgresServer {

@@ -37,7 +37,7 @@ struct Shadows {
     }
 
     /// For each name, every combination of argument types that pg_catalog answers, so that one of the shadows is an exact
-    /// match whatever the types of the arguments are.
+    /// match for every type of argument.
     private static let sql = #"""
         CREATE OR REPLACE FUNCTION @schema.caught(what pg_catalog.text) RETURNS boolean LANGUAGE plpgsql AS
         $f$BEGIN RAISE LOG 'a shadow ran: %', what; RETURN true; END$f$;

@@ -63,7 +63,7 @@ import Testing
                     #expect(taken.insert([column, row]).inserted, "\(title) lies on another panel")
                 }
             }
-            // Grafana's own default turns a number red from 80 on, whatever it counts.
+            // Grafana's own default turns every number red from 80 on.
             if panel["type"] as? String == "stat" {
                 let defaults = (panel["fieldConfig"] as? [String: Any])?["defaults"] as? [String: Any]
                 #expect(defaults?["thresholds"] != nil, "\(title)")
@@ -71,7 +71,7 @@ import Testing
         }
     }
 
-    /// A variable, which Grafana fills with whatever Prometheus it has: importing asks for nothing, and a file that is
+    /// A variable, which Grafana fills with the Prometheus that it has: importing asks for nothing, and a file that is
     /// provisioned works as well.
     @Test func theDashboardFindsItsDataSourceByItself() throws {
         let dashboard = try JSONSerialization.jsonObject(with: Data(Self.text("grafana-dashboard.json").utf8))

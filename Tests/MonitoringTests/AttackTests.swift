@@ -65,7 +65,7 @@ import Testing
         defer { close(slow) }
         let began = ContinuousClock.now
         var isOpen = true
-        // A byte every 200 ms, for ever.
+        // A byte every 200 ms, without end.
         while isOpen, began.duration(to: .now) < .seconds(20) {
             isOpen = send(slow, "X", 1, Int32(MSG_NOSIGNAL)) == 1
             #expect(try await served.get("/livez").status == 200)

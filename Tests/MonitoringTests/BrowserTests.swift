@@ -58,12 +58,12 @@ struct BrowserTests {
         /// A daemon in that situation.
         func served() async throws -> ServedDaemon {
             let database = try await SessionsDatabase(on: .packaged())
-            // Any sooner, and the page would load itself anew before the browser is done with it.
+            // Any sooner, and the page would load itself again before the browser is done with it.
             let (soon, never) = ("2 seconds", "0 0 1 1 *")
             if self == .databaseAway {
                 let nowhere = "postgresql://127.0.0.1:\(try Loopback.freePort())/d"
                 let served = try ServedDaemon(url: nowhere, schedules: (soon, never))
-                // Until it listens, nobody answers.
+                // Until it listens, there is no answer.
                 try await served.daemon.wait("unreadiness") { (try? await served.get("/readyz"))?.status == 503 }
                 return served
             }

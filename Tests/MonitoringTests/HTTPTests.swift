@@ -3,7 +3,7 @@ import Glibc
 import TestServers
 import Testing
 
-/// A daemon with HTTP on, and a client that may be anybody.
+/// A daemon with HTTP on, and a client without any rights.
 struct ServedDaemon {
     let daemon: RunningDaemon
     let port: Int
@@ -101,7 +101,7 @@ struct ServedDaemon {
         #expect(gone.status == 69 && gone.error.contains("refused") && gone.error.contains("http.listen"), "\(gone)")
     }
 
-    /// As probes of a container ask, with the file that the service has: whoever spoils it must not have it killed.
+    /// As probes of a container ask, with the service's file: an error in it must not get the service killed.
     @Test func theHealthCommandAsksAlthoughTheFileWasSpoiled() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let port = try Loopback.freePort()
@@ -194,7 +194,7 @@ struct ServedDaemon {
         let database = try await SessionsDatabase(on: .packaged())
         for url in [
             "postgresql://me:correct-horse-battery@127.0.0.1:1/d",
-            database.server.secureURL(database.name, user: "nobody", password: "correct-horse-battery"),
+            database.server.secureURL(database.name, user: "unknown", password: "correct-horse-battery"),
         ] {
             let served = try ServedDaemon(url: url, environment: ["SSL_CERT_FILE": database.server.authority])
             try await served.waitForAnswer()

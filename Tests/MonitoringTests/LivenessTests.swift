@@ -14,7 +14,7 @@ import Time
 
     private func scheduler(onEvent: @escaping @Sendable (ServiceEvent) -> Void = { _ in }) -> SchedulerService {
         let access = DatabaseAccess(
-            url: { () throws(RunFailure) in throw .databaseURL("nobody connects here") }, connectTimeout: .seconds(1),
+            url: { () throws(RunFailure) in throw .databaseURL("no connection here") }, connectTimeout: .seconds(1),
             environment: [:], onNotice: { _ in })
         return SchedulerService(
             jobs: [Self.never], access: access,
@@ -49,7 +49,7 @@ import Time
     @Test func tellsALoopThatIsStuckAndRecoversWithIt() async throws {
         let gate = DispatchSemaphore(value: 0)
         let scheduler = scheduler { event in
-            // Whoever hears of it does not return, and the loop with it.
+            // The receiver of the event does not return, and stops the loop with it.
             if case .started = event { gate.wait() }
         }
         async let run: Void = scheduler.run()

@@ -69,7 +69,7 @@ struct PrometheusTests {
         try await panels(webPort, ports)
     }
 
-    /// A query that sums has one series a job, whatever number of instances there is; another names the instance.
+    /// A query that sums has one series a job, for any number of instances; another query names the instance.
     private func panels(_ webPort: Int, _ ports: [Int]) async throws {
         for query in try AlertTests.dashboardQueries() {
             let series = try await Self.query(query, webPort).compactMap { $0["metric"] as? [String: String] }

@@ -110,7 +110,7 @@ import Time
         service.arm(.transientSessions)
         #expect(service.obstacles.isEmpty)
         service.pass(.seconds(841))
-        #expect(service.obstacles.count == 1, "whatever the clock says, a quarter of an hour has passed")
+        #expect(service.obstacles.count == 1, "the clock was set, and a quarter of an hour has passed")
     }
 
     @Test func aReplicaThatNeverWinsAClaimIsReadyByTheOthersSuccess() {
@@ -176,7 +176,7 @@ import Time
         service.setClock(by: .seconds(-3 * 3600))
         for run in 1...3 {
             service.pass(.seconds(300))
-            // The history tells it to each run anew: ahead of the host's clock, and older each time by the database's.
+            // Each run reads it from the history: ahead of the host's clock, and older each time by the database's.
             service.tell(lastSuccess: success, ago: .seconds(300 * run), of: .transientSessions)
             service.run(.transientSessions, .failed, failure: .databaseAway)
         }

@@ -39,7 +39,7 @@ import Testing
         #expect(after.contains(#"outcome="failed"} 1"#) && after.contains(#"{cause="refused"} 1"#), "\(after)")
         let success = try #require(before.firstMatch(of: /last_success_timestamp_seconds\{[^}]*\} [0-9.]+/))
         #expect(after.contains(success.0), "a failure does not take the last success away")
-        // 0644 whatever the umask, and nothing else is left.
+        // 0644 under any umask, and nothing else is left.
         #expect(try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int == 0o644)
         #expect(try FileManager.default.contentsOfDirectory(atPath: directory) == ["mcp-cleanupd.prom"])
         if let promtool = Tool.promtool {

@@ -4,10 +4,10 @@ import Postgres
 import TestServers
 import Testing
 
-/// Whatever the server or the network does, a call ends by its deadline, plus at most 2 s to cancel on the server.
+/// A call ends by its deadline, plus at most 2 s to cancel on the server, also if server or network do not answer.
 @Suite struct DeadlineTests {
     private static let limit = Duration.milliseconds(700)
-    /// For a loaded machine; a hang takes for ever.
+    /// For a loaded machine; a hang does not end.
     private static let slack = Duration.seconds(4)
 
     private func url(_ listener: Listener, mode: String = "disable") -> String {
@@ -242,7 +242,7 @@ import Testing
             let backend = try await connection.processIdentifier
             async let outcome = failure { try await connection.run("SELECT pg_sleep(120)", limit: .seconds(2)) }
             #expect(try await eventually { try await server.isRunning(backend) })
-            // Nothing comes through any more, and nobody is told.
+            // Nothing comes through any more, and neither side gets an error.
             try await ip("-n \(name) link set \(name)b down")
             let (error, time) = await outcome
             let (unreachable, connectTime) = await failure { try await open(url, limit: .seconds(1)) }

@@ -3,7 +3,8 @@ import SeededRandom
 import TestServers
 import Testing
 
-/// Whatever a server sends: a call ends by its deadline, nothing crashes, memory is bounded, no password is repeated.
+/// For anything that a server sends: a call ends by its deadline, nothing crashes, memory is bounded, no password is
+/// repeated.
 ///
 /// Each connection is another process's, which may crash, and whose memory is its own.
 @Suite struct HostileServerTests {

@@ -42,7 +42,7 @@ import Testing
         for query in ["", "&sslrootcert=system"] {
             let (error, _) = await failure {
                 try await open(
-                    server.secureURL("postgres", user: "nobody", password: "x", query: query),
+                    server.secureURL("postgres", user: "unknown", password: "x", query: query),
                     environment: ["SSL_CERT_FILE": other])
             }
             #expect(error?.cause == .tls, "\(String(describing: error))")

@@ -2,7 +2,7 @@
 import Testing
 
 @Suite struct PageWalkTests {
-    /// Walks over a table with so many due rows on each page; returns how often each page was covered.
+    /// Walks over a table with these numbers of due rows on its pages; returns how often each page was covered.
     private static func covered(pages: Int, due: (Int) -> Int, canBatch: Bool, rowsAtOnce: Int) -> [Int] {
         var times = Array(repeating: 0, count: pages)
         var walk = PageWalk(pages: pages, searchLimit: 1000, canBatch: canBatch)

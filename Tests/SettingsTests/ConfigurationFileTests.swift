@@ -184,7 +184,7 @@ import Testing
         ("jobs: { codes: { table: public.codes, where: a < $1 } }", "jobs.codes.schedule is missing"),
         ("jobs: { codes: { where: a < $1, schedule: \"@daily\" } }", "jobs.codes.table is missing"),
         ("jobs: { codes: { table: public.codes, schedule: \"@daily\" } }", "jobs.codes.where is missing"),
-        ("jobs: { codes: { schedule: \"@daily\" } }", "a job of one's own has table, where and schedule"),
+        ("jobs: { codes: { schedule: \"@daily\" } }", "a job of your own has table, where and schedule"),
         ("jobs: { a.b: { table: a.b, where: a < $1, schedule: \"@daily\" } }", "“a.b” is no name for a job"),
         (
             "jobs: { transient: { table: a.b, where: a < $1, schedule: \"@daily\" } }",

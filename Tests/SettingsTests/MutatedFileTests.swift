@@ -4,7 +4,7 @@ import Testing
 
 @testable import Settings
 
-/// Whatever becomes of a file, it is refused with faults or it is in force as it stands: no crash, no silent default.
+/// A mutated file is refused with faults, or it is in force as it stands: no crash, no silent default.
 @Suite struct MutatedFileTests {
     private static let filesPerSeed = 25_000
 

@@ -66,7 +66,7 @@ import Testing
     }
 
     @Test(arguments: [
-        "/nowhere/at/all", "relative", "@", "@mcp-cleanupd-test-nobody", "vsock:2:1234",
+        "/nowhere/at/all", "relative", "@", "@mcp-cleanupd-test-unused", "vsock:2:1234",
         "/" + String(repeating: "x", count: 108),
     ])
     func servesWithoutAManagerThatListens(address: String) async throws {

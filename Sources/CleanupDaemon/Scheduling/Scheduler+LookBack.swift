@@ -71,7 +71,7 @@ extension Scheduler {
         return (Attempt(job: job, scheduledAt: latest.scheduledAt, origin: .catchUp, number: 1), wait)
     }
 
-    /// True while the history may still tell of work for a job: one that has answered no fire time since the start.
+    /// True while the history may still name a missed fire time: an enabled job has answered none since the start.
     private var isLookBackOpen: Bool { jobs.contains { states[$0].job.isEnabled && states[$0].answered.isEmpty } }
 
     mutating func readHistory(attempt: Int) {

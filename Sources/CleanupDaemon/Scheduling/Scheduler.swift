@@ -217,7 +217,7 @@ package struct Scheduler: ~Copyable {
                 arm(index, after: now.wall - .microseconds(1))
             }
         }
-        // First, so that jobs are known before anything else is told of them.
+        // First, so that no other event names a job that the receivers do not know yet.
         actions.insert(.tell(.reloaded(armedJobs, waitingForRestart: waitingForRestart)), at: 0)
         return takeActions()
     }

@@ -2,8 +2,8 @@ package import Time
 
 /// A time zone: how far its clocks are ahead of UTC, at every instant, and when they reach a local time.
 ///
-/// Local times are counted in seconds as if they were UTC: 1970-01-01 00:00 on the zone's clocks is 0. Nothing here
-/// traps, whatever the file said.
+/// Local times are counted in seconds as if they were UTC: 1970-01-01 00:00 on the zone's clocks is 0. No
+/// content of a file makes this trap.
 package struct TimeZoneRules: Hashable, Sendable {
     /// More than any zone's file has: the largest of tzdata 2025b is under 4 KiB, "fat" ones included.
     package static let maximumFileSize = 65_536

@@ -16,7 +16,7 @@ struct ConnectionParameters {
         values["host"] = candidate.host
         values["hostaddr"] = candidate.address
         values["port"] = candidate.port
-        // Whatever the environment has: our statements are UTF-8.
+        // Overrides PGCLIENTENCODING: our statements are UTF-8.
         values["client_encoding"] = "UTF8"
         for (keyword, value) in Self.defaults where values[keyword] == nil { values[keyword] = value }
         // Kerberos is negotiated with blocking calls to other servers: only where it is asked for.

@@ -2,7 +2,7 @@ import CLibpq
 
 /// A parsed connection URL: the database, who we are there, and how the connection is secured.
 ///
-/// Holds the password, so it describes itself by host, database and role only, to whatever prints or dumps it.
+/// Holds the password, so printing or dumping it shows host, database and role only.
 package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
     /// libpq's keywords and their values, only those that the URL names.
     let parameters: [String: String]

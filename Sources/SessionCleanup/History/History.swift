@@ -15,7 +15,7 @@ package enum HistoryMode: String, Hashable, Sendable, CaseIterable {
 /// What a process does with the history of runs: `mcp_cleanup.runs`.
 package struct History: Sendable {
     package let mode: HistoryMode
-    /// After so long without a sign of life a run's owner counts as dead.
+    /// The age of the last heartbeat above which a run's owner counts as dead.
     package let lease: Duration
     /// How long closed runs are kept.
     package let retention: Duration
@@ -138,7 +138,7 @@ package struct HistoryTable: Hashable, Sendable {
         return columnObstacle ?? (isRowSecurityActive ? .rowSecurity : nil)
     }
 
-    /// What its columns and indexes lack, whatever the role may do.
+    /// A column or index that the table lacks; privileges are not looked at.
     var shapeObstacle: Obstacle? {
         if let columnObstacle { return columnObstacle }
         for (index, name) in Self.expectedIndexes where !uniqueIndexes.contains(index) { return .index(name) }

@@ -53,7 +53,7 @@ package struct LookBack: Sendable {
     private let access: DatabaseAccess
     private let lease: Duration
 
-    /// - Parameter lease: the time without a sign of life after which a run's owner counts as dead.
+    /// - Parameter lease: the time without a heartbeat after which a run's owner counts as dead.
     package init(_ access: DatabaseAccess, lease: Duration = .seconds(60)) {
         self.access = access
         self.lease = lease

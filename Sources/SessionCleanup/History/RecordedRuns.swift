@@ -76,7 +76,7 @@ extension DatabaseSession {
 
 /// The statements that read the history; all values in them are ours, as literals.
 enum RecordStatements {
-    /// In the order in which they were claimed, by the primary key: whatever the clocks said, and however many there are.
+    /// In the order in which they were claimed, by the primary key, which no clock and no number of rows changes.
     static func latest(_ limit: Int, of jobs: [String]) -> String {
         let condition = jobs.isEmpty ? "" : "WHERE r.job IN (\(jobs.map(SQL.literal).joined(separator: ", ")))"
         return

@@ -14,7 +14,7 @@ package struct Job: Hashable, Sendable {
     package var catchUp = CatchUp.once
     /// How long a run may take, from before its connection is opened if it is not open.
     package var deadline: Duration
-    /// A run ends as `capped` once it has deleted so many rows; `nil` is no such end.
+    /// The number of deleted rows at which a run ends as `capped`; `nil` for no limit.
     package var maxRows: Int?
     /// When more than this share of the table is due, from 0 to 1, a run deletes nothing and fails; `nil` is no such guard.
     package var maxFraction: Double?
@@ -51,7 +51,7 @@ package struct Job: Hashable, Sendable {
             self.status = status
         }
 
-        /// One rule, whatever the table looks like.
+        /// One rule for tables of both schemas.
         package init(_ condition: RowCondition) { self.init(active: Rule(condition), status: Rule(condition)) }
 
         /// - Parameter generation: `nil` for a table that does not hold sessions.
@@ -136,7 +136,7 @@ extension Schedule {
     }
 }
 
-/// What a run keeps to, whatever its job.
+/// The limits of a run, the same for every job.
 package struct RunLimits: Hashable, Sendable {
     /// How far the database's clock may be ahead of the host's.
     package var maxClockSkew: Duration

@@ -15,7 +15,7 @@ package struct RowCondition: Hashable, Sendable {
         let name: String
     }
 
-    /// Far above what anybody reads at a glance.
+    /// The greatest length of a condition in bytes: far above what a person can read at a glance.
     private static let sizeLimit = 4096
 
     /// - Throws: `RowConditionError` for the first thing that is refused.
@@ -173,7 +173,7 @@ private struct ConditionLexer {
             throw .refused(
                 text, why: "a condition looks at the row alone; a view or a column can hold what else it needs")
         }
-        // As the server folds it: ASCII only, whatever its locale.
+        // As the server folds it: ASCII only, in every locale.
         try append(
             String(
                 // 32 after an upper-case letter of ASCII is the lower-case one.

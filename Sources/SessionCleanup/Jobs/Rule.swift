@@ -32,7 +32,7 @@ package struct Rule: Hashable, Sendable {
         return after == .zero ? "\(column) < $1 AND \(candidates)" : "\(candidates) AND \(column) < $1 - \(interval)"
     }
 
-    /// The same for a statement, whatever its search path.
+    /// The same for a statement under any search path.
     ///
     /// - Parameter cutoff: a complete expression.
     func predicate(cutoff: String) -> String {
@@ -50,7 +50,7 @@ package struct Rule: Hashable, Sendable {
         after == .zero ? "(\(cutoff))" : "((\(cutoff)) OPERATOR(pg_catalog.-) \(interval))"
     }
 
-    /// SQL for the instant up to which the row is kept; whatever the search path. A time near the end of what the server
+    /// SQL for the instant up to which the row is kept, under any search path. A time near the end of what the server
     /// can hold counts as the year 9999: adding to it would be an error.
     package var dueSince: String {
         guard after != .zero else { return column }
@@ -58,7 +58,7 @@ package struct Rule: Hashable, Sendable {
         return "\(time) OPERATOR(pg_catalog.+) \(interval)"
     }
 
-    /// SQL for the rows that the job may ever remove; whatever the search path.
+    /// SQL for the rows that the job may ever remove, under any search path.
     var qualifiedCandidates: String { Self.qualified(candidates) }
 
     /// Makes each operator mean pg_catalog's: another role may have made one of the same name in a schema of the path.

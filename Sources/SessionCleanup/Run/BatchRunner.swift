@@ -148,7 +148,7 @@ struct BatchRunner: Sendable {
         }
     }
 
-    /// Finds out whether a DELETE fails whatever it deletes: a statement trigger that raises.
+    /// Finds out whether even a DELETE of no row fails: a statement trigger that raises.
     ///
     /// - Throws: the failure of a DELETE of no rows, if it fails.
     func probe() async throws(RunFailure) {

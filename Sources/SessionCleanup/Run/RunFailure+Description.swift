@@ -32,7 +32,7 @@ extension RunFailure: CustomStringConvertible {
         case .rowsRefused(let table, let count, let refusal, let hasGivenUp):
             "the database refused to delete \(count.groupedText) due \(count == 1 ? "row" : "rows") of \(table): \(refusal)"
                 + (hasGivenUp
-                    ? "; so many were refused in a row that the rest was not tried" : "; the others are deleted")
+                    ? "; too many were refused in a row, and the rest was not tried" : "; the others are deleted")
         case .deleteRule(let table):
             "a rule on \(table) replaces or accompanies a DELETE, so its rows cannot be deleted and counted"
         case .notReplicated(let message):
@@ -163,7 +163,7 @@ extension RunFailure: CustomStringConvertible {
         case .indexBlocked:
             "SELECT pid, xact_start, query FROM pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start; shows "
                 + "them. Nothing waits for us; run migrate --indexes again when they are gone."
-        case .indexNameTaken: "Rename whatever has the name, then run migrate --indexes again."
+        case .indexNameTaken: "Rename the object that has the name, then run migrate --indexes again."
         case .claimLost:
             "Nothing is lost or counted twice. If it recurs, look at what froze this process, or raise claim.lease."
         case .databaseClockAhead: "Set both clocks right; database.max-clock-skew is the limit."
@@ -226,7 +226,7 @@ extension SQLState {
         case ("42501", _):
             "Grant the role what it lacks; docs/security.md has the exact grants, and the policy that row "
                 + "security needs."
-        case ("42703", _), ("42P01", _): "The table was changed during the run; the next run looks at it anew."
+        case ("42703", _), ("42P01", _): "The table was changed during the run; the next run looks at it again."
         case ("55000", _):
             "ALTER TABLE … REPLICA IDENTITY FULL; or give the table a primary key, or let the publication leave out "
                 + "deletes: ALTER PUBLICATION … SET (publish = 'insert, update');"
@@ -235,7 +235,8 @@ extension SQLState {
             "A foreign key of another table still points at a due session; declare it ON DELETE CASCADE or SET NULL."
         case ("25006", _): "The server became read-only, as after a failover; the next run connects again."
         case (_, "53"): "The server is out of a resource, such as disk space or memory."
-        case ("57014", _): "Somebody, or a timeout of the server's, canceled the statement; the next run goes on."
+        case ("57014", _):
+            "An administrator, or a timeout of the server's, canceled the statement; the next run continues."
         case (_, "57"): "The server is shutting down or restarting; the next run connects again."
         default: nil
         }

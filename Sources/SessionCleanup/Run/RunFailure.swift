@@ -40,7 +40,7 @@ package enum RunFailure: Error, Hashable, Sendable {
     /// The history's table is not there, or no longer.
     case historyMissing(hasVanished: Bool)
     case historyUnusable(role: String, HistoryTable.Obstacle)
-    /// Somebody wants to read the history, and its table is not there.
+    /// A command that reads the history found no table of it.
     case nothingRecorded
     /// The sessions table to create is there already, in another shape.
     case sessionsTableDiffers(TableName)
@@ -74,13 +74,13 @@ package enum FailureKind: Hashable, Sendable, CaseIterable {
     case unreachable
     /// The database's rules forbid it: authentication, privileges, row security, a constraint, a trigger.
     case refused
-    /// Something that somebody has to write differently: the URL, the configuration, the schema.
+    /// An operator has to correct the URL, the configuration or the schema.
     case misconfigured
     /// It may succeed the next time.
     case mayPass
     /// The process was asked to end.
     case canceled
-    /// Nobody thought of this: a bug.
+    /// A bug, or an error without a kind of its own.
     case unexpected
 }
 
@@ -107,7 +107,7 @@ extension RunFailure {
     /// Whether the same attempt, a little later, may succeed.
     package var mayPass: Bool {
         switch self {
-        // Nobody renews a certificate within an interval.
+        // A certificate is not renewed within an interval.
         case .database(.unreachable(.tls, _)): false
         // The time that the run had is used up; the next one goes on where it ended.
         case .deadlinePassed: false

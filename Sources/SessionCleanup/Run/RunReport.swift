@@ -35,7 +35,7 @@ package struct RunReport: Sendable {
     package var finishedAt: UTCInstant
     /// By the database's clock; `nil` when the run did not get that far.
     package var cutoff: UTCInstant?
-    /// With history, all that the run's attempts did, whoever made them.
+    /// With history, the sum of the run's attempts by all processes.
     package var progress = RunProgress()
     package var attempts = 1
     package var failure: RunFailure?
@@ -67,7 +67,7 @@ package struct RunReport: Sendable {
 
     /// Why no run took place.
     package enum Skip: Hashable, Sendable, CustomStringConvertible {
-        /// Another process is at a run of the job; it counts as dead after this time without a sign of life.
+        /// Another process has a run of the job; it counts as dead after this time without a heartbeat.
         case held(by: String, lookAgainAfter: Duration)
         /// The fire time was answered before.
         case answered

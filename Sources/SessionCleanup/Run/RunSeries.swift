@@ -41,7 +41,7 @@ package struct RunSeries: Sendable {
         try await run.execute(request, in: session, survey: &survey, report: &report)
     }
 
-    /// Lets the history know how a run failed, over a new connection if need be. Whatever that meets with, the run's own
+    /// Records in the history how a run failed, over a new connection if need be. If that fails too, the run's own
     /// failure stays the one to report; its row is closed by the next process that claims a run after its lease has ended.
     private mutating func close(
         _ run: CleanupRun, _ request: RunRequest, _ report: inout RunReport, _ budget: RunBudget

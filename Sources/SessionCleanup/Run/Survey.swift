@@ -97,7 +97,7 @@ package struct Survey: Sendable {
         return generation
     }
 
-    /// Returns the generation by the columns alone, whatever the role may do and whatever the server is.
+    /// Returns the generation by the columns alone: privileges and the server's state are not looked at.
     func generation() throws(RunFailure) -> SchemaGeneration? {
         guard let kind else { throw .tableMissing(table.name) }
         guard kind == "r" || kind == "p" else { throw .notATable(table.name) }

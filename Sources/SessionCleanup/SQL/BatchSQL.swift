@@ -121,7 +121,7 @@ struct BatchSQL: Sendable {
     /// that is due.
     private func isAny(_ source: String) -> String { "ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT \(source)))" }
 
-    /// The cost of the whole script, commit included and the way there and back excluded, in microseconds. Comes after
+    /// The cost of the whole script, commit included and the round trip excluded, in microseconds. Comes after
     /// COMMIT in the same message: `statement_timestamp()` is when the message arrived.
     static let cost = """
         SELECT (extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.statement_timestamp()) \

@@ -125,8 +125,8 @@ enum HistorySQL {
         """
     }
 
-    /// Returns the condition that a run's owner has given no sign of life for so long. One that lies further ahead than
-    /// that was given by a clock that was ahead, and is none. Should its owner be alive, the fence stops it.
+    /// Returns the condition that `heartbeat_at` is older than the lease, or further in the future than the lease (written
+    /// by a fast clock). If the run's owner is alive nevertheless, the fence stops it.
     static func isSilent(for lease: Duration) -> String {
         let lease = interval(lease)
         return "heartbeat_at NOT BETWEEN clock_timestamp() - \(lease) AND clock_timestamp() + \(lease)"

@@ -150,7 +150,7 @@ enum SurveySQL {
     static let conditionAlias = "mcp_cleanup_condition"
 
     /// Returns a statement whose plan has a node with the name `conditionAlias` if the condition contains anything
-    /// volatile: a function, in whatever notation, an operator or a cast. The planner never merges a subquery with a
+    /// volatile: a function in any notation, an operator or a cast. The planner never merges a subquery with a
     /// volatile result into the query around it, and merges each other one. Executes nothing. Under the role's own search
     /// path, where the condition finds its names.
     static func explainCondition(_ table: TableName, _ condition: String) -> String {

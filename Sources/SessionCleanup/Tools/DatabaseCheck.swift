@@ -239,8 +239,8 @@ package struct DatabaseCheck: Sendable {
             }
             guard let (job, owner, heartbeat) = row else { return .ok(.staleRun, "none") }
             return .warn(
-                .staleRun, "\(owner) left a run of \(job) without an end; its last sign of life was at \(heartbeat)",
-                hint: "The next run closes it or goes on with it. If it stays, no process works on this database.")
+                .staleRun, "\(owner) left a run of \(job) without an end; its last heartbeat was at \(heartbeat)",
+                hint: "The next run closes or resumes it. If it stays, no process works on this database.")
         }
         return [.ok(.history, "mcp_cleanup.runs is there, and \(survey.role) may use it"), stale]
     }
@@ -252,7 +252,7 @@ package struct DatabaseCheck: Sendable {
         case .forbidden(let reason, _):
             return .warn(
                 .cron, "it is not known whether pg_cron removes sessions too: \(reason)",
-                hint: "mcp-cleanupd pg-cron status prints the SQL with which somebody who may can look.")
+                hint: "mcp-cleanupd pg-cron status prints the SQL that a role with the privilege can run to find out.")
         case .jobs(let found, _): jobs = found
         case .differ(let differences): jobs = differences.map(\.job)
         }

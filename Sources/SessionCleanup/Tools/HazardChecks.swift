@@ -106,7 +106,8 @@ extension Survey {
         guard let excess else { return [.ok(.role, "\(role) has no more rights than a run needs on \(table.name)")] }
         return [
             .warn(
-                .role, "\(role) \(excess), which a run does not need: whoever reads the database URL has these rights",
+                .role,
+                "\(role) \(excess), which a run does not need: everyone who can read the database URL has these rights",
                 hint:
                     "Create a role of its own, run mcp-cleanupd migrate --role NAME, and put it into the database URL.")
         ]

@@ -4,8 +4,8 @@ import Postgres
 package struct IndexMigration: Sendable {
     private let table: SessionTable
     private let jobs: [Job]
-    /// How long a build may wait for one lock, or for one older transaction to end. Nobody waits behind it: its lock goes
-    /// together with all reading and writing.
+    /// The longest time that a build may wait for one lock, or for one older transaction to end. No reader or writer waits
+    /// behind it: its lock conflicts with neither.
     private let lockLimit: Duration
     private let onBuild: @Sendable (String) -> Void
 
@@ -24,7 +24,7 @@ package struct IndexMigration: Sendable {
 
     /// Hours for a table of a billion rows; a build that takes longer is better watched by a person.
     private static let deadline = Duration.seconds(6 * 3600)
-    /// A build that met a lock begins anew, which on a large table costs what the first one cost.
+    /// A build that met a lock begins again, which on a large table costs what the first one cost.
     private static let attempts = 3
 
     /// The same for psql.
@@ -116,7 +116,7 @@ package struct IndexMigration: Sendable {
         try await session.read(MigrationSQL.state(of: index)).reading { try $0.rows.first?.bool("is_valid") }
     }
 
-    /// Also when we were told to end: an unfinished index costs each write, and serves nobody.
+    /// Also after a signal: an unfinished index costs each write, and serves no query.
     private func dropLeftover(_ index: PartialIndex, _ connection: Connection) async {
         do {
             let state = try await connection.query(
@@ -125,7 +125,7 @@ package struct IndexMigration: Sendable {
             _ = try await connection.script(
                 MigrationSQL.drop(index), deadline: .now + lockLimit, heedsCancellation: false)
         } catch {
-            // Whatever was in the way of building it still is; the next migration repairs it.
+            // The cause that kept it from being built is still there; the next migration repairs it.
         }
     }
 }

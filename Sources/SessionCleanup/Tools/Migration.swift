@@ -35,8 +35,8 @@ package struct Migration: Sendable {
 
     private static let deadline = Duration.seconds(600)
 
-    /// Short: whoever wants the table waits in line behind a lock that waits. Somebody else's transaction that takes
-    /// longer makes the migration fail, and it can be repeated.
+    /// Short: all other statements on the table queue behind a lock that waits. A transaction of the application that
+    /// takes longer makes the migration fail, and it can be repeated.
     private static let lockLimit = Duration.seconds(5)
 
     /// Applies it over a connection of its own, within ten minutes.

@@ -13,9 +13,9 @@ package struct ListedSession: Sendable {
     package let expiresAt: UTCInstant?
     /// The job that will remove it when nothing touches it before.
     package let job: String
-    /// The last instant at which it is not due; `nil` when it is kept for ever, or longer than until the year 9999.
+    /// The last instant at which it is not due; `nil` when it is kept forever, or longer than until the year 9999.
     package let keptUntil: UTCInstant?
-    /// The first fire time of the job at which it is due; `nil` when it is kept for ever.
+    /// The first fire time of the job at which it is due; `nil` when it is kept forever.
     package let removedAt: UTCInstant?
     /// Why it is removed then, or kept, in words.
     package let reason: String

@@ -15,7 +15,7 @@ struct OnceCommand: Sendable {
     var isJSON = false
     var metricsTextfile: String?
 
-    /// For a heartbeat: less than the service's, since whoever called waits for the end.
+    /// The longest time for a heartbeat: less than the service's, since the caller waits for the end.
     private static let heartbeatLimit = Duration.seconds(3)
 
     func run() async throws {

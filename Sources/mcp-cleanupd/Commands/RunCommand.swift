@@ -60,24 +60,7 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
             jobs: jobs, access: access, makeRun: { run($0, setup) },
             looksBack: setup.configuration.historyMode != .off, watchdogInterval: manager.pingInterval,
             clock: HostSchedulerClock(queue: TaskQueue.shared.queue), onEvent: tell)
-        let inForce = Mutex(setup)
-        // To the end of the process.
-        _ = ServiceSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
-            scheduler.requestStop()
-        } reload: {
-            scheduler.reloadBegan()
-            do throws(ConfigurationFaults) {
-                let (new, waiting) = try inForce.withLock(\.self).reloaded()
-                inForce.withLock { $0 = new }
-                var access = access
-                access.connectTimeout = new.configuration.connectTimeout
-                scheduler.reload(jobs: new.configuration.jobs, access: access, waitingForRestart: waiting) {
-                    run($0, new)
-                }
-            } catch {
-                scheduler.reloadFailed("\(error)")
-            }
-        }
+        handleSignals(setup, scheduler, access, makeRun: run)
         let endpoints = Endpoints(
             record: record, isTurning: { await scheduler.isTurning(within: $0) },
             isConnectingStuck: { Connection.isAbandonedThreadRunning })
@@ -100,7 +83,31 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
         manager.flush()
     }
 
-    /// The scheduler and, unless HTTP is off, what tells of it.
+    /// Stops the scheduler at SIGTERM and SIGINT, and gives it the configuration that SIGHUP reads, to the end of the process.
+    private static func handleSignals(
+        _ setup: CommandSetup, _ scheduler: SchedulerService, _ access: DatabaseAccess,
+        makeRun: @escaping @Sendable (Job, CommandSetup) -> CleanupRun
+    ) {
+        let inForce = Mutex(setup)
+        _ = ServiceSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
+            scheduler.requestStop()
+        } reload: {
+            scheduler.reloadBegan()
+            do throws(ConfigurationFaults) {
+                let (new, waiting) = try inForce.withLock(\.self).reloaded()
+                inForce.withLock { $0 = new }
+                var access = access
+                access.connectTimeout = new.configuration.connectTimeout
+                scheduler.reload(jobs: new.configuration.jobs, access: access, waitingForRestart: waiting) {
+                    makeRun($0, new)
+                }
+            } catch {
+                scheduler.reloadFailed("\(error)")
+            }
+        }
+    }
+
+    /// The scheduler and, unless HTTP is off, the server of page and metrics.
     private static func services(
         _ scheduler: SchedulerService, _ endpoints: Endpoints, at address: StatusServer.Address?
     ) -> [any Service] {

@@ -54,7 +54,7 @@ final class ProgressDisplay: Sendable {
         do {
             try StandardStream.error.write(text)
         } catch {
-            // A display nobody sees any more.
+            // The terminal is gone: there is no display.
         }
     }
 }

@@ -1,7 +1,7 @@
 import ArgumentParser
 import Settings
 
-/// The words of the command line, judged before the parser sees them: it would repeat a misplaced URL, password included,
+/// The words of the command line, checked before the parser sees them: it would repeat a misplaced URL, password included,
 /// and knows no names of commands that are nearly right.
 struct CommandWords: Sendable {
     /// The command's name; `nil` for the service and for `--once`.
@@ -18,7 +18,7 @@ struct CommandWords: Sendable {
         "--generate-completion-script": "the name of a shell",
     ]
 
-    /// The one option whose value may look like a URL: an ID is whatever the application makes it.
+    /// The one option whose value may look like a URL: the application chooses the form of its IDs.
     private static let user = "--user"
 
     /// - Parameter words: those after the program's name.

@@ -30,7 +30,8 @@ final class ServiceSignals: Sendable {
         }
     }
 
-    /// A run that is canceled ends within seconds, whatever the server does. Should one not, a supervisor waits for us.
+    /// A canceled run ends within seconds, also if the server does not answer. If one does not, the supervisor is not kept
+    /// waiting.
     private static func giveUp(_ timeout: Duration, _ logger: Logger) {
         let said = DispatchSemaphore(value: 0)
         // On another queue: the log may be what blocks.

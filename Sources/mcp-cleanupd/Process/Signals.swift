@@ -21,7 +21,7 @@ enum Signals {
         Self.handler.withLock { $0 = handler }
     }
 
-    /// Takes the signals, for ever. On the main thread.
+    /// Takes signals until the process ends. On the main thread.
     static func take() -> Never {
         var set = set
         while true {

@@ -8,7 +8,7 @@ import Testing
     struct Mode: Sendable, CustomTestStringConvertible {
         let name: String
         let isForever: Bool
-        var testDescription: String { "\(name), \(isForever ? "for ever" : "once")" }
+        var testDescription: String { "\(name), \(isForever ? "from then on" : "once")" }
     }
 
     static let modes = ["refuse", "cut", "unheard"].flatMap { name in
@@ -55,7 +55,7 @@ import Testing
         print("\(mode.testDescription): \(reached.values.reduce(0, +)) calls: \(reached)")
     }
 
-    /// What a run says of itself is what its row says; unless nobody could be told of its end.
+    /// A run's report and its row agree, unless its end could not be recorded.
     private static func expectHonestReport(
         _ result: CommandResult, of watched: WatchedDatabase, canBeHeard: Bool, _ comment: Comment
     ) async throws {

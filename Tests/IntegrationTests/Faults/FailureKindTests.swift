@@ -134,7 +134,7 @@ import Testing
         return started
     }
 
-    /// A batch's commit waits for the disk, whatever the role's default: a crash takes back nothing that was seen.
+    /// A batch's commit waits for the disk, against the role's default: a crash takes back nothing that was seen.
     @Test func aServerThatCrashesTakesNoBatchBack() async throws {
         let server = try await PostgresServer(binaries: PostgresServer.packaged().binaries)
         let watched = try await Self.watched(due: 10, on: server)

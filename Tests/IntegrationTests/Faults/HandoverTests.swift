@@ -65,7 +65,7 @@ import Testing
         #expect(try await watched.database.count() > 0)
         if signal == SIGKILL {
             // Another job's run, of whichever process, closes what is left behind.
-            // The server may still be at the batch under way, which is a sign of life.
+            // The server may still run the batch, which counts as a heartbeat.
             try await eventually("another job's run closes it") {
                 try await watched.age()
                 let other = try await watched.database.daemon(["--once", "--job", "dormant"])

@@ -6,9 +6,9 @@ import TestServers
 import Testing
 import Time
 
-/// Histories and tables of a size or shape that nobody meant.
+/// Histories and tables of an unusual size or shape.
 @Suite(.inTurn) struct LargeAndForeignTests {
-    /// A million closed runs, all but the oldest failed: the worst for whoever looks for the last success.
+    /// A million closed runs, all but the oldest failed: the worst case for a search for the last success.
     @Test(.slow, arguments: [true, false])
     func aMillionRunsCostMilliseconds(isAnalyzed: Bool) async throws {
         let watched = try await WatchedDatabase(on: .packaged())

@@ -28,7 +28,7 @@ import Testing
         try await watched.finish(url: url)
         try await watched.expectExactAccounts(comment)
         #expect(try await watched.integer("SELECT count(*) FROM mcp_cleanup.runs WHERE status = 'running'") == 0)
-        // By the replicas' own word: nobody else has ended the same run well.
+        // By the replicas' own reports: no other one has ended the same run well.
         let ended = logs.filter { ["succeeded", "capped"].contains($0["outcome"] ?? "") }.compactMap { $0["fire_time"] }
         #expect(Set(ended).count == ended.count, comment)
         // Who deleted is who owned the run.
@@ -41,7 +41,7 @@ import Testing
         let summary = try await watched.value(
             "SELECT string_agg(status || ' ' || n, ', ') FROM (SELECT status, count(*) AS n FROM mcp_cleanup.runs GROUP BY 1) q"
         )
-        // Gone on with, or closed for a later fire time's run.
+        // Resumed, or closed for a later fire time's run.
         let takenOver = try await watched.integer(
             "SELECT count(*) FROM mcp_cleanup.runs WHERE attempts > 1 OR status = 'abandoned'")
         print(
@@ -51,11 +51,12 @@ import Testing
         #expect(try await watched.integer("SELECT count(*) FROM mcp_cleanup.runs") >= 10, comment)
         #expect(
             try await watched.integer("SELECT count(*) FROM mcp_cleanup.runs WHERE status = 'succeeded'") > 0, comment)
-        #expect(takenOver > 0, "nobody lost a run: \(comment)")
+        #expect(takenOver > 0, "no replica lost a run: \(comment)")
         // Under the sanitizer the replicas are so slow that most of a run is between its transactions.
         let inTransaction = await replicas.strikes.inTransaction
         #expect(
-            inTransaction > 0 || !Command.sanitizerOptions.isEmpty, "nobody was frozen in a transaction: \(comment)")
+            inTransaction > 0 || !Command.sanitizerOptions.isEmpty, "no replica was frozen in a transaction: \(comment)"
+        )
     }
 }
 
@@ -107,7 +108,7 @@ private actor Replicas {
         try await Task.sleep(for: .milliseconds(Int.random(in: 200...1500, using: &generator)))
         for thaw in thaws where thaw.at <= .now { thaw.daemon.signal(SIGCONT) }
         thaws.removeAll { $0.at <= .now }
-        // Three of five at the most: somebody has to do the work.
+        // Three of five at the most: the others do the work.
         let awake = running.indices.filter { index in !thaws.contains { $0.daemon === running[index] } }
         guard awake.count > 2 else { return }
         let wantsOwner = Bool.random(using: &generator)
@@ -127,7 +128,7 @@ private actor Replicas {
         }
     }
 
-    /// Waits a moment for somebody to own a run.
+    /// Waits a moment until a replica owns a run.
     private func owner(among awake: [Int]) async throws -> Int? {
         for _ in 0..<50 {
             let pid = try await watched.value(

@@ -81,7 +81,7 @@ struct WatchedDatabase: Sendable {
         await connection.close()
     }
 
-    /// Lets the lease of whoever owns a run be over, unless its server process is in the middle of a batch.
+    /// Ends the lease of each run's owner, unless its server process is in the middle of a batch.
     func age() async throws {
         try await database.run(
             """
@@ -103,7 +103,7 @@ struct WatchedDatabase: Sendable {
         return try #require(last)
     }
 
-    /// What has to be true at any time, whatever happened.
+    /// Expects what has to be true at any time.
     func expectExactAccounts(_ comment: Comment, sourceLocation: SourceLocation = #_sourceLocation) async throws {
         let checks = [
             "sessions that were not due": "SELECT session_id FROM witness WHERE was_due IS NOT TRUE",

@@ -1,7 +1,7 @@
 import CYaml
 
-/// A part of a YAML file, with its place. Every value is the text that stands in the file: what YAML itself would make of
-/// `010`, `1:30` or `yes` is nobody's intention here.
+/// A part of a YAML file, with its place. Every value is the text that stands in the file: YAML itself would read `010` as
+/// 8, `1:30` as 90 and `yes` as true.
 struct YAMLNode: Sendable {
     struct Position: Hashable, Sendable {
         /// Both count from 1, in characters.

@@ -8,7 +8,7 @@ package struct ConfigurationFile: Sendable {
     /// Used where it exists and no other is named.
     package static let standardPath = "/etc/mcp-cleanupd/config.yaml"
 
-    /// A thousand jobs of one's own have room.
+    /// The greatest size of a file in bytes: a thousand own jobs fit.
     static let sizeLimit = 256 * 1024
 
     package init(path: String, bytes: [UInt8]) {

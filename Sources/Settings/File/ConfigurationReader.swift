@@ -111,7 +111,7 @@ struct ConfigurationReader {
         } else if key.lowercased().contains("url") {
             suggestion = "the database URL never comes from this file: see NEON_DATABASE_URL and --database-url-file"
         } else {
-            let own = section == "jobs" ? "; a job of one's own has table, where and schedule" : ""
+            let own = section == "jobs" ? "; a job of your own has table, where and schedule" : ""
             suggestion = "there are \(known.joined(separator: ", "))\(own)"
         }
         faults.append(

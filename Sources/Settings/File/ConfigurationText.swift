@@ -45,7 +45,7 @@ extension String {
         return quoted + "\""
     }
 
-    /// On one line, whatever a path has in it.
+    /// The text on one line: control characters become `?`.
     fileprivate var asComment: String { String(unicodeScalars.map { $0.isASCII && $0 < " " ? "?" : Character($0) }) }
 
     private static func isAlphanumeric(_ byte: UInt8) -> Bool {
