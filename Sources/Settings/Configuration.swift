@@ -15,7 +15,8 @@ package struct Configuration: Hashable, Sendable {
     package var claimLease = Duration.seconds(60)
     package var historyMode = HistoryMode.auto
     package var historyRetention = Duration.seconds(30 * 86_400)
-    package var historyRemoved = RemovedSessions.off
+    /// The time for which it is recorded which sessions were removed; `nil` records nothing.
+    package var historyRemoved: Duration?
     /// The address at which HTTP is served; `nil` is none.
     package var httpListen: ListenAddress? = .loopback
     package var logLevel = LogLevel.info
@@ -61,10 +62,4 @@ package enum LogFormat: String, Hashable, Sendable, CaseIterable {
     case text
     case json
     case journal
-}
-
-/// Whether it is recorded which sessions were removed. Nothing records them yet, so a duration is refused: an operator who
-/// asks for a record must not believe that there is one.
-package enum RemovedSessions: String, Hashable, Sendable, CaseIterable {
-    case off
 }

@@ -70,7 +70,7 @@ extension Setting<Configuration> {
         Setting("claim.lease", \.claimLease, .within(.seconds(3)...(.seconds(3600)))),
         Setting("history.mode", \.historyMode, .plain, isFixed: true),
         Setting("history.retention", \.historyRetention, .within(.days(1)...(.days(3650)))),
-        Setting("history.removed", \.historyRemoved, .plain),
+        Setting("history.removed", \.historyRemoved, .optional(.within(.days(1)...(.days(3650))))),
         Setting("http.listen", \.httpListen, .optional(.plain), isFixed: true),
         Setting("log.level", \.logLevel, .plain),
         Setting("log.format", \.logFormat, .plain, isFixed: true),

@@ -139,10 +139,6 @@ extension CatchUp: ConfigurationValue {}
 extension LogLevel: ConfigurationValue {}
 extension LogFormat: ConfigurationValue {}
 
-extension RemovedSessions: ConfigurationValue {
-    static var form: String { "off: this version does not record which sessions were removed" }
-}
-
 extension RowCondition: ConfigurationValue {
     static var form: String { "a condition on the row, such as expires_at < $1" }
 

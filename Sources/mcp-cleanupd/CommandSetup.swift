@@ -192,7 +192,8 @@ struct CommandSetup: Sendable {
                 batchRows: configuration.batchMaxRows, batchPause: configuration.batchPause),
             history: History(
                 mode: configuration.historyMode, lease: configuration.claimLease,
-                retention: configuration.historyRetention, memory: historyMemory),
+                retention: configuration.historyRetention, removed: configuration.historyRemoved,
+                memory: historyMemory),
             hostClock: { .now }, onProgress: onProgress, onBatch: onBatch,
             onSlowDatabaseClock: { [logger] behind in
                 logger.warning(

@@ -88,7 +88,10 @@ import Testing
         }
     }
 
-    @Test(arguments: ["20260513010000_install_mcp_sessions", "20260513030000_install_mcp_cleanup_runs"])
+    @Test(arguments: [
+        "20260513010000_install_mcp_sessions", "20260513030000_install_mcp_cleanup_runs",
+        "20260513050000_install_mcp_cleanup_removed",
+    ])
     func theMigrationsInTheProgramAreThoseInTheRepository(name: String) throws {
         let file = String(name.drop { $0 != "_" }.dropFirst())
         let embedded = Repository.root.appendingPathComponent("Sources/mcp-cleanupd/Migrations/\(file).sql")

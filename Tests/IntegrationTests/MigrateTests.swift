@@ -52,7 +52,9 @@ import Testing
               FROM (SELECT table_name, string_agg(privilege_type, ' ' ORDER BY privilege_type) AS privilege_type
                       FROM information_schema.role_table_grants WHERE grantee = '\(role)' GROUP BY 1) AS g
             """)
-        #expect(grants == "mcp_sessions DELETE SELECT UPDATE, runs DELETE INSERT SELECT UPDATE")
+        #expect(
+            grants
+                == "mcp_sessions DELETE SELECT UPDATE, removed DELETE INSERT SELECT, runs DELETE INSERT SELECT UPDATE")
     }
 
     @Test func whatItsOwnerMayNotGrantIsSaidWithTheStatement() async throws {

@@ -29,20 +29,44 @@ import Time
         for holder in holders { try await holder.rollBack() }
         try await expectSameRows(world, database, "seed \(seed), at a chosen cutoff")
 
-        // At the cutoff that a whole run takes from the database's clock.
+        // At the cutoff that a whole run takes from the database's clock. With every other seed it is recorded which
+        // sessions were removed.
+        let isRecorded = seed.isMultiple(of: 2)
+        for migration in isRecorded ? RemovedTests.migrations : [] {
+            try await database.run(SessionsDatabase.migration(migration))
+        }
+        let history = History(removed: isRecorded ? .seconds(86_400) : nil)
         var series = RunSeries(database.access())
         for job in [Job.transientSessions, .dormantSessions()] {
             let run = CleanupRun(
                 job: job, table: SessionTable(name: world.name, schema: .auto), limits: world.limits,
-                hostClock: { .hostNow })
+                history: history, hostClock: { .hostNow })
             let report = await series.execute(run, RunRequest(scheduledAt: .hostNow, origin: .once))
             #expect(report.outcome == .succeeded, "seed \(seed): \(String(describing: report.failure))")
             let cutoff = try #require(report.cutoff)
-            try await database.run("DELETE FROM copy WHERE \(world.condition(of: job, at: "timestamptz '\(cutoff)'"))")
+            let due = world.condition(of: job, at: "timestamptz '\(cutoff)'")
+            if isRecorded {
+                try await expectRecord(of: report, "FROM copy WHERE \(due)", database, "seed \(seed), \(job.name)")
+            }
+            try await database.run("DELETE FROM copy WHERE \(due)")
             #expect(report.progress.rowsSkipped == 0)
         }
         await series.end()
         try await expectSameRows(world, database, "seed \(seed), at the database's clock")
+    }
+
+    /// Requires that the record has exactly these rows of the copy for the run.
+    private func expectRecord(
+        of report: RunReport, _ rows: String, _ database: SessionsDatabase, _ comment: String
+    ) async throws {
+        let columns = "session_id, user_id, server_id, server_name, server_url, created_at, updated_at, expires_at"
+        let recorded = "SELECT \(columns) FROM mcp_cleanup.removed WHERE run_id = \(report.runID ?? -1)"
+        let difference = """
+            SELECT count(*) FROM (
+                (\(recorded) EXCEPT ALL SELECT \(columns) \(rows)) UNION ALL (SELECT \(columns) \(rows) EXCEPT ALL \(recorded))
+            ) AS difference
+            """
+        #expect(try await database.value(difference) == "0", "\(comment)")
     }
 
     private func expectSameRows(_ world: RandomTable, _ database: SessionsDatabase, _ comment: String) async throws {

@@ -145,6 +145,14 @@ import Time
         (.deadlinePassed(.seconds(240)), .mayPass, .timedOut, ["240 s"], ["deadline"]),
         (.canceled, .canceled, .canceled, ["canceled"], []),
         (.nothingRecorded, .misconfigured, .failed, ["mcp_cleanup.runs", "no run"], ["mcp-cleanupd migrate"]),
+        (
+            .removedMissing(hasHistory: true), .misconfigured, .failed, ["mcp_cleanup.removed does not exist"],
+            ["mcp-cleanupd migrate"]
+        ),
+        (
+            .historyUnusable(.removed, role: "r", .privileges(isOnSchema: false, ["INSERT"])), .refused, .failed,
+            ["no INSERT privilege on mcp_cleanup.removed"], ["GRANT INSERT ON mcp_cleanup.removed TO \"r\";"]
+        ),
         (.sessionsTableDiffers(.sessions), .misconfigured, .failed, ["public.mcp_sessions", "active"], ["--sessions"]),
         (
             .indexesOfPartitionedTable(.sessions), .misconfigured, .failed, ["public.mcp_sessions", "partitioned"],

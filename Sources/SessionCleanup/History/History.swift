@@ -19,15 +19,18 @@ package struct History: Sendable {
     package let lease: Duration
     /// How long closed runs are kept.
     package let retention: Duration
+    /// The time for which it is recorded which sessions were removed; `nil` records nothing.
+    package let removed: Duration?
     package let memory: Memory
 
     package init(
         mode: HistoryMode = .auto, lease: Duration = .seconds(60), retention: Duration = .seconds(30 * 86_400),
-        memory: Memory = Memory()
+        removed: Duration? = nil, memory: Memory = Memory()
     ) {
         self.mode = mode
         self.lease = lease
         self.retention = retention
+        self.removed = removed
         self.memory = memory
     }
 
@@ -79,7 +82,7 @@ package struct History: Sendable {
             if hasVanished || mode == .required { throw .historyMissing(hasVanished: hasVanished) }
             return false
         }
-        if let obstacle = found.obstacle { throw .historyUnusable(role: role, obstacle) }
+        if let obstacle = found.obstacle { throw .historyUnusable(.runs, role: role, obstacle) }
         return true
     }
 
@@ -96,8 +99,9 @@ package struct History: Sendable {
     }
 }
 
-/// The history's table as the database has it.
+/// A table of the history as the database has it.
 package struct HistoryTable: Hashable, Sendable {
+    package let name: Name
     package var isThere: Bool
     package var canUseSchema: Bool
     /// Which of SELECT, INSERT, UPDATE and DELETE the role lacks.
@@ -110,6 +114,11 @@ package struct HistoryTable: Hashable, Sendable {
     package var columns: [String: ColumnType]
     /// The columns of its valid unique indexes, with the condition of a partial one.
     package var uniqueIndexes: [String]
+
+    package enum Name: String, Hashable, Sendable {
+        case runs = "mcp_cleanup.runs"
+        case removed = "mcp_cleanup.removed"
+    }
 
     package enum Obstacle: Hashable, Sendable {
         case privileges(isOnSchema: Bool, [String])
@@ -141,7 +150,9 @@ package struct HistoryTable: Hashable, Sendable {
     /// A column or index that the table lacks; privileges are not looked at.
     var shapeObstacle: Obstacle? {
         if let columnObstacle { return columnObstacle }
-        for (index, name) in Self.expectedIndexes where !uniqueIndexes.contains(index) { return .index(name) }
+        for (index, text) in name == .runs ? Self.expectedIndexes : [] where !uniqueIndexes.contains(index) {
+            return .index(text)
+        }
         return nil
     }
 
@@ -152,7 +163,8 @@ package struct HistoryTable: Hashable, Sendable {
 
     /// - Parameter optional: columns that may be missing.
     private func columnObstacle(except optional: Set<String>) -> Obstacle? {
-        for (column, type) in Self.expectedColumns where columns[column]?.oid != type.oid {
+        for (column, type) in name == .runs ? Self.expectedColumns : Self.removedColumns
+        where columns[column]?.oid != type.oid {
             if columns[column] == nil, optional.contains(column) { continue }
             return .column(column, found: columns[column]?.name, expected: type.name)
         }
@@ -167,6 +179,12 @@ package struct HistoryTable: Hashable, Sendable {
         ("error_sqlstate", .text), ("error_message", .text),
     ]
 
+    private static let removedColumns: [(String, ColumnType)] = [
+        ("run_id", .bigint), ("session_id", .text), ("user_id", .text), ("server_id", .text), ("server_name", .text),
+        ("server_url", .text), ("created_at", .timestamp), ("updated_at", .timestamp), ("expires_at", .timestamp),
+        ("removed_at", .timestamp),
+    ]
+
     /// The two that claims rely on, as `SurveySQL.historyTable` shows them.
     private static let expectedIndexes = [
         ("job,scheduled_at", "(job, scheduled_at)"),
@@ -175,8 +193,9 @@ package struct HistoryTable: Hashable, Sendable {
 }
 
 extension HistoryTable {
-    /// Reads a row of `SurveySQL.tables`, which leaves the structure out.
-    init(_ row: QueryResult.Row) throws(PostgresError) {
+    /// Reads a row of `SurveySQL.tables`, or of `RemovedSQL.survey`, without the structure.
+    init(_ row: QueryResult.Row, _ name: Name = .runs) throws(PostgresError) {
+        self.name = name
         isThere = try row.bool("has_history")
         isTrusted = try row.boolIfPresent("is_history_trusted") ?? true
         owner = try row.textIfPresent("history_owner") ?? ""
@@ -191,13 +210,20 @@ extension HistoryTable {
         uniqueIndexes = []
     }
 
-    /// Reads the row of `SurveySQL.historyTable`.
+    /// Reads the row of `SurveySQL.historyTable`, or of `RemovedSQL.survey`.
     mutating func readStructure(_ row: QueryResult.Row) throws(PostgresError) {
-        for column in try (row.textIfPresent("columns") ?? "").split(separator: "\n") {
+        columns = Self.columns(in: try row.textIfPresent("columns"))
+        uniqueIndexes = try (row.textIfPresent("indexes") ?? "").split(separator: "\n").map { String($0) }
+    }
+
+    /// Reads lines of a name, a type's OID and a type's name.
+    static func columns(in text: String?) -> [String: ColumnType] {
+        var columns: [String: ColumnType] = [:]
+        for column in (text ?? "").split(separator: "\n") {
             let parts = column.split(separator: "\t")
             guard parts.count == 3, let oid = UInt32(parts[1]) else { continue }
             columns[String(parts[0])] = ColumnType(oid: oid, name: String(parts[2]))
         }
-        uniqueIndexes = try (row.textIfPresent("indexes") ?? "").split(separator: "\n").map { String($0) }
+        return columns
     }
 }

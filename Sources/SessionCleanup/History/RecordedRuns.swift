@@ -69,7 +69,7 @@ extension DatabaseSession {
         let table = SessionTable(name: .sessions, schema: .auto)
         let survey = try await Survey.make(of: table, for: .reading, in: self)
         guard survey.history.isThere else { return false }
-        if let obstacle = survey.history.readingObstacle { throw .historyUnusable(role: survey.role, obstacle) }
+        if let obstacle = survey.history.readingObstacle { throw .historyUnusable(.runs, role: survey.role, obstacle) }
         return true
     }
 }

@@ -87,7 +87,8 @@ struct BatchRunner: Sendable {
     private func script(
         _ rows: BatchSQL.Rows, of relation: BatchSQL.Relation, limit: Duration, lockLimit: Duration
     ) async -> Script {
-        let batch = BatchSQL(relation: relation, rule: target.rule, cutoff: target.cutoff, rows: rows)
+        let batch = BatchSQL(
+            relation: relation, rule: target.rule, cutoff: target.cutoff, rows: rows, recording: target.recording)
         // Triggers run under the role's own search path.
         var script = await session.begin(isReadOnly: false, limit: limit, path: .role)
         // What is reported as deleted survives a crash of the server.

@@ -44,7 +44,7 @@ extension CleanupRun {
         let sinceEnd = report.earlierRuns?.lastEnd.map { comparison.database - $0 }
         // Without a run that could have stood in the way, something keeps rows from being inserted.
         guard let sinceEnd, sinceEnd < .seconds(60) else {
-            throw .historyUnusable(role: survey.role, .insertVetoed)
+            throw .historyUnusable(.runs, role: survey.role, .insertVetoed)
         }
         return skip(.held(by: "another process", lookAgainAfter: .seconds(1)), &report)
     }

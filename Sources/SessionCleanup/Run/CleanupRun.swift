@@ -135,7 +135,7 @@ package struct CleanupRun: Sendable {
         try await rule.requireStableCondition(of: job, on: table.name, in: session)
         return Target(
             table: table.name, cutoff: cutoff ?? comparison.database, rule: rule, survey: survey,
-            parts: try await survey.parts(in: session))
+            parts: try await survey.parts(in: session), recording: try await history.recording(survey, in: session))
     }
 }
 

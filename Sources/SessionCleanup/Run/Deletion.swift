@@ -46,6 +46,7 @@ struct Deletion: Sendable {
     /// - Throws: `rowsRefused` at the end if the database would not delete some of the rows.
     mutating func execute() async throws(RunFailure) -> UTCInstant? {
         if let share = run.job.maxFraction { try await refuseMore(than: share) }
+        if let recording = target.recording { try await prune(recording) }
         let (oldest, end) = try await firstSearch()
         var isDone = end == .reached && left.isEmpty
         if end == .many { try await walkPages() }
@@ -330,6 +331,16 @@ struct Deletion: Sendable {
         let answers = try await session.write(Script(HistorySQL.renew(claim), as: .row))
         guard try answers.read(.row, { $0.rows.count }) == 1 else { throw .claimLost }
         runner.claim?.renewed = sent
+    }
+
+    /// Removes records of removed sessions that are past their retention.
+    private mutating func prune(_ recording: RemovedSQL.Recording) async throws(RunFailure) {
+        let script = Script(RemovedSQL.prune(before: target.cutoff - recording.retention), as: .row)
+        for _ in 0..<RemovedSQL.mostPrunes {
+            try await renewClaim()
+            let pruned = try await session.write(script).read(.row) { try $0.onlyRow().integer("pruned") }
+            if pruned < RemovedSQL.pruneLimit { break }
+        }
     }
 
     // MARK: The guard of the job

@@ -46,23 +46,11 @@ extension RunFailure: CustomStringConvertible {
         case .historyMissing(hasVanished: true): "the table mcp_cleanup.runs, which was there before, is gone"
         case .historyMissing(hasVanished: false):
             "the table mcp_cleanup.runs does not exist, and history.mode is required"
-        case .historyUnusable(let role, .privileges(isOnSchema: true, _)):
-            "the role \(role) has no USAGE privilege on the schema mcp_cleanup, so its runs cannot be recorded"
-        case .historyUnusable(let role, .privileges(isOnSchema: false, let privileges)):
-            "the role \(role) has no \(privileges.joined(separator: ", no ")) privilege on mcp_cleanup.runs, so its runs "
-                + "cannot be recorded"
-        case .historyUnusable(let role, .rowSecurity):
-            "row security on mcp_cleanup.runs applies to the role \(role), so runs of others might be hidden from it"
-        case .historyUnusable(_, .column(let column, let found, let expected)):
-            found.map { "the column \(column) of mcp_cleanup.runs is \($0), and must be \(expected)" }
-                ?? "the table mcp_cleanup.runs has no column \(column)"
-        case .historyUnusable(_, .index(let columns)):
-            "the table mcp_cleanup.runs has no unique index on \(columns), so two processes could own one run"
-        case .historyUnusable(_, .owner(let owner)):
-            "mcp_cleanup.runs belongs to the role \(owner), which owns neither the sessions nor the database: its triggers "
-                + "would run with this role's rights"
-        case .historyUnusable(_, .insertVetoed):
-            "a run was inserted into mcp_cleanup.runs and is not there: a trigger or a rule on the table keeps it out"
+        case .historyUnusable(let table, let role, let obstacle): obstacle.description(of: table, role: role)
+        case .removedMissing(hasHistory: true):
+            "the table mcp_cleanup.removed does not exist, so it is not recorded which sessions are removed"
+        case .removedMissing(hasHistory: false):
+            "history.removed is set, and runs are not recorded: without mcp_cleanup.runs no session has a run that removed it"
         case .nothingRecorded: "the table mcp_cleanup.runs does not exist, so no run was recorded"
         case .sessionsTableDiffers(let table):
             "\(table) is there already, and is not the table that --sessions creates: it has no column active"
@@ -142,18 +130,9 @@ extension RunFailure: CustomStringConvertible {
         case .tooManyDue: "Look at what is due with --once --dry-run; the job's max-fraction is the limit."
         case .historyMissing:
             "Run mcp-cleanupd migrate with an owner's URL, or set history.mode to off."
-        case .historyUnusable(let role, .privileges(isOnSchema: true, _)):
-            "GRANT USAGE ON SCHEMA mcp_cleanup TO \(SQL.identifier(role));"
-        case .historyUnusable(let role, .privileges(isOnSchema: false, let privileges)):
-            "GRANT \(privileges.joined(separator: ", ")) ON mcp_cleanup.runs TO \(SQL.identifier(role));"
-        case .historyUnusable(_, .rowSecurity): "ALTER TABLE mcp_cleanup.runs DISABLE ROW LEVEL SECURITY;"
-        case .historyUnusable(_, .owner):
-            "ALTER TABLE mcp_cleanup.runs OWNER TO the role that owns the sessions; check its triggers first."
-        case .historyUnusable(_, .column), .historyUnusable(_, .index):
-            "It was made by another release or another program. Run mcp-cleanupd migrate with an owner's URL; if that does "
-                + "not help, rename the table first."
-        case .historyUnusable(_, .insertVetoed):
-            "SELECT tgname FROM pg_trigger WHERE tgrelid = 'mcp_cleanup.runs'::regclass; shows the triggers."
+        case .historyUnusable(let table, let role, let obstacle): obstacle.hint(for: table, role: role)
+        case .removedMissing:
+            "Run mcp-cleanupd migrate with an owner's URL, and leave history.mode on; or set history.removed to off."
         case .nothingRecorded: "Run mcp-cleanupd migrate with an owner's URL; the runs after that are recorded."
         case .sessionsTableDiffers:
             "Leave out --sessions: the table, in whichever of its shapes, belongs to the application's migrations."
@@ -170,6 +149,47 @@ extension RunFailure: CustomStringConvertible {
         case .deadlinePassed:
             "What was deleted stays deleted; the next run goes on. Raise the job's deadline if it recurs."
         case .canceled: nil
+        }
+    }
+}
+
+extension HistoryTable.Obstacle {
+    fileprivate func description(of table: HistoryTable.Name, role: String) -> String {
+        let records = table == .runs ? "its runs" : "the sessions that it removes"
+        return switch self {
+        case .privileges(isOnSchema: true, _):
+            "the role \(role) has no USAGE privilege on the schema mcp_cleanup, so \(records) cannot be recorded"
+        case .privileges(isOnSchema: false, let privileges):
+            "the role \(role) has no \(privileges.joined(separator: ", no ")) privilege on \(table.rawValue), so \(records) "
+                + "cannot be recorded"
+        case .rowSecurity:
+            "row security on \(table.rawValue) applies to the role \(role), so rows of others might be hidden from it"
+        case .column(let column, let found, let expected):
+            found.map { "the column \(column) of \(table.rawValue) is \($0), and must be \(expected)" }
+                ?? "the table \(table.rawValue) has no column \(column)"
+        case .index(let columns):
+            "the table \(table.rawValue) has no unique index on \(columns), so two processes could own one run"
+        case .owner(let owner):
+            "\(table.rawValue) belongs to the role \(owner), which owns neither the sessions nor the database: its triggers "
+                + "would run with this role's rights"
+        case .insertVetoed:
+            "a run was inserted into \(table.rawValue) and is not there: a trigger or a rule on the table keeps it out"
+        }
+    }
+
+    fileprivate func hint(for table: HistoryTable.Name, role: String) -> String {
+        switch self {
+        case .privileges(isOnSchema: true, _): "GRANT USAGE ON SCHEMA mcp_cleanup TO \(SQL.identifier(role));"
+        case .privileges(isOnSchema: false, let privileges):
+            "GRANT \(privileges.joined(separator: ", ")) ON \(table.rawValue) TO \(SQL.identifier(role));"
+        case .rowSecurity: "ALTER TABLE \(table.rawValue) DISABLE ROW LEVEL SECURITY;"
+        case .owner:
+            "ALTER TABLE \(table.rawValue) OWNER TO the role that owns the sessions; check its triggers first."
+        case .column, .index:
+            "It was made by another release or another program. Run mcp-cleanupd migrate with an owner's URL; if that does "
+                + "not help, rename the table first."
+        case .insertVetoed:
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = '\(table.rawValue)'::regclass; shows the triggers."
         }
     }
 }

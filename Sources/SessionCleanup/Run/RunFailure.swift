@@ -39,7 +39,9 @@ package enum RunFailure: Error, Hashable, Sendable {
     case tooManyDue(TableName, due: Int, total: Int, limit: Double)
     /// The history's table is not there, or no longer.
     case historyMissing(hasVanished: Bool)
-    case historyUnusable(role: String, HistoryTable.Obstacle)
+    case historyUnusable(HistoryTable.Name, role: String, HistoryTable.Obstacle)
+    /// `history.removed` is set, or a command reads the record, and its table or the history is not there.
+    case removedMissing(hasHistory: Bool)
     /// A command that reads the history found no table of it.
     case nothingRecorded
     /// The sessions table to create is there already, in another shape.
@@ -90,12 +92,13 @@ extension RunFailure {
         case .database(let error): error.kind
         case .databaseURL, .serverTooOld, .tableMissing, .notATable, .foreignPartition, .columnMissing, .columnType,
             .generationUndecided, .schemaChanged, .deleteRule, .volatileFunction, .conditionRefused, .historyMissing,
-            .historyUnusable(_, .column), .historyUnusable(_, .index), .nothingRecorded, .sessionsTableDiffers,
+            .historyUnusable(_, _, .column), .historyUnusable(_, _, .index), .nothingRecorded, .removedMissing,
+            .sessionsTableDiffers,
             .indexesOfPartitionedTable,
             .indexNameTaken:
             .misconfigured
-        case .privilegesMissing, .rowSecurity, .rowsRefused, .historyUnusable(_, .privileges),
-            .historyUnusable(_, .rowSecurity), .historyUnusable(_, .insertVetoed), .historyUnusable(_, .owner):
+        case .privilegesMissing, .rowSecurity, .rowsRefused, .historyUnusable(_, _, .privileges),
+            .historyUnusable(_, _, .rowSecurity), .historyUnusable(_, _, .insertVetoed), .historyUnusable(_, _, .owner):
             .refused
         case .serverReadOnly, .databaseClockAhead, .deadlinePassed, .tooManyDue, .claimLost, .indexBlocked,
             .notReplicated:

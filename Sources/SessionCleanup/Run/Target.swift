@@ -9,6 +9,8 @@ struct Target: Sendable {
     let survey: Survey
     /// The table itself where it has no parts, or else its partitions and inheritance children that hold rows.
     let parts: [Part]
+    /// What batches record of the rows that they delete; `nil` for nothing.
+    var recording: RemovedSQL.Recording?
 
     /// A table, partition or inheritance child.
     struct Part: Hashable, Sendable {

@@ -20,6 +20,8 @@ struct BatchSQL: Sendable {
     let rule: Rule
     let cutoff: UTCInstant
     let rows: Rows
+    /// What becomes of the deleted rows in `mcp_cleanup.removed`; `nil` for nothing.
+    var recording: RemovedSQL.Recording?
 
     struct Relation: Hashable, Sendable {
         let name: TableName
@@ -43,11 +45,13 @@ struct BatchSQL: Sendable {
     ///   deleted.
     func statement(claim: RunClaim?) -> String {
         let fence = claim.map { " AND \(HistorySQL.isOurs($0))" } ?? ""
-        let account = claim.map { ", accounted AS (\n\(HistorySQL.account($0))\n)" } ?? ""
+        var account = claim.map { ", accounted AS (\n\(HistorySQL.account($0))\n)" } ?? ""
+        if let claim, let recording { account += ", recorded AS (\n\(recording.insert(claim))\n)" }
+        let returned = recording?.returned ?? ""
         if case .all(let pages) = rows {
             return """
                 WITH deleted AS (
-                    DELETE FROM \(relation.sql) WHERE \(scope(pages)) AND \(due)\(fence) RETURNING tableoid
+                    DELETE FROM \(relation.sql) WHERE \(scope(pages)) AND \(due)\(fence) RETURNING tableoid\(returned)
                 ), counted AS (SELECT pg_catalog.count(*) AS deleted FROM deleted)\(account)
                 SELECT deleted AS locked, deleted, NULL AS kept_partitions, NULL AS kept_addresses FROM counted
                 """
@@ -58,7 +62,7 @@ struct BatchSQL: Sendable {
                 \(limit)FOR UPDATE SKIP LOCKED
             ), deleted AS (
                 DELETE FROM \(relation.sql) WHERE \(theLocked("FROM locked")) AND \(due)
-                RETURNING tableoid, ctid
+                RETURNING tableoid, ctid\(returned)
             ), counted AS (
                 SELECT (SELECT pg_catalog.count(*) FROM locked) AS locked
                      , (SELECT pg_catalog.count(*) FROM deleted) AS deleted

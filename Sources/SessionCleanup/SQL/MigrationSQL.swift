@@ -23,6 +23,7 @@ enum MigrationSQL {
         return """
             GRANT USAGE ON SCHEMA mcp_cleanup TO \(role);
             GRANT SELECT, INSERT, UPDATE, DELETE ON mcp_cleanup.runs TO \(role);
+            GRANT INSERT, SELECT, DELETE ON mcp_cleanup.removed TO \(role);
             DO \(SQL.literal(onSessions));
             """
     }

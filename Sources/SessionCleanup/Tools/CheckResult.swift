@@ -28,6 +28,7 @@ package struct CheckResult: Hashable, Sendable {
         case triggers, role
         case search, indexes, history
         case staleRun = "stale-run"
+        case removed
         case cron = "pg-cron"
     }
 

@@ -223,14 +223,15 @@ package struct DatabaseCheck: Sendable {
         let found = survey.history
         guard history.mode != .off else {
             return [.ok(.history, "off: runs are not recorded, and nothing is promised across processes")]
+                + (await removedChecks(survey, in: session))
         }
         guard found.isThere else {
             if history.mode == .required { return [.fail(.history, .historyMissing(hasVanished: false))] }
             let absent = RunFailure.nothingRecorded
-            return [.warn(.history, "\(absent)", hint: absent.hint)]
+            return [.warn(.history, "\(absent)", hint: absent.hint)] + (await removedChecks(survey, in: session))
         }
         if let obstacle = found.obstacle {
-            return [.fail(.history, .historyUnusable(role: survey.role, obstacle))]
+            return [.fail(.history, .historyUnusable(.runs, role: survey.role, obstacle))]
         }
         let stale = await attempt(.staleRun) { () async throws(RunFailure) in
             let statement = RecordStatements.stale(after: history.lease)
@@ -243,6 +244,16 @@ package struct DatabaseCheck: Sendable {
                 hint: "The next run closes or resumes it. If it stays, no process works on this database.")
         }
         return [.ok(.history, "mcp_cleanup.runs is there, and \(survey.role) may use it"), stale]
+            + (await removedChecks(survey, in: session))
+    }
+
+    /// None where `history.removed` is off.
+    private func removedChecks(_ survey: Survey, in session: DatabaseSession) async -> [CheckResult] {
+        await CheckResult.all(.removed) { () async throws(RunFailure) in
+            guard let recording = try await history.recording(survey, in: session) else { return [] }
+            let columns = recording.columns.map(\.name).joined(separator: ", ")
+            return [.ok(.removed, "mcp_cleanup.removed is there, and gets \(columns) of each removed session")]
+        }
     }
 
     private func cronCheck(in session: DatabaseSession) async throws(RunFailure) -> CheckResult {

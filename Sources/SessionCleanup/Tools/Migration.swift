@@ -2,7 +2,7 @@ import Postgres
 
 /// SQL that creates what is missing, applied as a whole or not at all.
 package struct Migration: Sendable {
-    /// The statements for the history's table.
+    /// The statements for the history's tables.
     private let history: String
     /// The statements for the sessions table, if that is to be created too.
     private let sessions: String?
@@ -59,9 +59,10 @@ package struct Migration: Sendable {
         _ = try await session.open(
             Script(MigrationSQL.takeTurns), isReadOnly: false, limit: limit, lockLimit: Self.lockLimit)
         try Self.requireRoom(in: try await survey(in: session, limit: limit), creatingSessions: sessions != nil)
+        try await requireRoomForRemoved(in: session)
         _ = try await session.continue(Script(script), limit: limit)
         let after = try await survey(in: session, limit: limit)
-        if let obstacle = after.history.shapeObstacle { throw .historyUnusable(role: after.role, obstacle) }
+        if let obstacle = after.history.shapeObstacle { throw .historyUnusable(.runs, role: after.role, obstacle) }
         let lacking = try await lackingPrivileges(in: session)
         _ = try await session.finish(Script(), limit: limit)
         return lacking
@@ -80,7 +81,15 @@ package struct Migration: Sendable {
             throw .sessionsTableDiffers(.sessions)
         }
         if found.history.isThere, found.history.canUseSchema, let obstacle = found.history.migrationObstacle {
-            throw .historyUnusable(role: found.role, obstacle)
+            throw .historyUnusable(.runs, role: found.role, obstacle)
+        }
+    }
+
+    private func requireRoomForRemoved(in session: DatabaseSession) async throws(RunFailure) {
+        let answers = try await session.continue(Script(RemovedSQL.survey(.sessions), as: .answer))
+        let found = try answers.read(.answer) { try RemovedTable($0.onlyRow()) }
+        if found.table.isThere, let obstacle = found.table.columnObstacle {
+            throw .historyUnusable(.removed, role: found.role, obstacle)
         }
     }
 

@@ -37,7 +37,8 @@ struct MigrateCommand: AsyncParsableCommand, Subcommand {
     func run() async throws {
         let setup = try setup()
         let migration = Migration(
-            history: String(decoding: PackageResources.install_mcp_cleanup_runs_sql, as: UTF8.self),
+            history: String(decoding: PackageResources.install_mcp_cleanup_runs_sql, as: UTF8.self) + "\n"
+                + String(decoding: PackageResources.install_mcp_cleanup_removed_sql, as: UTF8.self),
             sessions: sessions ? String(decoding: PackageResources.install_mcp_sessions_sql, as: UTF8.self) : nil,
             grant: role.map { Migration.Grant(role: $0, table: setup.table.name) })
         let logger = setup.logger

@@ -25,7 +25,8 @@ struct RootCommand: AsyncParsableCommand {
         version: version,
         subcommands: [
             RunCommand.self, StatusCommand.self, SessionsCommand.self, ScheduleCommand.self, MigrateCommand.self,
-            CheckCommand.self, HistoryCommand.self, PgCronCommand.self, ConfigCommand.self, HealthCommand.self,
+            CheckCommand.self, HistoryCommand.self, RemovedCommand.self, PgCronCommand.self, ConfigCommand.self,
+            HealthCommand.self,
         ])
 
     static let version = "0.1.0"

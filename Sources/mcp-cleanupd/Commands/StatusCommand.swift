@@ -2,6 +2,7 @@ import ArgumentParser
 import CleanupSchedule
 import Logging
 import SessionCleanup
+import Settings
 import Time
 
 struct StatusCommand: AsyncParsableCommand, ListingCommand {
@@ -31,13 +32,24 @@ struct StatusCommand: AsyncParsableCommand, ListingCommand {
             if failure == .nothingRecorded { unknown?.code = .success }
         }
         try output.print(jobs.map { JobStatus(job: $0, record: records[$0.name], now: .now) })
-        guard let unknown else { return }
+        guard let unknown else { return try await printRemoved(setup) }
         guard unknown.code == .success || !setup.hasDatabaseURL else {
             throw CommandFailure(
                 unknown.code, "past runs are not known: \(unknown.message)", hint: unknown.hint)
         }
         let metadata: Logger.Metadata? = unknown.hint.map { ["hint": "\($0)"] }
         setup.logger.notice("Past runs are not known: \(unknown.message)", metadata: metadata)
+    }
+}
+
+extension StatusCommand {
+    /// Says how many removed sessions are recorded, below the table for people, where they are to be recorded.
+    private func printRemoved(_ setup: CommandSetup) async throws {
+        guard !output.isJSON, setup.configuration.historyRemoved != nil else { return }
+        let removed = RemovedSessions(try setup.databaseAccess(), of: setup.table.name)
+        let (recorded, oldest) = try await SignalCancellation.run { try await removed.count() }
+        let since = oldest.map { ", since \($0.minuteText)" } ?? ""
+        try StandardStream.output.list("Removed sessions on record: \(recorded.groupedText)\(since)\n")
     }
 }
 

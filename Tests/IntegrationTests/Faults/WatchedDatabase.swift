@@ -16,6 +16,7 @@ struct WatchedDatabase: Sendable {
         try await database.run(
             """
             \(SessionsDatabase.migration("20260513030000_install_mcp_cleanup_runs"));
+            \(SessionsDatabase.migration("20260513050000_install_mcp_cleanup_removed"));
             CREATE TABLE witness (
                 seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, run_id BIGINT, claimed_by TEXT, client TEXT,
                 transaction XID8 DEFAULT pg_current_xact_id(), session_id TEXT, was_due BOOLEAN);
@@ -42,6 +43,7 @@ struct WatchedDatabase: Sendable {
     /// What makes batches small and deaths noticed soon. Only the transient job.
     static let environment = [
         "MCP_CLEANUP_CLAIM_LEASE": "3s", "MCP_CLEANUP_BATCH_MAX_ROWS": "5", "MCP_CLEANUP_HISTORY_MODE": "required",
+        "MCP_CLEANUP_HISTORY_REMOVED": "1d",
         "MCP_CLEANUP_JOBS_MCP_CLEANUP_DORMANT_SESSIONS_ENABLED": "false",
     ]
 
@@ -112,6 +114,11 @@ struct WatchedDatabase: Sendable {
               FROM mcp_cleanup.runs AS r
              WHERE rows_deleted <> (SELECT count(*) FROM witness AS w WHERE w.run_id = r.run_id)
                 OR batches < (SELECT count(DISTINCT transaction) FROM witness AS w WHERE w.run_id = r.run_id)
+            """,
+            "sessions that are recorded but not deleted, or the other way": """
+            SELECT coalesce(w.session_id, m.session_id)
+              FROM witness AS w FULL JOIN mcp_cleanup.removed AS m ON m.session_id = w.session_id AND m.run_id = w.run_id
+             WHERE w.session_id IS NULL OR m.session_id IS NULL
             """,
             "deletions without a run": """
             SELECT session_id FROM witness AS w

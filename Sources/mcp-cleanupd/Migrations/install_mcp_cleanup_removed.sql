@@ -1,0 +1,1 @@
+../../../migrations/neon/20260513050000_install_mcp_cleanup_removed.sql
