@@ -1,3 +1,5 @@
+import Time
+
 extension EffectiveConfiguration {
     /// The configuration in force as a file that could be used again, with each value's source beside it.
     package var yaml: String { yaml(entries: entries) }
@@ -46,7 +48,7 @@ extension String {
     }
 
     /// On one line, whatever a path has in it.
-    fileprivate var asComment: String { String(unicodeScalars.map { $0.isASCII && $0 < " " ? "?" : Character($0) }) }
+    fileprivate var asComment: String { visible }
 
     private static func isAlphanumeric(_ byte: UInt8) -> Bool {
         switch byte {
