@@ -54,7 +54,7 @@ let package = Package(
             name: "Settings",
             dependencies: ["CYaml", "CleanupSchedule", "Heartbeats", "Postgres", "SessionCleanup", "Time"],
             swiftSettings: sources),
-        .target(name: "Systemd", dependencies: ["CSystemd"], swiftSettings: sources),
+        .target(name: "Systemd", dependencies: ["CSystemd", "Time"], swiftSettings: sources),
         .target(name: "Pseudorandom", swiftSettings: sources),
         .target(
             name: "CleanupDaemon",
@@ -107,15 +107,21 @@ let package = Package(
         .target(
             name: "HostileServer", dependencies: ["SeededRandom"], path: "Tests/HostileServer", swiftSettings: settings),
         .executableTarget(
-            name: "connection-probe", dependencies: ["HostileServer", "Postgres"], path: "Tests/ConnectionProbe",
-            swiftSettings: settings, linkerSettings: linking),
+            name: "connection-probe", dependencies: ["HostileServer", "Postgres", "SeededRandom"],
+            path: "Tests/ConnectionProbe", swiftSettings: settings, linkerSettings: linking),
+        .executableTarget(
+            name: "parser-probe",
+            dependencies: ["CleanupSchedule", "SeededRandom", "SessionCleanup", "Settings", "Time"],
+            path: "Tests/ParserProbe", swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "PostgresTests",
             dependencies: ["connection-probe", "HostileServer", "Postgres", "SeededRandom", "TestServers", "Time"],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "SettingsTests",
-            dependencies: ["Heartbeats", "Postgres", "SeededRandom", "SessionCleanup", "Settings", "TestServers"],
+            dependencies: [
+                "Heartbeats", "Postgres", "SeededRandom", "SessionCleanup", "Settings", "TestServers", "parser-probe",
+            ],
             swiftSettings: settings,
             linkerSettings: linking),
         .testTarget(
@@ -148,8 +154,8 @@ let package = Package(
         .testTarget(
             name: "MonitoringTests",
             dependencies: [
-                "mcp-cleanupd", "CleanupDaemon", "CleanupSchedule", "Monitoring", "Postgres", "SessionCleanup", "Time",
-                "TestServers",
+                "mcp-cleanupd", "CleanupDaemon", "CleanupSchedule", "Monitoring", "Postgres", "SeededRandom",
+                "SessionCleanup", "Time", "TestServers",
             ],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(

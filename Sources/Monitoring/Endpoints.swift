@@ -13,7 +13,7 @@ package struct Endpoints: Sendable {
         package init(_ status: Int, _ text: String) {
             self.status = status
             contentType = "text/plain; charset=utf-8"
-            body = text + "\n"
+            body = text.visibleLines + "\n"
         }
 
         package init(html page: StatusPage) {

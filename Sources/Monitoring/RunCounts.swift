@@ -89,7 +89,7 @@ package struct RunCounts: Sendable {
     }
 
     static func pair(_ name: String, _ value: String) -> String {
-        let escaped = value.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"").replacing("\n", with: "\\n")
+        let escaped = value.visible.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"")
         return "\(name)=\"\(escaped)\""
     }
 }

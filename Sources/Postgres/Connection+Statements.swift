@@ -86,7 +86,7 @@ extension Connection {
             finish()
             throw error
         } catch let interruption as Interruption {
-            let message = onOneLine(libpqMessage(of: connection))
+            let message = onOneLine(libpqMessage(of: connection, hiding: notices.secrets))
             let isAtItsEnd = interruption == .lost ? false : await cancelStatement(of: connection, &answer)
             if !isAtItsEnd || PQstatus(connection) != CONNECTION_OK { finish() }
             // All was done before the request to cancel arrived.
@@ -168,7 +168,8 @@ extension Connection {
             try answer.reader.endStatement(raw)
         case PGRES_FATAL_ERROR:
             // libpq makes an error without SQLSTATE itself, when the connection breaks.
-            guard let message = ServerMessage(raw, statementIndex: answer.statementIndex, secrets: secrets) else {
+            guard let message = ServerMessage(raw, statementIndex: answer.statementIndex, secrets: notices.secrets)
+            else {
                 return false
             }
             answer.failure = answer.failure ?? message

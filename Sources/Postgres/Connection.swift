@@ -27,15 +27,9 @@ package actor Connection {
     /// twice as long.
     private(set) var cancelLimit = Duration.seconds(1)
 
-    /// Passwords, which a server that was given one may quote.
-    let secrets: [String]
-
-    private init(
-        queue: DispatchQueue?, secrets: [String], onNotice: @escaping @Sendable (ServerMessage) -> Void
-    ) {
+    private init(queue: DispatchQueue?, onNotice: @escaping @Sendable (ServerMessage) -> Void) {
         executor = QueueExecutor(label: "mcp-cleanupd.postgres.connection", target: queue)
-        self.secrets = secrets
-        notices = NoticeReceiver(secrets: secrets, onNotice)
+        notices = NoticeReceiver(onNotice)
     }
 
     isolated deinit {
@@ -67,7 +61,7 @@ package actor Connection {
                 (address, share) async throws(PostgresError) in
                 let parameters = ConnectionParameters(
                     url: url, security: security, candidate: address, environment: environment)
-                let connection = Connection(queue: queue, secrets: parameters.secrets, onNotice: onNotice)
+                let connection = Connection(queue: queue, onNotice: onNotice)
                 try await connection.establish(parameters, to: address, deadline: share)
                 return connection
             }

@@ -1,3 +1,6 @@
+import Postgres
+import Time
+
 /// All that is wrong with a configuration, together.
 package struct ConfigurationFaults: Error, Hashable, Sendable, CustomStringConvertible {
     package let faults: [ConfigurationFault]
@@ -41,7 +44,7 @@ package enum ConfigurationFault: Hashable, Sendable, CustomStringConvertible {
 
     package var description: String {
         switch self {
-        case .unreadable(let path, let why): "the configuration file \(path) cannot be read: \(why)"
+        case .unreadable(let path, let why): "the configuration file \(path.withoutURL) cannot be read: \(why)"
         case .malformed(let place, let found): "\(place.forFault): \(found)"
         case .unknownKey(let key, let place, let suggestion):
             "\(place.forFault): there is no key \(key.shown); \(suggestion)"
@@ -52,7 +55,8 @@ package enum ConfigurationFault: Hashable, Sendable, CustomStringConvertible {
             "\(place.forFault): \(name.shown) is no name for a job; expected a letter, then letters, digits, - and _, at most "
                 + "63 in all"
         case .notASection(let key, let place):
-            "\(place.forFault): \(key.shown) has a value; expected keys below it, such as \(key): { … }"
+            "\(place.forFault): \(key.shown) has a value; expected keys below it"
+                + (MisplacedURL.isIn(key) ? "" : ", such as \(key.visible): { … }")
         case .notAValue(let key, let place, let expected):
             "\(place.forFault): the key \(key) has no single value; expected \(expected)"
         case .value(let key, let shown, .variable(let variable), let expected):
@@ -70,7 +74,7 @@ extension ConfigurationSource {
     /// To the column, as editors jump to it.
     fileprivate var forFault: String {
         switch self {
-        case .file(let path, let line, let column): "\(path):\(line):\(column)"
+        case .file(let path, let line, let column): "\(path.withoutURL):\(line):\(column)"
         case .standard, .variable, .option: "\(self)"
         }
     }

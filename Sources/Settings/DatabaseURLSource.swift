@@ -70,7 +70,9 @@ package enum DatabaseURLSource: Hashable, Sendable {
             } catch {
                 throw .databaseURL("\(error)")
             }
-            guard !text.isEmpty else { throw .databaseURL("the file \(path) with the database URL is empty") }
+            guard !text.isEmpty else {
+                throw .databaseURL("the file \(path.withoutURL) with the database URL is empty")
+            }
         case .environment(_, let value):
             text = value
         }
@@ -106,7 +108,7 @@ extension DatabaseURLSource: CustomStringConvertible {
     /// The place, never what it holds.
     package var description: String {
         switch self {
-        case .file(let path): "the file \(path)"
+        case .file(let path): "the file \(path.withoutURL)"
         case .environment(let variable, _): "the environment variable \(variable)"
         }
     }
@@ -149,11 +151,13 @@ package enum DatabaseURLSourceError: Error, Hashable, Sendable, CustomStringConv
     package var description: String {
         switch self {
         case .unreadable(let path, let code):
-            return "the file \(path) with the database URL cannot be read: \(String(cString: strerror(code)))"
+            return
+                "the file \(path.withoutURL) with the database URL cannot be read: \(String(cString: strerror(code)))"
         case .tooLarge(let path):
-            return "the file \(path) is too large to hold a database URL"
+            return "the file \(path.withoutURL) is too large to hold a database URL"
         case .pipe(let path):
-            return "\(path) is a pipe, and the database URL is read again before each connection; put it into a file"
+            return
+                "\(path.withoutURL) is a pipe, and the database URL is read again before each connection; put it into a file"
         case .nowhere(let isGeneralURLPresent, let standardFile):
             let why =
                 isGeneralURLPresent

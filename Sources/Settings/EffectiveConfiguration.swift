@@ -1,3 +1,5 @@
+import Postgres
+
 /// A configuration, and where each of its values comes from.
 package struct EffectiveConfiguration: Sendable {
     package private(set) var configuration = Configuration()

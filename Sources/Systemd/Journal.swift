@@ -1,4 +1,5 @@
 import Glibc
+import Time
 
 /// The journal: entries with fields of our own.
 package enum Journal {
@@ -25,12 +26,12 @@ package enum Journal {
         return stream == "\(status.st_dev):\(status.st_ino)"
     }
 
-    /// Sends one entry. Blocks while journald does not read, as writing to standard error would.
+    /// Sends one entry, visible. Blocks while journald does not read, as writing to standard error would.
     ///
     /// - Throws: `SystemdError`; `.failed(ENOENT)` if there is no journal.
     package static func send(_ fields: [Field]) throws(SystemdError) {
         // sd_journal_sendv(3) reports success if the socket does not exist.
         guard access(socket, F_OK) == 0 else { throw .failed(errno) }
-        try SystemdLibrary.sendToJournal(fields.map { "\($0.name)=\($0.value)" })
+        try SystemdLibrary.sendToJournal(fields.map { "\($0.name)=\($0.value.visibleLines)" })
     }
 }

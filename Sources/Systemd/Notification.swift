@@ -1,4 +1,5 @@
 import Glibc
+import Time
 
 /// One message to the service manager: sd_notify(3).
 package struct Notification: Hashable, Sendable {
@@ -52,7 +53,7 @@ package struct Notification: Hashable, Sendable {
         case nil: break
         }
         if let status {
-            lines.append("STATUS=" + String(status.prefix(1000).map { $0.isNewline ? " " : $0 }))
+            lines.append("STATUS=" + String(status.prefix(1000).map { $0.isNewline ? " " : $0 }).visible)
         }
         if isAlive { lines.append("WATCHDOG=1") }
         if let extendedTimeout { lines.append("EXTEND_TIMEOUT_USEC=\(extendedTimeout.microseconds)") }

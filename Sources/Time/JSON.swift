@@ -36,8 +36,11 @@ package indirect enum JSON: CustomStringConvertible {
             case "\r": quoted += "\\r"
             case "\t": quoted += "\\t"
             case _ where scalar.isInvisible:
-                let hex = String(scalar.value, radix: 16)
-                quoted += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+                // Two halves for a character above U+FFFF.
+                for unit in scalar.utf16 {
+                    let hex = String(unit, radix: 16)
+                    quoted += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+                }
             default: quoted.unicodeScalars.append(scalar)
             }
         }

@@ -2,12 +2,23 @@ extension String {
     /// This text on one line that steers nothing: each control character, line or paragraph separator, and formatting
     /// character that has no shape of its own (among them those that turn the direction of writing) becomes U+FFFD.
     ///
-    /// Used for every text that another program wrote, before it reaches a terminal, a log, a page or a file.
-    package var visible: String {
+    /// The one place that does so, for every text that another program wrote. It is called where such a text enters, and
+    /// again by everything that writes: a terminal, the log, the journal, the service manager, HTTP, files. The second
+    /// time changes nothing.
+    package var visible: String { visible(keepingLines: false) }
+
+    /// The same for a text of several lines: line feeds stay.
+    package var visibleLines: String { visible(keepingLines: true) }
+
+    private func visible(keepingLines: Bool) -> String {
         // Printable ASCII, which is nearly every text, needs no copy.
-        if utf8.allSatisfy({ (0x20...0x7E).contains($0) }) { return self }
+        if utf8.allSatisfy({ (0x20...0x7E).contains($0) || keepingLines && $0 == 0x0A }) { return self }
         var text = ""
-        for scalar in unicodeScalars { text.unicodeScalars.append(scalar.isInvisible ? "\u{FFFD}" : scalar) }
+        // By scalars: as a Character, a line feed after a carriage return is part of another one.
+        for scalar in unicodeScalars {
+            let isKept = keepingLines && scalar == "\n" || !scalar.isInvisible
+            text.unicodeScalars.append(isKept ? scalar : "\u{FFFD}")
+        }
         return text
     }
 }

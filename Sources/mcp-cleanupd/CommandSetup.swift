@@ -60,7 +60,7 @@ struct CommandSetup: Sendable {
                 metadata: ["hint": "Run mcp-cleanupd migrate with an owner's URL, or set history.mode to off."])
         }
         if let faults = effective.faultsElsewhere { elsewhere.append(faults) }
-        for faults in elsewhere { logger.warning("\(faults)") }
+        for fault in elsewhere.flatMap(\.faults) { logger.warning("\(fault)") }
         for variable in effective.unknownVariables {
             logger.warning(
                 "The environment variable \(variable.shown) names no key of the configuration; it is ignored.")

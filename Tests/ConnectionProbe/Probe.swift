@@ -1,6 +1,7 @@
 import Glibc
 import HostileServer
 import Postgres
+import SeededRandom
 
 /// Connects to a server, asks it something, and prints what came of it: a process that a hostile server may crash.
 @main struct Probe {

@@ -16,13 +16,7 @@ extension Scenario {
             guard visitor.readStartup() else { return }
             while visitor.send(Bytes.authentication(3)), visitor.readMessage() != nil {}
         },
-        Scenario("the password that was sent, in an error") { visitor in
-            guard visitor.readStartup(), visitor.send(Bytes.authentication(3)), let message = visitor.readMessage()
-            else {
-                return
-            }
-            visitor.send(Bytes.error("28P01", String(decoding: message.body.dropLast(), as: UTF8.self)))
-        },
+        Scenario("the password that was sent, in an error", repeatingThePassword(after: "")),
         scram("SCRAM: 0 rounds") { "r=\($0)x,s=eA==,i=0" }, scram("SCRAM: -1 rounds") { "r=\($0)x,s=eA==,i=-1" },
         scram(endlessComputation) { "r=\($0)x,s=eA==,i=2147483647" },
         scram("SCRAM: 4294967297 rounds") { "r=\($0)x,s=eA==,i=4294967297" },
@@ -37,6 +31,27 @@ extension Scenario {
             visitor.beSilent()
         },
     ]
+
+    /// Asks for a password in clear, and repeats it after this text: in an error; or, for a client that it lets in, in a
+    /// notice and the error of each query.
+    package static func repeatingThePassword(after text: String, letsIn: Bool = false) -> @Sendable (Visitor) -> Void {
+        { visitor in
+            guard visitor.readStartup(), visitor.send(Bytes.authentication(3)), let message = visitor.readMessage()
+            else { return }
+            let quotation = text + String(decoding: message.body.dropLast(), as: UTF8.self)
+            guard letsIn else { return _ = visitor.send(Bytes.error("28P01", quotation)) }
+            let answer = Bytes.error("57014", quotation, type: "N") + Bytes.error("57014", quotation) + Bytes.ready
+            visitor.send(Bytes.greeting)
+            while visitor.readQuery(), visitor.send(answer) {}
+        }
+    }
+
+    /// Refuses each client, and repeats the role and the database that it names, as PostgreSQL does.
+    package static let repeatingTheStartup: @Sendable (Visitor) -> Void = { visitor in
+        guard let startup = visitor.readStartupMessage() else { return }
+        let words = startup.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+        visitor.send(Bytes.error("28000", "no entry for \(words.joined(separator: ", "))"))
+    }
 
     private static func asking(_ name: String, _ request: [UInt8]) -> Scenario {
         Scenario(name) { visitor in

@@ -6,17 +6,20 @@ package struct Visitor: Sendable {
 
     /// Reads the client's first message, and refuses TLS and Kerberos until it comes.
     /// - Returns: false for a request to cancel, or when the client has gone.
-    func readStartup() -> Bool {
+    func readStartup() -> Bool { readStartupMessage() != nil }
+
+    /// The same, and what it says.
+    func readStartupMessage() -> [UInt8]? {
         while true {
-            guard let head = readBytes(8) else { return false }
+            guard let head = readBytes(8) else { return nil }
             let (length, code) = (Self.integer(head[0..<4]), Self.integer(head[4..<8]))
             // SSLRequest, GSSENCRequest: PostgreSQL manual, "Message Formats".
             if code == 80_877_103 || code == 80_877_104 {
-                guard send([UInt8(ascii: "N")]) else { return false }
+                guard send([UInt8(ascii: "N")]) else { return nil }
                 continue
             }
-            if code == 80_877_102 { return false }
-            return (8...10_000).contains(length) && readBytes(length - 8) != nil
+            if code == 80_877_102 { return nil }
+            return (8...10_000).contains(length) ? readBytes(length - 8) : nil
         }
     }
 

@@ -73,12 +73,25 @@ struct ServedDaemon {
         try await served.waitForAnswer()
         for (host, status) in [
             ("evil.example", 421), ("evil.example:\(served.port)", 421), ("localhost.evil.example", 421),
-            ("localhost", 200), ("127.0.0.1:1", 200), ("[::1]:\(served.port)", 200),
+            ("localhost", 200), ("127.0.0.1:1", 200), ("[::1]:\(served.port)", 200), ("LOCALHOST", 200),
+            ("localhost\r\nHost: evil.example", 400), ("evil.example\r\nHost: localhost", 400),
         ] {
             let answer = try await LoopbackHTTP.send(
                 "GET /metrics HTTP/1.1\r\nHost: \(host)\r\n\r\n", port: served.port)
             #expect(answer.status == status, "\(host)")
         }
+        let without = try await LoopbackHTTP.send("GET /metrics HTTP/1.1\r\nX: y\r\n\r\n", port: served.port)
+        #expect(without.status == 400, "\(without)")
+    }
+
+    @Test(arguments: [("0.0.0.0", true), ("127.0.0.1", false)])
+    func warnsThatEveryMachineMayReadThePage(host: String, warns: Bool) async throws {
+        let port = try Loopback.freePort()
+        let daemon = try RunningDaemon(
+            url: "postgresql://nobody@127.0.0.1:1/nothing", schedules: ("0 0 1 1 *", "0 0 1 1 *"),
+            environment: ["MCP_CLEANUP_HTTP_LISTEN": "\(host):\(port)"])
+        try await daemon.wait("an answer") { (try? await LoopbackHTTP.get("/livez", port: port))?.status == 200 }
+        #expect(try daemon.log.contains("open to every machine") == warns)
     }
 
     @Test func theHealthCommandTellsAliveReadyAndGone() async throws {

@@ -144,7 +144,7 @@ import Time
         #expect(service.page.components(separatedBy: "<script").count == 2)
         #expect(!service.page.contains(evil))
         #expect(service.page.contains("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;"))
-        #expect("a\u{0}\u{1B}\u{7F}\u{9B}\u{202E}b".escapedForHTML == #"a\u{0}\u{1B}\u{7F}\u{9B}\u{202E}b"#)
+        #expect("a\u{0}\u{1B}\u{7F}\u{9B}\u{202E}b".escapedForHTML == "a�����b")
     }
 
     @Test func allowsItsOwnStyleAndScriptOnlyAndDifferentlyEachTime() {

@@ -117,7 +117,7 @@ import Time
         let refused = Self.to + "FATAL:  28P01: no \"pä'ss\" for user \"u\"\n"
         let other = Self.to + "expected authentication request from server, but received pä'ss\u{202E}\u{9B}\n"
         for message in [refused, other] {
-            let failure = ConnectFailure(message: message, candidate: Self.candidate, secrets: ["pä'ss", ""])
+            let failure = ConnectFailure(message: message.hiding(["pä'ss", ""]), candidate: Self.candidate)
             #expect(!"\(failure.error)".contains("pä'ss") && "\(failure.error)".contains("…"))
             #expect("\(failure.error)".visible == "\(failure.error)")
         }

@@ -47,7 +47,7 @@ import Testing
         for _ in 0..<Self.filesPerSeed {
             // There is a thread for each core, and tests that watch the time wait for one.
             await Task.yield()
-            let bytes = generator.mutated(Self.originals, Self.pieces)
+            let bytes = generator.mutated(Self.originals.map { Array($0.utf8) }, Self.pieces)
             do throws(ConfigurationFaults) {
                 let effective = try EffectiveConfiguration(file: ConfigurationFile(path: "c.yaml", bytes: bytes))
                 accepted += 1
@@ -83,30 +83,5 @@ import Testing
         case .empty, .list: 0
         case .mapping(let members): members.reduce(0) { $0 + values(in: $1.value) }
         }
-    }
-}
-
-extension SeededRandom {
-    /// A spoiled file.
-    fileprivate mutating func mutated(_ originals: [String], _ pieces: [String]) -> [UInt8] {
-        var bytes = Array(pick(originals).utf8)
-        for _ in 0..<Int.random(in: 1...4, using: &self) {
-            let place = Int.random(in: 0..<max(1, bytes.count), using: &self)
-            switch Int.random(in: 0..<6, using: &self) {
-            case 0: bytes.insert(contentsOf: pick(pieces).utf8, at: place)
-            case 1: bytes.removeSubrange(place..<min(bytes.count, place + Int.random(in: 1...8, using: &self)))
-            case 2 where !bytes.isEmpty: bytes[place] = UInt8.random(in: .min ... .max, using: &self)
-            case 3 where !bytes.isEmpty: bytes[place] = UInt8.random(in: 32...126, using: &self)
-            case 4:
-                let end = min(bytes.count, place + Int.random(in: 1...40, using: &self))
-                bytes.insert(contentsOf: bytes[place..<end], at: Int.random(in: 0...bytes.count, using: &self))
-            default:
-                var lines = bytes.split(separator: 10, omittingEmptySubsequences: false)
-                lines.swapAt(
-                    Int.random(in: lines.indices, using: &self), Int.random(in: lines.indices, using: &self))
-                bytes = Array(lines.joined(separator: [10]))
-            }
-        }
-        return bytes
     }
 }

@@ -176,5 +176,8 @@ extension MachineTests {
         try await database.run(Self.due)
         try await machine.check("systemctl start mcp-cleanupd")
         try await machine.wait("a removal") { try await database.count() == 0 }
+        // An exposure of 1.0.
+        let exposure = try await machine.run("systemd-analyze security --threshold=10 mcp-cleanupd.service")
+        #expect(exposure.status == 0, "\(exposure.output.suffix(200))")
     }
 }

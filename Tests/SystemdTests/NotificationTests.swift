@@ -9,6 +9,7 @@ import Time
 @Suite struct NotificationTests {
     @Test func saysWhatTheManualHas() {
         #expect(Notification(state: .ready, status: "all\nis well").message == "READY=1\nSTATUS=all is well")
+        #expect(Notification(status: "a\u{1B}\u{9B}\u{202E}b\r\nc\u{2028}d").message == "STATUS=a���b c d")
         #expect(
             Notification(state: .reloading(sinceMonotonicMicroseconds: 17)).message
                 == "RELOADING=1\nMONOTONIC_USEC=17")

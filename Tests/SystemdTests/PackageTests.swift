@@ -51,6 +51,30 @@ import Testing
         }
     }
 
+    /// As systemd-analyze(1) counts it: 1.1 alone, and 1.0 with the drop-in that docs/security.md shows.
+    @Test(
+        .enabled(if: FileManager.default.isExecutableFile(atPath: "/usr/bin/systemd-analyze"), "needs systemd-analyze"))
+    func theUnitsAreExposedAsLittleAsDocumented() async throws {
+        let dropIn = try #require(try Self.text("docs/security.md").firstMatch(of: /printf '(\[Service\][^']+)' >/)).1
+        let folder = try TemporaryDirectory.make()
+        func exposure(of unit: String, atMost tenths: Int) async throws -> CommandResult {
+            try await Command.run(
+                "/usr/bin/systemd-analyze",
+                ["security", "--offline=true", "--threshold=\(tenths)", "\(folder)/\(unit)"])
+        }
+        for unit in ["mcp-cleanupd.service", "mcp-cleanupd@.service", "mcp-cleanupd-once@.service"] {
+            try Self.text("systemd/\(unit)").write(toFile: "\(folder)/\(unit)", atomically: true, encoding: .utf8)
+            let alone = try await exposure(of: unit, atMost: 11)
+            #expect(alone.status == 0, "\(unit): \(alone.output.suffix(100)) \(alone.error)")
+            let directory = "\(folder)/\(unit).d"
+            try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: false)
+            try dropIn.replacing("\\n", with: "\n")
+                .write(toFile: "\(directory)/network.conf", atomically: true, encoding: .utf8)
+            let narrowed = try await exposure(of: unit, atMost: 10)
+            #expect(narrowed.status == 0, "\(unit): \(narrowed.output.suffix(100)) \(narrowed.error)")
+        }
+    }
+
     @Test func theCatalogExplainsEachKindOfEntry() async throws {
         let catalog = try Self.text("systemd/mcp-cleanupd.catalog")
         let explained = catalog.split(separator: "\n").filter { $0.hasPrefix("-- ") }.map { String($0.dropFirst(3)) }

@@ -2,24 +2,17 @@ import CleanupDaemon
 import Time
 
 extension String {
-    /// Safe as an element's text and as an attribute's value in quotes. Control characters, and those that turn the direction of
-    /// text, become visible.
+    /// Safe as an element's text and as an attribute's value in quotes, and visible.
     package var escapedForHTML: String {
         var text = ""
-        for scalar in unicodeScalars {
+        for scalar in visibleLines.unicodeScalars {
             switch scalar {
             case "&": text += "&amp;"
             case "<": text += "&lt;"
             case ">": text += "&gt;"
             case "\"": text += "&quot;"
             case "'": text += "&#39;"
-            case "\n", "\t": text.unicodeScalars.append(scalar)
-            default:
-                if scalar.properties.generalCategory == .control || scalar.properties.isBidiControl {
-                    text += "\\u{\(String(scalar.value, radix: 16, uppercase: true))}"
-                } else {
-                    text.unicodeScalars.append(scalar)
-                }
+            default: text.unicodeScalars.append(scalar)
             }
         }
         return text

@@ -8,9 +8,8 @@ struct ConnectFailure {
     private let message: String
     private let candidate: HostCandidate
 
-    /// - Parameter secrets: passwords, none of which is repeated.
-    init(message: String, candidate: HostCandidate, secrets: [String] = []) {
-        self.message = message.hiding(secrets)
+    init(message: String, candidate: HostCandidate) {
+        self.message = message
         self.candidate = candidate
     }
 
@@ -82,13 +81,13 @@ struct ConnectFailure {
 
 /// Returns libpq's last message about a connection, without line ends, cut to a bound: a server that speaks no version of
 /// the protocol can have any text taken up in it.
-func libpqMessage(of connection: OpaquePointer) -> String {
+///
+/// - Parameter secrets: passwords, none of which is repeated.
+func libpqMessage(of connection: OpaquePointer, hiding secrets: [String]) -> String {
     // Above two refusals, each with a message of the longest that is shown and its labels.
     let longest = 4 * ServerMessage.longestText
     guard let text = PQerrorMessage(connection) else { return "no reason given" }
-    return withoutTrailingLines(
-        // libpq ends it with a NUL, which strnlen(3) finds unless `longest` bytes come first. It is copied at once.
-        String(decoding: UnsafeRawBufferPointer(start: text, count: strnlen(text, longest)), as: UTF8.self))
+    return withoutTrailingLines(String(beginningOf: text, upTo: longest, hiding: secrets))
 }
 
 /// Returns libpq's text without its line ends and the blanks after them, and visible.
@@ -105,7 +104,11 @@ func withoutTrailingLines(_ message: String) -> String {
 extension String {
     /// The text without passwords, which a server that was given one may quote.
     func hiding(_ secrets: [String]) -> String {
-        secrets.reduce(self) { $1.isEmpty ? $0 : $0.replacing($1, with: "…") }
+        // The longest first: a shorter one may be a part of it.
+        secrets.sorted { $0.utf8.count > $1.utf8.count }.reduce(self) { text, secret in
+            guard !secret.isEmpty, text.contains(secret) else { return text }
+            return text.replacing(secret, with: "…")
+        }
     }
 
     fileprivate var trimmed: String {

@@ -62,7 +62,7 @@ final class ConnectionAttempt: Sendable {
         let start = await step(until: deadline) { [notices] _ -> Handle? in
             guard let connection = parameters.withCStrings({ PQconnectStartParams($0, $1, 0) }) else { return nil }
             PQsetErrorVerbosity(connection, PQERRORS_VERBOSE)
-            notices.register(on: connection)
+            notices.register(on: connection, hiding: parameters.secrets(in: connection))
             return Handle(pointer: connection)
         }
         guard let start else { throw interruption(since: started) }
@@ -122,9 +122,9 @@ final class ConnectionAttempt: Sendable {
 
     /// Describes why libpq ended the attempt, and frees the connection.
     private func failure(_ handle: Handle) -> ConnectFailure {
-        let message = libpqMessage(of: handle.pointer)
+        let message = libpqMessage(of: handle.pointer, hiding: parameters.secrets(in: handle.pointer))
         PQfinish(handle.pointer)
-        return ConnectFailure(message: message, candidate: candidate, secrets: parameters.secrets)
+        return ConnectFailure(message: message, candidate: candidate)
     }
 
     private func interruption(since started: ContinuousClock.Instant) -> PostgresError {

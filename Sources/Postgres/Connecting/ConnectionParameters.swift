@@ -4,8 +4,9 @@ import Glibc
 /// libpq's keywords and values for one attempt at one address.
 struct ConnectionParameters {
     private(set) var values: [String: String]
-    /// The passwords among them, and in libpq's own variables.
-    let secrets: [String]
+    /// The passwords among them, and in libpq's own variables; with them what looks like a URL in the place of another
+    /// value, which may hold one.
+    private let secrets: [String]
 
     init(
         url: DatabaseURL, security: TransportSecurity, candidate: HostCandidate, environment: [String: String],
@@ -30,7 +31,16 @@ struct ConnectionParameters {
         {
             values["require_auth"] = "!password"
         }
-        secrets = [values["password"] ?? environment["PGPASSWORD"], values["sslpassword"]].compactMap(\.self)
+        let others = Array(url.parameters.values) + environment.filter { $0.key.hasPrefix("PG") }.values
+        secrets =
+            [values["password"], environment["PGPASSWORD"], values["sslpassword"]].compactMap(\.self)
+            + others.flatMap { [$0] + DatabaseURL.list($0) }.filter(MisplacedURL.isIn)
+    }
+
+    /// Returns all that no message about a connection may repeat: also the password that libpq found in a file.
+    func secrets(in connection: OpaquePointer) -> [String] {
+        // Owned by the connection, and copied at once. Empty where it has none.
+        secrets + [PQpass(connection)].compactMap { $0.map { String(cString: $0) } }
     }
 
     /// A second limit under our own deadlines: the kernel ends a connection whose peer is silent. Two minutes without

@@ -1,4 +1,5 @@
 import CLibpq
+import Time
 
 /// A parsed connection URL: the database, who we are there, and how the connection is secured.
 ///
@@ -114,13 +115,13 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugString
     }
 
     /// Host, database and role, never more: `db.example.org:5432/neondb as mcp_service_role`.
-    package var description: String { place + (parameters["user"].map { " as \($0)" } ?? "") }
+    package var description: String { place + (parameters["user"].map { " as \($0.withoutURL)" } ?? "") }
 
-    /// Host and database: `db.example.org:5432/neondb`.
+    /// Host and database: `db.example.org:5432/neondb`. Visible; a part that looks like a URL itself is left out.
     package var place: String {
-        let hosts = parameters["host"] ?? parameters["hostaddr"] ?? "the default host"
-        let port = parameters["port"].map { ":\($0)" } ?? ""
-        let database = parameters["dbname"].map { "/\($0)" } ?? ""
+        let hosts = (parameters["host"] ?? parameters["hostaddr"] ?? "the default host").withoutURL
+        let port = parameters["port"].map { ":\($0.withoutURL)" } ?? ""
+        let database = parameters["dbname"].map { "/\($0.withoutURL)" } ?? ""
         return hosts + port + database
     }
 

@@ -15,10 +15,11 @@ struct HostCandidate: Hashable, Sendable {
         return place.hasPrefix("/") || place.hasPrefix("@")
     }
 
+    /// Visible, and without what looks like a URL.
     var description: String {
-        let name = host ?? address ?? "the default host"
+        let name = (host ?? address ?? "the default host").withoutURL
         let resolved = address.flatMap { $0 == name ? nil : " (\($0))" } ?? ""
-        return name + resolved + (port.map { ", port \($0)" } ?? "")
+        return name + resolved + (port.map { ", port \($0.withoutURL)" } ?? "")
     }
 }
 
@@ -68,9 +69,10 @@ extension HostCandidate {
         case .addresses(let addresses):
             return addresses.map { HostCandidate(host: host, address: $0, port: port) }
         case .failure(let message):
-            throw .unreachable(.unresolved, message: "the host name \(host) has no address: \(message)")
+            throw .unreachable(.unresolved, message: "the host name \(host.withoutURL) has no address: \(message)")
         case nil:
-            let message = "the name server did not answer for \(host) within \(started.duration(to: .now).secondsText)"
+            let message =
+                "the name server did not answer for \(host.withoutURL) within \(started.duration(to: .now).secondsText)"
             throw .unreachable(.unresolved, message: message)
         }
     }

@@ -5,10 +5,17 @@ struct Condition: Sendable {
     let text: Text
 
     /// Where the primary message of an error of this code may go. Each holds for messages without a CONTEXT only, which
-    /// every message of code in a procedural language has.
+    /// every message of code in a procedural language has; but not one of a function that PostgreSQL brings, called by a
+    /// trigger's WHEN, a CHECK or an expression of an index.
     enum Text: Substring, Sendable {
         /// Into every output: the server's own messages of this code quote no value of a row.
         case shown
+        /// Into every output if the error ended the connection, as a login that is refused; else nowhere: functions take the
+        /// name of a database or a role from a row, as `pg_database_size` does.
+        case login
+        /// Into every output if nothing in it stands in quotation marks, as the name of a file does, which may be from a
+        /// row; else nowhere.
+        case unquoted
         /// Into every output if the message has a position in our statement, since it then quotes this statement; else
         /// nowhere: the same code is raised for texts that are read as a name, as `to_regclass` and casts do.
         case quoted
@@ -161,8 +168,8 @@ struct Condition: Sendable {
         25P04 shown transaction_timeout: fixed text
         26000 shown invalid_sql_statement_name: the name of a prepared statement; ours have none
         27000 shown triggered_data_change_violation: fixed text
-        28000 shown invalid_authorization_specification: role, database and host, as in the database URL
-        28P01 shown invalid_password: the role, as in the database URL
+        28000 login invalid_authorization_specification: role, database and host, as in the database URL
+        28P01 login invalid_password: the role, as in the database URL
         2B000 name dependent_privilege_descriptors_still_exist
         2BP01 shown dependent_objects_still_exist: objects that are in the catalog
         2D000 unused invalid_transaction_termination
@@ -185,7 +192,7 @@ struct Condition: Sendable {
         39P03 user event_trigger_protocol_violated
         3B000 unused savepoint_exception
         3B001 shown invalid_savepoint_specification: the name of a savepoint, which only the client gives
-        3D000 shown invalid_catalog_name: the database, as in the database URL
+        3D000 login invalid_catalog_name: the database, as in the database URL
         3F000 value invalid_schema_name
         40000 unused transaction_rollback
         40001 shown serialization_failure: fixed text
@@ -193,7 +200,7 @@ struct Condition: Sendable {
         40003 unused statement_completion_unknown
         40P01 shown deadlock_detected: fixed text
         42000 name syntax_error_or_access_rule_violation
-        42501 shown insufficient_privilege: objects that are in the catalog, settings, the number of a large object
+        42501 unquoted insufficient_privilege: objects that are in the catalog, the number of a large object; in quotes files, settings, roles
         42601 quoted syntax_error
         42602 value invalid_name
         42611 name invalid_column_definition
@@ -237,10 +244,10 @@ struct Condition: Sendable {
         42P21 quoted collation_mismatch
         42P22 quoted indeterminate_collation
         44000 user with_check_option_violation
-        53000 shown insufficient_resources: fixed text
-        53100 shown disk_full: file names of the server, sizes
+        53000 unquoted insufficient_resources: fixed text; in quotes files
+        53100 unquoted disk_full: sizes; in quotes files
         53200 shown out_of_memory: fixed text
-        53300 shown too_many_connections: the role or the database, as in the database URL
+        53300 login too_many_connections: the role or the database, as in the database URL
         53400 shown configuration_limit_exceeded: settings and sizes
         54000 value program_limit_exceeded
         54001 shown statement_too_complex: fixed text
@@ -259,7 +266,7 @@ struct Condition: Sendable {
         57P04 shown database_dropped: fixed text
         57P05 shown idle_session_timeout: fixed text
         58000 value system_error
-        58030 shown io_error: file names of the server
+        58030 unquoted io_error: in quotes files
         58P01 value undefined_file
         58P02 value duplicate_file
         58P03 value file_name_too_long
@@ -299,7 +306,7 @@ struct Condition: Sendable {
         P0003 user too_many_rows
         P0004 user assert_failure
         XX000 value internal_error
-        XX001 shown data_corrupted: numbers of blocks, tuples and files
+        XX001 unquoted data_corrupted: numbers of blocks and tuples; in quotes files
         XX002 shown index_corrupted: names of indexes, numbers of blocks
         """
 }

@@ -7,6 +7,8 @@ final class NoticeReceiver: Sendable {
     private let state = Mutex(State())
 
     private struct State {
+        /// Passwords, none of which is repeated.
+        var secrets: [String] = []
         var warnings: [ServerMessage] = []
         var handedOn = 0
     }
@@ -16,22 +18,22 @@ final class NoticeReceiver: Sendable {
     /// The most notices of one statement or script that are handed on; the others are dropped.
     static let mostNotices = 64
 
-    private let secrets: [String]
+    init(_ handOn: @escaping @Sendable (ServerMessage) -> Void) { self.handOn = handOn }
 
-    /// - Parameter secrets: passwords, none of which is repeated.
-    init(secrets: [String], _ handOn: @escaping @Sendable (ServerMessage) -> Void) {
-        self.secrets = secrets
-        self.handOn = handOn
-    }
+    /// Passwords, which a server that was given one may quote.
+    var secrets: [String] { state.withLock(\.secrets) }
 
     /// The last WARNINGs since `begin`.
     var warnings: [ServerMessage] { state.withLock { $0.warnings } }
 
     /// Forgets what an earlier statement brought.
-    func begin() { state.withLock { $0 = State() } }
+    func begin() { state.withLock { $0 = State(secrets: $0.secrets) } }
 
     /// libpq keeps a pointer to this object as long as the connection lives: the connection must own it.
-    func register(on connection: OpaquePointer) {
+    ///
+    /// - Parameter secrets: passwords, none of which is repeated.
+    func register(on connection: OpaquePointer, hiding secrets: [String]) {
+        state.withLock { $0.secrets = secrets }
         PQsetNoticeReceiver(
             connection,
             { context, raw in
@@ -41,9 +43,9 @@ final class NoticeReceiver: Sendable {
     }
 
     private func receive(_ raw: OpaquePointer) {
-        let mayHandOn = state.withLock { state in
+        let (mayHandOn, secrets) = state.withLock { state in
             state.handedOn += 1
-            return state.handedOn <= Self.mostNotices
+            return (state.handedOn <= Self.mostNotices, state.secrets)
         }
         // libpq hands notices out as soon as it sees them, and results in their turn: which came first is not known.
         guard let message = ServerMessage(raw, statementIndex: nil, secrets: secrets) else { return }

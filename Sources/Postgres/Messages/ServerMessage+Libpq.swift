@@ -11,12 +11,12 @@ extension ServerMessage {
         // PG_DIAG_… of postgres_ext.h, which are character constants that Swift does not import.
         guard let state = Self.field("C", of: raw, upTo: 5) else { return nil }
         func name(_ code: Unicode.Scalar) -> String? {
-            Self.field(code, of: raw, upTo: Self.longestName)?.hiding(secrets).visible(upTo: Self.longestName)
+            Self.field(code, of: raw, upTo: Self.longestName, hiding: secrets)?.cut(to: Self.longestName)
         }
         self.init(
             severity: Self.field("V", of: raw, upTo: 16).flatMap(Severity.init) ?? .error,
             sqlState: SQLState(rawValue: state),
-            text: Self.field("M", of: raw, upTo: Self.longestText)?.hiding(secrets) ?? "",
+            text: Self.field("M", of: raw, upTo: Self.longestText, hiding: secrets) ?? "",
             hasContext: PQresultErrorField(raw, Int32(UInt8(ascii: "W"))) != nil,
             isAtPosition: PQresultErrorField(raw, Int32(UInt8(ascii: "P"))) != nil,
             names: Names(
@@ -24,11 +24,26 @@ extension ServerMessage {
             statementIndex: statementIndex)
     }
 
-    /// Copies at most one byte more than the bound, so that it shows that the field is longer.
-    private static func field(_ code: Unicode.Scalar, of raw: OpaquePointer, upTo bytes: Int) -> String? {
-        guard let text = PQresultErrorField(raw, Int32(code.value)) else { return nil }
-        // The result owns the text, which ends with a NUL, and outlives this function. It is copied at once.
-        let start = UnsafeRawBufferPointer(start: text, count: strnlen(text, bytes + 1))
-        return String(decoding: start, as: UTF8.self)
+    /// Copies little more than the bound, so that it shows that the field is longer.
+    private static func field(
+        _ code: Unicode.Scalar, of raw: OpaquePointer, upTo bytes: Int, hiding secrets: [String] = []
+    ) -> String? {
+        // The result owns the text, which ends with a NUL, and outlives this function.
+        PQresultErrorField(raw, Int32(code.value)).map { String(beginningOf: $0, upTo: bytes + 1, hiding: secrets) }
+    }
+}
+
+extension String {
+    /// Copies the beginning of a text that ends with a NUL, without passwords, and without the beginning of one that the
+    /// bound cuts.
+    ///
+    /// - Parameter bytes: the most to copy of a text that has none of the passwords.
+    init(beginningOf text: UnsafePointer<CChar>, upTo bytes: Int, hiding secrets: [String]) {
+        let longest = secrets.map(\.utf8.count).max() ?? 0
+        let count = strnlen(text, bytes + longest)
+        // `count` bytes before the NUL; copied at once.
+        let copy = String(decoding: UnsafeRawBufferPointer(start: text, count: count), as: UTF8.self).hiding(secrets)
+        let isCut = count == bytes + longest
+        self = isCut ? String(decoding: copy.utf8.dropLast(longest), as: UTF8.self) : copy
     }
 }

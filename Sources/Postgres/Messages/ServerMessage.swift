@@ -13,8 +13,8 @@ package struct ServerMessage: Hashable, Sendable, CustomStringConvertible {
     package let text: String?
     /// True if a CONTEXT came with the message: it was raised in a function, a trigger or a check of a foreign key.
     package let hasContext: Bool
-    /// The objects that the message names. The application's code can choose them freely: show one only if the catalog
-    /// has it. `description` shows none.
+    /// The objects that the message names, as they are in the catalog if they are in it. The application's code can choose
+    /// them freely: show one only if the catalog has it. `description` shows none.
     package let names: Names
     /// For an error in a script, the index, from 0, of the statement that failed: as many results came before it. Else
     /// `nil`.
@@ -40,6 +40,8 @@ package struct ServerMessage: Hashable, Sendable, CustomStringConvertible {
         let mayBeShown =
             switch Condition.named(self.sqlState)?.text ?? .unused {
             case .shown: !hasContext
+            case .login: !hasContext && severity == .fatal
+            case .unquoted: !hasContext && !text.hasQuotation
             case .quoted: !hasContext && isAtPosition
             case .value, .name, .user, .unused: false
             }
@@ -96,13 +98,17 @@ extension SQLState {
 }
 
 extension String {
+    /// True if the text has a quotation mark of any language that the server speaks.
+    fileprivate var hasQuotation: Bool { unicodeScalars.contains { $0 == "\"" || $0.properties.isQuotationMark } }
+
     /// Returns the longest beginning of at most this many bytes, visible, with an ellipsis if something was cut.
     func visible(upTo bytes: Int) -> String {
         // Cut twice: not to work on a long text, and because U+FFFD may be longer than the character that it replaces.
         cut(to: bytes).visible.cut(to: bytes)
     }
 
-    private func cut(to bytes: Int) -> String {
+    /// Returns the longest beginning of at most this many bytes, with an ellipsis if something was cut.
+    func cut(to bytes: Int) -> String {
         guard utf8.count > bytes else { return self }
         var end = utf8.index(startIndex, offsetBy: bytes - "…".utf8.count)
         while end.samePosition(in: unicodeScalars) == nil { end = utf8.index(before: end) }

@@ -197,9 +197,9 @@ extension HistoryTable.Obstacle {
 extension Refusal: CustomStringConvertible {
     package var description: String {
         switch self {
-        case .constraint(let name, let state): "the constraint \(name) forbids it (SQLSTATE \(state))"
+        case .constraint(let name, let state): "the constraint \(name.visible) forbids it (SQLSTATE \(state))"
         case .trigger(let names):
-            "a BEFORE DELETE trigger keeps them (\(names.joined(separator: ", ")))"
+            "a BEFORE DELETE trigger keeps them (\(names.joined(separator: ", ").visible))"
         case .error(let state): "the application's code in the database raised SQLSTATE \(state)"
         case .timeLimit: "deleting one of them alone takes longer than a transaction of a run may"
         }

@@ -1,4 +1,5 @@
 import Glibc
+import Postgres
 
 /// A configuration file, as it was when it was read.
 package struct ConfigurationFile: Sendable {
@@ -49,7 +50,7 @@ package enum ConfigurationSource: Hashable, Sendable, CustomStringConvertible {
     package var description: String {
         switch self {
         case .standard: "default"
-        case .file(let path, let line, _): "\(path):\(line)"
+        case .file(let path, let line, _): "\(path.withoutURL):\(line)"
         case .variable(let name): name
         case .option(let name): name
         }

@@ -1,3 +1,4 @@
+import Postgres
 import SessionCleanup
 
 /// Reads one layer of the configuration over another, and collects what is wrong.

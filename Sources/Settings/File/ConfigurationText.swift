@@ -1,3 +1,5 @@
+import Time
+
 extension EffectiveConfiguration {
     /// The configuration in force as a file that could be used again, with each value's source beside it.
     package var yaml: String { yaml(entries: entries) }
@@ -45,8 +47,8 @@ extension String {
         return quoted + "\""
     }
 
-    /// The text on one line: control characters become `?`.
-    fileprivate var asComment: String { String(unicodeScalars.map { $0.isASCII && $0 < " " ? "?" : Character($0) }) }
+    /// The text on one line.
+    fileprivate var asComment: String { visible }
 
     private static func isAlphanumeric(_ byte: UInt8) -> Bool {
         switch byte {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Logging
 import SessionCleanup
+import Time
 
 struct MigrateCommand: AsyncParsableCommand, Subcommand {
     static let configuration = CommandConfiguration(
@@ -27,6 +28,10 @@ struct MigrateCommand: AsyncParsableCommand, Subcommand {
     func validate() throws {
         if let role, role.isEmpty || role.utf8.count > 63 || role.utf8.contains(0) {
             throw ValidationError("--role is no role's name; expected 1 to 63 bytes.")
+        }
+        // Its GRANT could not be shown as it is.
+        if let role, role != role.visible {
+            throw ValidationError("--role has a control or formatting character; grant it by hand: docs/security.md.")
         }
         // PostgreSQL takes the quoted name "public" for PUBLIC too: every role would be granted it.
         if let role, role.lowercased() == "public" {

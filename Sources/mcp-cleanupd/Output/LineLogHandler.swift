@@ -40,7 +40,9 @@ struct LineLogHandler: LogHandler {
             let isApart = { (key: String) in key == MessageID.metadataKey || key == "hint" && isTerminal }
             let suffix = fields.filter { !isApart($0.key) }.map { " \($0.key)=\($0.value)" }.joined()
             let hint = isTerminal ? fields.first { $0.key == "hint" }.map { "\nhint: \("\($0.value)".visible)" } : nil
-            line = "\(time)\(event.level): \(event.message)\(suffix)".visible + (hint ?? "")
+            // A line for each event, of however many lines its message has.
+            let message = "\(event.message)".replacing("\n", with: " ")
+            line = "\(time)\(event.level): \(message)\(suffix)".visible + (hint ?? "")
         }
         do {
             try StandardStream.error.write(line + "\n")

@@ -21,7 +21,7 @@ struct OutputRows {
             for row in rows { try StandardStream.output.list("\(row.json)\n") }
         } else if !rows.isEmpty {
             let table = Table(header: Row.header, flexible: Row.flexibleColumn, rows: rows.map(\.tableRow))
-            for line in table.lines() { try StandardStream.output.list(line + "\n") }
+            for line in table.lines() { try StandardStream.output.list(line + "\n", steers: Table.isColored) }
         }
     }
 }

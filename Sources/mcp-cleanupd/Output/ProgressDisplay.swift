@@ -47,12 +47,12 @@ final class ProgressDisplay: Sendable {
             parts.append("\(Int(rate).groupedText) rows/s")
             parts.append("\(Int((Double(left) / rate).rounded(.up)).groupedText) s left")
         }
-        return "\(job): \(parts.joined(separator: ", "))"
+        return "\(job): \(parts.joined(separator: ", "))".visible
     }
 
     private func write(_ text: String) {
         do {
-            try StandardStream.error.write(text)
+            try StandardStream.error.write(text, steers: true)
         } catch {
             // The terminal is gone: there is no display.
         }

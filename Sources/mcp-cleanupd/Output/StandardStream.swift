@@ -1,4 +1,5 @@
 import Glibc
+import Time
 
 /// Standard output or standard error, unbuffered: a line is written whole or the error is known.
 struct StandardStream: Sendable {
@@ -9,10 +10,13 @@ struct StandardStream: Sendable {
 
     var isTerminal: Bool { isatty(descriptor) == 1 }
 
-    /// Writes all of the text.
+    /// Writes all of the text, visible.
+    ///
+    /// - Parameter steers: true for a text with our own control characters, such as colors. Texts of others must have been
+    ///   made visible before they became parts of it.
     /// - Throws: `CannotWrite` when the other end is gone or the disk is full.
-    func write(_ text: String) throws(CannotWrite) {
-        var bytes = Array(text.utf8)[...]
+    func write(_ text: String, steers: Bool = false) throws(CannotWrite) {
+        var bytes = Array((steers ? text : text.visibleLines).utf8)[...]
         while !bytes.isEmpty {
             let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
             if count < 0 {
@@ -24,9 +28,9 @@ struct StandardStream: Sendable {
     }
 
     /// Writes a part of a listing. A reader that went away, as `head` does, has seen all that it wanted: no error.
-    func list(_ text: String) throws(CannotWrite) {
+    func list(_ text: String, steers: Bool = false) throws(CannotWrite) {
         do {
-            try write(text)
+            try write(text, steers: steers)
         } catch  where error.code == EPIPE {
         }
     }

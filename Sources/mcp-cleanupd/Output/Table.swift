@@ -11,7 +11,7 @@ struct Table {
 
         static func text(_ text: String, _ color: Color? = nil) -> Cell { Cell(text: text.visible, color: color) }
         /// At the right of its column.
-        static func number(_ text: String) -> Cell { Cell(text: text, isNumber: true) }
+        static func number(_ text: String) -> Cell { Cell(text: text.visible, isNumber: true) }
     }
 
     /// The terminal's own: ECMA-48, "Select Graphic Rendition".

@@ -1,11 +1,6 @@
 import Time
 
 extension String {
-    /// The lines of a text of several, such as a schedule and a caret below it, each made visible.
-    var visibleLines: String {
-        split(separator: "\n", omittingEmptySubsequences: false).map { String($0).visible }.joined(separator: "\n")
-    }
-
     /// The text with spaces at its end, so that columns line up.
     func padding(to width: Int) -> String {
         self + String(repeating: " ", count: Swift.max(0, width - count))

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Postgres
 import Settings
 
 /// The words of the command line, checked before the parser sees them: it would repeat a misplaced URL, password included,

@@ -62,7 +62,7 @@ enum Main {
         switch RootCommand.exitCode(for: error) {
         case .success:
             do {
-                try StandardStream.output.list(RootCommand.shortHelpFirst(message) + "\n")
+                try StandardStream.output.list(RootCommand.shortHelpFirst(message) + "\n", steers: true)
             } catch {
                 CommandFailure(error).report()
                 return Sysexit.cannotWrite.rawValue

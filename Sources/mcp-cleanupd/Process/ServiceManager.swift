@@ -57,7 +57,7 @@ struct ServiceManager: Sendable {
             // What the library lacks was said at the start.
             guard case .failed = error else { return }
             logger?.warning(
-                "Cannot send to the service manager (NOTIFY_SOCKET is “\(address)”: \(error)).",
+                "Cannot send to the service manager (NOTIFY_SOCKET is \(address.shown): \(error)).",
                 metadata: ["hint": "A unit with Type=notify or WatchdogSec= ends the service if this lasts."])
         }
     }

@@ -1,5 +1,4 @@
 import SessionCleanup
-import Time
 
 /// The exit codes of the process: sysexits(3).
 enum Sysexit: Int32 {
@@ -54,9 +53,9 @@ struct CommandFailure: Error, Hashable {
 
     /// Writes the failure to standard error, in the one form that errors have: `error: …`, then `hint: …`.
     func report() {
-        let hint = hint.map { "hint: \($0.visibleLines)\n" } ?? ""
+        let hint = hint.map { "hint: \($0)\n" } ?? ""
         do {
-            try StandardStream.error.write("error: \(message.visibleLines)\n\(hint)")
+            try StandardStream.error.write("error: \(message)\n\(hint)")
         } catch {
             // Nothing is left to write to; the exit code says the rest.
         }

@@ -1,5 +1,7 @@
+import Time
+
 /// Recognizes database URLs, and parts of them, in places where none belongs: arguments, names of variables, keys and values
-/// of the configuration. Such a text may hold a password, so nothing prints it.
+/// of the configuration, parts of another URL. Such a text may hold a password, so nothing prints it.
 package enum MisplacedURL {
     /// Stands in messages for a text that must not be repeated.
     package static let replacement = "a text that looks like a URL or a password, and is not repeated here"
@@ -14,7 +16,7 @@ package enum MisplacedURL {
     }
 
     /// The same for a value that was read and found valid, such as the condition of a job: `a::jsonb @> $1` is none.
-    static func isInValid(_ value: String) -> Bool { looksLikeURL(value.lowercased(), holdsBlanks: false) }
+    package static func isInValid(_ value: String) -> Bool { looksLikeURL(value.lowercased(), holdsBlanks: false) }
 
     /// - Parameter holdsBlanks: true if a password may have blanks in it.
     private static func looksLikeURL(_ text: String, holdsBlanks: Bool) -> Bool {
@@ -45,4 +47,9 @@ package enum MisplacedURL {
         }
         return String(decoding: bytes, as: UTF8.self)
     }
+}
+
+extension String {
+    /// A name or a path as it may be shown: visible; an ellipsis if it looks like a URL.
+    package var withoutURL: String { MisplacedURL.isIn(self) ? "…" : visible }
 }

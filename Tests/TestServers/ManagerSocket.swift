@@ -1,15 +1,14 @@
 import Glibc
-import TestServers
 
 /// A socket such as a service manager, or the journal, listens on.
-final class ManagerSocket {
-    let address: String
+package final class ManagerSocket {
+    package let address: String
     /// Barriers that were received, which `receive` passes over: sd_notify_barrier(3).
-    private(set) var barriers = 0
+    package private(set) var barriers = 0
     private let descriptor: Int32
 
     /// - Parameter address: a path, or `@` and an abstract name; by default a path of its own.
-    init(_ address: String? = nil) throws {
+    package init(_ address: String? = nil) throws {
         let directory = try TemporaryDirectory.make()
         self.address = address ?? directory + "/socket"
         descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
@@ -31,7 +30,7 @@ final class ManagerSocket {
     deinit { close(descriptor) }
 
     /// The next datagram that is no barrier; `nil` when none comes within the limit.
-    func receive(limit: Duration = .seconds(5)) -> String? {
+    package func receive(limit: Duration = .seconds(5)) -> String? {
         // Ends, since each barrier is read once, and a sender waits for one before it sends the next.
         while let bytes = receiveBytes(limit: limit) {
             let message = String(decoding: bytes, as: UTF8.self)
@@ -42,7 +41,7 @@ final class ManagerSocket {
         return nil
     }
 
-    func receiveBytes(limit: Duration = .seconds(5)) -> [UInt8]? {
+    package func receiveBytes(limit: Duration = .seconds(5)) -> [UInt8]? {
         var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
         guard poll(&request, 1, Int32(limit / .milliseconds(1))) == 1 else { return nil }
         var buffer = [UInt8](repeating: 0, count: 1 << 20)
@@ -51,7 +50,7 @@ final class ManagerSocket {
     }
 
     /// Fills the queue, as a manager does that does not read: the next datagram blocks its sender.
-    func fill() throws {
+    package func fill() throws {
         let sender = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
         defer { close(sender) }
         var name = sockaddr_un()
@@ -70,7 +69,7 @@ final class ManagerSocket {
     }
 
     /// Receives until a datagram has the text; `nil` when none does within the limit.
-    func receive(containing text: String, limit: Duration = .seconds(10)) -> String? {
+    package func receive(containing text: String, limit: Duration = .seconds(10)) -> String? {
         let deadline = ContinuousClock.now + limit
         while ContinuousClock.now < deadline {
             if let message = receive(limit: .milliseconds(100)), message.contains(text) { return message }

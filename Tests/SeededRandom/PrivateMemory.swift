@@ -2,12 +2,12 @@ import Dispatch
 import Glibc
 import Synchronization
 
-/// The process's anonymous memory, in KiB, and the most that it has been.
-enum PrivateMemory {
+/// The anonymous memory of a process that random input may make large, in KiB, and the most that it has been.
+package enum PrivateMemory {
     private static let most = Mutex(0)
 
     /// Looks every 2 ms from now on.
-    static func start() {
+    package static func start() {
         DispatchQueue(label: "memory").async {
             while true {
                 sample()
@@ -16,12 +16,12 @@ enum PrivateMemory {
         }
     }
 
-    static func peak() -> Int {
+    package static func peak() -> Int {
         sample()
         return most.withLock(\.self)
     }
 
-    static func sample() {
+    package static func sample() {
         let now = current
         most.withLock { $0 = max($0, now) }
     }

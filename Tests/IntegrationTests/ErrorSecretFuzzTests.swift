@@ -1,0 +1,201 @@
+import Foundation
+import Glibc
+import SeededRandom
+import TestServers
+import Testing
+
+@testable import Postgres
+
+/// Every SQLSTATE of the manual, raised by code of the application with a token in all that it can set; and errors of the
+/// server's own functions, which quote a value of a row without any context.
+@Suite struct ErrorSecretFuzzTests {
+    private static let token = "eyJTOKENq7"
+    /// A part of it, should it be cut.
+    private static func isToken(in text: String) -> Bool { text.uppercased().contains("TOKENQ") }
+
+    /// Own jobs, so that many runs fail at a time; each has a row of its own.
+    private static let jobs = (1...12).map { "job-\($0)" }
+    private static let runs = Soak.factor > 1 ? 480 : 80
+
+    /// A database whose every deletion raises the next of all SQLSTATEs: before the row goes, or at the end of the
+    /// transaction.
+    private static func database() async throws -> SessionsDatabase {
+        let database = try await SessionsDatabase(on: .packaged())
+        let states = Condition.all.keys.map(\.rawValue).filter { $0 != "00000" }.sorted()
+        let codes = states.enumerated().map { "(\($0.offset), '\($0.element)')" }.joined(separator: ", ")
+        let parts = ["DETAIL", "HINT", "CONSTRAINT", "TABLE", "COLUMN", "DATATYPE", "SCHEMA"]
+            .map { "\($0) = '\(token)'" }.joined(separator: ", ")
+        try await database.run(
+            """
+            CREATE SEQUENCE turn MINVALUE 0;
+            CREATE TABLE codes (n BIGINT PRIMARY KEY, state TEXT NOT NULL);
+            INSERT INTO codes VALUES \(codes);
+            CREATE FUNCTION "\(token)"() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+            DECLARE turn BIGINT := nextval('public.turn'); state TEXT;
+            BEGIN
+                SELECT c.state INTO STRICT state FROM public.codes AS c WHERE c.n = turn % \(states.count);
+                RAISE NOTICE USING MESSAGE = '\(token)', \(parts);
+                RAISE WARNING USING MESSAGE = '\(token)', ERRCODE = '01000', \(parts);
+                IF TG_ARGV[0] = 'early' AND turn % 3 = 0 THEN RETURN OLD; END IF;
+                RAISE EXCEPTION USING MESSAGE = '\(token)', ERRCODE = state, \(parts);
+            END $$;
+            CREATE TRIGGER early BEFORE DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION "\(token)"('early');
+            CREATE CONSTRAINT TRIGGER late AFTER DELETE ON mcp_sessions DEFERRABLE INITIALLY DEFERRED
+                FOR EACH ROW EXECUTE FUNCTION "\(token)"('late');
+            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at, tokens)
+            SELECT '\(token)' || n, 'job-' || n, '\(token)', 'sse', '\(token)', now() - interval '1 hour', '"\(token)"'
+              FROM generate_series(1, 12) AS n;
+            """)
+        let migrated = try await database.daemon(["migrate"])
+        #expect(migrated.status == 0, "\(migrated)")
+        return database
+    }
+
+    private static func configuration() throws -> String {
+        let path = try TemporaryDirectory.make() + "/config.yaml"
+        let lines = jobs.map { job in
+            """
+              \(job): { table: public.mcp_sessions, schedule: "1 seconds", deadline: 10s, where: "expires_at < $1 AND user_id = '\(job)'" }
+            """
+        }
+        try "jobs:\n\(lines.joined(separator: "\n"))\n".write(toFile: path, atomically: true, encoding: .utf8)
+        return path
+    }
+
+    /// The service: its journal, its status for systemd, its page and all else that it serves, and its history.
+    @Test(.enabled(if: geteuid() == 0, "mounting needs root")) func theServiceRepeatsNoErrorOfTheApplication()
+        async throws
+    {
+        let database = try await Self.database()
+        let (manager, journald) = (try ManagerSocket(), try ManagerSocket())
+        let port = try Loopback.freePort()
+        let mount = """
+            mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && touch /run/systemd/journal/socket &&
+            mount --bind "$0" /run/systemd/journal/socket && exec "$@"
+            """
+        let daemon = try RunningDaemon(
+            url: database.url, schedules: ("0 0 1 1 *", "0 0 1 1 *"),
+            environment: ["NOTIFY_SOCKET": manager.address, "MCP_CLEANUP_HTTP_LISTEN": "127.0.0.1:\(port)"],
+            wrapper: ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", mount, journald.address],
+            arguments: ["--log-format", "journal", "--config", try Self.configuration()])
+        var (seen, entries, statuses) = ([String: String](), "", "")
+        try await daemon.wait("\(Self.runs) runs", limit: .seconds(240)) {
+            while let entry = journald.receive(limit: .milliseconds(1)) { entries += entry + "\n" }
+            while let status = manager.receive(limit: .milliseconds(1)) { statuses += status + "\n" }
+            for path in ["/", "/status.json", "/readyz", "/metrics"] {
+                let body = (try? await LoopbackHTTP.get(path, port: port))?.body ?? ""
+                #expect(!Self.isToken(in: body), "\(path): \(body)")
+                if body.contains("SQLSTATE") || path == "/metrics" { seen[path] = body }
+            }
+            return Int(try await database.value("SELECT sum(attempts) FROM mcp_cleanup.runs") ?? "0") ?? 0 >= Self.runs
+        }
+        daemon.signal(SIGTERM)
+        _ = try await daemon.exitStatus()
+        while let entry = journald.receive(limit: .milliseconds(50)) { entries += entry + "\n" }
+        #expect(!Self.isToken(in: entries) && !Self.isToken(in: statuses), "\(entries) \(statuses)")
+        #expect(try !Self.isToken(in: daemon.log))
+        // All of them show the failures.
+        #expect(entries.contains("SQLSTATE") && statuses.contains("SQLSTATE") && entries.contains("PRIORITY=7"))
+        #expect(seen.count == 4 && seen["/metrics"]?.contains("rows_refused_total") == true, "\(seen.keys)")
+        try await Self.expectNoTokenInTheHistory(of: database)
+    }
+
+    private static func expectNoTokenInTheHistory(of database: SessionsDatabase) async throws {
+        let told = "FROM mcp_cleanup.runs AS r WHERE r::text ILIKE"
+        #expect(try await database.value("SELECT count(*) \(told) '%TOKENq%'") == "0")
+        #expect(try await database.value("SELECT count(*) > 0 \(told) '%SQLSTATE%'") == "true")
+        for arguments in [["history", "--limit", "10000"], ["history", "--limit", "10000", "--json"], ["status"]] {
+            let listed = try await database.daemon(arguments)
+            #expect(listed.status == 0 && !isToken(in: listed.output + listed.error), "\(listed)")
+        }
+    }
+
+    /// Each of all SQLSTATEs twice in `make fuzz`: in each format of the log, and in the metrics file.
+    @Test func onceRepeatsNoErrorOfTheApplication() async throws {
+        let database = try await Self.database()
+        let count = Soak.factor > 1 ? 2 * Condition.all.count : 24
+        // At a random one of the SQLSTATEs, from which they follow each other.
+        var random = SeededRandom(seed: SeededRandom.seed(for: "ErrorSecretFuzzTests"))
+        try await database.run("SELECT setval('turn', \(Int.random(in: 0..<Condition.all.count, using: &random)))")
+        let path = try TemporaryDirectory.make() + "/metrics.prom"
+        let formats = [
+            ["--json", "--log-format", "json"], ["--log-format", "text"], ["--log-format", "journal", "--json"],
+        ]
+        let rests = [
+            "MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_MAX_ROWS": "1", "MCP_CLEANUP_BATCH_MAX_ROWS": "1",
+        ]
+        for number in 0..<count {
+            let result = try await database.daemon(
+                ["--once", "--job", "transient", "--log-level", "trace", "--metrics-textfile", path]
+                    + formats[number % formats.count], environment: rests)
+            #expect(!Self.isToken(in: result.output + result.error), "\(result)")
+            #expect([0, 69, 70, 75, 77, 78].contains(result.status), "\(result)")
+        }
+        #expect(!Self.isToken(in: try String(contentsOfFile: path, encoding: .utf8)))
+        try await Self.expectNoTokenInTheHistory(of: database)
+    }
+
+    /// In a trigger's WHEN, which adds no context to an error. The value is that of a row.
+    private static let conditions = [
+        "pg_database_size(OLD.user_id::name) > 0", "OLD.user_id::int > 0", "OLD.user_id::regclass IS NULL",
+        "set_config(OLD.user_id, 'x', true) IS NULL", "set_config('work_mem', OLD.user_id, true) IS NULL",
+        "set_config('role', OLD.user_id, true) IS NULL",
+        "set_config('session_authorization', OLD.user_id, true) IS NULL",
+        "pg_read_file('/' || OLD.user_id) IS NULL", "pg_read_file('/root/' || OLD.user_id) IS NULL",
+        "pg_read_file('/etc/passwd/' || OLD.user_id) IS NULL", "(pg_stat_file('/root/' || OLD.user_id)).size > 0",
+        "has_database_privilege(OLD.user_id, 'CONNECT')", "has_table_privilege(OLD.user_id, 'codes', 'SELECT')",
+        "nextval(OLD.user_id) > 0", "currval(OLD.user_id) > 0", "pg_size_bytes(OLD.user_id) > 0",
+        "to_date(OLD.user_id, 'YYYY') IS NULL", "OLD.user_id ~ ('(' || OLD.user_id)",
+        "encode(OLD.user_id::bytea, OLD.user_id) IS NULL", "convert('x', OLD.user_id, 'UTF8') IS NULL",
+        "jsonb_path_exists('{}', OLD.user_id::jsonpath)", "OLD.user_id::regtype IS NULL",
+        "OLD.user_id::regrole IS NULL",
+        "OLD.user_id::regprocedure IS NULL", "(OLD.user_id || ' &')::tsquery IS NULL", "OLD.user_id::jsonb IS NULL",
+        "pg_get_serial_sequence('codes', OLD.user_id) IS NULL", "pg_tablespace_size(OLD.user_id::name) > 0",
+        "lo_get(OLD.user_id::oid) IS NULL",
+        "OLD.user_id::uuid IS NULL",
+        "(pg_create_physical_replication_slot(OLD.user_id || '!')).lsn IS NULL", "lower(OLD.user_id::int4range) = 1",
+        "txid_status(OLD.user_id::bigint) IS NULL", "OLD.user_id::inet IS NULL", "OLD.user_id::point IS NULL",
+        "pg_catalog.pg_terminate_backend(OLD.user_id::int)", "query_to_xml(OLD.user_id, true, true, '') IS NULL",
+        "lo_export(1, '/' || OLD.user_id) = 0", "lo_import('/root/' || OLD.user_id) = 0",
+        "('<' || OLD.user_id)::xml IS NULL",
+    ]
+
+    @Test func onceRepeatsNoValueThatTheServerQuotes() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            """
+            CREATE TABLE codes (n BIGINT);
+            CREATE FUNCTION keep() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
+            VALUES ('s', '\(Self.token)', 'x', 'sse', 'x', now() - interval '1 hour');
+            """)
+        for condition in Self.conditions {
+            try await database.run(
+                """
+                DROP TRIGGER IF EXISTS quoting ON mcp_sessions;
+                CREATE TRIGGER quoting BEFORE DELETE ON mcp_sessions FOR EACH ROW WHEN (\(condition)) EXECUTE FUNCTION keep()
+                """)
+            let result = try await database.daemon(["--once", "--json", "--job", "transient", "--log-level", "trace"])
+            #expect(!Self.isToken(in: result.output + result.error), "\(condition): \(result)")
+            // It was evaluated, and raised: else the session would be gone.
+            #expect(result.status != 0 && result.output.contains("SQLSTATE"), "\(condition): \(result)")
+        }
+    }
+
+    /// What the review found first: a token in the row of another table, which the deletion would have to change.
+    @Test func aRowOfAnotherTableIsNotRepeated() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            """
+            CREATE TABLE grants (id SERIAL, session_id TEXT NOT NULL REFERENCES mcp_sessions (session_id) ON DELETE SET NULL,
+                refresh_token TEXT);
+            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
+            VALUES ('s', 'u', 'x', 'sse', 'x', now() - interval '1 hour');
+            INSERT INTO grants (session_id, refresh_token) VALUES ('s', '\(Self.token)');
+            """)
+        for arguments in [["--once", "--json"], ["--once", "--log-level", "trace"], ["check"]] {
+            let result = try await database.daemon(arguments)
+            #expect(!Self.isToken(in: result.output + result.error), "\(result)")
+        }
+    }
+}
