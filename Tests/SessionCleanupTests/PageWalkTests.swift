@@ -32,15 +32,17 @@ import Testing
     @Test func aBatchTakesAboutAsManyRowsAsItShould() {
         var walk = PageWalk(pages: 1000, searchLimit: 1000, canBatch: true)
         walk.resize(to: 100)
-        walk.batchEnded(rows: 2000, isCut: false)
-        #expect(walk.step == .batch(100..<105))
+        // The first batch is small: a page may be full of due rows.
+        #expect(walk.step == .batch(0..<1))
+        walk.batchEnded(rows: 20, isCut: false)
+        #expect(walk.step == .batch(1..<6))
     }
 
     @Test func whereFewRowsAreDueASearchGoesAhead() {
         var walk = PageWalk(pages: 10_000, searchLimit: 1000, canBatch: true)
         walk.resize(to: 100)
         walk.batchEnded(rows: 0, isCut: false)
-        #expect(walk.step == .search(100..<2148, limit: 1001))
+        #expect(walk.step == .search(1..<2049, limit: 1001))
     }
 
     @Test func aSearchThatFindsTooManyIsRepeatedOverFewerPages() {

@@ -18,6 +18,7 @@ extension ServerMessage {
             sqlState: SQLState(rawValue: state),
             text: Self.field("M", of: raw, upTo: Self.longestText, hiding: secrets) ?? "",
             hasContext: PQresultErrorField(raw, Int32(UInt8(ascii: "W"))) != nil,
+            isRaised: Self.field("R", of: raw, upTo: Self.longestName) == "exec_stmt_raise",
             isAtPosition: PQresultErrorField(raw, Int32(UInt8(ascii: "P"))) != nil,
             names: Names(
                 schema: name("s"), table: name("t"), column: name("c"), dataType: name("d"), constraint: name("n")),

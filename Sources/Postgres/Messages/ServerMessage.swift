@@ -13,6 +13,8 @@ package struct ServerMessage: Hashable, Sendable, CustomStringConvertible {
     package let text: String?
     /// True if a CONTEXT came with the message: it was raised in a function, a trigger or a check of a foreign key.
     package let hasContext: Bool
+    /// True if PL/pgSQL's RAISE made the message: its SQLSTATE is the application's choice.
+    package let isRaised: Bool
     /// The objects that the message names, as they are in the catalog if they are in it. The application's code can choose
     /// them freely: show one only if the catalog has it. `description` shows none.
     package let names: Names
@@ -31,12 +33,13 @@ package struct ServerMessage: Hashable, Sendable, CustomStringConvertible {
     ///   - text: the primary message.
     ///   - isAtPosition: true if the message points at a character of our statement.
     package init(
-        severity: Severity = .error, sqlState: SQLState, text: String, hasContext: Bool = false,
+        severity: Severity = .error, sqlState: SQLState, text: String, hasContext: Bool = false, isRaised: Bool = false,
         isAtPosition: Bool = false, names: Names = Names(), statementIndex: Int? = nil
     ) {
         self.severity = severity
         self.sqlState = sqlState.isWellFormed ? sqlState : "XX000"
         self.hasContext = hasContext
+        self.isRaised = isRaised
         let mayBeShown =
             switch Condition.named(self.sqlState)?.text ?? .unused {
             case .shown: !hasContext

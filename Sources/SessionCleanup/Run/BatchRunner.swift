@@ -15,7 +15,7 @@ struct BatchRunner: Sendable {
     private static let mostConflicts = 10
     /// The lock limit of the parts of a batch that met a lock: of 100 locked rows among 10,000 each would else cost the
     /// whole `batch.lock-timeout`.
-    private static let shortLockLimit = Duration.milliseconds(5)
+    private static let shortLockLimit = Duration.milliseconds(2)
 
     init(_ run: CleanupRun, _ target: Target, claim: RunClaim?, in session: DatabaseSession) {
         self.run = run
@@ -58,18 +58,20 @@ struct BatchRunner: Sendable {
     /// first lock to its commit it waits for nothing but the server and, for `batch.lock-timeout` at most, for locks.
     ///
     /// - Parameters:
-    ///   - isSingle: true for a batch of one row, which may take longer than a deadlock's detection.
+    ///   - limit: the longest time that a batch of several rows may work, besides half of the time after which the server
+    ///     looks for a deadlock; `nil` for a batch of one row, which may take longer than that.
     ///   - isContended: true after a batch with some of the same rows met a lock.
     mutating func execute(
-        _ rows: BatchSQL.Rows, of relation: BatchSQL.Relation, isSingle: Bool, isContended: Bool
+        _ rows: BatchSQL.Rows, of relation: BatchSQL.Relation, limit wanted: Duration?, isContended: Bool
     ) async throws(RunFailure) -> Outcome {
-        let limit = try session.budget.limit(isSingle ? nil : target.survey.deadlockTimeout / 2)
+        let limit = try session.budget.limit(wanted.map { min($0, target.survey.deadlockTimeout / 2) })
         let lockLimit = isContended ? min(Self.shortLockLimit, run.limits.lockTimeout) : run.limits.lockTimeout
-        let script = await script(rows, of: relation, limit: limit, lockLimit: lockLimit)
+        let script = try await script(rows, of: relation, limit: limit, lockLimit: lockLimit)
         let sent = ContinuousClock.now
         let answers: Script.Answers
         do {
-            answers = try await session.send(script, by: session.budget.giveUp(after: limit), startsWriting: true)
+            answers = try await session.send(
+                script, by: session.budget.giveUp(after: session.budget.transactionLimit), startsWriting: true)
         } catch {
             guard let obstacle = obstacle(in: error, script, after: sent.duration(to: .now), limit: limit) else {
                 throw error
@@ -86,21 +88,28 @@ struct BatchRunner: Sendable {
 
     private func script(
         _ rows: BatchSQL.Rows, of relation: BatchSQL.Relation, limit: Duration, lockLimit: Duration
-    ) async -> Script {
+    ) async throws(RunFailure) -> Script {
         let batch = BatchSQL(
             relation: relation, rule: target.rule, cutoff: target.cutoff, rows: rows, recording: target.recording)
+        let longest = try session.budget.limit()
         // Triggers run under the role's own search path.
-        var script = await session.begin(isReadOnly: false, limit: limit, path: .role)
+        var script = await session.begin(
+            isReadOnly: false, limit: longest, lockLimit: run.limits.lockTimeout, path: .role)
         // What is reported as deleted survives a crash of the server.
         if target.survey.commitsAsynchronously { script.add("SET LOCAL synchronous_commit = on") }
         if let claim { script.add(HistorySQL.hold(claim), as: .held) }
-        script.add("SET LOCAL lock_timeout = \(Transaction.milliseconds(lockLimit))")
+        if lockLimit < run.limits.lockTimeout {
+            script.add("SET LOCAL lock_timeout = \(Transaction.milliseconds(lockLimit))")
+        }
         if let table = target.unfiltered { script.add(Transaction.refuseFilters(of: table)) }
-        // A lock on the table itself is met here, and is not blamed on rows.
-        script.add("LOCK TABLE ONLY \(relation.name.quoted) IN ROW EXCLUSIVE MODE")
+        // A lock on the table itself, or on one of its parts, is met here, and is not blamed on rows.
+        script.add("LOCK TABLE \(relation.sql) IN ROW EXCLUSIVE MODE")
+        if limit < longest { script.add("SET LOCAL statement_timeout = \(Transaction.milliseconds(limit))") }
         script.add(batch.statement(claim: claim), as: .batch)
         // Deferred triggers and constraints fail here, where rows can still be blamed.
         script.add("SET CONSTRAINTS ALL IMMEDIATE")
+        // A COMMIT that waits for a standby must not be cut short: it would be committed, and not replicated.
+        if limit < longest { script.add("SET LOCAL statement_timeout = \(Transaction.milliseconds(longest))") }
         script.add("COMMIT")
         script.add(BatchSQL.cost, as: .cost)
         return script
@@ -137,6 +146,8 @@ struct BatchRunner: Sendable {
         guard case .database(.server(let message, _)) = failure, let index = message.statementIndex,
             script.isAtOrAfter(.batch, index)
         else { return nil }
+        // RAISE: the code says nothing about the server.
+        if message.isRaised { return .refused(message) }
         switch (message.sqlState.rawValue, message.sqlState.conditionClass) {
         case ("55P03", _), ("40P01", _): return .locked
         case ("40001", _): return .moved

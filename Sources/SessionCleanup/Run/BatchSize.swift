@@ -11,8 +11,11 @@ struct BatchSize: Hashable, Sendable {
     /// The estimated parts of the cost, in microseconds.
     private var constant = 0.0
     private var perRow = 0.0
-    /// True once batches of different sizes have been measured.
+    /// True while the last batches that show the parts had different sizes.
     private var hasCompared = false
+    /// True once a second size has been tried. A busy machine's noise may have made it look expensive, so a later trial takes
+    /// more rows, over which the noise is spread.
+    private var hasFailedToGrow = false
     /// The largest size that a guard of the application's lets pass; see `guardFound`.
     private var cap = Int.max
 
@@ -26,6 +29,8 @@ struct BatchSize: Hashable, Sendable {
     private static let aim = Duration.milliseconds(2)
     /// Enough to average out a stall of the disk, few enough to follow a change within a second.
     private static let memory = 12
+    /// Rows of a later trial at most.
+    private static let mostTried = 8
     /// A batch that costs more than this many times what was expected says that rows have become dearer: the size follows at
     /// once.
     private static let surprise = 3.0
@@ -56,16 +61,50 @@ struct BatchSize: Hashable, Sendable {
         // At least as much work as the constant part: half of the time is for rows, then.
         let wanted = max(Self.aim / .microseconds(1) - constant, constant, travel)
         let work = min(wanted, max(limit / 2 - constant, constant))
-        var fitting = min(work / max(perRow, 0.001), 1e9)
+        let fitting = min(work / max(perRow, 0.001), 1e9)
         // One size says nothing about the two parts. Trying a second one is affordable unless a row costs very much.
-        if !hasCompared, cost < self.limit * 2 { fitting = max(fitting, Double(count * 2)) }
+        if !hasCompared, isAffordable(cost), rows >= count {
+            let trial = hasFailedToGrow ? max(count * 2, min(Int(limit * 2 / sample.cost), Self.mostTried)) : count * 2
+            hasFailedToGrow = true
+            count = max(1, min(trial, most, cap))
+            return
+        }
         // One cheap batch says little about the next: at most double.
         if Int(fitting) < count || rows >= count { count = Int(min(fitting, Double(count * 2))) }
         count = max(1, min(count, most, cap))
     }
 
+    private func isAffordable(_ cost: Duration) -> Bool { cost < limit * 3 }
+
+    /// True if a batch of one row costs so much that two rows must not be tried: a batch of no rows then shows which part of
+    /// that is constant.
+    var needsEmptyBatch: Bool {
+        !hasCompared && samples.last.map { !isAffordable(.microseconds(Int64($0.cost))) } ?? false
+    }
+
+    /// A batch that found none of its rows has been committed.
+    mutating func emptyBatchEnded(cost: Duration) {
+        guard let last = samples.last else { return }
+        samples = [Sample(rows: 0, cost: max(1, cost / .microseconds(1))), last]
+        estimate()
+    }
+
+    /// The longest time that a batch of `count` rows may work. One that needs more has met rows of another kind, and ends
+    /// before it holds its locks for long. Some times the target: a busy server stalls for a part of that.
+    var timeLimit: Duration {
+        max(limit * 4, .microseconds(Int64((constant + perRow * Double(count)) * Self.surprise)))
+    }
+
     /// A batch of this size failed, and was not committed.
-    mutating func batchFailed(_ rows: Int) { count = max(1, min(count, rows / 2)) }
+    ///
+    /// - Parameter isTooLong: true if the server ended it for its length: half of it would take long again.
+    mutating func batchFailed(_ rows: Int, isTooLong: Bool = false) {
+        count = max(1, min(count, rows / (isTooLong ? 8 : 2)))
+    }
+
+    /// The row because of which batches failed has been found, the first of them with this many rows: the rows behind it
+    /// need not be approached one by one.
+    mutating func culpritFound(in rows: Int) { count = max(count, min(rows / 2, most, cap)) }
 
     /// A batch of some size is refused, and its rows pass in smaller ones: a trigger guards against mass deletes.
     mutating func guardFound(largestThatPassed: Int) { cap = max(1, largestThatPassed) }
@@ -95,6 +134,9 @@ struct BatchSize: Hashable, Sendable {
             constant = max(0, (cost - perRow * rows) / weight)
         } else {
             perRow = max(0, (cost - constant * weight) / rows)
+            // What was learned from sizes that are forgotten may be wrong, and matters where batches are expensive.
+            let isExpensive = samples.last.map { $0.cost > Self.aim * 2 / .microseconds(1) } ?? false
+            if samples.count == Self.memory, isExpensive { hasCompared = false }
         }
     }
 }

@@ -7,16 +7,18 @@ import Time
 /// searches by age find what moved meanwhile. A row that cannot be deleted is left, and the walk continues behind it.
 struct Deletion: Sendable {
     private let run: CleanupRun
-    private let target: Target
-    private let session: DatabaseSession
-    private var runner: BatchRunner
-    private var size: BatchSize
+    let target: Target
+    let session: DatabaseSession
+    var runner: BatchRunner
+    var size: BatchSize
     private var left = LeftRows()
     private(set) var progress: RunProgress
     /// True if the job's `max-rows` ended the run with due rows left.
     private(set) var isCapped = false
-    /// True after a batch met a lock, until one of its rows' batches has passed without.
+    /// True after a batch of pages met a lock, until its rows are deleted or left.
     private var isContended = false
+    /// True once no unknown part of the table is on another server.
+    private var isLocal = false
 
     /// While only searching, the heartbeat is renewed every lease/6; one search may add up to lease/3.
     private static let renewals = 6
@@ -45,6 +47,16 @@ struct Deletion: Sendable {
     /// - Returns: since when the oldest of the rows found was due.
     /// - Throws: `rowsRefused` at the end if the database would not delete some of the rows.
     mutating func execute() async throws(RunFailure) -> UTCInstant? {
+        do {
+            return try await deleteAll()
+        } catch {
+            // Statements over the whole table fail in many ways once one of its parts is on another server.
+            if [.misconfigured, .unexpected].contains(error.kind) { try await refuseForeignParts() }
+            throw error
+        }
+    }
+
+    private mutating func deleteAll() async throws(RunFailure) -> UTCInstant? {
         if let share = run.job.maxFraction { try await refuseMore(than: share) }
         if let recording = target.recording { try await prune(recording) }
         let (oldest, end) = try await firstSearch()
@@ -55,6 +67,7 @@ struct Deletion: Sendable {
         for _ in 0..<Self.finalSearches where !isDone && !isCapped {
             isDone = try await finalSearch()
         }
+        if !isDone, !isCapped { try await countMoving() }
         try await renewClaim()
         if let failure = try await left.failure(target, in: session) { throw failure }
         return oldest
@@ -91,13 +104,15 @@ struct Deletion: Sendable {
     private mutating func finalSearch() async throws(RunFailure) -> Bool {
         let deleted = progress.rowsDeleted
         left.beginPass()
-        let end = try await walkByAge(.oldestFirst)
+        // A session that refers to another one is the younger of the two, and has to go first.
+        let order: SearchSQL.Order = left.refersToItself ? .youngestFirst : .oldestFirst
+        let end = try await walkByAge(order)
         if end == .tooSlow {
             try await walkPages(canBatch: false)
         } else if end == .stopped, !isCapped {
             // In the order of age, rows that are refused must not keep the job from the others.
             left.beginOtherEnd()
-            _ = try await walkByAge(.youngestFirst)
+            _ = try await walkByAge(order == .oldestFirst ? .youngestFirst : .oldestFirst)
         }
         progress.rowsSkipped = left.skipped
         progress.rowsRefused = left.refused
@@ -105,12 +120,23 @@ struct Deletion: Sendable {
         return progress.rowsDeleted == deleted || left.isBlocked
     }
 
+    /// Counts rows as skipped that moved during the last search as well, perhaps behind it.
+    private mutating func countMoving() async throws(RunFailure) {
+        guard let found = try await read(SearchSQL.countDue(target.table, target.rule, cutoff: target.cutoff)) else {
+            return
+        }
+        let due = try found.reading { try $0.onlyRow().integer("due") }
+        progress.rowsSkipped = max(progress.rowsSkipped, due - left.refused)
+        run.onProgress(progress)
+    }
+
     private mutating func walkByAge(_ order: SearchSQL.Order) async throws(RunFailure) -> WalkEnd {
         var key: SearchSQL.Key?
         // Ends because each search begins behind the one before.
         while true {
             guard let found = try await search(order: order, after: key) else { return .tooSlow }
-            guard try await delete(found.rows[...]) else { return .stopped }
+            let rows: ArraySlice<RowAddress> = order == .oldestFirst ? found.rows[...] : found.rows.reversed()[...]
+            guard try await delete(rows) else { return .stopped }
             guard found.rows.count == Self.mostByAge, let last = found.last else { return .reached }
             key = last
         }
@@ -123,11 +149,26 @@ struct Deletion: Sendable {
         try await renewClaim()
         let sql = SearchSQL.byAge(
             target.table, target.rule, cutoff: target.cutoff, order: order, after: key, limit: Self.mostByAge)
-        return try await read(sql).map { result throws(RunFailure) in try result.reading(FoundRows.init) }
+        guard let result = try await read(sql) else { return nil }
+        let found = try result.reading(FoundRows.init)
+        if !isLocal, found.hasRows(outside: Set(target.parts.map(\.oid))) {
+            try await refuseForeignParts()
+            isLocal = true
+        }
+        return found
+    }
+
+    /// Looks for parts that were attached during the run.
+    ///
+    /// - Throws: `foreignPartition` if one is on another server, where an address means another row.
+    private func refuseForeignParts() async throws(RunFailure) {
+        var survey = target.survey
+        survey.hasChildren = true
+        _ = try await survey.parts(in: session)
     }
 
     /// - Returns: `nil` if the server ended the statement for its length.
-    private func read(_ sql: String) async throws(RunFailure) -> QueryResult? {
+    func read(_ sql: String) async throws(RunFailure) -> QueryResult? {
         let sent = ContinuousClock.now
         do {
             return try await session.read(sql, path: target.path, unfiltered: target.unfiltered)
@@ -148,7 +189,7 @@ struct Deletion: Sendable {
         let together = target.parts.filter { $0.kind == "r" && !target.isNamedAlone($0) }
         for part in alone {
             let isWorthIt = canBatch && size.count >= PageWalk.rowsWorthPages
-            let relation = BatchSQL.Relation(name: part.name, alone: part.oid)
+            let relation = target.relation(of: part.oid)
             guard try await walk(relation, part, pages: pages[part.oid] ?? 0, canBatch: isWorthIt) else { return }
         }
         guard let first = together.first else { return }
@@ -200,13 +241,18 @@ struct Deletion: Sendable {
         // One pass costs half of locking first. It waits for a locked row, and cannot stop at a number of rows.
         let canPassOnce =
             !part.mayKeepRows && target.rule.condition == nil && !isContended
-            && pages.count <= limit / Self.mostRowsOnPage
-        let rows: BatchSQL.Rows = canPassOnce ? .all(pages) : .unlocked(pages, limit: limit)
-        switch try await runner.execute(rows, of: relation, isSingle: false, isContended: canPassOnce) {
+            && pages.count <= limit / PageWalk.mostRowsOnPage
+        // Pages may have more rows than the pages before them.
+        let most = min(limit, size.count * 2)
+        let rows: BatchSQL.Rows = canPassOnce ? .all(pages) : .unlocked(pages, limit: most)
+        switch try await runner.execute(
+            rows, of: relation, limit: size.timeLimit, isContended: canPassOnce || left.hasWaitedEnough)
+        {
         case .done(let batch):
             try record(batch)
             isContended = false
-            let isCut = !canPassOnce && batch.locked == limit
+            // Rows that a trigger keeps would fill each batch: they are left to a final search.
+            let isCut = !canPassOnce && batch.locked == most && batch.deleted > batch.locked / 2
             walk.batchEnded(rows: batch.locked, isCut: isCut)
             size.batchEnded(batch.deleted, cost: batch.cost, roundTrip: batch.roundTrip)
             await pause()
@@ -215,16 +261,13 @@ struct Deletion: Sendable {
             isContended = true
         case .failed(.moved):
             break
-        case .failed:
+        case .failed(let obstacle):
             // A row on these pages is to blame: find it by addresses.
-            size.batchFailed(size.count)
+            fail(size.count, obstacle)
             return try await deleteOneByOne(pages, of: relation, &walk)
         }
         return true
     }
-
-    /// The most rows that a page of 8 KB has room for: MaxHeapTuplesPerPage.
-    private static let mostRowsOnPage = 291
 
     private mutating func deleteOneByOne(
         _ pages: Range<Int>, of relation: BatchSQL.Relation, _ walk: inout PageWalk
@@ -232,7 +275,9 @@ struct Deletion: Sendable {
         let sql = SearchSQL.onPages(relation, target.rule, cutoff: target.cutoff, pages, limit: .max)
         walk.batchEnded(rows: pages.count, isCut: false)
         guard let found = try await read(sql) else { return true }
-        return try await delete(try found.reading(FoundRows.init).rows[...])
+        let canGoOn = try await delete(try found.reading(FoundRows.init).rows[...])
+        isContended = false
+        return canGoOn
     }
 
     // MARK: By addresses
@@ -244,6 +289,10 @@ struct Deletion: Sendable {
         var rows = left.withoutRefused(found)
         /// The end of a batch that was refused, and whether a row before it was found to blame.
         var suspects: (end: Int, hasCulprit: Bool, largest: Int)?
+        /// The rows of the first of the batches that failed since the last row was left.
+        var failed = 0
+        /// The end of a batch that met a lock.
+        var contended = isContended ? rows.endIndex : rows.startIndex
         // Ends because each round leaves rows behind, or takes fewer of them.
         while let first = rows.first {
             try await renewClaim()
@@ -257,25 +306,32 @@ struct Deletion: Sendable {
             if relation.alone != nil { batch = batch.prefix { $0.partition == first.partition } }
             let isSingle = batch.count == 1
             let outcome = try await runner.execute(
-                .addresses(batch), of: relation, isSingle: isSingle, isContended: isContended)
+                .addresses(batch), of: relation, limit: isSingle ? nil : size.timeLimit,
+                isContended: batch.startIndex < contended || left.hasWaitedEnough)
             switch outcome {
             case .done(let done):
                 try record(done)
                 left.passed(batch, done)
-                if done.deleted > 0 { isContended = false }
                 size.batchEnded(batch.count, cost: done.cost, roundTrip: done.roundTrip)
                 if let known = suspects { suspects?.largest = max(known.largest, batch.count) }
                 rows = rows.dropFirst(batch.count)
+                if size.needsEmptyBatch { try await measureConstant(batch, of: relation) }
                 await pause()
             case .failed(.moved): continue
             case .failed(let obstacle) where isSingle:
                 try await leave(first, obstacle)
                 suspects?.hasCulprit = true
+                size.culpritFound(in: failed)
+                failed = 0
                 rows = rows.dropFirst()
             case .failed(let obstacle):
-                size.batchFailed(batch.count)
-                if case .locked = obstacle { isContended = true }
-                if case .refused = obstacle, suspects == nil { suspects = (batch.endIndex, false, 0) }
+                failed = max(failed, batch.count)
+                fail(batch.count, obstacle)
+                if case .locked = obstacle { contended = max(contended, batch.endIndex) }
+                // 27000: a trigger changed another row of the batch. That is no guard.
+                if case .refused(let message) = obstacle, suspects == nil, message.sqlState.conditionClass != "27" {
+                    suspects = (batch.endIndex, false, 0)
+                }
             }
             if let all = suspects, rows.startIndex >= all.end {
                 // Refused together, deleted in parts: a guard against mass deletes.
@@ -289,11 +345,12 @@ struct Deletion: Sendable {
     /// Leaves a row that cannot be deleted.
     private mutating func leave(_ row: RowAddress, _ obstacle: BatchRunner.Obstacle) async throws(RunFailure) {
         switch obstacle {
-        case .locked, .moved: left.skip(row)
+        case .locked, .moved: left.skip()
         case .tooLong: left.refuse(row, .timeLimit)
         case .refused(let message):
             if !left.hasRefused { try await runner.probe() }
-            left.refuse(row, .error(message))
+            let isByOwnKey = message.sqlState.conditionClass == "23" && message.names.table == target.table.table
+            left.refuse(row, .error(message), mayPass: isByOwnKey)
         }
         progress.rowsSkipped = left.skipped
         progress.rowsRefused = left.refused
@@ -305,7 +362,7 @@ struct Deletion: Sendable {
     /// How many more rows may be deleted.
     private var room: Int { run.job.maxRows.map { $0 - progress.rowsDeleted } ?? .max }
 
-    private mutating func record(_ batch: BatchRunner.Batch) throws(RunFailure) {
+    mutating func record(_ batch: BatchRunner.Batch) throws(RunFailure) {
         if batch.deleted > 0 {
             progress.rowsDeleted += batch.deleted
             progress.batches += 1
@@ -323,7 +380,7 @@ struct Deletion: Sendable {
     }
 
     /// Before each step and each batch: one that deletes nothing renews no heartbeat.
-    private mutating func renewClaim() async throws(RunFailure) {
+    mutating func renewClaim() async throws(RunFailure) {
         guard let claim = runner.claim, claim.renewed.duration(to: .now) > run.history.lease / Self.renewals else {
             return
         }
@@ -331,44 +388,5 @@ struct Deletion: Sendable {
         let answers = try await session.write(Script(HistorySQL.renew(claim), as: .row))
         guard try answers.read(.row, { $0.rows.count }) == 1 else { throw .claimLost }
         runner.claim?.renewed = sent
-    }
-
-    /// Removes records of removed sessions that are past their retention.
-    private mutating func prune(_ recording: RemovedSQL.Recording) async throws(RunFailure) {
-        let script = Script(RemovedSQL.prune(before: target.cutoff - recording.retention), as: .row)
-        for _ in 0..<RemovedSQL.mostPrunes {
-            try await renewClaim()
-            let pruned = try await session.write(script).read(.row) { try $0.onlyRow().integer("pruned") }
-            if pruned < RemovedSQL.pruneLimit { break }
-        }
-    }
-
-    // MARK: The guard of the job
-
-    /// Counts the table before anything is deleted.
-    private mutating func refuseMore(than share: Double) async throws(RunFailure) {
-        var (due, total) = (0, 0)
-        let pages = try await Survey.pages(of: target.parts, in: session)
-        var walk = PageWalk(pages: pages.values.max() ?? 0, searchLimit: .max - 1, canBatch: false)
-        while case .search(let pages, _) = walk.step {
-            try await renewClaim()
-            let started = ContinuousClock.now
-            let sql = SearchSQL.countOnPages(target.table, target.rule, cutoff: target.cutoff, pages)
-            guard let result = try await read(sql) else {
-                guard walk.searchTimedOut() else {
-                    throw .database(.timedOut(during: .querying, limit: session.budget.transactionLimit))
-                }
-                continue
-            }
-            (due, total) = try result.reading { result in
-                let row = try result.onlyRow()
-                return (due + (try row.integer("due")), total + (try row.integer("total")))
-            }
-            _ = walk.found(0, after: started.duration(to: .now))
-        }
-        // Both sides are the nearest number to a fraction, so that a share of 0.29 admits 29 of 100.
-        if total > 0, Double(due) / Double(total) > share {
-            throw .tooManyDue(target.table, due: due, total: total, limit: share)
-        }
     }
 }

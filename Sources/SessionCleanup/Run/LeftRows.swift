@@ -21,8 +21,10 @@ struct LeftRows: Sendable {
     /// Refused rows of this pass beyond those that are known.
     private var unknownRefused = 0
     private(set) var skipped = 0
+    /// Rows of this pass whose deletion waited for a lock until the time limit.
+    private var waits = 0
     private var causes: [Cause: Int] = [:]
-    /// Rows left one after the other, with nothing deleted between.
+    /// Rows refused one after the other, with nothing deleted between.
     private var streak = 0
     private var isAtOtherEnd = false
     /// True if the walk gave up at both ends of the due rows.
@@ -30,17 +32,24 @@ struct LeftRows: Sendable {
 
     /// After this many refusals in the order of age, more of the same kind are expected to follow.
     private static let mostInARow = 1000
+    /// After this many waits in vain, the locks are of the kind that is held for long.
+    private static let mostLongWaits = 20
 
     var refused: Int { met.count + unknownRefused }
     var hasRefused: Bool { !causes.isEmpty }
     var isEmpty: Bool { refused == 0 && skipped == 0 }
     /// True if the walk has to stop, or to begin at the other end.
     var isBlocked: Bool { streak >= Self.mostInARow }
+    /// True if the pass should wait for no further lock for long.
+    var hasWaitedEnough: Bool { waits >= Self.mostLongWaits }
+    /// True if a row was refused because another one refers to it: it can go after that one.
+    private(set) var refersToItself = false
 
     mutating func beginPass() {
         met = []
         unknownRefused = 0
         skipped = 0
+        waits = 0
         streak = 0
         isAtOtherEnd = false
     }
@@ -67,24 +76,23 @@ struct LeftRows: Sendable {
         skipped += rows.count - batch.deleted - batch.kept.count
     }
 
-    mutating func skip(_ row: RowAddress) {
+    /// A row cannot be deleted without a longer wait for a lock. Any number of such rows leaves the walk where it is.
+    mutating func skip() {
         skipped += 1
-        count()
+        waits += 1
     }
 
-    mutating func refuse(_ row: RowAddress, _ cause: Cause) {
+    /// - Parameter mayPass: true if the row may be deleted once others are: the next pass tries it again.
+    mutating func refuse(_ row: RowAddress, _ cause: Cause, mayPass: Bool = false) {
+        if mayPass { refersToItself = true }
         // A later cause than the first few says nothing new.
         if causes[cause] != nil || causes.count < 8 { causes[cause, default: 0] += 1 }
-        if known.count < Self.mostKnown {
+        if known.count < Self.mostKnown, !mayPass {
             known.insert(row)
             met.insert(row)
         } else {
             unknownRefused += 1
         }
-        count()
-    }
-
-    private mutating func count() {
         streak += 1
         if isBlocked, isAtOtherEnd { hasGivenUp = true }
     }

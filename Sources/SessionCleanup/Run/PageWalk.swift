@@ -17,8 +17,8 @@ struct PageWalk: Sendable {
     /// The first page that no step has covered.
     private var start = 0
     private var pagesAtOnce = Self.firstPages
-    /// Due rows per page around the last pages.
-    private var density = 1.0
+    /// Due rows per page around the last pages; at first as many as there can be, so that the first batch is small.
+    private var density = Double(Self.mostRowsOnPage)
     private var rowsAtOnce = 1
 
     /// 16 MB: some tenths of a second from a disk.
@@ -27,6 +27,8 @@ struct PageWalk: Sendable {
     private static let mostPages = 65_536
     /// Long against a round trip, short against a lease.
     private static let targetDuration = Duration.milliseconds(250)
+    /// The most rows that a page of 8 KB has room for: MaxHeapTuplesPerPage.
+    static let mostRowsOnPage = 291
     /// With fewer due rows per page a batch would mostly read.
     private static let denseRows = 0.5
     /// A size that shows that rows are cheap: more than a page of rows in one batch.

@@ -80,6 +80,16 @@ struct FoundRows: Sendable {
     /// The last of them by age; `nil` for a search by pages.
     var last: SearchSQL.Key?
 
+    /// Returns true if one of the rows is in none of these tables.
+    func hasRows(outside tables: Set<UInt32>) -> Bool {
+        var known: UInt32?
+        return rows.contains { row in
+            if row.partition == known { return false }
+            known = row.partition
+            return !tables.contains(row.partition)
+        }
+    }
+
     /// Reads the result of `SearchSQL.byAge` or `.onPages`.
     init(_ result: QueryResult) throws(PostgresError) {
         for row in result.rows {

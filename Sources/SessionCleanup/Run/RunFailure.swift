@@ -145,7 +145,8 @@ extension PostgresError {
         case .invalidParameters: .misconfigured
         case .unreachable: .unreachable
         case .server(let message, .connecting): message.sqlState.kindWhileConnecting
-        case .server(let message, _): message.sqlState.kind
+        // By the application's RAISE: whichever code it took, it forbids something.
+        case .server(let message, _): message.isRaised ? .refused : message.sqlState.kind
         case .connectionLost, .timedOut: .mayPass
         case .canceled: .canceled
         case .unexpectedAnswer: .unexpected

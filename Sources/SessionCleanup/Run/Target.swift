@@ -40,7 +40,7 @@ struct Target: Sendable {
         guard let part = parts.first(where: { $0.oid == oid }), isNamedAlone(part) else {
             return BatchSQL.Relation(name: table, alone: nil)
         }
-        return BatchSQL.Relation(name: part.name, alone: oid)
+        return BatchSQL.Relation(name: part.name, alone: oid, isPart: oid != survey.oid)
     }
 
     func isNamedAlone(_ part: Part) -> Bool {

@@ -27,6 +27,9 @@ struct BatchSQL: Sendable {
         let name: TableName
         /// The table's OID where the statement names it alone. A table that was swapped since then is left alone.
         let alone: UInt32?
+        /// It is named alone, and is a partition or an inheritance child of the table. One that is detached by the time of
+        /// the batch, to be kept elsewhere, is left alone.
+        var isPart = false
 
         var sql: String { alone == nil ? name.quoted : "ONLY \(name.quoted)" }
     }
@@ -44,7 +47,7 @@ struct BatchSQL: Sendable {
     /// - Parameter claim: the run that the rows are deleted and counted for; if another process owns it by now, nothing is
     ///   deleted.
     func statement(claim: RunClaim?) -> String {
-        let fence = claim.map { " AND \(HistorySQL.isOurs($0))" } ?? ""
+        let fence = (claim.map { " AND \(HistorySQL.isOurs($0))" } ?? "") + isStillPart
         var account = claim.map { ", accounted AS (\n\(HistorySQL.account($0))\n)" } ?? ""
         if let claim, let recording { account += ", recorded AS (\n\(recording.insert(claim))\n)" }
         let returned = recording?.returned ?? ""
@@ -76,6 +79,12 @@ struct BatchSQL: Sendable {
                  , (SELECT pg_catalog.array_agg(ctid ORDER BY tableoid, ctid) FROM kept) AS kept_addresses
               FROM counted
             """
+    }
+
+    private var isStillPart: String {
+        guard relation.isPart, let alone = relation.alone else { return "" }
+        return
+            " AND EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhrelid OPERATOR(pg_catalog.=) \(alone)::pg_catalog.oid)"
     }
 
     /// Where to look for the rows.

@@ -1,0 +1,251 @@
+import Foundation
+import Postgres
+@testable import SessionCleanup
+import TestServers
+import Testing
+import Time
+
+/// The table changes under a run: parts come and go, locks are held on parts of it, other sessions are changed by triggers.
+@Suite(.inTurn) struct ChangingShapeTests {
+    /// Some 50 batches, a few milliseconds each.
+    private static let slow = RunLimits(maxClockSkew: .seconds(300), batchRows: 500, batchPause: .milliseconds(5))
+    /// More than one search by age returns: searches follow that find what came meanwhile.
+    private static let due = 21_000
+
+    /// Sessions in two partitions, by their user.
+    private static let partitions = """
+        ALTER TABLE mcp_sessions RENAME TO seed;
+        CREATE TABLE mcp_sessions (LIKE seed INCLUDING DEFAULTS INCLUDING CONSTRAINTS) PARTITION BY LIST (user_id);
+        CREATE TABLE here PARTITION OF mcp_sessions FOR VALUES IN ('here');
+        CREATE TABLE there PARTITION OF mcp_sessions FOR VALUES IN ('there');
+        """
+
+    private static func rows(_ count: Int, in table: String = "mcp_sessions", user: String = "here") -> String {
+        """
+        INSERT INTO \(table) (session_id, user_id, server_url, transport_type, callback_url, expires_at, active)
+        SELECT '\(user)-' || n, '\(user)', 'x', 'sse', 'x', now() - interval '1 hour', false
+          FROM generate_series(1, \(count)) AS n;
+        """
+    }
+
+    /// Runs the job, and `change` after the first batches.
+    private static func run(
+        _ database: SessionsDatabase, as user: String = "postgres", limits: RunLimits = slow, change: String? = nil
+    ) async throws -> RunReport {
+        let before = try await database.count()
+        async let ran = ShapeRun(database, limits: limits, as: user)
+        if let change {
+            try await eventually("the run is under way") { try await database.count() < before - 20 }
+            try await database.run(change)
+        }
+        return await ran.report
+    }
+
+    // MARK: Parts that come and go
+
+    @Test func aPartThatIsAttachedDuringTheRunIsClearedToo() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            Self.partitions + Self.rows(Self.due)
+                + "CREATE TABLE new (LIKE mcp_sessions INCLUDING CONSTRAINTS INCLUDING DEFAULTS);"
+                + Self.rows(300, in: "new", user: "new"))
+        let report = try await Self.run(
+            database, change: "ALTER TABLE mcp_sessions ATTACH PARTITION new FOR VALUES IN ('new')")
+        #expect(report.outcome == .succeeded && report.progress.rowsSkipped == 0, "\(report)")
+        #expect(try await database.count() == 0)
+    }
+
+    @Test func anInheritanceChildThatComesDuringTheRunIsClearedToo() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            Self.rows(Self.due) + "CREATE TABLE new (LIKE mcp_sessions INCLUDING CONSTRAINTS INCLUDING DEFAULTS);"
+                + Self.rows(300, in: "new", user: "new"))
+        let report = try await Self.run(database, change: "ALTER TABLE new INHERIT mcp_sessions")
+        #expect(report.outcome == .succeeded && report.progress.rowsSkipped == 0, "\(report)")
+        #expect(try await database.count() == 0)
+    }
+
+    /// Of another server's rows, an address says nothing.
+    @Test(arguments: [true, false])
+    func aForeignPartThatIsAttachedDuringTheRunFailsItAndLosesNothing(isReachable: Bool) async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let wrapper =
+            isReachable
+            ? """
+            CREATE EXTENSION postgres_fdw;
+            CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw
+                OPTIONS (host '\(database.server.directory)', port '\(database.server.port)', dbname '\(database.name)');
+            CREATE USER MAPPING FOR postgres SERVER elsewhere OPTIONS (user 'postgres');
+            """
+            : "CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER elsewhere FOREIGN DATA WRAPPER nothing;"
+        try await database.run(
+            """
+            CREATE TABLE remote (LIKE mcp_sessions INCLUDING DEFAULTS);
+            \(Self.rows(300, in: "remote", user: "remote")) \(Self.rows(Self.due)) \(wrapper)
+            DO $$ BEGIN EXECUTE format('CREATE FOREIGN TABLE elsewhere (%s) SERVER elsewhere \(isReachable ? "OPTIONS (table_name ''remote'')" : "")',
+                (SELECT string_agg(format('%I %s', attname, format_type(atttypid, NULL)) || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END, ', ')
+                   FROM pg_attribute WHERE attrelid = 'mcp_sessions'::regclass AND attnum > 0)); END $$;
+            """)
+        let report = try await Self.run(database, change: "ALTER FOREIGN TABLE elsewhere INHERIT mcp_sessions")
+        guard case .foreignPartition(_, let name)? = report.failure, report.failure?.kind == .misconfigured else {
+            Issue.record("\(report)")
+            return
+        }
+        #expect(name.contains("elsewhere"))
+        #expect(try await database.count(in: "remote") == 300)
+    }
+
+    /// What is detached, to be kept elsewhere, is no part of the table any more.
+    @Test func aPartThatIsDetachedDuringTheRunIsLeftAlone() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(Self.partitions + Self.rows(Self.due) + Self.rows(Self.due, user: "there"))
+        async let ran = ShapeRun(database, limits: Self.slow, as: "postgres")
+        try await eventually("the run is under way") { try await database.count() < Self.due * 2 - 20 }
+        // Waits for a batch at most; a run that has it detached under its eyes cannot be in one.
+        try await database.run("ALTER TABLE mcp_sessions DETACH PARTITION there")
+        let kept = try await database.count(in: "there")
+        let report = await ran.report
+        #expect(report.outcome == .succeeded && report.progress.rowsSkipped == 0, "\(report)")
+        #expect(try await database.count() == 0)
+        #expect(try await database.count(in: "there") == kept && kept > 0)
+    }
+
+    // MARK: Locks
+
+    /// A lock on a part of the table is none of a row's: nothing is bisected, whichever way the parts are named.
+    @Test(arguments: [true, false])
+    func aLockedPartFailsTheRunAndSkipsNoRow(hasPrivilegesOnParts: Bool) async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(Self.partitions + Self.rows(50) + Self.rows(50, user: "there"))
+        let role = try await database.makeServiceRole()
+        if hasPrivilegesOnParts { try await database.run("GRANT SELECT, UPDATE, DELETE ON here, there TO \(role)") }
+        let holder = try await OtherTransaction(in: database, "LOCK TABLE there IN SHARE MODE")
+        let report = try await Self.run(database, as: role)
+        try await holder.rollBack()
+        #expect(report.failure?.sqlState == "55P03" && report.failure?.mayPass == true, "\(report)")
+        #expect(report.progress.rowsSkipped == 0 && report.progress.rowsRefused == 0, "\(report)")
+        #expect(try await database.count() == (hasPrivilegesOnParts ? 50 : 100))
+    }
+
+    /// Each row's deletion would wait for the lock on the children's table.
+    @Test func aLockedTableOfChildrenKeepsItsSessionsOnly() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            Self.rows(80)
+                + """
+                CREATE TABLE child (session_id TEXT REFERENCES mcp_sessions (session_id) ON DELETE CASCADE);
+                INSERT INTO child SELECT session_id FROM mcp_sessions;
+                """)
+        let holder = try await OtherTransaction(in: database, "LOCK TABLE child IN ACCESS EXCLUSIVE MODE")
+        let report = try await Self.run(database)
+        try await holder.rollBack()
+        #expect(report.outcome == .succeeded && report.progress.rowsSkipped == 80, "\(report)")
+        #expect(try await database.count() == 80)
+    }
+
+    /// However many rows in a row are locked, at both ends, those between them go.
+    @Test(.slow) func manyLockedRowsAtBothEndsDoNotBlockTheOthers() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            Self.rows(2400)
+                + """
+                CREATE TABLE child (session_id TEXT REFERENCES mcp_sessions (session_id) ON DELETE CASCADE, n INTEGER);
+                CREATE INDEX ON child (session_id);
+                INSERT INTO child SELECT 'here-' || n, n FROM generate_series(1, 2400) AS n;
+                """)
+        let holder = try await OtherTransaction(
+            in: database, "SELECT FROM child WHERE n NOT BETWEEN 1101 AND 1300 FOR UPDATE")
+        let report = try await Self.run(database)
+        try await holder.rollBack()
+        #expect(report.outcome == .succeeded, "\(report)")
+        #expect(report.progress.rowsDeleted == 200 && report.progress.rowsSkipped == 2200, "\(report)")
+    }
+
+    // MARK: Rows that triggers and keys change
+
+    private static func trigger(_ event: String, _ body: String) -> String {
+        """
+        CREATE FUNCTION shape() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN \(body) END $$;
+        CREATE TRIGGER shape \(event) ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION shape();
+        """
+    }
+
+    /// A trigger before each row that touches other rows makes the server refuse a batch with both (27000), and no single
+    /// row. That is no guard against mass deletes, so batches grow again.
+    @Test(arguments: ["DELETE FROM mcp_sessions", "UPDATE mcp_sessions SET expires_at = 'infinity'"])
+    func aTriggerThatChangesOtherSessionsIsMetByBatchesWithoutThem(change: String) async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let pair = "session_id = 'here-' || (substr(OLD.session_id, 6)::int + 1)"
+        try await database.run(
+            Self.rows(600)
+                + Self.trigger(
+                    "BEFORE DELETE",
+                    "IF substr(OLD.session_id, 6)::int BETWEEN 1 AND 40 THEN \(change) WHERE \(pair); END IF; RETURN OLD;"
+                ))
+        let report = try await Self.run(database, limits: .test)
+        #expect(report.outcome == .succeeded && report.progress.rowsRefused == 0, "\(report)")
+        #expect(report.progress.rowsSkipped == 0, "\(report)")
+        #expect(try await database.count("expires_at < now()") == 0)
+        #expect(report.progress.batches < 150, "\(report)")
+    }
+
+    /// Sessions that refer to sessions can go once those that refer to them have gone, one after the other.
+    @Test func aChainOfSessionsGoesFromItsEnd() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            Self.rows(400)
+                + """
+                ALTER TABLE mcp_sessions ADD parent TEXT REFERENCES mcp_sessions (session_id);
+                CREATE INDEX ON mcp_sessions (parent);
+                UPDATE mcp_sessions SET parent = 'here-' || (substr(session_id, 6)::int - 1) WHERE session_id <> 'here-1';
+                """)
+        let report = try await Self.run(database, limits: RunLimits(maxClockSkew: .seconds(300), batchRows: 7))
+        #expect(report.outcome == .succeeded && report.progress.rowsDeleted == 400, "\(report)")
+    }
+
+    /// Rows that a trigger keeps fill whole pages, and batches have room for a page's rows at most.
+    @Test(.slow) func pagesOfKeptRowsDoNotStopTheWalk() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            Self.rows(21_000)
+                + Self.trigger(
+                    "BEFORE DELETE",
+                    "IF substr(OLD.session_id, 6)::int BETWEEN 9001 AND 9500 THEN RETURN NULL; END IF; RETURN OLD;"))
+        let report = try await Self.run(database, limits: RunLimits(maxClockSkew: .seconds(300), batchRows: 64))
+        #expect(report.progress.rowsDeleted == 20_500 && report.progress.rowsRefused == 500, "\(report)")
+        #expect(report.failure?.kind == .refused, "\(report)")
+    }
+
+    // MARK: Limits
+
+    private static var hasNewest: Bool {
+        let path = ProcessInfo.processInfo.environment["MCP_CLEANUPD_TEST_NEWEST_POSTGRES"]
+        return path.map { FileManager.default.isExecutableFile(atPath: $0 + "/postgres") } ?? false
+    }
+
+    /// A limit of the role or the server would end the connection, not the statement.
+    @Test(.enabled(if: hasNewest, "the newest PostgreSQL is not installed; scripts/install-tools check fetches it"))
+    func aLimitOfTransactionsDoesNotEndTheRun() async throws {
+        let server = try #require(try await PostgresServer.newest())
+        let database = try await SessionsDatabase(on: server)
+        try await database.run(
+            Self.rows(6) + Self.trigger("AFTER DELETE", "PERFORM pg_sleep(0.3); RETURN NULL;")
+                + "ALTER DATABASE \(database.name) SET transaction_timeout = '100ms'")
+        let report = try await Self.run(database)
+        #expect(report.outcome == .succeeded && report.progress.rowsDeleted == 6, "\(report)")
+    }
+}
+
+/// A run in this process of the job for abandoned sign-ins.
+struct ShapeRun: Sendable {
+    let report: RunReport
+
+    init(_ database: SessionsDatabase, limits: RunLimits, as user: String) async {
+        var series = RunSeries(database.access(as: user))
+        let run = CleanupRun(
+            job: .transientSessions, table: SessionTable(name: .sessions, schema: .auto), limits: limits,
+            hostClock: { .hostNow })
+        report = await series.execute(run, RunRequest(scheduledAt: .hostNow, origin: .once))
+        await series.end()
+    }
+}
