@@ -34,11 +34,14 @@ extension Scenario {
 
     /// Asks for a password in clear, and repeats it after this text: in an error; or, for a client that it lets in, in a
     /// notice and the error of each query.
-    package static func repeatingThePassword(after text: String, letsIn: Bool = false) -> @Sendable (Visitor) -> Void {
+    package static func repeatingThePassword(
+        after text: String, times: Int = 1, letsIn: Bool = false
+    ) -> @Sendable (Visitor) -> Void {
         { visitor in
             guard visitor.readStartup(), visitor.send(Bytes.authentication(3)), let message = visitor.readMessage()
             else { return }
-            let quotation = text + String(decoding: message.body.dropLast(), as: UTF8.self)
+            let password = String(decoding: message.body.dropLast(), as: UTF8.self)
+            let quotation = text + String(repeating: password, count: times)
             guard letsIn else { return _ = visitor.send(Bytes.error("28P01", quotation)) }
             let answer = Bytes.error("57014", quotation, type: "N") + Bytes.error("57014", quotation) + Bytes.ready
             visitor.send(Bytes.greeting)

@@ -15,7 +15,7 @@ import Testing
 
     /// Own jobs, so that many runs fail at a time; each has a row of its own.
     private static let jobs = (1...12).map { "job-\($0)" }
-    private static let runs = Soak.factor > 1 ? 480 : 80
+    private static let runs = Soak.factor > 1 ? 240 : 40
 
     /// A database whose every deletion raises the next of all SQLSTATEs: before the row goes, or at the end of the
     /// transaction.
@@ -63,23 +63,19 @@ import Testing
     }
 
     /// The service: its journal, its status for systemd, its page and all else that it serves, and its history.
-    @Test(.enabled(if: geteuid() == 0, "mounting needs root")) func theServiceRepeatsNoErrorOfTheApplication()
+    @Test(.slow, .enabled(if: geteuid() == 0, "mounting needs root")) func theServiceRepeatsNoErrorOfTheApplication()
         async throws
     {
         let database = try await Self.database()
         let (manager, journald) = (try ManagerSocket(), try ManagerSocket())
         let port = try Loopback.freePort()
-        let mount = """
-            mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && touch /run/systemd/journal/socket &&
-            mount --bind "$0" /run/systemd/journal/socket && exec "$@"
-            """
         let daemon = try RunningDaemon(
             url: database.url, schedules: ("0 0 1 1 *", "0 0 1 1 *"),
             environment: ["NOTIFY_SOCKET": manager.address, "MCP_CLEANUP_HTTP_LISTEN": "127.0.0.1:\(port)"],
-            wrapper: ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", mount, journald.address],
+            wrapper: journald.asJournal,
             arguments: ["--log-format", "journal", "--config", try Self.configuration()])
         var (seen, entries, statuses) = ([String: String](), "", "")
-        try await daemon.wait("\(Self.runs) runs", limit: .seconds(240)) {
+        try await daemon.wait("\(Self.runs) runs", limit: .seconds(600)) {
             while let entry = journald.receive(limit: .milliseconds(1)) { entries += entry + "\n" }
             while let status = manager.receive(limit: .milliseconds(1)) { statuses += status + "\n" }
             for path in ["/", "/status.json", "/readyz", "/metrics"] {
@@ -111,7 +107,7 @@ import Testing
     }
 
     /// Each of all SQLSTATEs twice in `make fuzz`: in each format of the log, and in the metrics file.
-    @Test func onceRepeatsNoErrorOfTheApplication() async throws {
+    @Test(.slow) func onceRepeatsNoErrorOfTheApplication() async throws {
         let database = try await Self.database()
         let count = Soak.factor > 1 ? 2 * Condition.all.count : 24
         // At a random one of the SQLSTATEs, from which they follow each other.
@@ -160,7 +156,7 @@ import Testing
         "('<' || OLD.user_id)::xml IS NULL",
     ]
 
-    @Test func onceRepeatsNoValueThatTheServerQuotes() async throws {
+    @Test(.slow) func onceRepeatsNoValueThatTheServerQuotes() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(
             """

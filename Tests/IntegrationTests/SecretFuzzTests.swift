@@ -10,7 +10,7 @@ import Testing
     /// At a time: as many as the small machine's cores can use.
     private static let width = 3
 
-    @Test func noURLIsRepeated() async throws {
+    @Test(.slow) func noURLIsRepeated() async throws {
         var random = SeededRandom(seed: SeededRandom.seed(for: "SecretFuzzTests"))
         let directory = try TemporaryDirectory.make()
         var statuses: [Int32: Int] = [:]

@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Postgres
 import TestServers
 import Testing
@@ -103,6 +104,24 @@ import Time
             "SELECT string_agg(error_message, ' ') FROM mcp_cleanup.runs", in: Self.encoded(role))
         #expect(kept.map { $0.contains("forbids it") && !Self.steers($0) } == true)
         try await expectAVisibleService(url(role))
+    }
+
+    /// The hint has the role's name as SQL would.
+    @Test(.enabled(if: geteuid() == 0, "mounting needs root")) func inTheJournal() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let role = "\(Self.name)\(String(UInt64.random(in: 0...UInt64.max), radix: 36))"
+        try await database.run("CREATE ROLE \(SQL.identifier(role)) LOGIN")
+        let url =
+            "postgresql://\(Self.encoded(role))@/\(database.name)?host=\(database.server.directory)&port=\(database.server.port)"
+        let journald = try ManagerSocket()
+        let command = journald.asJournal + [try Command.daemon, "--once", "--log-format", "journal"]
+        let result = try await Command.run(
+            command[0], Array(command.dropFirst()), environment: ["NEON_DATABASE_URL": url, "PATH": "/usr/bin:/bin"])
+        var entries = ""
+        while let entry = journald.receive(limit: .milliseconds(100)) { entries += entry + "\n" }
+        #expect(
+            result.status == 77 && entries.contains("GRANT SELECT") && !Self.steers(entries), "\(result) \(entries)")
+        #expect(entries.contains("\"\(Self.shownName)"), "\(entries)")
     }
 
     private func expectAVisibleService(_ url: String) async throws {

@@ -24,7 +24,7 @@ import Testing
         "X: \(String(repeating: "y", count: 9000))\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\u{16}\u{3}\u{1}\u{2}\0",
     ]
 
-    @Test func areAnsweredOrCutOffAndNothingOfThemIsRepeated() async throws {
+    @Test(.slow) func areAnsweredOrCutOffAndNothingOfThemIsRepeated() async throws {
         let served = try ServedDaemon(
             url: "postgresql://nobody@127.0.0.1:1/nothing", schedules: ("0 0 1 1 *", "0 0 1 1 *"), arguments: [])
         try await served.waitForAnswer()

@@ -21,12 +21,14 @@ import Testing
         ]
     }
 
-    /// At the beginning of a message, and across the place where a message is cut.
-    @Test(arguments: [0, 1000, 1020, 4080, 4094], [false, true]) func isNotRepeated(
-        letters: Int, letsIn: Bool
+    /// At the beginning of a message, across the place where a message is cut, and across the end of what is copied.
+    @Test(arguments: [(0, 1), (1000, 1), (1020, 1), (4080, 1), (4094, 1), (0, 60), (0, 200), (5, 189)], [false, true])
+    func isNotRepeated(
+        place: (letters: Int, times: Int), letsIn: Bool
     ) async throws {
-        let text = String(repeating: "x", count: letters)
-        let server = HostileServer(serve: Scenario.repeatingThePassword(after: text, letsIn: letsIn))
+        let text = String(repeating: "x", count: place.letters)
+        let server = HostileServer(
+            serve: Scenario.repeatingThePassword(after: text, times: place.times, letsIn: letsIn))
         for source in try Self.sources() {
             let notices = Locked<[ServerMessage]>([])
             let url = "postgresql://\(source.replacing("PORT", with: "\(server.port)"))sslmode=disable"

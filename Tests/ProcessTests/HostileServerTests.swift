@@ -37,6 +37,26 @@ import Testing
         #expect(!log.contains(HostileServer.password))
     }
 
+    /// Long before any deadline.
+    @Test(arguments: [["--once"], ["check"], ["migrate"], ["history"]])
+    func aCommandThatIsStuckInLibpqEndsAtTheFirstSignal(arguments: [String]) async throws {
+        let scenario = try #require(Scenario.all.first { $0.description == Scenario.endlessComputation })
+        let isReached = Locked(false)
+        let server = HostileServer { visitor in
+            isReached.withLock { $0 = true }
+            scenario.serve(visitor)
+        }
+        let daemon = try RunningDaemon(
+            url: server.url, environment: ["MCP_CLEANUP_DATABASE_CONNECT_TIMEOUT": "60s"], arguments: arguments)
+        try await daemon.wait("a connection") { isReached.withLock(\.self) }
+        // The server's request has come, and libpq computes: it uses the processor.
+        try await Task.sleep(for: .milliseconds(500))
+        let asked = ContinuousClock.now
+        daemon.signal(SIGTERM)
+        #expect(try await daemon.exitStatus(limit: .seconds(10)) == 128 + SIGTERM)
+        #expect(asked.duration(to: .now) < .seconds(5 + 3))
+    }
+
     /// libpq computes for half an hour. Only another process can connect meanwhile.
     @Test func theServiceIsNotAliveWhileNoConnectionCanBeMade() async throws {
         let scenario = try #require(Scenario.all.first { $0.description == Scenario.endlessComputation })

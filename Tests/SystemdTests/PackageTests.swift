@@ -179,6 +179,18 @@ import Testing
         }
     }
 
+    /// Addresses are bound before the program begins, and the tables of them are read-only from then on.
+    @Test(.slow, .enabled(if: DebianMachine.package != nil, "there is no package: make deb"))
+    func theProgramIsLinkedWithBindNow() async throws {
+        let folder = try TemporaryDirectory.make()
+        try await Command.check("/usr/bin/dpkg-deb", ["--extract", try #require(DebianMachine.package), folder])
+        let program = folder + "/usr/bin/mcp-cleanupd"
+        let dynamic = try await Command.check("/usr/bin/readelf", ["--dynamic", "--wide", program]).output
+        #expect(dynamic.contains("BIND_NOW") && dynamic.contains("NOW PIE"), "\(dynamic)")
+        let segments = try await Command.check("/usr/bin/readelf", ["--segments", "--wide", program]).output
+        #expect(segments.contains("GNU_RELRO"), "\(segments)")
+    }
+
     @Test(
         .slow,
         .enabled(
