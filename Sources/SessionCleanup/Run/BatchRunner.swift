@@ -95,7 +95,7 @@ struct BatchRunner: Sendable {
         if target.survey.commitsAsynchronously { script.add("SET LOCAL synchronous_commit = on") }
         if let claim { script.add(HistorySQL.hold(claim), as: .held) }
         script.add("SET LOCAL lock_timeout = \(Transaction.milliseconds(lockLimit))")
-        if let table = target.unfiltered { script.add(Transaction.refuseFilters(of: table)) }
+        if !target.unfiltered.isEmpty { script.add(Transaction.refuseFilters(of: target.unfiltered)) }
         // A lock on the table itself is met here, and is not blamed on rows.
         script.add("LOCK TABLE ONLY \(relation.name.quoted) IN ROW EXCLUSIVE MODE")
         script.add(batch.statement(claim: claim), as: .batch)

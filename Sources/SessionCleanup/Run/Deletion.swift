@@ -148,13 +148,13 @@ struct Deletion: Sendable {
         let together = target.parts.filter { $0.kind == "r" && !target.isNamedAlone($0) }
         for part in alone {
             let isWorthIt = canBatch && size.count >= PageWalk.rowsWorthPages
-            let relation = BatchSQL.Relation(name: part.name, alone: part.oid)
+            let relation = target.rule.relation(target.table, part)
             guard try await walk(relation, part, pages: pages[part.oid] ?? 0, canBatch: isWorthIt) else { return }
         }
         guard let first = together.first else { return }
         // Pages with the same number in all of these parts are searched together.
         let most = together.map { pages[$0.oid] ?? 0 }.max() ?? 0
-        _ = try await walk(BatchSQL.Relation(name: target.table, alone: nil), first, pages: most, canBatch: false)
+        _ = try await walk(target.rule.relation(target.table), first, pages: most, canBatch: false)
     }
 
     /// - Returns: false if the walk has to stop.

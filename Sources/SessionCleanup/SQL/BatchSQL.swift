@@ -27,8 +27,13 @@ struct BatchSQL: Sendable {
         let name: TableName
         /// The table's OID where the statement names it alone. A table that was swapped since then is left alone.
         let alone: UInt32?
+        /// The unqualified name by which an operator's own condition calls the job's table, also where a partition is read.
+        var alias: String?
 
-        var sql: String { alone == nil ? name.quoted : "ONLY \(name.quoted)" }
+        /// For FROM.
+        var sql: String {
+            (alone == nil ? name.quoted : "ONLY \(name.quoted)") + (alias.map { " AS \(SQL.identifier($0))" } ?? "")
+        }
     }
 
     private var due: String { "(\(rule.predicate(cutoff: SearchSQL.literal(cutoff)))) IS TRUE" }
