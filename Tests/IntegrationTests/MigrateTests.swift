@@ -317,7 +317,10 @@ import Testing
         #expect(result.status == 0, "\(result.error)")
         let sessions = try SessionsDatabase.migration("20260513010000_install_mcp_sessions")
         let runs = try SessionsDatabase.migration("20260513030000_install_mcp_cleanup_runs")
-        #expect(result.output.hasPrefix(sessions + "\n" + runs + "\nGRANT USAGE ON SCHEMA mcp_cleanup TO \"me\";"))
+        let removed = try SessionsDatabase.migration("20260513050000_install_mcp_cleanup_removed")
+        #expect(
+            result.output.hasPrefix(
+                [sessions, runs, removed, "GRANT USAGE ON SCHEMA mcp_cleanup TO \"me\";"].joined(separator: "\n")))
         #expect(result.output.contains("CREATE INDEX CONCURRENTLY"))
         let unknown = try await Command.run(Command.daemon, ["migrate", "--indexes", "--dry-run"], environment: [:])
         #expect(unknown.status == 78, "\(unknown)")

@@ -40,6 +40,12 @@ package struct Rule: Hashable, Sendable {
         return "\(column) OPERATOR(pg_catalog.<) \(limit(cutoff)) AND \(qualifiedCandidates)"
     }
 
+    /// The relation that a statement with the rule names: a job's table, or a part of it alone.
+    func relation(_ table: TableName, _ part: Target.Part? = nil) -> BatchSQL.Relation {
+        BatchSQL.Relation(
+            name: part?.name ?? table, alone: part?.oid, alias: condition == nil ? nil : table.table)
+    }
+
     /// The condition for a row to become due later; of an operator's own condition it is not known.
     func pending(cutoff: String) -> String {
         "\(qualifiedCandidates) AND \(column) OPERATOR(pg_catalog.>=) \(limit(cutoff))"

@@ -101,9 +101,9 @@ struct BatchRunner: Sendable {
         if lockLimit < run.limits.lockTimeout {
             script.add("SET LOCAL lock_timeout = \(Transaction.milliseconds(lockLimit))")
         }
-        if let table = target.unfiltered { script.add(Transaction.refuseFilters(of: table)) }
+        if !target.unfiltered.isEmpty { script.add(Transaction.refuseFilters(of: target.unfiltered)) }
         // A lock on the table itself, or on one of its parts, is met here, and is not blamed on rows.
-        script.add("LOCK TABLE \(relation.sql) IN ROW EXCLUSIVE MODE")
+        script.add("LOCK TABLE \(relation.named) IN ROW EXCLUSIVE MODE")
         if limit < longest { script.add("SET LOCAL statement_timeout = \(Transaction.milliseconds(limit))") }
         script.add(batch.statement(claim: claim), as: .batch)
         // Deferred triggers and constraints fail here, where rows can still be blamed.

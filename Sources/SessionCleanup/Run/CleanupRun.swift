@@ -82,6 +82,7 @@ package struct CleanupRun: Sendable {
             try await Survey.make(of: table, for: .reading, readsHistory: false, in: session)
                 .requireNoHiddenRows(for: .deleting, in: session)
         }
+        _ = try await target.rule.requireVisibleTables(in: session)
         report.outcome = deletion.isCapped ? .capped : .succeeded
     }
 
@@ -132,10 +133,12 @@ package struct CleanupRun: Sendable {
         try comparison.refuseAhead(by: limits.maxClockSkew)
         if comparison.skew < .zero - limits.maxClockSkew { onSlowDatabaseClock(.zero - comparison.skew) }
         let rule = job.rules.rule(for: generation)
+        let others = try await rule.requireVisibleTables(in: session)
         try await rule.requireStableCondition(of: job, on: table.name, in: session)
         return Target(
             table: table.name, cutoff: cutoff ?? comparison.database, rule: rule, survey: survey,
-            parts: try await survey.parts(in: session), recording: try await history.recording(survey, in: session))
+            parts: try await survey.parts(in: session), others: others,
+            recording: try await history.recording(survey, in: session))
     }
 }
 
@@ -155,6 +158,25 @@ extension CleanupRun {
 }
 
 extension Rule {
+    /// Requires that the tables which an operator's own condition looks at are tables, and that the role sees all their
+    /// rows: a hidden one would make NOT EXISTS true.
+    ///
+    /// - Returns: those without active row security.
+    /// - Throws: `tableMissing`, `notATable`, `privilegesMissing`, `rowSecurity`, or what a connection throws.
+    func requireVisibleTables(in session: DatabaseSession) async throws(RunFailure) -> [TableName] {
+        var open: [TableName] = []
+        for table in condition?.tables ?? [] where !open.contains(table) {
+            await session.rollBack()
+            let survey = try await Survey.make(
+                of: SessionTable(name: table, schema: nil), for: .reading, readsHistory: false, in: session)
+            _ = try survey.generation(for: .reading)
+            try await survey.requireNoHiddenRows(for: .reading, in: session)
+            await session.rollBack()
+            if !survey.isRowSecurityActive { open.append(table) }
+        }
+        return open
+    }
+
     /// Refuses a condition of an operator's own that the server does not understand, or that contains anything volatile:
     /// a row has to be due at the search, at the lock and at the delete alike.
     ///

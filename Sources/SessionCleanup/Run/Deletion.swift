@@ -195,7 +195,7 @@ struct Deletion: Sendable {
         guard let first = together.first else { return }
         // Pages with the same number in all of these parts are searched together.
         let most = together.map { pages[$0.oid] ?? 0 }.max() ?? 0
-        _ = try await walk(BatchSQL.Relation(name: target.table, alone: nil), first, pages: most, canBatch: false)
+        _ = try await walk(target.rule.relation(target.table), first, pages: most, canBatch: false)
     }
 
     /// - Returns: false if the walk has to stop.

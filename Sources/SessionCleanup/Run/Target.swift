@@ -9,6 +9,8 @@ struct Target: Sendable {
     let survey: Survey
     /// The table itself where it has no parts, or else its partitions and inheritance children that hold rows.
     let parts: [Part]
+    /// The tables without active row security that an own job's condition looks at by EXISTS.
+    var others: [TableName] = []
     /// What batches record of the rows that they delete; `nil` for nothing.
     var recording: RemovedSQL.Recording?
 
@@ -28,9 +30,9 @@ struct Target: Sendable {
     /// Whether an own job's condition decides what is due; it runs under the role's own search path.
     var path: Transaction.SearchPath { rule.condition == nil ? .catalog : .role }
 
-    /// The table whose rows row security must not hide. `nil` where row security is active, with policies that hide
-    /// nothing; those would be refused too.
-    var unfiltered: TableName? { survey.isRowSecurityActive ? nil : table }
+    /// The tables whose rows row security must not hide, but for those where it is active with policies that hide nothing:
+    /// these would be refused too.
+    var unfiltered: [TableName] { (survey.isRowSecurityActive ? [] : [table]) + others }
 
     /// Returns the relation that a statement for rows of a part names.
     ///
@@ -38,9 +40,11 @@ struct Target: Sendable {
     /// parent, and needs privileges of its own.
     func relation(of oid: UInt32) -> BatchSQL.Relation {
         guard let part = parts.first(where: { $0.oid == oid }), isNamedAlone(part) else {
-            return BatchSQL.Relation(name: table, alone: nil)
+            return rule.relation(table)
         }
-        return BatchSQL.Relation(name: part.name, alone: oid, isPart: oid != survey.oid)
+        var relation = rule.relation(table, part)
+        relation.isPart = oid != survey.oid
+        return relation
     }
 
     func isNamedAlone(_ part: Part) -> Bool {

@@ -30,8 +30,13 @@ struct BatchSQL: Sendable {
         /// It is named alone, and is a partition or an inheritance child of the table. One that is detached by the time of
         /// the batch, to be kept elsewhere, is left alone.
         var isPart = false
+        /// The unqualified name by which an operator's own condition calls the job's table, also where a partition is read.
+        var alias: String?
 
-        var sql: String { alone == nil ? name.quoted : "ONLY \(name.quoted)" }
+        /// For LOCK TABLE.
+        var named: String { alone == nil ? name.quoted : "ONLY \(name.quoted)" }
+        /// For FROM.
+        var sql: String { named + (alias.map { " AS \(SQL.identifier($0))" } ?? "") }
     }
 
     private var due: String { "(\(rule.predicate(cutoff: SearchSQL.literal(cutoff)))) IS TRUE" }

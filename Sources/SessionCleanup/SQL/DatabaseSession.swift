@@ -38,10 +38,10 @@ struct DatabaseSession: Sendable {
     /// - Parameters:
     ///   - limit: the longest time that the statement may take; that of any transaction unless given.
     ///   - path: `role` for a statement with the condition of an operator's own job.
-    ///   - unfiltered: a table of which row security must hide nothing.
+    ///   - unfiltered: tables of which row security must hide nothing.
     func read(
         _ sql: String, limit wanted: Duration? = nil, path: Transaction.SearchPath = .catalog,
-        unfiltered: TableName? = nil
+        unfiltered: [TableName] = []
     ) async throws(RunFailure) -> QueryResult {
         let limit = try budget.limit(wanted)
         var script = Script()
@@ -51,7 +51,7 @@ struct DatabaseSession: Sendable {
             script = await begin(
                 isReadOnly: true, limit: limit, lockLimit: min(limit / 2, budget.transactionLimit), path: path)
         }
-        if let unfiltered { script.add(Transaction.refuseFilters(of: unfiltered)) }
+        if !unfiltered.isEmpty { script.add(Transaction.refuseFilters(of: unfiltered)) }
         script.add(sql, as: .answer)
         script.add("COMMIT")
         return try await send(script, by: budget.giveUp(after: limit)).read(.answer) { $0 }

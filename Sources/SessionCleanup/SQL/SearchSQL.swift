@@ -47,7 +47,7 @@ enum SearchSQL {
         let range = key.map { "AND ROW(\(columns.joined(separator: ", "))) \(order.comparison) \(row($0, rule))" } ?? ""
         return """
             WITH found AS MATERIALIZED (
-                SELECT tableoid, ctid, \(rule.column) AS age, \(rule.dueSince) AS due_since FROM \(table.quoted)
+                SELECT tableoid, ctid, \(rule.column) AS age, \(rule.dueSince) AS due_since FROM \(rule.relation(table).sql)
                  WHERE (\(rule.predicate(cutoff: literal(cutoff)))) \(range)
                  ORDER BY \(sort) LIMIT \(limit)
             ), last AS (SELECT tableoid, ctid, age FROM found ORDER BY \(last.joined(separator: ", ")) LIMIT 1)
@@ -92,7 +92,7 @@ enum SearchSQL {
         """
         SELECT pg_catalog.count(*) AS total
              , pg_catalog.count(*) FILTER (WHERE \(rule.predicate(cutoff: literal(cutoff)))) AS due
-          FROM \(table.quoted) WHERE \(range(pages))
+          FROM \(rule.relation(table).sql) WHERE \(range(pages))
         """
     }
 
@@ -100,7 +100,7 @@ enum SearchSQL {
     static func countDue(_ table: TableName, _ rule: Rule, cutoff: UTCInstant) -> String {
         """
         SELECT pg_catalog.count(*) AS due, \(microseconds("pg_catalog.min(\(rule.dueSince))")) AS oldest_due_at
-          FROM \(table.quoted) WHERE (\(rule.predicate(cutoff: literal(cutoff))))
+          FROM \(rule.relation(table).sql) WHERE (\(rule.predicate(cutoff: literal(cutoff))))
         """
     }
 
@@ -114,7 +114,8 @@ enum SearchSQL {
 
     /// Returns the statement that shows how the server would look for due rows: one row with a JSON document.
     static func explain(_ table: TableName, _ rule: Rule, cutoff: UTCInstant) -> String {
-        "EXPLAIN (FORMAT JSON) SELECT ctid FROM \(table.quoted) WHERE (\(rule.predicate(cutoff: literal(cutoff))))"
+        "EXPLAIN (FORMAT JSON) SELECT ctid FROM \(rule.relation(table).sql) "
+            + "WHERE (\(rule.predicate(cutoff: literal(cutoff))))"
     }
 
     /// Returns the statement that takes an EXPLAIN document apart: the top node's type, and the first index of the plan.

@@ -156,7 +156,7 @@ enum SurveySQL {
     static func explainCondition(_ table: TableName, _ condition: String) -> String {
         """
         EXPLAIN (FORMAT JSON, COSTS FALSE)
-        SELECT FROM (SELECT (\(condition)) AS is_due FROM \(table.quoted)) AS \(conditionAlias) WHERE is_due
+        SELECT FROM (SELECT (\(condition)) AS is_due FROM \(table.quoted) AS \(SQL.identifier(table.table))) AS \(conditionAlias) WHERE is_due
         """
     }
 

@@ -43,14 +43,14 @@ enum Transaction {
         }
     }
 
-    /// Returns statements that fail if row security applies to the role on the table, and lock the table so that it
-    /// cannot apply until the transaction's end. For a table where row security was inactive when the run surveyed it.
+    /// Returns statements that fail if row security applies to the role on one of the tables, and lock the tables so that it
+    /// cannot apply until the transaction's end. For tables where row security was inactive when the run surveyed them.
     ///
     /// The setting holds for the statement that reads nothing: the application's triggers may write to other tables,
     /// whose policies admit the role.
-    static func refuseFilters(of table: TableName) -> Script {
+    static func refuseFilters(of tables: [TableName]) -> Script {
         var script = Script("SET LOCAL row_security = off")
-        script.add("SELECT FROM ONLY \(table.quoted) LIMIT 0")
+        for table in tables { script.add("SELECT FROM ONLY \(table.quoted) LIMIT 0") }
         script.add("SET LOCAL row_security TO DEFAULT")
         return script
     }

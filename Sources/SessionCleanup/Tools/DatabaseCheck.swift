@@ -178,9 +178,13 @@ package struct DatabaseCheck: Sendable {
         _ job: Job, _ survey: Survey, _ generation: SchemaGeneration?, _ pages: Int, in session: DatabaseSession
     ) async throws(RunFailure) -> CheckResult {
         let rule = job.rules.rule(for: generation)
+        _ = try await rule.requireVisibleTables(in: session)
         try await rule.requireStableCondition(of: job, on: survey.table.name, in: session)
         let plan = try await survey.table.plan(for: rule, cutoff: survey.clock, in: session)
-        let found = "\(job.name): \(plan.node)\(plan.index.map { " using \($0)" } ?? "")"
+        let others = Set(rule.condition?.tables.map(\.description) ?? []).sorted()
+        let found =
+            "\(job.name): \(plan.node)\(plan.index.map { " using \($0)" } ?? "")"
+            + (others.isEmpty ? "" : "; \(survey.role) has SELECT on \(others.joined(separator: ", "))")
         guard plan.index == nil, pages >= Self.pagesWorthAnIndex else { return .ok(.search, found) }
         // The migration knows the sessions' rules, and no operator's condition.
         let hint =
