@@ -141,11 +141,22 @@ extension PostgresError {
         switch self {
         case .invalidParameters: .misconfigured
         case .unreachable: .unreachable
-        case .server(let message, .connecting): message.sqlState.kindWhileConnecting
-        case .server(let message, _): message.sqlState.kind
+        case .server(let message, let step):
+            PoolerRefusal(message)?.kind
+                ?? (step == .connecting ? message.sqlState.kindWhileConnecting : message.sqlState.kind)
         case .connectionLost, .timedOut: .mayPass
         case .canceled: .canceled
         case .unexpectedAnswer: .unexpected
+        }
+    }
+}
+
+extension PoolerRefusal {
+    fileprivate var kind: FailureKind {
+        switch self {
+        case .authentication: .refused
+        case .database, .startupParameter, .statementPooling: .misconfigured
+        case .disabled, .busy: .unreachable
         }
     }
 }
