@@ -96,7 +96,7 @@ package struct RunCounts: Sendable {
 
 /// Why a connection could not be opened, as a label: `PostgresError.Unreachability` and what a server may answer.
 package enum ConnectFailureCause: String, CaseIterable, Sendable {
-    case unresolved, refused, silent, tls, broken
+    case unresolved, refused, noRoute = "no_route", silent, tls, broken
     /// The server turned the role or its password down.
     case authentication
     /// The server is starting, stopping or full, or a pooler has none.

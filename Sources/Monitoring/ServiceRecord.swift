@@ -17,12 +17,18 @@ package final class ServiceRecord: Sendable {
     /// - Parameters:
     ///   - jobs: those whose series exist from the start.
     ///   - version: of this program.
+    ///   - host: the name of the host that it runs on.
     ///   - wallClock: the host's.
-    package init(jobs: [Job], version: String, wallClock: @escaping @Sendable () -> UTCInstant = { .now }) {
+    package init(
+        jobs: [Job], version: String, host: String = HostName.current,
+        wallClock: @escaping @Sendable () -> UTCInstant = { .now }
+    ) {
         self.wallClock = wallClock
         let now = Scheduler.Now(wall: wallClock(), elapsed: .zero)
         kept = Mutex(
-            Kept(state: ServiceState(jobs: jobs, version: version, startedAt: now), counts: RunCounts(jobs: jobs)))
+            Kept(
+                state: ServiceState(jobs: jobs, version: version, host: host, startedAt: now),
+                counts: RunCounts(jobs: jobs)))
     }
 
     /// Both clocks, as the state knows them.

@@ -10,12 +10,14 @@ struct StatusDocument {
 
     init(_ state: ServiceState, at now: Scheduler.Now) {
         json = .object([
-            ("version", .string(state.version)), ("started_at", .string("\(state.startedAt.wall)")),
+            ("version", .string(state.version)), ("host", .string(state.host)),
+            ("started_at", .string("\(state.startedAt.wall)")),
             ("now", .string("\(now.wall)")), ("database", JSON(state.database)),
             ("ready", .boolean(state.obstacles(at: now).isEmpty)),
             ("obstacles", .array(state.obstacles(at: now).map(JSON.string))),
             ("stopping", .boolean(state.isStopping)),
             ("rows_deleted_24h", .integer(state.rowsDeletedInLastDay(at: now))),
+            ("counts_all_processes", .boolean(state.countsAllProcesses)),
             ("last_run", state.lastRun.map { Self.run($0) } ?? .null),
             ("configured_at", .string("\(state.configuredAt)")),
             (
@@ -73,7 +75,7 @@ struct StatusDocument {
             ("scheduled_at", .string("\(report.scheduledAt)")), ("started_at", .string("\(report.startedAt)")),
             ("finished_at", .string("\(report.finishedAt)")), ("rows_deleted", .integer(progress.rowsDeleted)),
             ("rows_skipped", .integer(progress.rowsSkipped)), ("rows_refused", .integer(progress.rowsRefused)),
-            ("attempts", .integer(report.attempts)),
+            ("attempts", .integer(report.attempts)), ("in_another_process", .boolean(!run.isOurs)),
             ("start_delay_seconds", run.startDelay.map { .decimal($0.fractionalSeconds) } ?? .null),
         ])
     }

@@ -34,6 +34,8 @@ package enum PostgresError: Error, Hashable, Sendable {
         case unresolved
         /// The port is closed, or the socket file is missing.
         case refused
+        /// This host has no route to the address, as to one of IPv6 where it has only IPv4.
+        case noRoute = "no_route"
         /// No answer came in time.
         case silent
         /// The certificate, the protocol version or the channel binding was not acceptable.
@@ -41,7 +43,9 @@ package enum PostgresError: Error, Hashable, Sendable {
         /// The connection ended during its set-up, or another program than PostgreSQL answered.
         case broken
 
-        static let mostTellingFirst: [Unreachability] = [.tls, .broken, .silent, .refused, .unresolved]
+        static let mostTellingFirst: [Unreachability] = [
+            .tls, .broken, .silent, .refused, .noRoute, .unresolved,
+        ]
     }
 
     /// True if the error is about one host only.
@@ -85,6 +89,9 @@ extension PostgresError: CustomStringConvertible {
             "the database URL is not usable: \(message)"
         case .unreachable(_, let message):
             "cannot connect: \(message)"
+        case .server(let message, let step) where PoolerRefusal(message) != nil:
+            step == .connecting
+                ? "the pooler refused the connection: \(message)" : "the pooler ended the connection: \(message)"
         case .server(let message, .connecting):
             "the server refused the connection: \(message)"
         case .server(let message, _):

@@ -29,7 +29,7 @@ import Time
     }
 
     private var fresh: ServiceState {
-        ServiceState(jobs: [Self.transient, Self.dormant], version: "1", startedAt: now)
+        ServiceState(jobs: [Self.transient, Self.dormant], version: "1", host: "h", startedAt: now)
     }
 
     @Test func saysNothingBeforeTheStart() {

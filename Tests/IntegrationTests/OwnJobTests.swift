@@ -68,6 +68,27 @@ import Testing
         #expect(!check.output.contains("migrate --indexes"), "\(check)")
     }
 
+    @Test func checkNamesTheJobWhoseSearchFails() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let role = try await database.makeServiceRole()
+        try await database.run(
+            """
+            CREATE TABLE public.tokens (expires_at TIMESTAMPTZ);
+            GRANT SELECT, UPDATE, DELETE ON public.tokens TO \(role);
+            CREATE FUNCTION public.is_old(timestamptz, timestamptz) RETURNS boolean IMMUTABLE LANGUAGE plpgsql
+                AS 'BEGIN RETURN $1 < $2; END';
+            REVOKE EXECUTE ON FUNCTION public.is_old FROM PUBLIC;
+            """)
+        let config = try file(
+            "jobs: { tokens: { table: public.tokens, where: \"public.is_old(expires_at, $1)\", schedule: \"@hourly\" } }"
+        )
+        let check = try await database.daemon(
+            ["check", "--json", "--config", config], url: database.server.url(database.name, user: role))
+        #expect(check.status == 77, "\(check)")
+        let search = try #require(check.lines.first { $0.contains(#""status":"fail""#) }, "\(check)")
+        #expect(search.contains(#""check":"search""#) && search.contains(#""message":"tokens: "#), "\(search)")
+    }
+
     @Test func runsBesideTheBuiltInJobsInTheService() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(Self.codes)

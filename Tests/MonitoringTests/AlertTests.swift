@@ -79,6 +79,9 @@ import Testing
         let first = try #require(variables?.first)
         #expect(first["type"] as? String == "datasource" && first["query"] as? String == "prometheus")
         #expect(first["name"] as? String == "datasource")
+        // One service, which is one database, at a time: panels sum over its instances.
+        let service = try #require(variables?.first { $0["name"] as? String == "job" })
+        #expect(service["multi"] as? Bool == false && service["includeAll"] as? Bool == false)
         var count = 0
         func visit(_ value: Any) {
             if let list = value as? [Any] { list.forEach(visit) }
@@ -95,6 +98,22 @@ import Testing
         }
         visit(dashboard)
         #expect(count > 40)
+    }
+
+    @Test func everyLineAndEveryAlertNamesItsJobOrItsInstance() throws {
+        let legends = try Self.text("grafana-dashboard.json").matches(of: /"(?:legendFormat|titleFormat)": "(.*)"/)
+        #expect(legends.count > 30)
+        for query in try Self.text("grafana-dashboard.json").matches(of: /"expr": "(.*)"/) {
+            #expect(query.1.contains(#"instance=~\"$instance\""#) && query.1.contains(#"job=~\"$job\""#), "\(query.1)")
+        }
+        for legend in legends {
+            #expect(legend.1.contains("{{job_name}}") || legend.1.contains("{{instance}}"), "\(legend.1)")
+        }
+        for summary in try Self.text("prometheus-rules.yml").matches(of: /summary: "(.*)"/) {
+            // Where nothing can be scraped there is no label.
+            let isNamed = summary.1.contains("$labels.instance") || summary.1.contains("all instances")
+            #expect(isNamed || summary.1 == "mcp-cleanupd cannot be scraped", "\(summary.1)")
+        }
     }
 
     @Test(.slow, .enabled(if: Tool.promtool != nil, "promtool is not installed: apt-get install prometheus"))

@@ -48,7 +48,7 @@ struct BrowserTests {
         /// What a person in a hurry has to see.
         var words: [String] {
             switch self {
-            case .fresh: ["Waiting for the first run", "No run of this process yet."]
+            case .fresh: ["Waiting for the first run", "No run is known yet."]
             case .healthy: ["Expired sessions are removed on time", "Removed in the last 24 hours", "Removed by"]
             case .failing: ["failing", "Failing since", "has no DELETE privilege", "GRANT DELETE", "Runbook"]
             case .databaseAway: ["overdue", "cannot connect", "What to do", "#cannot-connect"]

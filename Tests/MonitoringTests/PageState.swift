@@ -14,13 +14,13 @@ enum PageState: String, CaseIterable {
     /// What a reader has to see.
     var words: [String] {
         switch self {
-        case .fresh: ["Waiting for the first run", "no run since 07:41:12", "0 of 2"]
+        case .fresh: ["Waiting for the first run", "no run is known yet", "0 of 2"]
         case .healthy: ["removed on time", "Oldest expired session", "Jobs overdue 0 of 2"]
         case .oneFailing: ["The last run failed", "has no DELETE privilege", "What to do", "State ✓ healthy"]
         case .allFailing: ["✖ Overdue", "row security", "has no DELETE privilege"]
         case .databaseAway: ["The last run failed; overdue at", "cannot connect", "Next attempt in"]
         case .reloadFailed: ["Reload failed", "removed on time", "did you mean"]
-        case .replica: ["removed on time", "in another process", "No run of this process yet."]
+        case .replica: ["removed on time", "in another process", "by all processes", "before this process began"]
         case .overdue: ["✖ Overdue", "has not succeeded for", "Jobs overdue 1 of 2"]
         case .running: ["running for 41 s", "1,234,567 removed"]
         }
@@ -72,15 +72,19 @@ enum PageState: String, CaseIterable {
                     "/etc/mcp-cleanupd/config.yaml:7:3: batch.max-row: there is no such key; did you mean max-rows?"))
         case .replica:
             service.record(.databaseNamed("db.internal/app"))
+            let night = [(2412, Duration.seconds(27_671))]
+            service.learn(night, first: 900, deletions: [30: 2412], of: dormant)
             for number in 1...7 {
                 service.pass(service.untilNext(transient))
                 service.run(transient, .skipped)
                 service.tell(
                     lastEnd: service.now.wall, lastSuccess: service.now.wall, ago: .seconds(number), of: transient)
+                let runs = (0..<36).map { (50 + $0 * 7919 % 37, Duration.seconds((35 - $0) * 300)) }
+                service.learn(runs, deletions: [0: 250, 1: 200, 40: 14_000], of: transient)
             }
             service.tell(
-                lastEnd: service.now.wall - .seconds(29_000), lastSuccess: service.now.wall - .seconds(29_000),
-                ago: .seconds(29_000), of: dormant)
+                lastEnd: service.now.wall - .seconds(29_699), lastSuccess: service.now.wall - .seconds(29_699),
+                ago: .seconds(29_699), of: dormant)
             service.pass(.seconds(77))
         case .overdue:
             service.pass(.seconds(3600))

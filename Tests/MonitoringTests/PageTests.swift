@@ -39,13 +39,13 @@ import Time
         service.run(deleted: 2900, oldestOverdue: .seconds(299))
         service.pass(.seconds(120))
         let text = service.visible
-        #expect(text.contains("removes expired MCP sessions from db.example.org/app"))
+        #expect(text.contains("mcp-cleanupd on web-3 removes expired MCP sessions from db.example.org/app"))
         #expect(text.contains("Removed in the last run 2,900 transient, 2 min ago"))
         #expect(text.contains("Removed in the last 24 hours 2,900 by this process, which began 6 min 30 s ago"))
         #expect(text.contains("Jobs overdue 0 of 2 next run in 3 min: transient"))
         #expect(
             text.contains("Last run 12:05:00 2 min ago, succeeded Removed 2,900 Took 2 s Next run 12:10:00 in 3 min"))
-        #expect(text.contains("Oldest expired session expired for 4 min 59 s when the last run looked"))
+        #expect(text.contains("Oldest expired session 4 min 59 s past its time at the last run"))
         #expect(text.contains("dormant mcp-cleanup-dormant-sessions State ○ waiting Last run none known Removed –"))
         #expect(text.contains("Version 1.2.3, running since 12:00:30"))
     }
@@ -101,7 +101,7 @@ import Time
         service.tell(
             lastEnd: now - .seconds(40), lastSuccess: now - .seconds(40), ago: .seconds(40), of: .transientSessions)
         #expect(service.visible.contains("Last run 11:59:50 40 s ago, before this process began"))
-        #expect(service.visible.contains("No run of this process yet."))
+        #expect(service.visible.contains("No run is known yet."))
         service.answer(1)
         service.pass(.seconds(300))
         service.tell(
@@ -113,7 +113,7 @@ import Time
         var service = Simulated()
         service.run(deleted: 1, oldestOverdue: .seconds(60))
         service.answer(60, .transientSessions, .failed, failure: .databaseAway)
-        #expect(service.visible.contains("Oldest expired session expired for 1 min"))
+        #expect(service.visible.contains("Oldest expired session 1 min past its time at the last run"))
     }
 
     @Test func drawsEachRunOnALinearScaleWithATimeAxis() {
@@ -179,6 +179,45 @@ import Time
         #expect(service.page.utf8.count <= 20_000, "\(service.page.utf8.count) bytes")
     }
 
+    // MARK: Runs of all processes
+
+    @Test func showsWhatTheHistoryHasOfEveryProcessAndOfBeforeARestart() {
+        var service = Simulated()
+        service.learn([(2000, .seconds(7200)), (345, .seconds(60))], deletions: [0: 345, 8: 2000, 95: 10])
+        let text = service.visible
+        #expect(text.contains("Removed in the last run 345 transient, 1 min ago"), "\(text)")
+        #expect(text.contains("Removed in the last 24 hours 2,355 by all processes"), "\(text)")
+        #expect(text.contains("1 min ago, succeeded, before this process began Removed 345"), "\(text)")
+        #expect(text.contains("Removed by each of the last 2 runs"))
+        // As time passes, the oldest no longer count; this process's own are added.
+        service.pass(.seconds(3600))
+        service.run(deleted: 5)
+        #expect(service.visible.contains("Removed in the last 24 hours 2,350 "), "\(service.visible)")
+        service.pass(.seconds(10))
+        service.learn([(5, .seconds(10)), (77, .seconds(5))], deletions: [0: 82])
+        #expect(service.visible.contains("5 s ago, succeeded, in another process Removed 77"), "\(service.visible)")
+    }
+
+    /// Whichever of the two is told first.
+    @Test(arguments: [true, false]) func countsNoRunTwiceThatTheHistoryHasToo(isHistoryFirst: Bool) {
+        var service = Simulated()
+        service.beginRun()
+        service.record(.batchEnded(job: Job.transientSessions.name, after: .milliseconds(3), rowsDeleted: 9))
+        var report = RunReport.ended(Job.transientSessions.name, .succeeded, at: service.now.wall, deleted: 9)
+        report.runID = 2
+        if !isHistoryFirst { service.record(.runConcluded(report)) }
+        service.learn([(1, .seconds(60)), (9, .zero)], deletions: [0: 10])
+        if isHistoryFirst { service.record(.runConcluded(report)) }
+        let job = service.state.jobs[0]
+        #expect(job.recent.map(\.report.runID) == [1, 2] && job.recent.map(\.isOurs) == [false, true])
+        #expect(job.recent.last?.startDelay != nil)
+        #expect(service.state.rowsDeletedInLastDay(at: service.now) == 10)
+        // A run that reached no database has no row, and stays.
+        service.answer(1, .transientSessions, .failed, failure: .databaseAway)
+        service.learn([(1, .seconds(360)), (9, .seconds(300))], deletions: [0: 10])
+        #expect(service.state.jobs[0].recent.map(\.report.outcome) == [.succeeded, .succeeded, .failed])
+    }
+
     // MARK: /status.json
 
     @Test func tellsProgramsTheSame() throws {
@@ -190,9 +229,12 @@ import Time
         let text = "\(StatusDocument(service.state, at: service.now).json)"
         let document = try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
         #expect(document["database"] as? String == "db.example.org/app")
-        #expect(document["version"] as? String == "1.2.3")
+        #expect(document["version"] as? String == "1.2.3" && document["host"] as? String == "web-3")
         #expect(document["ready"] as? Bool == true)
         #expect(document["rows_deleted_24h"] as? Int == 7)
+        #expect(document["counts_all_processes"] as? Bool == false)
+        service.learn([(7, .zero)], deletions: [0: 7])
+        #expect("\(StatusDocument(service.state, at: service.now).json)".contains(#""counts_all_processes":true"#))
         let job = try #require((document["jobs"] as? [[String: Any]])?.first)
         #expect(job["state"] as? String == "failing")
         #expect(job["next_run_at"] as? String == "2026-05-13T12:15:00Z")

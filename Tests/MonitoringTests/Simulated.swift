@@ -15,7 +15,7 @@ struct Simulated {
     init(_ jobs: [Job] = [.transientSessions], at start: String = "2026-05-13T12:00:30Z") {
         self.jobs = jobs
         now = Scheduler.Now(wall: UTCInstant(rfc3339: start)!, elapsed: .zero)
-        state = ServiceState(jobs: jobs, version: "1.2.3", startedAt: now)
+        state = ServiceState(jobs: jobs, version: "1.2.3", host: "web-3", startedAt: now)
         counts = RunCounts(jobs: jobs)
         for job in jobs { arm(job) }
         let now = now
@@ -62,6 +62,24 @@ struct Simulated {
         record(
             .earlierRunsKnown(
                 job: job.name, EarlierRuns(lastEnd: lastEnd, lastSuccess: .init(at: lastSuccess, age: ago))))
+    }
+
+    /// The history is read, and has these runs: the rows that each deleted, and how long ago it ended.
+    ///
+    /// - Parameter first: the number of the first of them; the others follow.
+    mutating func learn(
+        _ runs: [(deleted: Int, ago: Duration)], first: Int = 1, deletions: [Int: Int], of job: Job = .transientSessions
+    ) {
+        let now = now.wall
+        let recorded = runs.enumerated().map { index, run in
+            let end = now - run.ago
+            return RecordedRun(
+                runID: first + index, job: job.name, status: .ended(.succeeded), origin: .schedule,
+                scheduledAt: end - .seconds(1), startedAt: end - .seconds(1), heartbeatAt: end, finishedAt: end,
+                cutoff: end, rowsDeleted: run.deleted, rowsSkipped: 0, rowsRefused: 0, batches: 1, attempts: 1,
+                claimedBy: "another")
+        }
+        record(.recentRunsKnown(job: job.name, RecentRuns(runs: recorded, deletions: deletions)))
     }
 
     mutating func arm(_ job: Job) { record(.fireTimeArmed(job: job.name, Self.next(job, now))) }

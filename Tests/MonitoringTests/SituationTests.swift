@@ -82,6 +82,9 @@ import Testing
             database, of: Self.dormant, "capped", at: "(SELECT \(utc("day")) - interval '3 days')")
         try await Self.insertRuns(
             database, of: Self.dormant, "failed", at: "(SELECT \(utc("day")) - interval '2 days')")
+        // Of the last day by their heartbeats, whenever they were scheduled.
+        try await database.run(
+            "UPDATE mcp_cleanup.runs SET rows_deleted = 1234, heartbeat_at = now() - interval '2 hours'")
         let served = try ServedDaemon(
             url: database.url, schedules: ("0 * * * *", "0 0 * * *"),
             environment: ["MCP_CLEANUP_JOBS_MCP_CLEANUP_DORMANT_SESSIONS_CATCH_UP": "skip"])
@@ -95,6 +98,9 @@ import Testing
         let end = try await Self.value("mcp_cleanup_last_run_timestamp_seconds", of: Self.dormant, served)
         #expect(success > 0 && end == success + 86_400)
         #expect(try await database.count("job = '\(Self.dormant)'", in: "mcp_cleanup.runs") == 2)
+        let status = try await served.get("/status.json").body
+        #expect(status.contains(#""rows_deleted_24h":3702,"counts_all_processes":true,"#), "\(status)")
+        #expect(status.contains(#""outcome":"capped""#), "the runs of before the restart are shown: \(status)")
         // Three days are more than two nights and an hour.
         #expect(try await served.get("/readyz").body.contains("\(Self.dormant) has not succeeded for 3 d"))
     }

@@ -87,7 +87,8 @@ import Testing
             try await open(
                 "postgresql://\(role):@127.0.0.1:\(server.port)/postgres?sslmode=require&passfile=/nonexistent")
         }
-        #expect(error?.description.contains("no password supplied") == true, "\(String(describing: error))")
+        #expect(error?.sqlState == "28P01", "\(String(describing: error))")
+        #expect(error?.description.contains("asks for a password, and the database URL has none") == true)
     }
 
     @Test func reportsWhatTheServerRefuses() async throws {

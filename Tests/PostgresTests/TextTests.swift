@@ -62,9 +62,9 @@ import Time
             ),
             (
                 to + "No route to host\n\tIs the server running on that host and accepting TCP/IP connections?\n",
-                .refused
+                .noRoute
             ),
-            (to + "Network is unreachable\n", .refused),
+            (to + "Network is unreachable\n", .noRoute), (to + "Cannot assign requested address\n", .noRoute),
             (
                 "connection to server on socket \"/run/ssl/.s.PGSQL.1\" failed: No such file or directory\n\tIs the server running locally and accepting connections on that socket?\n",
                 .refused
@@ -97,7 +97,7 @@ import Time
             return
         }
         #expect(text.hasPrefix("ssl.timeout.example (192.0.2.1), port 5432: "))
-        #expect(!text.contains("\n"))
+        #expect(!text.contains("\n") && !text.contains("Is the server") && !text.contains("probably"), "\(text)")
     }
 
     @Test(arguments: ["", "CONTEXT:  PL/pgSQL function greet() line 3 at RAISE\n"])

@@ -27,6 +27,13 @@ import Testing
         }
     }
 
+    private static let taken = try? Listener.silent()
+    private static let markedFile: String = {
+        let path = "/tmp/mcp-cleanupd-test-\(getpid())-url"
+        try? Data("\u{FEFF}postgresql://u:canary@127.0.0.1:1/d\r\n".utf8).write(to: URL(fileURLWithPath: path))
+        return path
+    }()
+
     static let mistakes = [
         Mistake(
             "a mistyped command", ["histroy", "--limit", "5"], status: 64, "no command “histroy”",
@@ -81,6 +88,18 @@ import Testing
         Mistake(
             "an unreadable URL file", ["--once", "--database-url-file", "/nowhere"], status: 78, "/nowhere",
             "No such file"),
+        Mistake(
+            "a directory instead of a file", ["--once", "--config", "/etc"], status: 78, "/etc", "directory"),
+        Mistake(
+            "a byte order mark in the URL's file", ["--once", "--database-url-file", markedFile], status: 69, "port 1:",
+            "Check that"),
+        Mistake(
+            "a byte order mark in the configuration", ["schedule", "nonsense"], file: "\u{FEFF}batch: { max-rows: 5 }",
+            status: 64, "nonsense"),
+        Mistake(
+            "an address in use", ["run"], url: "postgresql://u:canary@127.0.0.1:1/d",
+            environment: ["MCP_CLEANUP_HTTP_LISTEN": "127.0.0.1:\(taken?.port ?? 0)"], status: 75, "in use",
+            "http.listen"),
         Mistake(
             "tabs", ["config"], file: "batch:\n\tpause: 1s\n", status: 78, ":2:1:", "a tab cannot indent", "spaces"),
         Mistake(

@@ -20,6 +20,9 @@ import Testing
         #expect(try await daemon.exitStatus() == 0)
         let fireTimes = try daemon.runs.compactMap { $0["fire_time"] }
         #expect(Set(fireTimes).count == fireTimes.count)
+        // Counts are JSON numbers.
+        let log = try daemon.log
+        #expect(log.contains(/"rows_deleted":20,/) && !log.contains(/"rows_[a-z]+":"/), "\(log)")
     }
 
     @Test func startsOneRunForEachFireTimeOfBothJobsAndOneConnectionForBoth() async throws {

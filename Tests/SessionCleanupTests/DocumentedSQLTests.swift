@@ -4,12 +4,8 @@ import Testing
 
 @testable import SessionCleanup
 
-/// The README shows what is due, and docs/design.md the SQL of a run; it has to be the SQL that runs.
+/// docs/design.md shows what is due; it has to be the SQL that runs.
 @Suite struct DocumentedSQLTests {
-    private static let readme: String = {
-        // Empty when it cannot be read: then nothing is found in it.
-        return words((try? Repository.text("README.md")) ?? "")
-    }()
 
     private static func words(_ text: String) -> String {
         text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
@@ -19,7 +15,7 @@ import Testing
     private static let dormant = Job.dormantSessions().rules.active
 
     @Test(arguments: [transient, dormant])
-    func theREADMEShowsWhatIsDue(rule: Rule) {
-        #expect(Self.readme.contains(rule.predicate))
+    func theDocumentsShowWhatIsDue(rule: Rule) throws {
+        #expect(try Self.words(Repository.text("docs/design.md")).contains(rule.predicate))
     }
 }

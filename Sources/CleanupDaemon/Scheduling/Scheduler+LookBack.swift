@@ -17,6 +17,10 @@ extension Scheduler {
         for job in jobs where states[job].job.isEnabled {
             guard let history = histories[states[job].job.name] else { continue }
             tell(.earlierRunsKnown(job: states[job].job.name, history.earlierRuns))
+            // Where a run has begun meanwhile, rows of it might count twice: the history is read after that run.
+            if case .idle = states[job].phase, states[job].answered.isEmpty, let recent = history.recentRuns {
+                tell(.recentRunsKnown(job: states[job].job.name, recent))
+            }
             guard let (attempt, wait) = catchUp(with: history, of: job, now.wall) else { continue }
             markAnswered(attempt.scheduledAt, of: job)
             if wait <= .zero {

@@ -13,6 +13,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
     private let watchdogInterval: Duration?
     private let clock: any SchedulerClock
     private let probe = LoopProbe()
+    private let runsOfOthers = RunsOfOthers()
     /// At most one attempt per job, one wake-up of each timer, one probe and a few requests are under way at a time.
     private let events: AsyncStream<Event>
     private let sender: AsyncStream<Event>.Continuation
@@ -151,6 +152,11 @@ package struct SchedulerService: Service, CustomStringConvertible {
                     job: job.name, scheduledAt: attempt.scheduledAt, origin: attempt.origin, number: attempt.number))
             let report = await series.execute(work.makeRun(job), assignment.request)
             sender.yield(.attemptEnded(attempt, report))
+            // Once the attempt has ended: it waits for nothing that is only shown.
+            if runsOfOthers.areUnknown(after: report), let recent = await series.recentRuns(of: job.name) {
+                runsOfOthers.became(recent, of: job.name)
+                tell(.recentRunsKnown(job: job.name, recent))
+            }
         }
         await series.end()
     }

@@ -30,8 +30,9 @@ package struct JobState: Sendable {
     private var changedAt: Duration?
     /// What the budget would be had the job succeeded when its settings were read.
     private var firstBudget: Duration
-    /// The last runs of this process, the oldest first.
+    /// The last runs that are known, the oldest first: this process's, and where there is a history those of every process.
     package private(set) var recent: [FinishedRun] = []
+    /// Where there is a history, of every process, as of the last time that it was read; else of this process.
     package private(set) var deletions = RecentDeletions()
     /// What the last run that got as far as looking found; `nil` before one did.
     package private(set) var lastLook: Look?
@@ -80,6 +81,8 @@ package struct JobState: Sendable {
         package let report: RunReport
         package let origin: RunOrigin?
         package let startDelay: Duration?
+        /// False for a run that this process knows from the history only.
+        package var isOurs = true
     }
 
     package struct Look: Sendable {
@@ -130,6 +133,8 @@ package struct JobState: Sendable {
     mutating func conclude(_ report: RunReport, at now: Scheduler.Now) {
         if case .held = report.skip {} else { wasAnswered = dueSince != nil }
         if report.outcome != .skipped {
+            // It may have been read from the history already.
+            if report.runID != nil { recent.removeAll { $0.report.runID == report.runID } }
             recent.append(FinishedRun(report: report, origin: underWay?.origin, startDelay: underWay?.startDelay))
             if recent.count > Self.recentLimit { recent.removeFirst() }
             ended(at: report.finishedAt, now)
@@ -165,6 +170,21 @@ package struct JobState: Sendable {
     mutating func learn(_ earlier: EarlierRuns, at now: Scheduler.Now) {
         if let end = earlier.lastEnd { ended(at: end, now) }
         if let success = earlier.lastSuccess { succeeded(at: success.at, ago: success.age, now) }
+    }
+
+    /// Takes over what the history says of the last runs, in whichever process. Of this process's own runs, what it knows itself
+    /// stays, since it is more: also of those that have no row, for want of a connection.
+    mutating func learn(_ history: RecentRuns, at now: Scheduler.Now) {
+        var ours: [Int64: FinishedRun] = [:]
+        for run in recent where run.isOurs { if let runID = run.report.runID { ours[runID] = run } }
+        let recorded = history.runs.compactMap { run in
+            ours.removeValue(forKey: Int64(run.runID))
+                ?? RunReport(run).map { FinishedRun(report: $0, origin: run.origin, startDelay: nil, isOurs: false) }
+        }
+        let unrecorded = recent.filter { $0.isOurs && $0.report.runID == nil } + ours.values
+        recent = (recorded + unrecorded).sorted { $0.report.finishedAt < $1.report.finishedAt }
+            .suffix(Self.recentLimit)
+        deletions.replace(by: history.deletions, at: now.elapsed)
     }
 
     private mutating func ended(at time: UTCInstant, _ now: Scheduler.Now) {

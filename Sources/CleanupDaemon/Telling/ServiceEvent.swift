@@ -40,6 +40,8 @@ package enum ServiceEvent: Sendable {
     case lookBackFailed(RunFailure)
     /// The history was read, and has these runs of the job, of every process.
     case earlierRunsKnown(job: String, EarlierRuns)
+    /// The history was read, and has these runs of the job, of every process. From a run's own task, or from the loop.
+    case recentRunsKnown(job: String, RecentRuns)
     /// A fire time came while its job was running here. It gets a run of its own only if the attempt under way fails.
     case fireTimeCoalesced(job: String, UTCInstant)
     /// The given number of fire times passed while no process was there to run them.

@@ -75,7 +75,9 @@ package final class ServiceLog: Sendable {
             if let hint = failure.hint { metadata["hint"] = "\(hint)" }
             logger.warning(
                 "\(failure); missed fire times are not known yet, and the history is read again", metadata: metadata)
-        case .attemptStarted, .databaseNamed, .connected, .connectFailed, .batchEnded, .earlierRunsKnown, .foundWell:
+        case .attemptStarted, .databaseNamed, .connected, .connectFailed, .batchEnded, .earlierRunsKnown,
+            .recentRunsKnown,
+            .foundWell:
             break
         }
     }

@@ -9,6 +9,8 @@ package struct ServiceState: Sendable {
     package let startedAt: Scheduler.Now
     /// The version of the program.
     package let version: String
+    /// The name of the host that the service runs on.
+    package let host: String
     /// Host and database that the connection URL named when it was last read, such as `db.example.org/app`; never the role's
     /// password. `nil` before the first time.
     package private(set) var database: String?
@@ -28,9 +30,10 @@ package struct ServiceState: Sendable {
         package let why: String
     }
 
-    package init(jobs: [Job], version: String, startedAt: Scheduler.Now) {
+    package init(jobs: [Job], version: String, host: String, startedAt: Scheduler.Now) {
         self.jobs = jobs.map { JobState(job: $0, at: startedAt) }
         self.version = version
+        self.host = host
         self.startedAt = startedAt
         configuredAt = startedAt.wall
     }
@@ -66,6 +69,7 @@ package struct ServiceState: Sendable {
             if let skew = report.clockSkew { clockSkew = skew }
             change(report.job) { $0.conclude(report, at: now) }
         case .earlierRunsKnown(let name, let earlier): change(name) { $0.learn(earlier, at: now) }
+        case .recentRunsKnown(let name, let recent): change(name) { $0.learn(recent, at: now) }
         case .fireTimeCoalesced(let name, _): change(name) { $0.coalescedFires += 1 }
         case .fireTimesMissed(let name, let count): change(name) { $0.missedFires += count }
         case .clockWasSet: for index in jobs.indices { jobs[index].rename(at: now) }
@@ -90,12 +94,19 @@ package struct ServiceState: Sendable {
         body(&jobs[index])
     }
 
-    /// Rows that this process deleted in the last 24 hours, to a quarter of an hour.
+    /// Rows deleted in the last 24 hours, to a quarter of an hour: see `JobState.deletions`.
     package func rowsDeletedInLastDay(at now: Scheduler.Now) -> Int {
         jobs.reduce(0) { $0 + $1.deletions.total(at: now.elapsed) }
     }
 
-    /// The last run of this process, whichever job's; `nil` before the first.
+    /// True if the rows deleted in the last 24 hours are those of all processes: the history of each enabled job
+    /// was read.
+    package var countsAllProcesses: Bool {
+        let enabled = jobs.filter(\.job.isEnabled)
+        return !enabled.isEmpty && enabled.allSatisfy(\.deletions.areOfAllProcesses)
+    }
+
+    /// The last run that is known, whichever job's; `nil` before the first.
     package var lastRun: JobState.FinishedRun? {
         jobs.compactMap(\.lastRun).max { $0.report.finishedAt < $1.report.finishedAt }
     }

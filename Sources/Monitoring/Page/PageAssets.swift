@@ -13,12 +13,12 @@ enum PageAssets {
         .good { color: var(--good); } .warn { color: var(--warn); } .bad { color: var(--bad); } .busy { color: var(--busy); }
         .idle { color: var(--idle); } .name, footer, .none, small, .note, figcaption { color: var(--quiet); }
         h1 { font-size: 1.6rem; line-height: 1.25; margin: .1rem 0 1rem; }
-        .numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); gap: .75rem; margin: 0 0 1rem; }
+        .numbers { display: flex; flex-wrap: wrap; gap: .75rem; margin: 0 0 1rem; } .numbers div { flex: 1 1 9.5rem; }
         .numbers div, .job, #lost, body > div > .problem { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .8rem 1rem; }
         .numbers dt { color: var(--quiet); font-size: .9rem; }
         .numbers dd { margin: 0; font-size: 2.1rem; font-weight: 650; line-height: 1.2; font-variant-numeric: tabular-nums; }
         .numbers .note { font-size: .85rem; font-weight: 400; line-height: 1.4; }
-        .jobs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem; align-items: start; }
+        .jobs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 1rem; align-items: start; }
         .job { border-top: .25rem solid var(--idle); min-width: 0; color: inherit; }
         .job.good { border-top-color: var(--good); } .job.warn { border-top-color: var(--warn); }
         .job.bad { border-top-color: var(--bad); } .job.busy { border-top-color: var(--busy); }
@@ -28,10 +28,11 @@ enum PageAssets {
         .facts dt { color: var(--quiet); padding-right: .75rem; } .facts dd { font-variant-numeric: tabular-nums; }
         small { font-size: .85rem; }
         .problem { border: 1px solid var(--line); border-left: .25rem solid var(--warn); border-radius: .3rem; padding: .4rem .75rem; margin: .8rem 0; }
-        .bad > .problem { border-left-color: var(--bad); } body > div > .problem { margin-bottom: 1rem; }
+        .bad > .problem { border-left-color: var(--bad); } body > div > .problem { margin-bottom: 1rem; border-left: .25rem solid var(--warn); }
         pre, .error { font: .88rem/1.4 ui-monospace, monospace; white-space: pre-wrap; margin: .3rem 0; }
-        figure { margin: .8rem 0 .4rem; max-width: 30rem; } figcaption { font-size: .88rem; } svg { display: block; width: 100%; height: auto; }
-        svg text { fill: var(--quiet); font-size: 9.5px; font-variant-numeric: tabular-nums; } .line { stroke: var(--line); stroke-width: 1; }
+        figure { margin: .8rem 0 .4rem; max-width: 33rem; } figcaption { font-size: .88rem; } svg { display: block; width: 100%; height: auto; font-size: 10.5px; }
+        @media (min-width: 40rem) { svg { font-size: 8.5px; } }
+        svg text { fill: var(--quiet); font-variant-numeric: tabular-nums; } .line { stroke: var(--line); stroke-width: 1; }
         .bars { fill: var(--bar); } .crosses { fill: none; stroke: var(--bad); stroke-width: 2; }
         summary { cursor: pointer; padding: .2rem 0; } .scroll { overflow-x: auto; } footer { font-size: .85rem; margin-top: 1rem; }
         table { border-collapse: collapse; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums; }

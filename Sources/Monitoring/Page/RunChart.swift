@@ -22,7 +22,7 @@ struct RunChart {
     private var slots: Int { max(runs.count, Self.leastSlots) }
 
     var html: String {
-        guard !runs.isEmpty else { return "<p class=\"none\">No run of this process yet.</p>" }
+        guard !runs.isEmpty else { return "<p class=\"none\">No run is known yet.</p>" }
         let failed = runs.count { !$0.report.isSuccess }
         let title = runs.count == 1 ? "Removed by the last run" : "Removed by each of the last \(runs.count) runs"
         let label =
@@ -112,6 +112,6 @@ struct RunChart {
     private func label(_ time: UTCInstant) -> String {
         let span = (runs.last?.report.scheduledAt ?? time) - (runs.first?.report.scheduledAt ?? time)
         if span > .seconds(2 * 86_400) { return time.day }
-        return span < .seconds(600) ? time.clock : time.minute
+        return runs.count > 1 && span < .seconds(600) ? time.clock : time.minute
     }
 }

@@ -42,7 +42,7 @@ package struct StatusPage: Sendable {
         let cards = state.jobs.enumerated().map { JobCard($1, index: $0, at: now).html }.joined()
         return """
             <header>
-            <p class="name"><b>mcp-cleanupd</b> \(place(state))</p>
+            <p class="name"><b>mcp-cleanupd</b> on <b>\(state.host.escapedForHTML)</b> \(place(state))</p>
             <h1 class="\(headline.tone.rawValue)" role="status"><span aria-hidden="true">\(headline.tone.sign)</span> \(headline.text)</h1>
             </header>
             \(numbers(state, now))
@@ -67,22 +67,24 @@ package struct StatusPage: Sendable {
     private static func numbers(_ state: ServiceState, _ now: Scheduler.Now) -> String {
         let last = state.lastRun.map { run in
             let name = state.jobs.first { $0.job.name == run.report.job }?.job.displayName ?? run.report.job
+            let outcome = run.report.isSuccess ? "" : " <b class=bad>\(run.report.outcome.words)</b>"
             return (
                 "\(run.report.progress.rowsDeleted.groupedText)",
-                "\(name.escapedForHTML), \(run.report.finishedAt.ago(at: now))"
+                "\(name.escapedForHTML)\(outcome), \(run.report.finishedAt.ago(at: now))"
             )
         }
-        let age = now.elapsed - state.startedAt.elapsed
+        let isYoung = now.elapsed - state.startedAt.elapsed < .seconds(86_400)
         let day =
-            age < .seconds(86_400)
-            ? "by this process, which began \(state.startedAt.wall.ago(at: now))" : "by this process"
+            state.countsAllProcesses
+            ? "by all processes"
+            : isYoung ? "by this process, which began \(state.startedAt.wall.ago(at: now))" : "by this process"
         let overdue = state.jobs.filter { $0.condition(at: now) == .overdue }
         let next = state.jobs.compactMap { job in job.nextFireTime.map { (at: $0, name: job.job.displayName) } }
             .min { $0.at < $1.at }
         let nextRun = next.map { "next run \($0.at.until(at: now)): \($0.name.escapedForHTML)" }
         return """
             <dl class="numbers">
-            \(number("Removed in the last run", last?.0 ?? "–", last?.1 ?? "no run since \(state.startedAt.wall.clock)"))
+            \(number("Removed in the last run", last?.0 ?? "–", last?.1 ?? "no run is known yet"))
             \(number("Removed in the last 24 hours", state.rowsDeletedInLastDay(at: now).groupedText, day))
             \(number("Jobs overdue", "\(overdue.count) of \(state.jobs.count)", state.isStopping ? "stopping" : nextRun ?? "no run is scheduled", overdue.isEmpty ? "" : "bad"))
             </dl>

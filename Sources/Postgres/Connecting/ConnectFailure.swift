@@ -20,6 +20,12 @@ struct ConnectFailure {
 
     var error: PostgresError {
         if let refusal { return .server(refusal, during: .connecting) }
+        // libpq's own words for what the server would refuse as 28P01.
+        if message.contains("no password supplied") {
+            let text = "the server asks for a password, and the database URL has none"
+            return .server(
+                ServerMessage(severity: .fatal, sqlState: "28P01", text: text), during: .connecting)
+        }
         return .unreachable(cause, message: "\(candidate.description): \(reason)".visible)
     }
 
@@ -64,7 +70,14 @@ struct ConnectFailure {
     /// libpq repeats the address in front; the rest says why.
     private var reason: String {
         guard let range = message.firstRange(of: "failed: ") else { return message }
-        return onOneLine(String(message[range.upperBound...]))
+        // Without the question that follows, and the guess: our own hint says what to look at.
+        let text = String(message[range.upperBound...])
+        let telling = text.split(separator: "\n").filter { line in
+            !["\tIs the server running", "\tThis probably means", "\tbefore or while processing"].contains {
+                line.hasPrefix($0)
+            }
+        }
+        return onOneLine(telling.joined(separator: "\n"))
     }
 
     private var cause: PostgresError.Unreachability {
@@ -73,7 +86,10 @@ struct ConnectFailure {
         // TLS broke off, or something else than PostgreSQL answered the request for it.
         if ["eof detected", "reset by peer", "invalid response"].contains(where: words.contains) { return .broken }
         if ["ssl", "tls", "certificate", "channel binding"].contains(where: words.contains) { return .tls }
-        if ["refused", "no such file", "unreachable", "no route"].contains(where: words.contains) { return .refused }
+        if ["unreachable", "no route", "cannot assign requested address"].contains(where: words.contains) {
+            return .noRoute
+        }
+        if words.contains("refused") || words.contains("no such file") { return .refused }
         if words.contains("timeout") || words.contains("timed out") { return .silent }
         return .broken
     }

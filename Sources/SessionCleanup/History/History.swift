@@ -1,6 +1,7 @@
 import Glibc
 import Postgres
 import Synchronization
+import Time
 
 /// Whether runs are recorded, and claimed, in `mcp_cleanup.runs`.
 package enum HistoryMode: String, Hashable, Sendable, CaseIterable {
@@ -89,13 +90,7 @@ package struct History: Sendable {
     /// Returns a fresh token for a claim: its owner, for people, and a number that no other has. ASCII, for a database of
     /// any encoding.
     static func token() -> String {
-        var name = [CChar](repeating: 0, count: 256)
-        let isNamed = gethostname(&name, name.count - 1) == 0
-        let host =
-            isNamed
-            ? String(decoding: name.prefix { $0 != 0 }.map { $0 > 0 ? UInt8($0) : UInt8(ascii: "?") }, as: UTF8.self)
-            : "?"
-        return "\(host):\(getpid()):\(String(UInt64.random(in: 0...UInt64.max), radix: 36))"
+        "\(HostName.current):\(getpid()):\(String(UInt64.random(in: 0...UInt64.max), radix: 36))"
     }
 }
 

@@ -7,10 +7,13 @@ package struct JobHistory: Hashable, Sendable {
     /// the job. Rows of `--once` answer no fire time and do not count.
     package let latest: LatestRun?
     package let earlierRuns: EarlierRuns
+    /// `nil` where they could not be read.
+    package var recentRuns: RecentRuns?
 
-    package init(latest: LatestRun?, earlierRuns: EarlierRuns) {
+    package init(latest: LatestRun?, earlierRuns: EarlierRuns, recentRuns: RecentRuns? = nil) {
         self.latest = latest
         self.earlierRuns = earlierRuns
+        self.recentRuns = recentRuns
     }
 
     package struct LatestRun: Hashable, Sendable {
@@ -74,13 +77,24 @@ package struct LookBack: Sendable {
             guard try await session.findsHistory() else { return [:] }
             let statement = HistorySQL.lookBack(at: jobs, lease: lease)
             let found = try await session.read(statement, limit: session.budget.remaining)
-            let (histories, hasDeadOwners) = try found.reading { result in
+            var (histories, hasDeadOwners) = try found.reading { result in
                 var histories: [String: JobHistory] = [:]
                 for row in result.rows { histories[try row.text("name")] = try JobHistory(row) }
                 return (histories, try result.rows.contains { try $0.bool("has_dead_owners") })
             }
             if hasDeadOwners { await abandonDead(in: session) }
+            for (job, recent) in await recentRuns(of: jobs, in: session) { histories[job]?.recentRuns = recent }
             return histories
+        }
+    }
+
+    /// Returns nothing if they cannot be read: they are only shown.
+    private func recentRuns(of jobs: [String], in session: DatabaseSession) async -> [String: RecentRuns] {
+        do {
+            return try await RecentRuns.read(jobs, in: session)
+        } catch {
+            await session.rollBack()
+            return [:]
         }
     }
 

@@ -76,6 +76,7 @@ extension CleanupRun {
     private func begin(_ run: RecordedRun, _ report: inout RunReport) {
         report.runID = Int64(run.runID)
         report.attempts = run.attempts
+        report.recordedEnd = run.finishedAt
         report.progress.rowsDeleted = run.rowsDeleted
         report.progress.batches = run.batches
     }

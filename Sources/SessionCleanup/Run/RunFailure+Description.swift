@@ -80,8 +80,10 @@ extension RunFailure: CustomStringConvertible {
             "Point the database URL at the primary; target_session_attrs=read-write picks it from several hosts."
         case .tableMissing(let table):
             table == .sessions
-                ? "Run mcp-cleanupd migrate --sessions with an owner's URL, or set database.table to the table's name."
-                : "Set database.table, or the job's own table, to the table's name."
+                ? "Check that the database URL names the application's database. In another schema, or under another name: set "
+                    + "database.table. mcp-cleanupd migrate --sessions, with an owner's URL, creates the table."
+                : "Check that the database URL names the right database, and database.table, or the job's own table, the table "
+                    + "with its schema."
         case .notATable: "Set database.table, or the job's own table, to the table that holds the rows."
         case .foreignPartition:
             "Run mcp-cleanupd on the server that holds it, and set database.table, or the job's own table, to a local table."
@@ -211,21 +213,48 @@ extension PostgresError {
     fileprivate var operatorHint: String? {
         switch self {
         case .invalidParameters: "Correct the database URL."
-        case .unreachable(.unresolved, _): "Check the host in the database URL, and this host's name service."
+        case .unreachable(.unresolved, _):
+            "Check the host in the database URL, and this host's name service. A paused project of a provider may have no "
+                + "address."
         case .unreachable(.refused, _): "Check that the server runs and listens at that address and port."
+        case .unreachable(.noRoute, _):
+            "This host has no route to that address. If it is an IPv6 address, use a host with an IPv4 address, such as the "
+                + "provider's pooler, or give this host (or its container) IPv6."
         case .unreachable(.silent, _):
-            "Check the network and firewalls in between; database.connect-timeout is the limit."
+            "Check the network and firewalls in between. A database that sleeps may take longer to wake: "
+                + "database.connect-timeout is the limit."
         case .unreachable(.tls, _):
             "Check sslmode, sslrootcert and channel_binding in the database URL against the server's certificate."
         case .unreachable(.broken, _): "Check that a PostgreSQL server is what listens there."
-        case .server(let message, .connecting): message.sqlState.hintWhileConnecting
-        case .server(let message, _): message.sqlState.hint
+        case .server(let message, let step):
+            PoolerRefusal(message)?.hint
+                ?? (step == .connecting ? message.sqlState.hintWhileConnecting : message.sqlState.hint)
         case .connectionLost(.committing, _):
             "The last batch may or may not have been deleted; nothing is half deleted, and the next run goes on."
         case .connectionLost, .timedOut: "Nothing is half deleted; the next run goes on."
         case .canceled: nil
         case .unexpectedAnswer:
             "This is a bug in mcp-cleanupd or in something between it and the server; please report it."
+        }
+    }
+}
+
+extension PoolerRefusal {
+    fileprivate var hint: String {
+        switch self {
+        case .authentication:
+            "Check the role and the password in the database URL, and the pooler's auth_file or auth_query."
+        case .database:
+            "Check the database's name in the database URL, and the section [databases] of the pooler's configuration."
+        case .disabled: "An administrator has disabled it in the pooler; ENABLE in its console takes that back."
+        case .startupParameter:
+            "Leave this parameter out of the database URL and of the environment (PGOPTIONS), or name it in the pooler's "
+                + "ignore_startup_parameters."
+        case .statementPooling:
+            "Set the pooler's pool_mode to transaction or session for this database, or use the server's own URL."
+        case .busy:
+            "The pooler has no connection to give: it is paused, its pools are full, or it cannot reach its server. SHOW POOLS "
+                + "in its console, and its log, tell which."
         }
     }
 }
@@ -237,6 +266,9 @@ extension SQLState {
         case ("3D000", _): "Check the database's name in the database URL."
         case ("53300", _): "The server has no connection left; look at max_connections and at who holds them."
         case ("57P03", _): "The server is starting or stopping; it should take connections soon."
+        case ("XX000", _), (_, "08"):
+            "A proxy of a serverless database may answer so while it cannot wake it. Look at the provider's console: the project may "
+                + "be paused, or over its limits."
         default: nil
         }
     }

@@ -144,12 +144,28 @@ extension PostgresError {
         switch self {
         case .invalidParameters: .misconfigured
         case .unreachable: .unreachable
-        case .server(let message, .connecting): message.sqlState.kindWhileConnecting
-        // By the application's RAISE: whichever code it took, it forbids something.
-        case .server(let message, _): message.isRaised ? .refused : message.sqlState.kind
+        case .server(let message, let step):
+            if let refusal = PoolerRefusal(message) {
+                refusal.kind
+            } else if step == .connecting {
+                message.sqlState.kindWhileConnecting
+            } else {
+                // By the application's RAISE: with any code, it forbids something.
+                message.isRaised ? .refused : message.sqlState.kind
+            }
         case .connectionLost, .timedOut: .mayPass
         case .canceled: .canceled
         case .unexpectedAnswer: .unexpected
+        }
+    }
+}
+
+extension PoolerRefusal {
+    fileprivate var kind: FailureKind {
+        switch self {
+        case .authentication: .refused
+        case .database, .startupParameter, .statementPooling: .misconfigured
+        case .disabled, .busy: .unreachable
         }
     }
 }

@@ -51,6 +51,8 @@ package struct RunReport: Sendable {
     /// The same for this run's attempts in this process, one each at the most: an answer that was lost leaves it open
     /// which of them the run's row has.
     package var claimTokens: [String] = []
+    /// The end that the run's row has, by the database's clock; `nil` where there is none.
+    package var recordedEnd: UTCInstant?
     /// What the history knew of the job when this attempt began; `nil` where it was not asked.
     package var earlierRuns: EarlierRuns?
     /// From the start of the run to that of its last attempt in this process.

@@ -64,6 +64,19 @@ package struct RunSeries: Sendable {
         }
     }
 
+    /// What the history has of a job's last runs; `nil` where it cannot be read, which fails nothing. Over the connection of
+    /// the run that came before, within some seconds.
+    package func recentRuns(of job: String) async -> RecentRuns? {
+        guard let connection, await connection.isAlive() else { return nil }
+        let session = DatabaseSession(connection: connection, budget: RunBudget(deadline: .seconds(6)))
+        do {
+            return try await RecentRuns.read([job], in: session)[job]
+        } catch {
+            await session.rollBack()
+            return nil
+        }
+    }
+
     /// What a run would delete, and how it would look for it. Deletes nothing and records nothing.
     package mutating func preview(_ run: CleanupRun) async throws(RunFailure) -> RunPreview {
         let budget = RunBudget(deadline: run.job.deadline)

@@ -15,7 +15,7 @@ enum HistorySQL {
     private static let longestRetry = Duration.seconds(3600)
 
     /// The clock that names fire times, a host's, may be ahead of the database's by so much in what is only told.
-    private static let hasCome = "scheduled_at <= now() + interval '1 minute'"
+    static let hasCome = "scheduled_at <= now() + interval '1 minute'"
 
     /// Returns the script that claims the run unless another process has it, and reads what stands in the way.
     ///
@@ -154,7 +154,7 @@ enum HistorySQL {
     }
 
     /// The condition that a run ended at a time that can be.
-    private static let hasEnded = "isfinite(finished_at) AND finished_at <= now() + interval '1 minute'"
+    static let hasEnded = "isfinite(finished_at) AND finished_at <= now() + interval '1 minute'"
 
     /// Returns the script that takes over a row that was seen, unless it has changed since, or another run of the job is
     /// under way. One row if it did.

@@ -8,6 +8,7 @@ struct Script: Sendable {
         case server, tables, historyTable, parts
         case inserted, candidates, earlierRuns, reopened, closed, row
         case held, batch, cost
+        case runs, deletions
         case answer
     }
 

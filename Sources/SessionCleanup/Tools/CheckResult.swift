@@ -5,7 +5,7 @@ import Time
 package struct CheckResult: Hashable, Sendable {
     package let check: Check
     package let status: Status
-    package let message: String
+    package internal(set) var message: String
     /// What to do about it.
     package let hint: String?
     /// What a run would fail with; only where the status is `fail`.

@@ -96,13 +96,17 @@ package struct DatabaseCheck: Sendable {
     }
 
     /// A check that asks the server; what the server does not answer is what is wrong.
+    ///
+    /// - Parameter job: the one that the check is about, for the message of a failure that does not name it.
     private func attempt(
-        _ check: CheckResult.Check, _ body: () async throws(RunFailure) -> CheckResult
+        _ check: CheckResult.Check, of job: String? = nil, _ body: () async throws(RunFailure) -> CheckResult
     ) async -> CheckResult {
         do {
             return try await body()
         } catch {
-            return .fail(check, error)
+            var result = CheckResult.fail(check, error)
+            if let job, !result.message.contains(job) { result.message = "\(job): \(result.message)" }
+            return result
         }
     }
 
@@ -160,7 +164,7 @@ package struct DatabaseCheck: Sendable {
         if !survey.missingPrivileges.contains("SELECT") {
             for job in jobs {
                 results.append(
-                    await attempt(.search) { () async throws(RunFailure) in
+                    await attempt(.search, of: job.name) { () async throws(RunFailure) in
                         try await searchCheck(job, survey, generation, pages, in: session)
                     })
             }
