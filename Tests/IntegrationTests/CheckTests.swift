@@ -94,7 +94,9 @@ import Testing
 
     @Test func aPoolerIsSeenAndAllIsWellThroughIt() async throws {
         let (database, _) = try await Self.database()
-        let url = try await PgBouncer(for: database.server).url(database.name)
+        let pooler = try await PgBouncer(for: database.server)
+        defer { withExtendedLifetime(pooler) {} }
+        let url = pooler.url(database.name)
         let result = try await database.daemon(["check", "--json"], url: url)
         #expect(result.status == 0, "\(result)")
         let lines = try Self.lines(result)

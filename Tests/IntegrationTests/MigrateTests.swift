@@ -295,7 +295,9 @@ import Testing
     @Test func allOfItWorksThroughAPooler() async throws {
         let database = try await SessionsDatabase(on: .packaged(), nil)
         let role = try await Self.makeRole(in: database)
-        let url = try await PgBouncer(for: database.server).url(database.name)
+        let pooler = try await PgBouncer(for: database.server)
+        defer { withExtendedLifetime(pooler) {} }
+        let url = pooler.url(database.name)
         for _ in 0..<2 {
             let result = try await database.daemon(["migrate", "--sessions", "--indexes", "--role", role], url: url)
             #expect(result.status == 0, "\(result.error)")
@@ -354,8 +356,9 @@ import Testing
 
     @Test func throughAPoolerTheDirectURLIsRecommended() async throws {
         let database = try await SessionsDatabase(on: .packaged())
-        let pooled = try await database.daemon(
-            ["migrate"], url: try await PgBouncer(for: database.server).url(database.name))
+        let pooler = try await PgBouncer(for: database.server)
+        defer { withExtendedLifetime(pooler) {} }
+        let pooled = try await database.daemon(["migrate"], url: pooler.url(database.name))
         #expect(pooled.status == 0 && pooled.error.contains("the server's own URL"), "\(pooled)")
         let direct = try await database.daemon(["migrate"])
         #expect(direct.status == 0 && !direct.error.contains("pooler"), "\(direct)")

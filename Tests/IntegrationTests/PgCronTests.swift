@@ -67,7 +67,9 @@ struct PgCronTests {
         let before = try await Self.jobs(server)
         #expect(before.count == 5)
         // Directly, and through a pooler.
-        for url in [server.url("postgres"), try await PgBouncer(for: server).url("postgres")] {
+        let pooler = try await PgBouncer(for: server)
+        defer { withExtendedLifetime(pooler) {} }
+        for url in [server.url("postgres"), pooler.url("postgres")] {
             #expect(try await Self.daemon("status", url).lines == Self.lines(active: true))
             let nothing = try await Self.daemon("rollback", url)
             #expect(nothing.lines == Self.lines(active: true))

@@ -41,7 +41,9 @@ import Time
 
     @Test func theLatestRunsAreShownLatestFirst() async throws {
         let (database, url) = try await Self.database()
-        let pooled = try await PgBouncer(for: database.server).url(database.name)
+        let pooler = try await PgBouncer(for: database.server)
+        defer { withExtendedLifetime(pooler) {} }
+        let pooled = pooler.url(database.name)
         for url in [url, pooled] {
             let result = try await database.daemon(["history", "--json"], url: url)
             #expect(result.status == 0, "\(result)")
