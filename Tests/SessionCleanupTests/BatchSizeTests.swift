@@ -80,6 +80,17 @@ import Testing
         #expect(size.count < before / 20, "\(before) became \(size.count)")
     }
 
+    /// A stall of the disk says nothing about the rows.
+    @Test func oneStallIsForgotten() {
+        var size = BatchSize(limit: .milliseconds(50), most: 10_000)
+        for _ in 0..<20 { size.batchEnded(size.count, cost: .microseconds(300 + 3 * size.count), roundTrip: .zero) }
+        let before = size.count
+        size.batchEnded(size.count, cost: .milliseconds(100), roundTrip: .zero)
+        #expect(size.count <= before / 4)
+        for _ in 0..<3 { size.batchEnded(size.count, cost: .microseconds(300 + 3 * size.count), roundTrip: .zero) }
+        #expect(size.count > before * 3 / 4)
+    }
+
     @Test func aFailedBatchIsHalvedDownToOneRow() {
         var size = BatchSize(limit: .milliseconds(50), most: 10_000)
         size.batchFailed(9)

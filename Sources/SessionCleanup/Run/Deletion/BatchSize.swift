@@ -16,6 +16,8 @@ struct BatchSize: Hashable, Sendable {
     /// True once a second size has been tried. A busy machine's noise may have made it look expensive, so a later trial takes
     /// more rows, over which the noise is spread.
     private var hasFailedToGrow = false
+    /// True after a batch whose cost was a surprise.
+    private var isSurprised = false
     /// The largest size that a guard of the application's lets pass; see `guardFound`.
     private var cap = Int.max
 
@@ -31,8 +33,8 @@ struct BatchSize: Hashable, Sendable {
     private static let memory = 12
     /// Rows of a later trial at most.
     private static let mostTried = 8
-    /// A batch that costs more than this many times what was expected says that rows have become dearer: the size follows at
-    /// once.
+    /// A batch that costs more than this many times what was expected has met a stall of the server, or rows that are dearer:
+    /// the next one, of a part of the size, tells.
     private static let surprise = 3.0
 
     /// - Parameters:
@@ -51,8 +53,16 @@ struct BatchSize: Hashable, Sendable {
     mutating func batchEnded(_ rows: Int, cost: Duration, roundTrip: Duration) {
         guard rows > 0 else { return }
         let sample = Sample(rows: Double(rows), cost: max(1, cost / .microseconds(1)))
-        // Rows of another kind: what was learned from those before says nothing about them.
-        if sample.cost > (constant + perRow * sample.rows) * Self.surprise, cost > Self.aim * 2 { samples = [] }
+        if sample.cost > (constant + perRow * sample.rows) * Self.surprise, cost > Self.aim * 2, !samples.isEmpty {
+            guard isSurprised else {
+                isSurprised = true
+                count = max(1, min(count, rows / 4))
+                return
+            }
+            // Rows of another kind: what was learned from those before says nothing about them.
+            samples = []
+        }
+        isSurprised = false
         samples.append(sample)
         if samples.count > Self.memory { samples.removeFirst() }
         estimate()
