@@ -113,6 +113,8 @@ show "mcp-cleanupd health --ready"
 "$daemon" health --ready
 show "curl http://$MCP_CLEANUP_HTTP_LISTEN/metrics"
 get /metrics | grep -E '^mcp_cleanup_(rows_deleted_total|last_success).*transient'
+show "curl http://$MCP_CLEANUP_HTTP_LISTEN/status.json"
+get /status.json | grep -oE '"(database|ready|rows_deleted_24h|counts_all_processes|next_run_at)":("[^"]*"|[^,]*)' | sed 's/^/  /'
 say "Look at it while it runs:"
 echo "  the page          ${green}http://$MCP_CLEANUP_HTTP_LISTEN/${reset}"
 echo "  the same as JSON  ${green}http://$MCP_CLEANUP_HTTP_LISTEN/status.json${reset}"

@@ -8,7 +8,7 @@ enum PageAssets {
           --line: #2d3640; --good: #4cc26d; --bad: #ff8a80; --warn: #eeb04d; --idle: #9aa5b1; --busy: #6cb6ff; --bar: #4a9be0; } }
         * { box-sizing: border-box; }
         body { margin: 0 auto; max-width: 72rem; padding: 1rem; background: var(--ground); color: var(--text);
-          font: 1rem/1.45 system-ui, sans-serif; overflow-wrap: anywhere; }
+          font: 1rem/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
         p { margin: .3rem 0; } a { color: var(--busy); } :focus-visible { outline: 2px solid var(--busy); outline-offset: 2px; }
         .good { color: var(--good); } .warn { color: var(--warn); } .bad { color: var(--bad); } .busy { color: var(--busy); }
         .idle { color: var(--idle); } .name, footer, .none, small, .note, figcaption { color: var(--quiet); }
@@ -16,8 +16,8 @@ enum PageAssets {
         .numbers { display: flex; flex-wrap: wrap; gap: .75rem; margin: 0 0 1rem; } .numbers div { flex: 1 1 9.5rem; }
         .numbers div, .job, #lost, body > div > .problem { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .8rem 1rem; }
         .numbers dt { color: var(--quiet); font-size: .9rem; }
-        .numbers dd { margin: 0; font-size: 2.1rem; font-weight: 650; line-height: 1.2; font-variant-numeric: tabular-nums; }
-        .numbers .note { font-size: .85rem; font-weight: 400; line-height: 1.4; }
+        .numbers dd { margin: 0; font-size: 2.1rem; font-weight: 650; line-height: 1.2; white-space: nowrap; }
+        .numbers .note { font-size: .85rem; font-weight: 400; line-height: 1.4; white-space: normal; }
         .jobs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 1rem; align-items: start; }
         .job { border-top: .25rem solid var(--idle); min-width: 0; color: inherit; }
         .job.good { border-top-color: var(--good); } .job.warn { border-top-color: var(--warn); }
@@ -25,17 +25,17 @@ enum PageAssets {
         h2 { font-size: 1.15rem; margin: 0 0 .5rem; } h2 small { font-weight: 400; font-size: .8rem; }
         .facts { display: grid; grid-template-columns: 38% 1fr; margin: 0; }
         .facts dt, .facts dd { margin: 0; padding: .28rem 0; border-bottom: 1px solid var(--line); }
-        .facts dt { color: var(--quiet); padding-right: .75rem; } .facts dd { font-variant-numeric: tabular-nums; }
+        .facts dt { color: var(--quiet); padding-right: .75rem; } 
         small { font-size: .85rem; }
         .problem { border: 1px solid var(--line); border-left: .25rem solid var(--warn); border-radius: .3rem; padding: .4rem .75rem; margin: .8rem 0; }
         .bad > .problem { border-left-color: var(--bad); } body > div > .problem { margin-bottom: 1rem; border-left: .25rem solid var(--warn); }
         pre, .error { font: .88rem/1.4 ui-monospace, monospace; white-space: pre-wrap; margin: .3rem 0; }
         figure { margin: .8rem 0 .4rem; max-width: 33rem; } figcaption { font-size: .88rem; } svg { display: block; width: 100%; height: auto; font-size: 10.5px; }
-        @media (min-width: 40rem) { svg { font-size: 8.5px; } }
-        svg text { fill: var(--quiet); font-variant-numeric: tabular-nums; } .line { stroke: var(--line); stroke-width: 1; }
+        @media (min-width: 30rem) and (max-width: 46.9rem), (min-width: 62rem) { svg { font-size: 8.5px; } }
+        svg text { fill: var(--quiet); } .line { stroke: var(--line); stroke-width: 1; }
         .bars { fill: var(--bar); } .crosses { fill: none; stroke: var(--bad); stroke-width: 2; }
         summary { cursor: pointer; padding: .2rem 0; } .scroll { overflow-x: auto; } footer { font-size: .85rem; margin-top: 1rem; }
-        table { border-collapse: collapse; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums; }
+        table { border-collapse: collapse; width: 100%; font-size: .85rem; }
         th, td { text-align: right; padding: .25rem .3rem; border-bottom: 1px solid var(--line); font-weight: 400; overflow-wrap: normal; }
         th[scope] { color: var(--quiet); } th:first-child, td:nth-child(2), th:nth-child(2) { text-align: left; }
         #lost { border-left: .35rem solid var(--bad); font-weight: 650; margin: 0 0 1rem; } #lost[hidden] { display: none; }
