@@ -135,17 +135,17 @@ extension RemovedSQL.Recording.Column {
     }
 
     /// SQL for a URL without user info, query and fragment; NULL for a text that no URL can be, since any part of it may be
-    /// a password. The first pattern, which most URLs match, takes a quarter of the second one's time.
+    /// a password. Most URLs are plain, and LIKE finds that in a fifth of the pattern's time.
     private static func withoutSecrets(_ url: String) -> String {
         let url = "(\(url)) COLLATE pg_catalog.\"C\""
-        let plain = #"^https?://[-.0-9A-Za-z]+(:[0-9]+)?(/[^?#]*)?$"#
         // Scheme and slashes, user info, host, port, path, the rest. A browser takes any number of slashes, and backslashes.
         let parts =
             #"^(?:([A-Za-z][-+.0-9A-Za-z]*:[/\\]+)|[/\\]*)(?:[^/?#\\]*@)?"#
             + #"(\[[0-9A-Fa-f:.]+(?:%[-._~0-9A-Za-z]+)?\]|[^]\[/?#@:\\%<>^|"{}[:space:][:cntrl:]]+)(:[0-9]+)?"#
             + #"([/\\][^?#]*)?(?:[?#].*)?$"#
         return """
-            CASE WHEN \(url) OPERATOR(pg_catalog.~) \(SQL.literal(plain)) THEN \(url)
+            CASE WHEN \(url) OPERATOR(pg_catalog.~~) ANY (ARRAY['https://_%', 'http://_%'])
+                  AND \(url) OPERATOR(pg_catalog.!~~) ALL (ARRAY['%@%', '%?%', '%#%', '%://%:%']) THEN \(url)
                  ELSE pg_catalog.array_to_string(pg_catalog.regexp_match(\(url),\(SQL.literal(parts))), '') END
             """
     }
