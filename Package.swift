@@ -158,7 +158,7 @@ let package = Package(
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "SessionCleanupTests",
-            dependencies: ["CleanupSchedule", "Postgres", "SessionCleanup", "TestServers", "Time"],
+            dependencies: ["CleanupSchedule", "Postgres", "Pseudorandom", "SessionCleanup", "TestServers", "Time"],
             swiftSettings: settings, linkerSettings: linking),
         .testTarget(
             name: "IntegrationTests",

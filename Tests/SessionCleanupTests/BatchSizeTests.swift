@@ -1,3 +1,4 @@
+import Pseudorandom
 @testable import SessionCleanup
 import Testing
 
@@ -45,6 +46,22 @@ import Testing
         let settled = Self.settled(constant: constant, perRow: .microseconds(5))
         #expect(settled.count >= 900, "\(settled)")
         #expect(settled.longest <= max(constant * 3, .milliseconds(50)), "\(settled)")
+    }
+
+    /// Every second batch waits for a processor that other programs use.
+    @Test func aBusyMachineDoesNotMakeBatchesTiny() {
+        var generator = SplitMix64(seed: 7)
+        var size = BatchSize(limit: .milliseconds(50), most: 10_000)
+        var (rows, work) = (0, Duration.zero)
+        for _ in 0..<400 {
+            let own = Duration.microseconds(500 + 3 * size.count)
+            let wait = Duration.milliseconds(Int.random(in: 0...16, using: &generator))
+            rows += size.count
+            work += own
+            size.batchEnded(size.count, cost: Bool.random(using: &generator) ? own + wait : own, roundTrip: .zero)
+        }
+        #expect(rows > 100_000, "\(rows) rows in 400 batches")
+        #expect(work < Duration.milliseconds(20) * 400, "\(work)")
     }
 
     @Test func theLimitHoldsWhereTheConstantPartIsSmall() {

@@ -11,6 +11,8 @@ struct BatchSize: Hashable, Sendable {
     /// The estimated parts of the cost, in microseconds.
     private var constant = 0.0
     private var perRow = 0.0
+    /// The least that a row has cost together with its part of the constant: no row costs more.
+    private var cheapest = Double.infinity
     /// True once batches of different sizes have been measured.
     private var hasCompared = false
     /// The largest size that a guard of the application's lets pass; see `guardFound`.
@@ -26,9 +28,11 @@ struct BatchSize: Hashable, Sendable {
     private static let aim = Duration.milliseconds(2)
     /// Enough to average out a stall of the disk, few enough to follow a change within a second.
     private static let memory = 12
-    /// A batch that costs more than this many times what was expected says that rows have become dearer: the size follows at
-    /// once.
+    /// A batch that takes longer than it may, and more than this many times what was expected, says that rows have become
+    /// dearer: the size follows at once.
     private static let surprise = 3.0
+    /// Below this size it is worthwhile to compare two sizes again.
+    private static let fewRows = 16
 
     /// - Parameters:
     ///   - limit: the longest time that a batch should take.
@@ -47,9 +51,17 @@ struct BatchSize: Hashable, Sendable {
         guard rows > 0 else { return }
         let sample = Sample(rows: Double(rows), cost: max(1, cost / .microseconds(1)))
         // Rows of another kind: what was learned from those before says nothing about them.
-        if sample.cost > (constant + perRow * sample.rows) * Self.surprise, cost > Self.aim * 2 { samples = [] }
+        if sample.cost > (constant + perRow * sample.rows) * Self.surprise, cost > self.limit {
+            samples = []
+            cheapest = .infinity
+        }
         samples.append(sample)
-        if samples.count > Self.memory { samples.removeFirst() }
+        cheapest = min(cheapest, sample.cost / sample.rows)
+        if samples.count > Self.memory {
+            samples.removeFirst()
+            // The comparison may have met a busy machine, and a few rows at a time must not be for good.
+            if count < Self.fewRows, !isSpread, cost < self.limit { hasCompared = false }
+        }
         estimate()
         let limit = limit / .microseconds(1)
         let travel = min(roundTrip / .microseconds(1), limit / 4)
@@ -77,24 +89,22 @@ struct BatchSize: Hashable, Sendable {
         return greatest >= least * 2
     }
 
-    /// Least squares over the last batches, weighted so that relative errors count alike.
+    /// Estimates both parts from the cheapest small batch and the cheapest large one: what else a busy machine does can only
+    /// add to a cost. What it adds to most batches counts as a constant part, which larger batches share.
     private mutating func estimate() {
-        var (weight, rows, rowsSquared, cost, product) = (0.0, 0.0, 0.0, 0.0, 0.0)
-        for sample in samples {
-            let w = 1 / (sample.cost * sample.cost)
-            weight += w
-            rows += w * sample.rows
-            rowsSquared += w * sample.rows * sample.rows
-            cost += w * sample.cost
-            product += w * sample.rows * sample.cost
-        }
-        let determinant = weight * rowsSquared - rows * rows
-        if isSpread, determinant > 0 {
+        let sizes = samples.map(\.rows)
+        guard let least = sizes.min(), let most = sizes.max() else { return }
+        let middle = (least + most) / 2
+        if isSpread, let small = samples.filter({ $0.rows <= middle }).min(by: { $0.cost < $1.cost }),
+            let large = samples.filter({ $0.rows > middle }).min(by: { $0.cost < $1.cost })
+        {
             hasCompared = true
-            perRow = max(0, (weight * product - rows * cost) / determinant)
-            constant = max(0, (cost - perRow * rows) / weight)
+            perRow = max(0, (large.cost - small.cost) / (large.rows - small.rows))
         } else {
-            perRow = max(0, (cost - constant * weight) / rows)
+            perRow = samples.map { max(0, $0.cost - constant) / $0.rows }.min() ?? cheapest
         }
+        perRow = min(perRow, cheapest)
+        let rests = samples.map { max(0, $0.cost - perRow * $0.rows) }.sorted()
+        constant = rests[rests.count / 2]
     }
 }
