@@ -37,14 +37,16 @@ package enum ListenAddress: Hashable, Sendable, CustomStringConvertible {
     package var isOnAllAddresses: Bool {
         guard case .tcp(let host, _) = self else { return false }
         var address = in6_addr()
-        guard inet_pton(host.contains(":") ? AF_INET6 : AF_INET, host, &address) == 1 else { return false }
+        guard inet_pton(host.utf8.contains(UInt8(ascii: ":")) ? AF_INET6 : AF_INET, host, &address) == 1 else {
+            return false
+        }
         // 0.0.0.0 and ::, however they are written; the larger address is zero from the start.
         return withUnsafeBytes(of: &address) { $0.allSatisfy { $0 == 0 } }
     }
 
     package var description: String {
         switch self {
-        case .tcp(let host, let port): host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+        case .tcp(let host, let port): host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)"
         case .unix(let path): "unix:\(path)"
         }
     }

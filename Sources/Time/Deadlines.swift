@@ -17,6 +17,7 @@ package final class Deadlines: Sendable {
     }
 
     private struct Handler {
+        let key: UInt64
         let call: @Sendable () -> Void
         let mayBeLate: Bool
     }
@@ -24,7 +25,8 @@ package final class Deadlines: Sendable {
     private struct State: ~Copyable {
         /// In nanoseconds since `origin`; the payload is the key of what to call.
         var wheel = TimerWheel()
-        var handlers: [UInt64: Handler] = [:]
+        /// By their keys, which ascend. Few at a time: one for each wait of the process.
+        var handlers: [Handler] = []
         /// The number of handlers that must not be late.
         var punctual = 0
         var lastKey: UInt64 = 0
@@ -65,7 +67,7 @@ package final class Deadlines: Sendable {
     ) -> Handle {
         state.withLock { state in
             state.lastKey += 1
-            state.handlers[state.lastKey] = Handler(call: handler, mayBeLate: mayBeLate)
+            state.handlers.append(Handler(key: state.lastKey, call: handler, mayBeLate: mayBeLate))
             if !mayBeLate { state.punctual += 1 }
             let timer = state.wheel.add(deadline: nanoseconds(instant), payload: state.lastKey)
             arm(&state)
@@ -84,8 +86,9 @@ package final class Deadlines: Sendable {
     }
 
     private static func remove(_ key: UInt64, _ state: inout State) -> Handler? {
-        let handler = state.handlers.removeValue(forKey: key)
-        if handler?.mayBeLate == false { state.punctual -= 1 }
+        guard let index = state.handlers.lastIndex(where: { $0.key == key }) else { return nil }
+        let handler = state.handlers.remove(at: index)
+        if !handler.mayBeLate { state.punctual -= 1 }
         return handler
     }
 

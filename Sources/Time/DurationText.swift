@@ -33,12 +33,13 @@ extension Duration {
 extension Int {
     /// The number in groups of three digits, such as `1,234,567`.
     package var groupedText: String {
-        var text = ""
-        for (index, digit) in String(magnitude).reversed().enumerated() {
-            if index > 0, index.isMultiple(of: 3) { text.append(",") }
+        let digits = Array(String(magnitude).utf8)
+        var text: [UInt8] = self < 0 ? [UInt8(ascii: "-")] : []
+        for (index, digit) in digits.enumerated() {
+            if index > 0, (digits.count - index).isMultiple(of: 3) { text.append(UInt8(ascii: ",")) }
             text.append(digit)
         }
-        return (self < 0 ? "-" : "") + text.reversed()
+        return String(decoding: text, as: UTF8.self)
     }
 }
 

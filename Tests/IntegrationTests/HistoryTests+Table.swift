@@ -133,6 +133,56 @@ extension HistoryTests {
         #expect(histories[Job.transientSessions.name]?.latest?.scheduledAt == Self.fireTime - .seconds(40 * 86_400))
     }
 
+    // MARK: A run that finds nothing
+
+    /// The trigger would raise for the row of any other run, which is inserted first and closed by an UPDATE.
+    @Test func aRunThatFindsNothingIsRecordedTogetherWithItsEnd() async throws {
+        let database = try await Self.database(due: 1)
+        #expect(await Self.run(database, RunRequest(scheduledAt: .hostNow, origin: .once)).outcome == .succeeded)
+        try await database.run(
+            """
+            CREATE FUNCTION no() RETURNS TRIGGER LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'no'; END$$;
+            CREATE TRIGGER no BEFORE UPDATE OR DELETE ON mcp_cleanup.runs FOR EACH ROW EXECUTE FUNCTION no();
+            """)
+        let report = await Self.run(database)
+        #expect(report.failure == nil && report.outcome == .succeeded)
+        #expect(report.runID == 2 && report.progress.isSearchComplete)
+        #expect(try await Self.rows(database) == ["once succeeded 1 1 0", "schedule succeeded 1 0 0"])
+        let cutoff = try await database.value(
+            "SELECT to_json(cutoff AT TIME ZONE 'UTC') #>> '{}' FROM mcp_cleanup.runs WHERE run_id = 2")
+        #expect(UTCInstant(rfc3339: (cutoff ?? "") + "Z") == report.cutoff)
+        #expect(try await database.count("finished_at >= started_at AND run_id = 2", in: "mcp_cleanup.runs") == 1)
+    }
+
+    /// A history that needs more than another row: a fire time that has one, a dead owner's run, a run past its retention.
+    @Test(arguments: [
+        (0, "failed", "now()", ["schedule failed 1 3 0"]),
+        (1, "running", "now() - interval '2 minutes'", ["schedule abandoned 1 3 0", "schedule succeeded 1 0 0"]),
+        (60, "failed", "now()", ["schedule succeeded 1 0 0"]),
+    ])
+    func aRunThatFindsNothingSeesToTheHistory(
+        days: Int, status: String, heartbeat: String, rows: [String]
+    ) async throws {
+        let database = try await Self.database(due: 0)
+        #expect(await Self.run(database, RunRequest(scheduledAt: .hostNow, origin: .once)).outcome == .succeeded)
+        try await Self.insertRun(
+            database, status: status, heartbeat: heartbeat, scheduledAt: Self.fireTime - .seconds(days * 86_400))
+        let report = await Self.run(database)
+        #expect(report.failure == nil && (report.skip == .answered) == (days == 0), "\(report)")
+        #expect(try await Self.rows(database) == ["once succeeded 1 0 0"] + rows)
+    }
+
+    @Test func aRunThatFindsNothingLeavesALivingOwnerAlone() async throws {
+        let database = try await Self.database(due: 0)
+        #expect(await Self.run(database, RunRequest(scheduledAt: .hostNow, origin: .once)).outcome == .succeeded)
+        try await Self.insertRun(database, scheduledAt: Self.fireTime - .seconds(300))
+        guard case .held = await Self.run(database).skip else {
+            Issue.record("another process is at a run of the job")
+            return
+        }
+        #expect(try await Self.rows(database).count == 2)
+    }
+
     // MARK: Durable when told
 
     /// The end of a run that deleted something waits for the disk, against the database's default.

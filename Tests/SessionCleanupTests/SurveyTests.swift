@@ -5,26 +5,34 @@ import Testing
 @Suite struct SurveyTests {
     private static let table = SessionTable(name: .sessions, schema: .auto)
 
-    /// What the server says about a table of the seed, with some columns of the answer changed.
+    /// What the server says about a table of the seed, with some columns of the answer changed. `type_of_…` stands for the
+    /// type of a column.
     private static func survey(
         _ changes: [String: String?] = [:], of table: SessionTable = table
     ) throws -> Survey {
         var values: [String: String?] = [
-            "clock": "1778673900250000", "synchronous_commit": "on", "deadlock_timeout": "1s",
-            "server_version": "150004", "is_in_recovery": "f", "role": "me",
-            "oid": "16385", "kind": "r", "pages": "8", "may_keep_rows": "f", "has_delete_rule": "f",
-            "has_statement_trigger": "f", "refuses_filters": "f",
-            "has_children": "f", "can_use_schema": "t", "can_select": "t", "can_update": "t",
-            "can_delete": "t", "is_row_security_active": "f", "type_of_active": "16 boolean", "type_of_status": nil,
+            "clock": "1778673900.250000", "synchronous_commit": "on", "deadlock_timeout": "1s",
+            "server_version": "150004", "is_in_recovery": "off", "role": "me", "oid": "16385", "kind": "r",
+            "has_children": "f", "can_use_schema": "t", "can_select": "t", "can_update": "t", "can_delete": "t",
+            "type_of_active": "16 boolean", "type_of_status": nil,
             "type_of_expires_at": "1184 timestamp with time zone",
             "type_of_updated_at": "1184 timestamp with time zone",
-            "has_history": "f", "is_history_trusted": "t", "history_owner": nil, "can_use_history_schema": nil,
-            "can_select_history": nil, "can_insert_history": nil,
-            "can_update_history": nil, "can_delete_history": nil, "is_history_row_security_active": nil,
+            "has_history": "f", "can_use_history_schema": nil, "can_select_history": nil, "can_insert_history": nil,
+            "can_update_history": nil, "can_delete_history": nil, "history_columns": "{}", "history_indexes": "{}",
+            "has_delete_rule": "f", "is_row_security_active": "f", "refuses_filters": "f", "can_update_columns": nil,
         ]
         for (column, value) in changes { values.updateValue(value, forKey: column) }
+        let types = values.compactMap { name, type in
+            type.flatMap {
+                name.hasPrefix("type_of_") ? (name.dropFirst(8), $0.split(separator: " ", maxSplits: 1)) : nil
+            }
+        }
+        values["columns"] = "{\(types.map { #""(1,\#($1[0]),\#($0))""# }.joined(separator: ","))}"
+        values["types"] = "{\(types.map { #""(\#($1[0]),\"\#($1[1])\")""# }.joined(separator: ","))}"
         let row = QueryResult.Row(columns: Array(values.keys), values: Array(values.values))
-        return try Survey(of: table, server: row, tables: row)
+        var survey = try Survey(of: table, server: row, tables: row)
+        try survey.add(details: row)
+        return survey
     }
 
     private static let missing: [String: String?] = [
@@ -73,7 +81,7 @@ import Testing
     @Test func namesTheFirstObstacleInTheOrderInWhichOneWouldLook() throws {
         let order: [([String: String?], RunFailure)] = [
             (["server_version": "130011"], .serverTooOld(version: 130_011)),
-            (["is_in_recovery": "t"], .serverReadOnly),
+            (["is_in_recovery": "on"], .serverReadOnly),
             (["kind": nil], .tableMissing(.sessions)),
             (["kind": "v"], .notATable(.sessions)),
             (
@@ -132,7 +140,7 @@ import Testing
     }
 
     @Test func readingWorksOnAStandbyAndWithSelectAlone() throws {
-        let survey = try Self.survey(["is_in_recovery": "t", "can_update": "f", "can_delete": "f"])
+        let survey = try Self.survey(["is_in_recovery": "on", "can_update": "f", "can_delete": "f"])
         #expect(try survey.generation(for: .reading) == .active)
         let blind = try Self.survey(["can_select": "f"])
         #expect(throws: RunFailure.privilegesMissing(.sessions, role: "me", isOnSchema: false, ["SELECT"])) {

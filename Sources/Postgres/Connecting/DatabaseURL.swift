@@ -49,7 +49,7 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugString
     }
 
     /// The parameters of other drivers' URLs that are seen most: Prisma, node-postgres, JDBC, pgx, SQLAlchemy, sqlx.
-    private static let foreignParameters: Set<Substring> = [
+    private static let foreignParameters: [Substring] = [
         "pgbouncer", "schema", "connection_limit", "pool_timeout", "uselibpqcompat", "sslaccept", "sslidentity",
         "socket_timeout", "statement_cache_size", "statement_cache_capacity", "statement_timeout", "pool_size",
         "pool_max_conns", "pool_min_conns", "pool_mode", "max_pool_size", "min_pool_size", "max_connections",

@@ -40,7 +40,7 @@ package struct History: Sendable {
         private enum Seen { case nothing, absence, table }
 
         private let seen = Mutex(Seen.nothing)
-        private let generations = Mutex<[TableName: SchemaGeneration]>([:])
+        private let generations = Mutex<[(table: TableName, generation: SchemaGeneration)]>([])
         private let onAbsence: @Sendable () -> Void
 
         /// - Parameter onAbsence: called once, when the table is not there the first time that one looks.
@@ -51,15 +51,19 @@ package struct History: Sendable {
         /// - Throws: `schemaChanged`: which sessions are active is in doubt then.
         func require(_ generation: SchemaGeneration, of table: TableName) throws(RunFailure) {
             let before = generations.withLock { known in
-                defer { known[table] = known[table] ?? generation }
-                return known[table] ?? generation
+                if let before = known.first(where: { $0.table == table }) { return before.generation }
+                known.append((table, generation))
+                return generation
             }
             if before != generation { throw .schemaChanged(table, from: before, to: generation) }
         }
 
         /// Remembers the generation of a table that the configuration or the history confirms.
         func trust(_ generation: SchemaGeneration, of table: TableName) {
-            generations.withLock { $0[table] = generation }
+            generations.withLock { known in
+                known.removeAll { $0.table == table }
+                known.append((table, generation))
+            }
         }
 
         /// - Returns: true if the table was there before and is gone.
@@ -109,6 +113,10 @@ package struct HistoryTable: Hashable, Sendable {
     package var columns: [String: ColumnType]
     /// The columns of its valid unique indexes, with the condition of a partial one.
     package var uniqueIndexes: [String]
+    /// True if the condition of a unique index is in a form that only `SurveySQL.details` reads.
+    var hasUnknownIndex: Bool
+    /// The names of the columns by their numbers.
+    private var names: [String: String]
 
     package enum Name: String, Hashable, Sendable {
         case runs = "mcp_cleanup.runs"
@@ -180,35 +188,56 @@ package struct HistoryTable: Hashable, Sendable {
         ("removed_at", .timestamp),
     ]
 
-    /// The two that claims rely on, as `SurveySQL.historyTable` shows them.
+    /// The two that claims rely on.
     private static let expectedIndexes = [
-        ("job,scheduled_at", "(job, scheduled_at)"),
-        ("job (status = 'running'::text)", "(job) WHERE (status = 'running'::text)"),
+        ("job,scheduled_at", "(job, scheduled_at)"), ("job \(isRunning)", "(job) WHERE \(isRunning)"),
     ]
+
+    /// As `pg_get_expr` shows it.
+    private static let isRunning = "(status = 'running'::text)"
 }
 
 extension HistoryTable {
-    /// Reads a row of `SurveySQL.tables`, or of `RemovedSQL.survey`, without the structure.
-    init(_ row: QueryResult.Row, _ name: Name = .runs) throws(PostgresError) {
+    /// Reads what the rows of `SurveySQL.tables` and `RemovedSQL.survey` share.
+    private init(_ name: Name, _ row: QueryResult.Row) throws(PostgresError) {
         self.name = name
         isThere = try row.bool("has_history")
-        isTrusted = try row.boolIfPresent("is_history_trusted") ?? true
-        owner = try row.textIfPresent("history_owner") ?? ""
+        isTrusted = true
+        owner = ""
         canUseSchema = try row.boolIfPresent("can_use_history_schema") ?? false
         missingPrivileges = []
         for privilege in ["SELECT", "INSERT", "UPDATE", "DELETE"]
         where try row.boolIfPresent("can_\(privilege.lowercased())_history") != true {
             missingPrivileges.append(privilege)
         }
-        isRowSecurityActive = try row.boolIfPresent("is_history_row_security_active") ?? false
+        isRowSecurityActive = false
         columns = [:]
+        names = [:]
         uniqueIndexes = []
+        hasUnknownIndex = false
     }
 
-    /// Reads the row of `SurveySQL.historyTable`, or of `RemovedSQL.survey`.
-    mutating func readStructure(_ row: QueryResult.Row) throws(PostgresError) {
+    /// Reads a row of `RemovedSQL.survey`.
+    init(removed row: QueryResult.Row) throws(PostgresError) {
+        try self.init(.removed, row)
+        isTrusted = try row.boolIfPresent("is_history_trusted") ?? true
+        owner = try row.textIfPresent("history_owner") ?? ""
+        isRowSecurityActive = try row.boolIfPresent("is_history_row_security_active") ?? false
         columns = Self.columns(in: try row.textIfPresent("columns"))
-        uniqueIndexes = try (row.textIfPresent("indexes") ?? "").split(separator: "\n").map { String($0) }
+    }
+
+    /// Reads a row of `SurveySQL.tables`.
+    init(_ row: QueryResult.Row) throws(PostgresError) {
+        try self.init(.runs, row)
+        for column in RowText.rows(try row.text("history_columns")) where column.count == 3 {
+            columns[column[2]] = ColumnType(oid: column[1])
+            names[column[0]] = column[2]
+        }
+        for index in RowText.rows(try row.text("history_indexes")) where index.count == 2 {
+            let isRunning = isRunningCondition(index[1])
+            if !index[1].isEmpty, !isRunning { hasUnknownIndex = true }
+            add(index: index[0], condition: isRunning ? Self.isRunning : index[1])
+        }
     }
 
     /// Reads lines of a name, a type's OID and a type's name.
@@ -220,5 +249,37 @@ extension HistoryTable {
             columns[String(parts[0])] = ColumnType(oid: oid, name: String(parts[2]))
         }
         return columns
+    }
+
+    /// Reads a row of `SurveySQL.details`.
+    mutating func add(details row: QueryResult.Row) throws(PostgresError) {
+        isTrusted = try row.boolIfPresent("is_history_trusted") ?? true
+        owner = try row.textIfPresent("history_owner") ?? ""
+        isRowSecurityActive = try row.boolIfPresent("is_history_row_security_active") ?? false
+        columns.name(RowText.rows(try row.text("history_types")))
+        uniqueIndexes = []
+        for index in RowText.rows(try row.text("history_indexes")) where index.count == 2 {
+            add(index: index[0], condition: index[1])
+        }
+    }
+
+    private mutating func add(index numbers: String, condition: String) {
+        let columns = numbers.split(separator: " ").map { names[String($0)] ?? "?" }.joined(separator: ",")
+        uniqueIndexes.append(condition.isEmpty ? columns : "\(columns) \(condition)")
+    }
+
+    /// True for the tree that PostgreSQL keeps of `status = 'running'` on a machine of the usual byte order. To have the
+    /// server write a condition as SQL costs as much as all else that a survey asks.
+    private func isRunningCondition(_ tree: String) -> Bool {
+        let words = tree.split(separator: " ").map { String($0) }
+        func values(after name: String, _ count: Int) -> [String] {
+            words.firstIndex(of: name).map { Array(words[($0 + 1)...].prefix(count)) } ?? []
+        }
+        // 98 is text = text. One operator, one column, one constant: its length and its bytes.
+        return words.first == "{OPEXPR" && values(after: ":opno", 1) == ["98"]
+            && tree.utf8.count { $0 == UInt8(ascii: "{") } == 3
+            && values(after: ":varattno", 1).first.flatMap { names[$0] } == "status"
+            && values(after: ":constvalue", 14)
+                == ["11", "[", "44", "0", "0", "0"] + "running".utf8.map { String($0) } + ["]})"]
     }
 }

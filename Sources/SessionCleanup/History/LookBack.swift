@@ -135,14 +135,14 @@ extension HistorySQL {
         let names = jobs.map { "(\(SQL.literal($0)))" }.joined(separator: ", ")
         return """
             SELECT j.name
-                 , \(SearchSQL.microseconds("latest.scheduled_at")) AS latest_at
+                 , \(SearchSQL.seconds("latest.scheduled_at")) AS latest_at
                  , CASE WHEN latest.status = 'running' THEN 'running'
                         WHEN latest.status IN ('canceled', 'abandoned') OR latest.is_early THEN 'cut short'
                         WHEN latest.next_attempt_at IS NOT NULL THEN 'waiting'
                         ELSE 'ended' END AS latest_state
                  , \(retryWait("latest")) AS next_attempt_ms
-                 , \(SearchSQL.microseconds("ended.finished_at")) AS last_end_at
-                 , \(SearchSQL.microseconds("success.finished_at")) AS last_success_at
+                 , \(SearchSQL.seconds("ended.finished_at")) AS last_end_at
+                 , \(SearchSQL.seconds("success.finished_at")) AS last_success_at
                  , \(milliseconds("clock_timestamp() - success.finished_at")) AS last_success_age_ms
                  , EXISTS (SELECT FROM mcp_cleanup.runs WHERE status = 'running' AND \(isSilent(for: lease)))
                    AS has_dead_owners

@@ -54,7 +54,7 @@ extension RecordedRun {
         """
 
     /// Returns a time in microseconds, or NULL for NULL.
-    private static func instant(_ column: String) -> String { SearchSQL.microseconds(HistorySQL.finite(column)) }
+    private static func instant(_ column: String) -> String { SearchSQL.seconds(HistorySQL.finite(column)) }
 
     /// Reads a row with `columns`.
     ///

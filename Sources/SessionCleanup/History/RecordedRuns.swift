@@ -89,11 +89,11 @@ enum RecordStatements {
         let names = jobs.map { "(\(SQL.literal($0)))" }.joined(separator: ", ")
         let runs = "mcp_cleanup.runs AS r WHERE r.job = j.name AND r.scheduled_at < now() + interval '5 minutes'"
         return """
-            SELECT j.name, last.*, \(SearchSQL.microseconds("now()")) AS clock
-                 , (SELECT \(SearchSQL.microseconds("r.finished_at")) FROM \(runs) AND \(HistorySQL.isSuccess)
+            SELECT j.name, last.*, \(SearchSQL.seconds("now()")) AS clock
+                 , (SELECT \(SearchSQL.seconds("r.finished_at")) FROM \(runs) AND \(HistorySQL.isSuccess)
                       AND r.finished_at < now() + interval '5 minutes'
                      ORDER BY r.scheduled_at DESC LIMIT 1) AS last_success
-                 , (SELECT \(SearchSQL.microseconds(HistorySQL.finite("r.started_at"))) FROM \(runs)
+                 , (SELECT \(SearchSQL.seconds(HistorySQL.finite("r.started_at"))) FROM \(runs)
                      ORDER BY r.scheduled_at LIMIT 1) AS first_run
               FROM (VALUES \(names)) AS j (name)
               LEFT JOIN LATERAL (SELECT \(RecordedRun.columns) FROM \(runs) ORDER BY r.scheduled_at DESC LIMIT 1) AS last ON true
@@ -103,7 +103,7 @@ enum RecordStatements {
     /// Runs whose owner has been silent for longer than the lease.
     static func stale(after lease: Duration) -> String {
         """
-        SELECT job, claimed_by, \(SearchSQL.microseconds(HistorySQL.finite("heartbeat_at"))) AS heartbeat FROM mcp_cleanup.runs
+        SELECT job, claimed_by, \(SearchSQL.seconds(HistorySQL.finite("heartbeat_at"))) AS heartbeat FROM mcp_cleanup.runs
          WHERE status = 'running' AND \(HistorySQL.isSilent(for: lease))
          ORDER BY run_id LIMIT 1
         """

@@ -90,8 +90,7 @@ struct RemovedTable: Sendable {
     /// Reads the row of `RemovedSQL.survey`.
     init(_ row: QueryResult.Row) throws(PostgresError) {
         role = try row.text("role")
-        var table = try HistoryTable(row, .removed)
-        try table.readStructure(row)
+        let table = try HistoryTable(removed: row)
         self.table = table
         columnTypes = HistoryTable.columns(in: try row.textIfPresent("session_columns"))
     }

@@ -6,22 +6,38 @@ extension CleanupRun {
     /// Claims of one attempt, each after something that stood in its way has ended, or after another process was faster.
     private static let mostClaims = 10
 
-    /// Claims the run, in the transaction that is open, and ends that.
+    /// Returns the statement that records a run which has found nothing, with its end; see `HistorySQL.record`. `nil` where
+    /// the schema of the sessions table is in doubt.
+    func recording(
+        _ request: RunRequest, _ survey: Survey, _ comparison: ClockComparison, token: String?
+    ) -> String? {
+        let schema = schema(of: survey)
+        guard let token, schema != nil || table.schema == nil else { return nil }
+        return HistorySQL.record(
+            request, of: job.name, schema: schema, token: token, history: history, cutoff: comparison.database,
+            tolerance: tolerance(comparison))
+    }
+
+    private func tolerance(_ comparison: ClockComparison) -> Duration {
+        limits.maxClockSkew + max(.zero, .zero - comparison.skew)
+    }
+
+    /// Claims the run by the report's token.
     ///
     /// - Returns: `nil` if there is no run for this process; the report then says why.
     func claim(
         _ request: RunRequest, _ survey: Survey, _ comparison: ClockComparison, in session: DatabaseSession,
         report: inout RunReport
     ) async throws(RunFailure) -> RunClaim? {
-        let token = History.token()
         // Known to the report before it is sent: the answer may be lost.
+        let token = report.claimToken ?? History.token()
         report.claimToken = token
         let schema = schema(of: survey)
         let script = HistorySQL.claim(
             request, of: job.name, schema: schema, token: token, history: history, cutoff: comparison.database,
-            tolerance: limits.maxClockSkew + max(.zero, .zero - comparison.skew))
-        for number in 1...Self.mostClaims {
-            let answers = number == 1 ? try await session.finish(script) : try await session.write(script)
+            tolerance: tolerance(comparison))
+        for _ in 1...Self.mostClaims {
+            let answers = try await session.write(script)
             let candidates = try answers.read(.candidates) { try $0.rows.map(ClaimCandidate.init) }
             report.earlierRuns = try answers.read(.earlierRuns) { try EarlierRuns($0.onlyRow()) }
             switch ClaimDecision(candidates, token: token, previous: request.previousTokens) {

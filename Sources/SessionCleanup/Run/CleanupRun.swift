@@ -44,46 +44,130 @@ package struct CleanupRun: Sendable {
     ) async throws(RunFailure) {
         let (survey, comparison) = try await look(in: session, known: known)
         report.clockSkew = comparison.skew
-        let usesHistory = try history.isUsed(survey.history, by: survey.role)
-        var claim: RunClaim?
-        if usesHistory {
-            claim = try await self.claim(request, survey, comparison, in: session, report: &report)
-            guard claim != nil else { return }
+        guard try history.isUsed(survey.history, by: survey.role) else {
+            let target = try await target(survey, comparison, in: session)
+            report.cutoff = target.cutoff
+            known = survey
+            let first = try await search(target, in: session)
+            return try await delete(target, first, claim: nil, before: request.rowsDeletedBefore, in: session, &report)
         }
-        report.cutoff = claim?.run.cutoff
-        let target = try await target(
-            survey, comparison, cutoff: claim?.run.cutoff, trusted: claim?.run.sessionSchema, in: session)
+        report.claimToken = History.token()
+        let ahead = try await lookAhead(request, survey, comparison, report, in: session)
+        if case .success((let target, .all(let found))) = ahead, let runID = found.recordedRunID {
+            report.runID = runID
+            known = survey
+            try await delete(target, .all(found), claim: nil, before: 0, in: session, &report)
+            return report.restsUntil = await restsUntil(target, request, report, in: session)
+        }
+        guard let claim = try await claim(request, survey, comparison, in: session, report: &report) else { return }
+        report.cutoff = claim.run.cutoff
+        // What stands in the way of the run is in its row, now that there is one.
+        var (target, first) = try ahead.get()
+        try requireUnchanged(survey, claim.run.sessionSchema)
         known = survey
-        report.cutoff = target.cutoff
-        var progress = report.progress
-        if !usesHistory { progress.rowsDeleted = request.rowsDeletedBefore }
-        try await delete(
-            target, claim, progress, before: usesHistory ? 0 : request.rowsDeletedBefore, in: session, &report)
-        if let limit = job.maxStaleness, request.origin != .once, report.progress.rowsFound == 0 {
-            report.restsUntil = await idleUntil(target, limit: limit, in: session)
+        if target.cutoff != claim.run.cutoff {
+            target.cutoff = claim.run.cutoff
+            first = .many
         }
-        if claim != nil { try await close(request, &report, in: session) }
+        try await delete(target, first, claim: claim, before: 0, in: session, &report)
+        report.restsUntil = await restsUntil(target, request, report, in: session)
+        try await close(request, &report, in: session)
+    }
+
+    /// The result of the search that a run begins with.
+    enum FirstSearch: Sendable {
+        /// All rows that are due.
+        case all(FoundRows)
+        /// More rows than such a search returns.
+        case many
+        /// The server could not find them in time.
+        case tooSlow
+    }
+
+    /// The rows that a run without much to do has to do with.
+    private static let fewRows = 1000
+
+    /// Looks for due rows before the run is claimed: where there are none, the run is recorded together with its end.
+    ///
+    /// - Returns: what to delete; or a failure, to be thrown once the run has a row.
+    /// - Throws: a failure after which the run can have no row.
+    private func lookAhead(
+        _ request: RunRequest, _ survey: Survey, _ comparison: ClockComparison, _ report: RunReport,
+        in session: DatabaseSession
+    ) async throws(RunFailure) -> Result<(Target, FirstSearch), RunFailure> {
+        do {
+            let target = try await target(survey, comparison, in: session, checksSchema: false)
+            // Policies are looked at once more after the search; an operator's own condition runs in a read-only transaction.
+            let canRecord =
+                request.previousTokens.isEmpty && !survey.isRowSecurityActive && target.rule.condition == nil
+                && target.recording == nil
+            let record = canRecord ? recording(request, survey, comparison, token: report.claimToken) : nil
+            return .success((target, try await search(target, recording: record, in: session)))
+        } catch {
+            await session.rollBack()
+            guard await session.connection.isAlive(), error.kind != .canceled else { throw error }
+            return .failure(error)
+        }
+    }
+
+    /// - Parameter record: see `SearchSQL.first`.
+    private func search(
+        _ target: Target, recording record: String? = nil, in session: DatabaseSession
+    ) async throws(RunFailure) -> FirstSearch {
+        let sql = SearchSQL.first(
+            table.name, target.rule, cutoff: target.cutoff, limit: Self.fewRows + 1, record: record)
+        // The other half is for the rest of the run.
+        let limit = try session.budget.limit(min(session.budget.transactionLimit, session.budget.remaining / 2))
+        let sent = ContinuousClock.now
+        do {
+            let result = try await session.search(
+                sql, limit: limit, path: target.path, unfiltered: target.unfiltered, records: record != nil)
+            var found = try result.reading(FoundRows.init)
+            found.rows.sort()
+            return found.rows.count > Self.fewRows ? .many : .all(found)
+        } catch {
+            guard error.sqlState == "57014", sent.duration(to: .now) >= limit * 9 / 10 else { throw error }
+            return .tooSlow
+        }
     }
 
     /// - Parameter before: rows of earlier attempts, which the report of this attempt leaves out.
     private func delete(
-        _ target: Target, _ claim: RunClaim?, _ progress: RunProgress, before: Int, in session: DatabaseSession,
+        _ target: Target, _ first: FirstSearch, claim: RunClaim?, before: Int, in session: DatabaseSession,
         _ report: inout RunReport
     ) async throws(RunFailure) {
-        var deletion = Deletion(self, target, claim: claim, progress: progress, in: session)
-        defer {
-            report.progress = deletion.progress
-            report.progress.rowsDeleted -= before
+        report.cutoff = target.cutoff
+        // With a record of removed sessions, its old rows go with each run.
+        if case .all(let found) = first, found.rows.isEmpty, target.recording == nil {
+            report.progress.isSearchComplete = true
+            onProgress(report.progress)
+        } else {
+            var target = target
+            if target.parts.isEmpty { target.parts = try await target.survey.parts(in: session) }
+            var progress = report.progress
+            if claim == nil { progress.rowsDeleted = before }
+            var deletion = Deletion(self, target, claim: claim, progress: progress, in: session)
+            defer {
+                report.progress = deletion.progress
+                report.progress.rowsDeleted -= before
+            }
+            let oldest = try await deletion.execute(after: first)
+            report.oldestOverdue = oldest.map { target.cutoff - $0 }
+            if deletion.isCapped { report.outcome = .capped }
         }
-        let oldest = try await deletion.execute()
-        report.oldestOverdue = oldest.map { target.cutoff - $0 }
         // A policy that has been narrowed since hides rows without an error.
         if target.survey.isRowSecurityActive {
-            try await Survey.make(of: table, for: .reading, readsHistory: false, in: session)
+            try await Survey.make(of: table, for: .reading, in: session)
                 .requireNoHiddenRows(for: .deleting, in: session)
         }
         _ = try await target.rule.requireVisibleTables(in: session)
-        report.outcome = deletion.isCapped ? .capped : .succeeded
+    }
+
+    private func restsUntil(
+        _ target: Target, _ request: RunRequest, _ report: RunReport, in session: DatabaseSession
+    ) async -> UTCInstant? {
+        guard let limit = job.maxStaleness, request.origin != .once, report.progress.rowsFound == 0 else { return nil }
+        return await idleUntil(target, limit: limit, in: session)
     }
 
     /// Returns until when nothing will be due, or the end of the limit if that comes first. A question whose answer takes
@@ -113,7 +197,7 @@ package struct CleanupRun: Sendable {
             let clock = try answers.read(.server) { try $0.onlyRow().instant("clock") }
             return (known, ClockComparison(database: clock, sent: sent, received: hostClock()))
         }
-        let survey = try await Survey.make(of: table, for: .deleting, readsHistory: history.mode != .off, in: session)
+        let survey = try await Survey.make(of: table, for: .deleting, in: session)
         if survey.isInRecovery { throw .serverReadOnly }
         return (survey, ClockComparison(database: survey.clock, sent: sent, received: hostClock()))
     }
@@ -121,14 +205,15 @@ package struct CleanupRun: Sendable {
     /// Finds out whether the run can do its work. Deletes nothing.
     ///
     /// - Parameters:
-    ///   - cutoff: the claim's; without one the database's clock is the cutoff.
+    ///   - cutoff: the database's clock unless given.
     ///   - trusted: the schema of the sessions table that the history has.
+    ///   - checksSchema: false if the schema is checked later.
     func target(
         _ survey: Survey, _ comparison: ClockComparison, cutoff: UTCInstant? = nil, trusted: SchemaGeneration? = nil,
-        in session: DatabaseSession
+        in session: DatabaseSession, checksSchema: Bool = true
     ) async throws(RunFailure) -> Target {
         let generation = try survey.generation(for: .deleting)
-        if let generation { try requireUnchanged(generation, trusted) }
+        if checksSchema { try requireUnchanged(survey, trusted) }
         try await survey.requireNoHiddenRows(for: .deleting, in: session)
         try comparison.refuseAhead(by: limits.maxClockSkew)
         if comparison.skew < .zero - limits.maxClockSkew { onSlowDatabaseClock(.zero - comparison.skew) }
@@ -137,7 +222,7 @@ package struct CleanupRun: Sendable {
         try await rule.requireStableCondition(of: job, on: table.name, in: session)
         return Target(
             table: table.name, cutoff: cutoff ?? comparison.database, rule: rule, survey: survey,
-            parts: try await survey.parts(in: session), others: others,
+            parts: survey.hasChildren ? try await survey.parts(in: session) : [], others: others,
             recording: try await history.recording(survey, in: session))
     }
 }
@@ -147,9 +232,8 @@ extension CleanupRun {
     ///
     /// - Parameter trusted: the schema that the history has; without it, what this process remembers counts.
     /// - Throws: `schemaChanged`.
-    private func requireUnchanged(
-        _ generation: SchemaGeneration, _ trusted: SchemaGeneration?
-    ) throws(RunFailure) {
+    private func requireUnchanged(_ survey: Survey, _ trusted: SchemaGeneration?) throws(RunFailure) {
+        guard let generation = try survey.generation(for: .deleting) else { return }
         guard table.schema == .auto else { return history.memory.trust(generation, of: table.name) }
         guard let trusted else { return try history.memory.require(generation, of: table.name) }
         guard trusted == generation else { throw .schemaChanged(table.name, from: trusted, to: generation) }
@@ -168,7 +252,7 @@ extension Rule {
         for table in condition?.tables ?? [] where !open.contains(table) {
             await session.rollBack()
             let survey = try await Survey.make(
-                of: SessionTable(name: table, schema: nil), for: .reading, readsHistory: false, in: session)
+                of: SessionTable(name: table, schema: nil), for: .reading, in: session)
             _ = try survey.generation(for: .reading)
             try await survey.requireNoHiddenRows(for: .reading, in: session)
             await session.rollBack()

@@ -57,6 +57,32 @@ struct DatabaseSession: Sendable {
         return try await send(script, by: budget.giveUp(after: limit)).read(.answer) { $0 }
     }
 
+    /// Runs a run's first search, in the transaction that is open and then ends, or else in one of its own.
+    ///
+    /// - Parameters:
+    ///   - limit: the longest time that the statement may take.
+    ///   - path: as in `read`.
+    ///   - unfiltered: as in `read`.
+    ///   - records: true if the statement writes to the history when nothing is due. Its commit does not wait for the disk:
+    ///     a run that has done nothing is repeated if it is lost.
+    func search(
+        _ sql: String, limit: Duration, path: Transaction.SearchPath, unfiltered: [TableName], records: Bool
+    ) async throws(RunFailure) -> QueryResult {
+        var script = Script()
+        if await connection.hasOpenTransaction {
+            script.add(Transaction.setLimits(limit))
+            script.add(Transaction.setPath(path))
+        } else {
+            script = await begin(isReadOnly: !records, limit: limit, path: path)
+        }
+        if !unfiltered.isEmpty { script.add(Transaction.refuseFilters(of: unfiltered)) }
+        if path == .catalog { script.add(Transaction.preferIndexes) }
+        script.add("SET LOCAL \(records ? "synchronous_commit = off" : "transaction_read_only = on")")
+        script.add(sql, as: .answer)
+        script.add("COMMIT")
+        return try await send(script, by: budget.giveUp(after: limit), startsWriting: records).read(.answer) { $0 }
+    }
+
     /// Runs a transaction that writes, with one message.
     ///
     /// - Parameter script: without COMMIT, which is added.

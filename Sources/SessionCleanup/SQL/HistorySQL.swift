@@ -8,6 +8,10 @@ enum HistorySQL {
     /// transaction of milliseconds.
     private static let pruneLimit = 500
 
+    /// Rows past their retention stay for a 30th of it longer where runs find nothing: removing them costs as much as all
+    /// else that such a run does.
+    private static let pruneShare = 30
+
     /// A server's message may quote a whole row, or a function's whole text.
     private static let messageLimit = 4096
 
@@ -65,12 +69,47 @@ enum HistorySQL {
             """, as: .candidates)
         script.add(
             """
-            SELECT \(SearchSQL.microseconds("s.finished_at")) AS last_success_at
+            SELECT \(SearchSQL.seconds("s.finished_at")) AS last_success_at
                  , \(milliseconds("clock_timestamp() - s.finished_at")) AS last_success_age_ms
-                 , \(SearchSQL.microseconds(lastEnd(of: job))) AS last_end_at
+                 , \(SearchSQL.seconds(lastEnd(of: job))) AS last_end_at
               FROM (SELECT) AS one LEFT JOIN \(lastSuccess(of: job)) AS s ON true
             """, as: .earlierRuns)
         return script
+    }
+
+    /// Returns the statement that records a run which has found nothing, as the part of a statement in which `found` has
+    /// the due rows. It returns the row's number.
+    ///
+    /// It writes nothing where the history needs more than that: another run is under way, or its owner is dead; a row for
+    /// this fire time is there; a row's fire time is in the future; rows are past their retention; or the sessions table has
+    /// another schema than before. Then the run is claimed as any other.
+    /// - Parameters: as for `claim`.
+    static func record(
+        _ request: RunRequest, of job: String, schema: TrustedSchema?, token: String, history: History,
+        cutoff: UTCInstant, tolerance: Duration
+    ) -> String {
+        let (literal, equals, now) = (SearchSQL.literal, "OPERATOR(pg_catalog.=)", "pg_catalog.now()")
+        let job = SQL.literal(job)
+        let oldest = min(cutoff, request.scheduledAt) - history.retention - history.retention / pruneShare
+        let times = "mcp_cleanup.runs WHERE job \(equals) \(job) AND scheduled_at"
+        let conditions = [
+            "found", "mcp_cleanup.runs WHERE status \(equals) 'running'",
+            "\(times) OPERATOR(pg_catalog.<) \(literal(oldest))",
+            "\(times) OPERATOR(pg_catalog.>) \(literal(cutoff + tolerance))",
+        ]
+        var statement = """
+            INSERT INTO mcp_cleanup.runs
+                   (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at, finished_at, cutoff,
+                    session_schema)
+            SELECT \(job), \(literal(request.scheduledAt)), \(SQL.literal(request.origin.rawValue)),
+                   \(SQL.literal(token)), 1, 'succeeded', \(now), \(now), pg_catalog.clock_timestamp(), \(literal(cutoff)),
+                   \(schema.map { SQL.literal($0.found.rawValue) } ?? "NULL")
+             WHERE \(conditions.map { "NOT EXISTS (SELECT FROM \($0))" }.joined(separator: "\n   AND "))
+            """
+        if let schema, !schema.isConfigured {
+            statement += "\n   AND (\(trustedSchema)) \(equals) \(SQL.literal(schema.found.rawValue))"
+        }
+        return statement + "\nON CONFLICT (job, scheduled_at) DO NOTHING RETURNING run_id"
     }
 
     /// The schema of the sessions table as the survey found it.

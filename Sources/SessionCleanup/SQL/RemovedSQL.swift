@@ -82,7 +82,7 @@ enum RemovedSQL {
                  , has_table_privilege(h.oid, 'DELETE') AS can_delete_history
                  , true AS can_update_history
                  , row_security_active(h.oid) AS is_history_row_security_active
-                 , \(columns(of: "h")) AS columns, NULL AS indexes
+                 , \(columns(of: "h")) AS columns
                  , \(columns(of: "c")) AS session_columns
               FROM (SELECT) AS one
               LEFT JOIN pg_class AS h ON h.relname = 'removed' AND h.relnamespace = \(schema("mcp_cleanup"))
@@ -97,14 +97,14 @@ enum RemovedSQL {
     ///
     /// - Parameter user: `nil` for the sessions of all users.
     static func latest(_ limit: Int, ofUser user: String?) -> String {
-        func microseconds(_ time: String) -> String {
-            // The last times that the server can hold, in microseconds, are no bigint.
-            SearchSQL.microseconds("LEAST(s.\(time), timestamptz '10000-01-01 00:00:00+00')")
+        func seconds(_ time: String) -> String {
+            // The last times that the server can hold are no times here.
+            SearchSQL.seconds("LEAST(s.\(time), timestamptz '10000-01-01 00:00:00+00')")
         }
         return """
             SELECT s.run_id, s.session_id, s.user_id, s.server_id, s.server_name, s.server_url
-                 , \(microseconds("created_at")) AS created, \(microseconds("updated_at")) AS updated
-                 , \(microseconds("expires_at")) AS expires, \(microseconds("removed_at")) AS removed
+                 , \(seconds("created_at")) AS created, \(seconds("updated_at")) AS updated
+                 , \(seconds("expires_at")) AS expires, \(seconds("removed_at")) AS removed
                  , (SELECT r.job FROM mcp_cleanup.runs AS r WHERE r.run_id = s.run_id) AS job
               FROM (SELECT * FROM mcp_cleanup.removed \(user.map { "WHERE user_id = \(SQL.literal($0))" } ?? "")
                      ORDER BY removed_at DESC LIMIT \(limit)) AS s
@@ -114,7 +114,7 @@ enum RemovedSQL {
 
     /// One row: how many sessions are recorded, and when the oldest of them was removed.
     static let count = """
-        SELECT count(*) AS recorded, \(SearchSQL.microseconds("min(removed_at)")) AS oldest FROM mcp_cleanup.removed
+        SELECT count(*) AS recorded, \(SearchSQL.seconds("min(removed_at)")) AS oldest FROM mcp_cleanup.removed
         """
 }
 

@@ -4,12 +4,9 @@ import Time
 /// The statements that look for due rows. They may contain the condition of an operator's own job and then run under the
 /// role's search path, so every function, operator and type of ours is qualified.
 enum SearchSQL {
-    /// Microseconds since the Unix epoch, NULL for an infinite time: no setting of the session changes the text, and no
-    /// other schema's function or operator can be meant. `extract` is grammar and means pg_catalog's.
-    static func microseconds(_ time: String) -> String {
-        "CASE WHEN pg_catalog.isfinite(\(time)) "
-            + "THEN (extract(epoch FROM \(time)) OPERATOR(pg_catalog.*) 1000000)::bigint END"
-    }
+    /// Seconds since the Unix epoch, with a fraction, or `Infinity`: no setting of the session changes the text, and no other
+    /// schema's function or operator can be meant.
+    static func seconds(_ time: String) -> String { "pg_catalog.extract('epoch'::pg_catalog.text, \(time))" }
 
     /// A time for SQL. `timestamp with time zone` is grammar; the name timestamptz would be looked up.
     static func literal(_ instant: UTCInstant) -> String { "timestamp with time zone '\(instant)'" }
@@ -52,11 +49,26 @@ enum SearchSQL {
                  ORDER BY \(sort) LIMIT \(limit)
             ), last AS (SELECT tableoid, ctid, age FROM found ORDER BY \(last.joined(separator: ", ")) LIMIT 1)
             SELECT found.tableoid AS partition, pg_catalog.array_agg(found.ctid ORDER BY found.ctid) AS addresses
-                 , \(microseconds("pg_catalog.min(found.due_since)")) AS oldest
+                 , \(seconds("pg_catalog.min(found.due_since)")) AS oldest
                  , (SELECT tableoid FROM last) AS last_partition, (SELECT ctid FROM last) AS last_address
                  , (SELECT pg_catalog.to_json(age) OPERATOR(pg_catalog.#>>) '{}' FROM last) AS last_age
               FROM found GROUP BY found.tableoid ORDER BY found.tableoid
             """
+    }
+
+    /// Returns the statement for due rows in the order that is cheapest, at most `limit` of them: one row each, or a single one
+    /// without an address if nothing is due, with `recorded`.
+    ///
+    /// - Parameter record: a statement that writes a row of the history if `found` is empty, and returns its number.
+    static func first(_ table: TableName, _ rule: Rule, cutoff: UTCInstant, limit: Int, record: String?) -> String {
+        """
+        WITH found AS MATERIALIZED (
+            SELECT tableoid, ctid, \(rule.dueSince) AS due_since FROM \(rule.relation(table).sql)
+             WHERE (\(rule.predicate(cutoff: literal(cutoff)))) LIMIT \(limit)
+        )\(record.map { ", recorded AS (\n\($0)\n)" } ?? "")
+        SELECT tableoid AS partition, ctid AS addresses, \(seconds("due_since")) AS oldest, NULL AS recorded FROM found
+        \(record == nil ? "" : "UNION ALL SELECT NULL, NULL, NULL, run_id FROM recorded")
+        """
     }
 
     private static func row(_ key: Key, _ rule: Rule) -> String {
@@ -73,7 +85,7 @@ enum SearchSQL {
     ) -> String {
         """
         SELECT found.tableoid AS partition, pg_catalog.array_agg(found.ctid ORDER BY found.ctid) AS addresses
-             , \(microseconds("pg_catalog.min(found.due_since)")) AS oldest
+             , \(seconds("pg_catalog.min(found.due_since)")) AS oldest
           FROM (SELECT tableoid, ctid, \(rule.dueSince) AS due_since FROM \(relation.sql)
                  WHERE (\(rule.predicate(cutoff: literal(cutoff)))) IS TRUE AND \(range(pages))
                  LIMIT \(limit)) AS found
@@ -99,7 +111,7 @@ enum SearchSQL {
     /// Returns the statement for how many rows are due, and since when the oldest of them: a scan of what is due.
     static func countDue(_ table: TableName, _ rule: Rule, cutoff: UTCInstant) -> String {
         """
-        SELECT pg_catalog.count(*) AS due, \(microseconds("pg_catalog.min(\(rule.dueSince))")) AS oldest_due_at
+        SELECT pg_catalog.count(*) AS due, \(seconds("pg_catalog.min(\(rule.dueSince))")) AS oldest_due_at
           FROM \(rule.relation(table).sql) WHERE (\(rule.predicate(cutoff: literal(cutoff))))
         """
     }
@@ -107,7 +119,7 @@ enum SearchSQL {
     /// Returns the statement for when the first of the rows that are not due yet will be.
     static func firstPending(_ table: TableName, _ rule: Rule, cutoff: UTCInstant) -> String {
         """
-        SELECT \(microseconds("pg_catalog.min(\(rule.dueSince))")) AS due_at
+        SELECT \(seconds("pg_catalog.min(\(rule.dueSince))")) AS due_at
           FROM \(table.quoted) WHERE (\(rule.pending(cutoff: literal(cutoff))))
         """
     }

@@ -7,17 +7,16 @@ enum SessionsSQL {
     static func sessions(of table: TableName, user: String, transient: Rule, dormant: Rule) -> String {
         // The first time that has a name stands for all before it: they are as much in the past.
         let first = "timestamptz '0001-01-01 00:00:00+00'"
-        // The first one that has no name stands for all after it, infinity included: microseconds since the epoch of the
-        // last times that the server can hold are no bigint.
+        // The first one that has no name stands for all after it, infinity included.
         let last = "timestamptz '10000-01-01 00:00:00+00'"
-        func microseconds(_ time: String) -> String { SearchSQL.microseconds("LEAST(\(time), \(last))") }
+        func seconds(_ time: String) -> String { SearchSQL.seconds("LEAST(\(time), \(last))") }
         let (active, pending) = (dormant.qualifiedCandidates, transient.qualifiedCandidates)
         return """
             SELECT s.*
-                 , \(microseconds("CASE WHEN s.due_since < \(first) THEN \(first) ELSE s.due_since END")) AS kept_until
-              FROM (SELECT session_id, server_id, server_name, \(microseconds("created_at")) AS created
-                         , \(microseconds("updated_at")) AS updated
-                         , \(microseconds("expires_at")) AS expires
+                 , \(seconds("CASE WHEN s.due_since < \(first) THEN \(first) ELSE s.due_since END")) AS kept_until
+              FROM (SELECT session_id, server_id, server_name, \(seconds("created_at")) AS created
+                         , \(seconds("updated_at")) AS updated
+                         , \(seconds("expires_at")) AS expires
                          , coalesce(\(active), false) AS is_active
                          , coalesce(\(active), false) OR coalesce(\(pending), false) AS is_removable
                          , CASE WHEN \(active) THEN \(dormant.dueSince)

@@ -3,64 +3,83 @@ import Postgres
 /// The statements that read the catalogs before a run or a command does anything. All of them run under the search path
 /// `pg_catalog, pg_temp`, so unqualified names mean pg_catalog's; none takes a lock that others wait for.
 enum SurveySQL {
-    /// The columns that decide which sessions are due.
-    static let columnsOfInterest = ["active", "status", "expires_at", "updated_at"]
-
     /// One row about the server, with the clock that a run compares with the host's. Reads no table.
     static let server = """
-        SELECT \(SearchSQL.microseconds("now()")) AS clock
-             , current_setting('server_version_num') AS server_version
-             , pg_is_in_recovery() AS is_in_recovery
+        SELECT \(SearchSQL.seconds("now()")) AS clock
+             , current_setting('server_version_num'::text) AS server_version
+             , current_setting('in_hot_standby'::text, true) AS is_in_recovery
              , current_user AS role
-             , current_setting('synchronous_commit') AS synchronous_commit
-             , current_setting('deadlock_timeout') AS deadlock_timeout
+             , current_setting('synchronous_commit'::text) AS synchronous_commit
+             , current_setting('deadlock_timeout'::text) AS deadlock_timeout
         """
 
     /// One row about the table, the history's table and what the role may do with both. By the unique indexes of pg_class,
-    /// pg_namespace, pg_attribute and pg_trigger.
+    /// pg_namespace, pg_attribute and pg_index.
+    ///
+    /// Each run begins with it, in a server process whose caches are empty: a name that is looked up costs some ten buffers,
+    /// and an operator or a function without these very types two hundred. What is rarely needed is in `details`.
     static func tables(_ table: TableName) -> String {
-        let types = columnsOfInterest.map { column in
-            """
-            , (SELECT a.atttypid::int8 || ' ' || format_type(a.atttypid, NULL) FROM pg_attribute AS a
-                WHERE a.attrelid = c.oid AND a.attname = '\(column)' AND a.attnum > 0 AND NOT a.attisdropped)
-              AS type_of_\(column)
-            """
-        }.joined()
-        return """
-            SELECT c.oid AS oid, c.relkind AS kind
-                 , c.relkind = 'p' OR c.relhassubclass AS has_children
-                 , \(hasTrigger("c", mask: 11, value: 11)) AS may_keep_rows
-                 , c.relhasrules AND EXISTS (
-                       SELECT FROM pg_rewrite WHERE ev_class = c.oid AND ev_type = '4') AS has_delete_rule
-                 , \(hasTrigger("c", mask: 9, value: 8)) AS has_statement_trigger
-                 , has_schema_privilege(c.relnamespace, 'USAGE') AS can_use_schema
-                 , has_table_privilege(c.oid, 'SELECT') AS can_select
-                 , has_table_privilege(c.oid, 'UPDATE') OR has_any_column_privilege(c.oid, 'UPDATE') AS can_update
-                 , has_table_privilege(c.oid, 'DELETE') AS can_delete
-                 , row_security_active(c.oid) AS is_row_security_active
-                 , row_security_active(c.oid) AND current_setting('row_security') = 'off' AS refuses_filters
-            \(types)
-                 , h.oid IS NOT NULL AS has_history
-                 , (h.relowner = c.relowner OR r.rolsuper OR r.rolname = current_user OR h.relowner = d.datdba)
-                   IS NOT FALSE AS is_history_trusted
-                 , r.rolname AS history_owner
-                 , has_schema_privilege(h.relnamespace, 'USAGE') AS can_use_history_schema
-                 , has_table_privilege(h.oid, 'SELECT') AS can_select_history
-                 , has_table_privilege(h.oid, 'INSERT') AS can_insert_history
-                 , has_table_privilege(h.oid, 'UPDATE') AS can_update_history
-                 , has_table_privilege(h.oid, 'DELETE') AS can_delete_history
-                 , row_security_active(h.oid) AS is_history_row_security_active
-              FROM (SELECT) AS one
-              LEFT JOIN pg_class AS h ON h.relname = 'runs' AND h.relnamespace = \(schema("mcp_cleanup"))
-              LEFT JOIN pg_roles AS r ON r.oid = h.relowner
-              LEFT JOIN pg_database AS d ON h.oid IS NOT NULL AND d.datname = current_database()
-              LEFT JOIN pg_class AS c ON c.relname = \(SQL.literal(table.table))
-               AND c.relnamespace = \(schema(table.schema)) AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-            """
+        """
+        SELECT c.oid AS oid, c.relkind AS kind, c.relhassubclass AS has_children
+             , c.relhasrules AS has_rules, c.relrowsecurity AS has_row_security
+             , has_schema_privilege(c.relnamespace, 'USAGE'::text) AS can_use_schema
+             , has_table_privilege(c.oid, 'SELECT'::text) AS can_select
+             , has_table_privilege(c.oid, 'UPDATE'::text) AS can_update
+             , has_table_privilege(c.oid, 'DELETE'::text) AS can_delete
+             , \(columns("a.attnum, a.atttypid, a.attname", of: "c")) AS columns
+             , h.oid IS NOT NULL AS has_history, h.relowner = c.relowner AS history_has_same_owner
+             , h.relrowsecurity AS history_has_row_security
+             , has_schema_privilege(h.relnamespace, 'USAGE'::text) AS can_use_history_schema
+             , has_table_privilege(h.oid, 'SELECT'::text) AS can_select_history
+             , has_table_privilege(h.oid, 'INSERT'::text) AS can_insert_history
+             , has_table_privilege(h.oid, 'UPDATE'::text) AS can_update_history
+             , has_table_privilege(h.oid, 'DELETE'::text) AS can_delete_history
+             , \(columns("a.attnum, a.atttypid, a.attname", of: "h")) AS history_columns
+             , ARRAY(SELECT ROW(i.indkey, i.indpred) FROM pg_index AS i
+                      WHERE i.indrelid = h.oid AND i.indisunique AND i.indisvalid) AS history_indexes
+        \(both(table))
+        """
+    }
+
+    /// An array with a row for each column.
+    private static func columns(_ fields: String, of relation: String) -> String {
+        "ARRAY(SELECT ROW(\(fields)) FROM pg_attribute AS a WHERE a.attrelid = \(relation).oid)"
+    }
+
+    private static func both(_ table: TableName) -> String {
+        """
+          FROM (SELECT) AS one
+          LEFT JOIN pg_class AS c ON c.relname = \(SQL.literal(table.table)) AND c.relnamespace = \(schema(table.schema))
+          LEFT JOIN pg_class AS h ON h.relname = 'runs' AND h.relnamespace = \(schema("mcp_cleanup"))
+        """
     }
 
     private static func schema(_ name: String) -> String {
         "(SELECT oid FROM pg_namespace WHERE nspname = \(SQL.literal(name)))"
+    }
+
+    /// One row: what `tables` leaves open where there are rules, row security, privileges on columns, a history with another
+    /// owner, a column of another type than a run needs, or an index whose condition is in no known form. Conditions come
+    /// without the quotation marks that `quote_all_identifiers` adds.
+    static func details(_ table: TableName) -> String {
+        """
+        SELECT c.relhasrules AND EXISTS (
+                   SELECT FROM pg_rewrite WHERE ev_class = c.oid AND ev_type = '4') AS has_delete_rule
+             , has_any_column_privilege(c.oid, 'UPDATE') AS can_update_columns
+             , row_security_active(c.oid) AS is_row_security_active
+             , row_security_active(c.oid) AND current_setting('row_security') = 'off' AS refuses_filters
+             , (h.relowner = c.relowner OR r.rolsuper OR r.rolname = current_user OR h.relowner = d.datdba)
+               IS NOT FALSE AS is_history_trusted
+             , r.rolname AS history_owner
+             , row_security_active(h.oid) AS is_history_row_security_active
+             , \(columns("a.atttypid, a.atttypid::regtype", of: "c")) AS types
+             , \(columns("a.atttypid, a.atttypid::regtype", of: "h")) AS history_types
+             , ARRAY(SELECT ROW(i.indkey, replace(pg_get_expr(i.indpred, i.indrelid), '"', '')) FROM pg_index AS i
+                      WHERE i.indrelid = h.oid AND i.indisunique AND i.indisvalid) AS history_indexes
+        \(both(table))
+          LEFT JOIN pg_roles AS r ON r.oid = h.relowner
+          LEFT JOIN pg_database AS d ON h.oid IS NOT NULL AND d.datname = current_database()
+        """
     }
 
     /// True where an enabled trigger's type has these bits: pg_trigger.h has ROW as 1, BEFORE as 2, DELETE as 8.
@@ -71,22 +90,6 @@ enum SurveySQL {
                           AND t.tgtype & \(mask)::int2 = \(value)::int2)
         """
     }
-
-    /// The columns and the valid unique indexes of the history's table, which has to be there: one row. Without the
-    /// quotation marks that `quote_all_identifiers` adds to an index's condition.
-    static let historyTable = """
-        SELECT (SELECT string_agg(a.attname || E'\\t' || a.atttypid || E'\\t' || format_type(a.atttypid, NULL), E'\\n')
-                  FROM pg_attribute AS a
-                 WHERE a.attrelid = h.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
-             , (SELECT string_agg(
-                         (SELECT string_agg(a.attname, ',' ORDER BY k.place)
-                            FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)
-                            JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number)
-                         || coalesce(' ' || replace(pg_get_expr(i.indpred, i.indrelid), '"', ''), ''), E'\\n')
-                  FROM pg_index AS i
-                 WHERE i.indrelid = h.oid AND i.indisunique AND i.indisvalid) AS indexes
-          FROM (SELECT 'mcp_cleanup.runs'::regclass::oid AS oid) AS h
-        """
 
     /// One row for the table and for each of its partitions and inheritance children. `can_delete`: the role may delete
     /// from it under its own name, and neither a rule nor a statement trigger there makes that differ from a DELETE from

@@ -80,7 +80,7 @@ package struct DatabaseCheck: Sendable {
             do {
                 let found =
                     table == tables[0].table
-                    ? survey : try await Survey.make(of: table, for: .reading, readsHistory: false, in: session)
+                    ? survey : try await Survey.make(of: table, for: .reading, in: session)
                 results += await checks(found, jobs, in: session)
             } catch {
                 results.append(.fail(.table, error))

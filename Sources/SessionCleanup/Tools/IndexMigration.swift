@@ -67,7 +67,7 @@ package struct IndexMigration: Sendable {
     }
 
     private func generation(in session: DatabaseSession) async throws(RunFailure) -> SchemaGeneration? {
-        let survey = try await Survey.make(of: table, for: .reading, readsHistory: false, in: session)
+        let survey = try await Survey.make(of: table, for: .reading, in: session)
         let generation = try survey.generation(for: .reading)
         if survey.kind == "p" { throw .indexesOfPartitionedTable(table.name) }
         await session.rollBack()

@@ -70,7 +70,7 @@ package struct Migration: Sendable {
 
     private func survey(in session: DatabaseSession, limit: Duration) async throws(RunFailure) -> Survey {
         let table = SessionTable(name: .sessions, schema: .auto)
-        return try await Survey.read(table, readsHistory: true, in: session) { script throws(RunFailure) in
+        return try await Survey.read(table, in: session) { script throws(RunFailure) in
             try await session.continue(script, limit: limit)
         }
     }

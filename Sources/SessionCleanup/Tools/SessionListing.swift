@@ -29,7 +29,7 @@ extension SessionTable {
         ofUser user: String, transient: Job, dormant: Job, now: UTCInstant, access: DatabaseAccess
     ) async throws(RunFailure) -> [ListedSession] {
         let (result, generation) = try await access.withSession(deadline: .seconds(30)) { session throws(RunFailure) in
-            let survey = try await Survey.make(of: self, for: .reading, readsHistory: false, in: session)
+            let survey = try await Survey.make(of: self, for: .reading, in: session)
             let generation = try survey.generation(for: .reading)
             try await survey.requireNoHiddenRows(for: .reading, in: session)
             let statement = SessionsSQL.sessions(

@@ -44,11 +44,12 @@ struct Deletion: Sendable {
 
     /// Deletes what is due and not locked by another transaction.
     ///
+    /// - Parameter first: what the run has found already.
     /// - Returns: since when the oldest of the rows found was due.
     /// - Throws: `rowsRefused` at the end if the database would not delete some of the rows.
-    mutating func execute() async throws(RunFailure) -> UTCInstant? {
+    mutating func execute(after first: CleanupRun.FirstSearch = .many) async throws(RunFailure) -> UTCInstant? {
         do {
-            return try await deleteAll()
+            return try await deleteAll(after: first)
         } catch {
             // Statements over the whole table fail in many ways once one of its parts is on another server.
             if [.misconfigured, .unexpected].contains(error.kind) { try await refuseForeignParts() }
@@ -56,10 +57,12 @@ struct Deletion: Sendable {
         }
     }
 
-    private mutating func deleteAll() async throws(RunFailure) -> UTCInstant? {
+    private mutating func deleteAll(
+        after first: CleanupRun.FirstSearch
+    ) async throws(RunFailure) -> UTCInstant? {
         if let share = run.job.maxFraction { try await refuseMore(than: share) }
         if let recording = target.recording { try await prune(recording) }
-        let (oldest, end) = try await firstSearch()
+        let (oldest, end) = try await firstSearch(first)
         var isDone = end == .reached && left.isEmpty
         if end == .many { try await walkPages() }
         progress.isSearchComplete = true
@@ -86,8 +89,17 @@ struct Deletion: Sendable {
         case tooSlow
     }
 
-    private mutating func firstSearch() async throws(RunFailure) -> (oldest: UTCInstant?, end: WalkEnd) {
-        guard let found = try await search(order: .oldestFirst, after: nil) else { return (nil, .many) }
+    private mutating func firstSearch(
+        _ first: CleanupRun.FirstSearch
+    ) async throws(RunFailure) -> (oldest: UTCInstant?, end: WalkEnd) {
+        let found: FoundRows
+        switch first {
+        case .all(let rows): found = rows
+        case .tooSlow: return (nil, .many)
+        case .many:
+            guard let rows = try await search(order: .oldestFirst, after: nil) else { return (nil, .many) }
+            found = rows
+        }
         progress.rowsFound = found.rows.count
         let isMany = found.rows.count == Self.mostByAge
         progress.isSearchComplete = !isMany

@@ -2,7 +2,7 @@ import Time
 import Postgres
 
 /// The physical address of a row version: its table or partition, and `ctid`.
-struct RowAddress: Hashable, Sendable {
+struct RowAddress: Hashable, Comparable, Sendable {
     /// The table or partition, by OID.
     let partition: UInt32
     /// Block number and line pointer, in the server's order.
@@ -55,6 +55,11 @@ struct RowAddress: Hashable, Sendable {
         if let number { body(number) }
     }
 
+    /// The order of tables, and of places in a table.
+    static func < (left: RowAddress, right: RowAddress) -> Bool {
+        (left.partition, left.packed) < (right.partition, right.packed)
+    }
+
     private var text: String { "(\(packed >> 16),\(packed & 0xFFFF))" }
 
     /// The address as SQL.
@@ -77,8 +82,10 @@ struct FoundRows: Sendable {
     var rows: [RowAddress] = []
     /// Since when the oldest of them is due; `nil` if there is none, or if the time has no name.
     var oldest: UTCInstant?
-    /// The last of them by age; `nil` for a search by pages.
+    /// The last of them by age; `nil` unless the search was by age.
     var last: SearchSQL.Key?
+    /// The run's row in the history: it was recorded as a run that found nothing.
+    var recordedRunID: Int64?
 
     /// Returns true if one of the rows is in none of these tables.
     func hasRows(outside tables: Set<UInt32>) -> Bool {
@@ -90,9 +97,13 @@ struct FoundRows: Sendable {
         }
     }
 
-    /// Reads the result of `SearchSQL.byAge` or `.onPages`.
+    /// Reads the result of `SearchSQL.first`, `.byAge` or `.onPages`.
     init(_ result: QueryResult) throws(PostgresError) {
         for row in result.rows {
+            guard try row.textIfPresent("partition") != nil else {
+                recordedRunID = Int64(try row.integer("recorded"))
+                continue
+            }
             let partition = UInt32(exactly: try row.integer("partition"))
             rows += try RowAddress.list(try row.text("addresses")) { _ in partition }
             if let since = try row.instantIfPresent("oldest") { oldest = min(oldest ?? since, since) }

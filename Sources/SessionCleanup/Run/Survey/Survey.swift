@@ -52,12 +52,8 @@ package struct Survey: Sendable {
     package var kind: String?
     /// The table has partitions or inheritance children.
     package var hasChildren: Bool
-    /// A BEFORE DELETE trigger for each row may keep rows.
-    package var mayKeepRows: Bool
     /// A rule replaces or accompanies a DELETE: no statement of ours can delete and count there.
     package var hasDeleteRule: Bool
-    /// A trigger fires once for each DELETE statement.
-    package var hasStatementTrigger: Bool
     package var isRowSecurityActive: Bool
     /// Row security is active, and the role's setting `row_security` makes the server refuse what policies would filter.
     package var refusesFilters: Bool
@@ -76,6 +72,8 @@ package struct Survey: Sendable {
     /// time of the first batch.
     private static let lifetime = Duration.seconds(1)
 
+    private static let oldestServer = 140_000
+
     var isFresh: Bool { madeAt.duration(to: .now) < Self.lifetime }
 
     /// Returns the generation of the sessions table, if everything is as the purpose needs it. Row security and clocks
@@ -84,7 +82,7 @@ package struct Survey: Sendable {
     /// - Returns: `nil` for a table of an operator's own job.
     /// - Throws: the first obstacle, in the order in which one would look.
     package func generation(for purpose: Purpose) throws(RunFailure) -> SchemaGeneration? {
-        guard serverVersion >= 140_000 else { throw .serverTooOld(version: serverVersion) }
+        guard serverVersion >= Self.oldestServer else { throw .serverTooOld(version: serverVersion) }
         guard purpose == .reading || !isInRecovery else { throw .serverReadOnly }
         guard let kind else { throw .tableMissing(table.name) }
         guard kind == "r" || kind == "p" else { throw .notATable(table.name) }
@@ -152,31 +150,40 @@ extension SchemaGeneration {
 // MARK: Reading
 
 extension Survey {
-    /// Surveys the server, the table and the history in one round trip. Leaves the transaction open; the caller ends it.
-    ///
-    /// - Parameter readsHistory: true to read the history table's columns and indexes as well.
+    /// Surveys the server, the table and the history, mostly in one round trip. Leaves the transaction open; the caller ends
+    /// it.
     static func make(
-        of table: SessionTable, for purpose: Purpose, readsHistory: Bool = true, in session: DatabaseSession
+        of table: SessionTable, for purpose: Purpose, in session: DatabaseSession
     ) async throws(RunFailure) -> Survey {
-        try await read(table, readsHistory: readsHistory, in: session) { script throws(RunFailure) in
+        try await read(table, in: session) { script throws(RunFailure) in
             try await session.open(script, isReadOnly: purpose == .reading)
         }
     }
 
     /// - Parameter send: sends the script in a transaction, which stays open.
     static func read(
-        _ table: SessionTable, readsHistory: Bool, in session: DatabaseSession,
+        _ table: SessionTable, in session: DatabaseSession,
         send: (Script) async throws(RunFailure) -> Script.Answers
     ) async throws(RunFailure) -> Survey {
-        let script = Script(SurveySQL.server, as: .server).adding(SurveySQL.tables(table.name), as: .tables)
-        let answers = try await send(script)
+        let version = await session.connection.serverVersion
+        // An older server does not understand the rest.
+        if version < oldestServer, version > 0 { throw .serverTooOld(version: version) }
+        let answers = try await send(
+            Script(SurveySQL.server, as: .server).adding(SurveySQL.tables(table.name), as: .tables))
         let server = try answers.read(.server) { try $0.onlyRow() }
-        var survey = try answers.read(.tables) { try Survey(of: table, server: server, tables: $0.onlyRow()) }
-        if readsHistory, survey.history.isThere, survey.history.canUseSchema {
-            let found = try await session.continue(Script(SurveySQL.historyTable, as: .historyTable))
-            try found.read(.historyTable) { try survey.history.readStructure($0.onlyRow()) }
+        let tables = try answers.read(.tables) { try $0.onlyRow() }
+        do {
+            var survey = try Survey(of: table, server: server, tables: tables)
+            if try tables.needsDetails || survey.missingPrivileges.contains("UPDATE")
+                || survey.hasOtherTypes || survey.history.hasUnknownIndex
+            {
+                let details = try await session.continue(Script(SurveySQL.details(table.name), as: .details))
+                try details.read(.details) { try survey.add(details: $0.onlyRow()) }
+            }
+            return survey
+        } catch {
+            throw RunFailure(error)
         }
-        return survey
     }
 
     /// Reads the rows of `SurveySQL.server` and `SurveySQL.tables`.
@@ -186,45 +193,73 @@ extension Survey {
         self.table = table
         clock = try server.instant("clock")
         serverVersion = try server.integer("server_version")
-        isInRecovery = try server.bool("is_in_recovery")
+        isInRecovery = try server.textIfPresent("is_in_recovery") == "on"
         role = try server.text("role")
         commitsAsynchronously = try server.text("synchronous_commit") == "off"
         deadlockTimeout = Duration(setting: try server.text("deadlock_timeout")) ?? .seconds(1)
-        oid = try row.textIfPresent("oid").flatMap { UInt32($0) }
-        kind = try row.textIfPresent("kind")
-        hasChildren = try row.boolIfPresent("has_children") ?? false
-        mayKeepRows = try row.boolIfPresent("may_keep_rows") ?? false
-        hasDeleteRule = try row.boolIfPresent("has_delete_rule") ?? false
-        hasStatementTrigger = try row.boolIfPresent("has_statement_trigger") ?? false
-        isRowSecurityActive = try row.boolIfPresent("is_row_security_active") ?? false
-        refusesFilters = try row.boolIfPresent("refuses_filters") ?? false
+        let found = try row.textIfPresent("kind")
+        // Indexes and types share the names of tables.
+        kind = found.flatMap { ["r", "p", "v", "m", "f", "S"].contains($0) ? $0 : nil }
+        oid = kind == nil ? nil : try row.textIfPresent("oid").flatMap { UInt32($0) }
+        hasChildren = try row.boolIfPresent("has_children") ?? false || kind == "p"
+        hasDeleteRule = false
+        isRowSecurityActive = false
+        refusesFilters = false
         canUseSchema = try row.boolIfPresent("can_use_schema") ?? true
         missingPrivileges = []
-        for privilege in ["SELECT", "UPDATE", "DELETE"]
-        where try row.boolIfPresent("can_\(privilege.lowercased())") == false {
+        for (privilege, column) in [("SELECT", "can_select"), ("UPDATE", "can_update"), ("DELETE", "can_delete")]
+        where try row.boolIfPresent(column) == false {
             missingPrivileges.append(privilege)
         }
         columnTypes = [:]
-        for column in SurveySQL.columnsOfInterest {
-            columnTypes[column] = try row.textIfPresent("type_of_\(column)").flatMap(ColumnType.init)
+        for column in RowText.rows(try row.text("columns")) where column.count == 3 {
+            columnTypes[column[2]] = ColumnType(oid: column[1])
         }
         history = try HistoryTable(row)
+    }
+
+    /// Reads a row of `SurveySQL.details`.
+    package mutating func add(details row: QueryResult.Row) throws(PostgresError) {
+        hasDeleteRule = try row.boolIfPresent("has_delete_rule") ?? false
+        isRowSecurityActive = try row.boolIfPresent("is_row_security_active") ?? false
+        refusesFilters = try row.boolIfPresent("refuses_filters") ?? false
+        if try row.boolIfPresent("can_update_columns") ?? false { missingPrivileges.removeAll { $0 == "UPDATE" } }
+        columnTypes.name(RowText.rows(try row.text("types")))
+        if history.isThere { try history.add(details: row) }
+    }
+}
+
+extension QueryResult.Row {
+    /// True if a row of `SurveySQL.tables` leaves something open.
+    fileprivate var needsDetails: Bool {
+        get throws(PostgresError) {
+            for column in ["has_rules", "has_row_security", "history_has_row_security"] {
+                if try boolIfPresent(column) == true { return true }
+            }
+            // NULL where the sessions table or the history is missing.
+            guard try bool("has_history") else { return false }
+            return try boolIfPresent("history_has_same_owner") != true
+        }
     }
 }
 
 extension Survey {
-    /// Returns the table, or its parts, in the transaction that is open or one of its own.
+    /// True if a column that decides what is due, or one of the history's, has a type that no run needs.
+    private var hasOtherTypes: Bool {
+        if history.isThere, history.columnObstacle != nil { return true }
+        guard table.schema != nil else { return false }
+        let needed: [(String, [ColumnType])] = [
+            ("active", [.boolean]), ("status", [.text, .varchar]), ("expires_at", [.timestamp]),
+            ("updated_at", [.timestamp]),
+        ]
+        return needed.contains { column, types in columnTypes[column].map { !types.contains($0) } ?? false }
+    }
+
+    /// Returns the table and its parts, in the transaction that is open or one of its own.
     ///
     /// - Throws: `foreignPartition` if a part is kept on another server, where an address means another row.
     func parts(in session: DatabaseSession) async throws(RunFailure) -> [Target.Part] {
-        guard let oid, let kind else { throw .tableMissing(table.name) }
-        guard hasChildren else {
-            return [
-                Target.Part(
-                    oid: oid, name: table.name, kind: kind, canDelete: true,
-                    hasRowSecurity: isRowSecurityActive, mayKeepRows: mayKeepRows)
-            ]
-        }
+        guard let oid else { throw .tableMissing(table.name) }
         let parts = try await session.read(SurveySQL.parts(of: oid)).reading { try $0.rows.map(Target.Part.init) }
         if let foreign = parts.first(where: { $0.kind == "f" }) {
             throw .foreignPartition(table.name, "\(foreign.name)")
@@ -271,10 +306,21 @@ extension RowSecurity.Policy {
 }
 
 extension ColumnType {
-    /// Reads an OID and a name with a blank between them.
-    fileprivate init?(_ text: String) {
-        guard let blank = text.firstIndex(of: " "), let oid = UInt32(text[..<blank]) else { return nil }
-        self.init(oid: oid, name: String(text[text.index(after: blank)...]))
+    /// - Parameter oid: as text. Of a type that no run needs, `SurveySQL.details` has the name.
+    init?(oid text: String) {
+        guard let oid = UInt32(text) else { return nil }
+        let known: [ColumnType] = [.boolean, .bigint, .integer, .text, .varchar, .timestamp]
+        self = known.first { $0.oid == oid } ?? ColumnType(oid: oid, name: "type \(oid)")
+    }
+}
+
+extension [String: ColumnType] {
+    /// Names the types by rows of `SurveySQL.details`: OID and name.
+    mutating func name(_ rows: [[String]]) {
+        for row in rows where row.count == 2 {
+            guard let type = UInt32(row[0]).map({ ColumnType(oid: $0, name: row[1]) }) else { continue }
+            self = mapValues { $0.oid == type.oid ? type : $0 }
+        }
     }
 }
 
@@ -294,10 +340,12 @@ extension Duration {
 }
 
 extension QueryResult.Row {
-    /// Reads a time that `SearchSQL.microseconds` wrote; `nil` for NULL and for a time before the year 1 or after 9999.
+    /// Reads a time that `SearchSQL.seconds` wrote; `nil` for NULL and for a time before the year 1 or after 9999.
     package func instantIfPresent(_ column: String) throws(PostgresError) -> UTCInstant? {
-        guard let text = try textIfPresent(column) else { return nil }
-        guard let microseconds = Int64(text) else { throw .unexpectedAnswer("column \(column) is not a time") }
+        guard let text = try textIfPresent(column), text != "Infinity", text != "-Infinity" else { return nil }
+        guard let microseconds = Int64(decimal: text, places: 6) else {
+            throw .unexpectedAnswer("column \(column) is not a time")
+        }
         let instant = UTCInstant(microsecondsSinceEpoch: microseconds)
         return (UTCInstant.earliestNameable...UTCInstant.latestNameable).contains(instant) ? instant : nil
     }
@@ -307,5 +355,23 @@ extension QueryResult.Row {
             throw .unexpectedAnswer("column \(column) is not a time")
         }
         return instant
+    }
+}
+
+extension Int64 {
+    /// Reads a decimal number, times 10 to the power of `places`; what is smaller than that is cut.
+    fileprivate init?(decimal text: String, places: Int) {
+        var digits: [UInt8] = []
+        var left: Int?
+        for byte in text.utf8 where left != 0 {
+            if byte == UInt8(ascii: "."), left == nil {
+                left = places
+            } else {
+                digits.append(byte)
+                left = left.map { $0 - 1 }
+            }
+        }
+        digits += Array(repeating: UInt8(ascii: "0"), count: left ?? places)
+        self.init(String(decoding: digits, as: UTF8.self))
     }
 }

@@ -4,11 +4,12 @@ import Time
 /// Everything that a run needs to know of the table: made from a survey once nothing stands in the way.
 struct Target: Sendable {
     let table: TableName
-    let cutoff: UTCInstant
+    var cutoff: UTCInstant
     let rule: Rule
     let survey: Survey
-    /// The table itself where it has no parts, or else its partitions and inheritance children that hold rows.
-    let parts: [Part]
+    /// The table, its partitions and its inheritance children. Empty until a run has something to delete, unless there may
+    /// be partitions on another server.
+    var parts: [Part]
     /// The tables without active row security that an own job's condition looks at by EXISTS.
     var others: [TableName] = []
     /// What batches record of the rows that they delete; `nil` for nothing.
@@ -49,8 +50,9 @@ struct Target: Sendable {
 
     func isNamedAlone(_ part: Part) -> Bool {
         guard survey.hasChildren else { return true }
-        return part.canDelete && !survey.hasStatementTrigger && !survey.isRowSecurityActive && !part.hasRowSecurity
-            && !survey.mayKeepRows
+        guard let whole = parts.first(where: { $0.oid == survey.oid }) else { return false }
+        return part.canDelete && whole.canDelete && !survey.isRowSecurityActive && !part.hasRowSecurity
+            && !whole.mayKeepRows
     }
 }
 
