@@ -49,7 +49,8 @@ package struct CleanupRun: Sendable {
             report.cutoff = target.cutoff
             known = survey
             let first = try await search(target, in: session)
-            return try await delete(target, first, claim: nil, before: request.rowsDeletedBefore, in: session, &report)
+            try await delete(target, first, claim: nil, before: request.rowsDeletedBefore, in: session, &report)
+            return report.restsUntil = await restsUntil(target, request, report, in: session)
         }
         report.claimToken = History.token()
         let ahead = try await lookAhead(request, survey, comparison, report, in: session)

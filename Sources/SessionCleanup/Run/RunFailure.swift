@@ -145,14 +145,8 @@ extension PostgresError {
         case .invalidParameters: .misconfigured
         case .unreachable: .unreachable
         case .server(let message, let step):
-            if let refusal = PoolerRefusal(message) {
-                refusal.kind
-            } else if step == .connecting {
-                message.sqlState.kindWhileConnecting
-            } else {
-                // By the application's RAISE: with any code, it forbids something.
-                message.isRaised ? .refused : message.sqlState.kind
-            }
+            PoolerRefusal(message)?.kind
+                ?? (step == .connecting ? message.sqlState.kindWhileConnecting : message.sqlState.kind)
         case .connectionLost, .timedOut: .mayPass
         case .canceled: .canceled
         case .unexpectedAnswer: .unexpected

@@ -206,6 +206,7 @@ import Testing
             """
             GRANT USAGE ON SCHEMA mcp_cleanup TO \(role);
             GRANT SELECT, INSERT, UPDATE, DELETE ON mcp_cleanup.runs TO \(role);
+            GRANT SELECT, INSERT, DELETE ON mcp_cleanup.removed TO \(role);
             """)
         async let ended = watched.database.daemon(
             Self.run, url: watched.database.server.url(watched.database.name, user: role), environment: Self.slow)
@@ -228,6 +229,7 @@ import Testing
             """
             GRANT USAGE ON SCHEMA mcp_cleanup TO \(role);
             GRANT SELECT, INSERT, UPDATE, DELETE ON mcp_cleanup.runs TO \(role);
+            GRANT SELECT, INSERT, DELETE ON mcp_cleanup.removed TO \(role);
             ALTER TABLE mcp_sessions ENABLE ROW LEVEL SECURITY;
             CREATE POLICY everything ON mcp_sessions USING (true);
             """)

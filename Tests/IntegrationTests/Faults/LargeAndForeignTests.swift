@@ -94,7 +94,7 @@ import Time
         let watched = try await WatchedDatabase(on: .packaged())
         try await watched.database.run(
             """
-            DROP TABLE mcp_sessions;
+            DROP TABLE mcp_sessions CASCADE;
             CREATE TABLE mcp_sessions (
                 session_id TEXT, user_id TEXT, updated_at TIMESTAMPTZ, expires_at TIMESTAMPTZ, active BOOLEAN
             ) PARTITION BY HASH (session_id);

@@ -19,7 +19,7 @@ import Testing
     private static func forgetRuns(of watched: WatchedDatabase) async throws {
         try await watched.database.run(
             """
-            DELETE FROM witness; DELETE FROM mcp_cleanup.runs WHERE origin <> 'once';
+            DELETE FROM witness; DELETE FROM mcp_cleanup.removed; DELETE FROM mcp_cleanup.runs WHERE origin <> 'once';
             INSERT INTO mcp_cleanup.runs (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at, cutoff)
             VALUES ('\(job)', now() - interval '3 years', 'schedule', 'before', 1, 'succeeded', now(), now(), now())
             """)

@@ -32,7 +32,8 @@ struct WatchedDatabase: Sendable {
                 RETURN NULL;
             END $$;
             CREATE TRIGGER witness AFTER DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION witness();
-            CREATE TABLE tool_calls (session_id TEXT NOT NULL REFERENCES mcp_sessions (session_id) ON DELETE CASCADE);
+            CREATE TABLE tool_calls (session_id TEXT NOT NULL REFERENCES mcp_sessions (session_id)
+                ON DELETE CASCADE ON UPDATE CASCADE);
             CREATE INDEX ON tool_calls (session_id);
             CREATE FUNCTION call() RETURNS TRIGGER LANGUAGE plpgsql AS $$
             BEGIN INSERT INTO tool_calls VALUES (NEW.session_id), (NEW.session_id); RETURN NULL; END $$;
