@@ -198,7 +198,7 @@ extension Connection {
     }
 
     /// The most that a server may send without completing a row or a statement. The longest row that a statement of ours
-    /// has is an array of 100,000 row addresses: 2.4 MB. libpq keeps an error of this length six times over: 36 MB.
+    /// has is an array of 50,000 row addresses: 1.2 MB. libpq keeps an error of this length six times over: 36 MB.
     private static let mostBytesOfAMessage = 6 << 20
     private static let tooLong = PostgresError.unexpectedAnswer(
         "the server sent more than \(mostBytesOfAMessage >> 20) MB at once")

@@ -148,14 +148,14 @@ package struct RunLimits: Hashable, Sendable {
     package var batchRows: Int
     /// How long to rest after each batch.
     package var batchPause: Duration
-    /// Addresses that one search returns at most, unless a single page has more. The default is about 2 MB of answer, and
+    /// Addresses that one search returns at most, unless a single page has more. The default is about 1 MB of answer, and
     /// few enough searches that finding the way again stays a small part of the work.
     package var searchRows: Int
 
     package init(
         maxClockSkew: Duration, batchTarget: Duration = .milliseconds(50),
         lockTimeout: Duration = .milliseconds(100), batchRows: Int, batchPause: Duration = .zero,
-        searchRows: Int = 100_000
+        searchRows: Int = 50_000
     ) {
         self.maxClockSkew = maxClockSkew
         self.batchTarget = batchTarget

@@ -18,7 +18,7 @@ struct RowAddress: Hashable, Comparable, Sendable {
     /// - Parameter partition: the OID of the table that an address belongs to, by the address's place in the array.
     static func list(_ text: String, partition: (Int) -> UInt32?) throws(PostgresError) -> [RowAddress] {
         var rows: [RowAddress] = []
-        // A search may find 100,000 rows: growing by doubling would take twice the memory.
+        // A search may find 50,000 rows: growing by doubling would take twice the memory.
         rows.reserveCapacity(text.utf8.count { $0 == UInt8(ascii: "(") })
         var block: UInt64?
         var isOrphaned = false
