@@ -29,8 +29,8 @@ struct BatchSize: Hashable, Sendable {
     /// Small batches whose commits wait for the disk disturb clients least: their own commits never wait for much WAL.
     /// Half of it delays nothing less, and costs a quarter more time.
     private static let aim = Duration.milliseconds(2)
-    /// The least work on rows, as a multiple of a batch's constant cost: a quarter of the time is overhead then. With a constant
-    /// part of 1 ms a drain whose batches aimed at equal parts took three times the single DELETE's time.
+    /// The least work on rows, as a multiple of a batch's constant cost, up to 4 ms; beyond that both parts are equal. With a
+    /// constant part of 1 ms a drain whose batches aimed at equal parts took three times the single DELETE's time.
     private static let workPerConstant = 3.0
     /// Enough to average out a stall of the disk, few enough to follow a change within a second.
     private static let memory = 12
@@ -71,7 +71,9 @@ struct BatchSize: Hashable, Sendable {
         estimate()
         let limit = limit / .microseconds(1)
         let travel = min(roundTrip / .microseconds(1), limit / 4)
-        let wanted = max(Self.aim / .microseconds(1) - constant, constant * Self.workPerConstant, travel)
+        let aim = Self.aim / .microseconds(1)
+        let share = max(constant, min(constant * Self.workPerConstant, aim * 2))
+        let wanted = max(aim - constant, share, travel)
         let work = min(wanted, max(limit / 2 - constant, constant))
         let fitting = min(work / max(perRow, 0.001), 1e9)
         // One size says nothing about the two parts. Trying a second one is affordable unless a row costs very much.
