@@ -4,20 +4,22 @@ import Testing
 
 /// A batch costs a constant part and a part for each row.
 @Suite struct BatchSizeTests {
-    /// Lets the size settle on a server with these costs.
+    /// Lets the size settle on a server with these costs, and returns the mean of the last two sizes.
     private static func settled(
         constant: Duration, perRow: Duration, limit: Duration = .milliseconds(50), most: Int = 10_000,
         roundTrip: Duration = .zero, rounds: Int = 40
     ) -> (count: Int, longest: Duration, batches: Int) {
         var size = BatchSize(limit: limit, most: most)
         var longest = Duration.zero
+        var counts: [Int] = []
         for _ in 0..<rounds {
             let cost = constant + perRow * size.count
             longest = max(longest, cost)
+            counts.append(size.count)
             size.batchEnded(size.count, cost: cost, roundTrip: roundTrip)
             if size.needsEmptyBatch { size.emptyBatchEnded(cost: constant) }
         }
-        return (size.count, longest, rounds)
+        return (counts.suffix(2).reduce(0, +) / 2, longest, rounds)
     }
 
     @Test func startsWithOneRowAndAtMostDoubles() {
@@ -55,6 +57,20 @@ import Testing
             size.batchEnded(size.count, cost: cost, roundTrip: .zero)
         }
         #expect(batches < 400, "\(batches)")
+    }
+
+    /// A disk that has become slow: batches that all have the same size would show it as dearer rows.
+    @Test(arguments: UInt64(0)..<40) func theSizeFollowsAnotherConstantCost(seed: UInt64) {
+        var random = SeededRandom(seed: seed)
+        var size = BatchSize(limit: .milliseconds(50), most: 10_000)
+        var rows = 0
+        for batch in 0..<600 {
+            let noise = Double.random(in: 1...1.5, using: &random)
+            let cost = ((batch < 100 ? 100 : 1000) + 4 * Double(size.count)) * noise
+            if batch >= 400 { rows += size.count }
+            size.batchEnded(size.count, cost: .microseconds(Int64(cost)), roundTrip: .zero)
+        }
+        #expect(rows / 200 >= 400, "\(rows / 200)")
     }
 
     /// Many partitions, or a statement trigger: the constant part must not drive the size down.

@@ -52,20 +52,22 @@ struct BatchSQL: Sendable {
     /// - Parameter claim: the run that the rows are deleted and counted for; if another process owns it by now, nothing is
     ///   deleted.
     func statement(claim: RunClaim?) -> String {
-        let fence = (claim.map { " AND \(HistorySQL.isOurs($0))" } ?? "") + isStillPart
+        let held = claim.map { "held AS MATERIALIZED (\n\(HistorySQL.hold($0))\n), " } ?? ""
+        let fence = (claim == nil ? "" : " AND EXISTS (SELECT FROM held)") + isStillPart
+        let isHeld = claim == nil ? "" : ", (SELECT pg_catalog.count(*) FROM held) AS held"
         var account = claim.map { ", accounted AS (\n\(HistorySQL.account($0))\n)" } ?? ""
         if let claim, let recording { account += ", recorded AS (\n\(recording.insert(claim))\n)" }
         let returned = recording?.returned ?? ""
         if case .all(let pages) = rows {
             return """
-                WITH deleted AS (
+                WITH \(held)deleted AS (
                     DELETE FROM \(relation.sql) WHERE \(scope(pages)) AND \(due)\(fence) RETURNING tableoid\(returned)
                 ), counted AS (SELECT pg_catalog.count(*) AS deleted FROM deleted)\(account)
-                SELECT deleted AS locked, deleted, NULL AS kept_partitions, NULL AS kept_addresses FROM counted
+                SELECT deleted AS locked, deleted, NULL AS kept_partitions, NULL AS kept_addresses\(isHeld) FROM counted
                 """
         }
         return """
-            WITH locked AS MATERIALIZED (
+            WITH \(held)locked AS MATERIALIZED (
                 SELECT tableoid, ctid FROM \(relation.sql) WHERE \(search) AND \(due)\(fence)
                 \(limit)FOR UPDATE SKIP LOCKED
             ), deleted AS (
@@ -81,7 +83,7 @@ struct BatchSQL: Sendable {
             )\(account)
             SELECT locked, deleted
                  , (SELECT pg_catalog.array_agg(tableoid ORDER BY tableoid, ctid) FROM kept) AS kept_partitions
-                 , (SELECT pg_catalog.array_agg(ctid ORDER BY tableoid, ctid) FROM kept) AS kept_addresses
+                 , (SELECT pg_catalog.array_agg(ctid ORDER BY tableoid, ctid) FROM kept) AS kept_addresses\(isHeld)
               FROM counted
             """
     }

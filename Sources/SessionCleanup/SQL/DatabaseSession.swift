@@ -38,10 +38,11 @@ struct DatabaseSession: Sendable {
     /// - Parameters:
     ///   - limit: the longest time that the statement may take; that of any transaction unless given.
     ///   - path: `role` for a statement with the condition of an operator's own job.
+    ///   - prefersIndexes: true for a search in the order of an index, or for the first rows that an index finds.
     ///   - unfiltered: tables of which row security must hide nothing.
     func read(
         _ sql: String, limit wanted: Duration? = nil, path: Transaction.SearchPath = .catalog,
-        unfiltered: [TableName] = []
+        prefersIndexes: Bool = false, unfiltered: [TableName] = []
     ) async throws(RunFailure) -> QueryResult {
         let limit = try budget.limit(wanted)
         var script = Script()
@@ -52,6 +53,7 @@ struct DatabaseSession: Sendable {
                 isReadOnly: true, limit: limit, lockLimit: min(limit / 2, budget.transactionLimit), path: path)
         }
         if !unfiltered.isEmpty { script.add(Transaction.refuseFilters(of: unfiltered)) }
+        if prefersIndexes { script.add(Transaction.preferIndexes) }
         script.add(sql, as: .answer)
         script.add("COMMIT")
         return try await send(script, by: budget.giveUp(after: limit)).read(.answer) { $0 }

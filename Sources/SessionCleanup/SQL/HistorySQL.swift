@@ -223,14 +223,11 @@ enum HistorySQL {
             """, as: .reopened)
     }
 
-    /// Returns the statement that locks the run's row (FOR NO KEY UPDATE) if the run is still ours; one row if it is.
-    /// A process that wants to take the run over waits behind it. By the primary key; qualified, since it is a batch's.
+    /// Returns the part of a batch's statement that locks the run's row (FOR NO KEY UPDATE) if the run is still ours and no other
+    /// transaction has it locked: one row then. A process that wants to take the run over waits behind it. By the primary key.
     static func hold(_ claim: RunClaim) -> String {
-        "SELECT run_id FROM mcp_cleanup.runs WHERE \(ours(claim)) FOR NO KEY UPDATE"
+        "SELECT run_id FROM mcp_cleanup.runs WHERE \(ours(claim)) FOR NO KEY UPDATE SKIP LOCKED"
     }
-
-    /// A condition that holds if the run is still ours, in a statement after `hold`.
-    static func isOurs(_ claim: RunClaim) -> String { "EXISTS (SELECT FROM mcp_cleanup.runs WHERE \(ours(claim)))" }
 
     /// Returns the part of a batch's statement that accounts for it, from `counted`: rows and count are one transaction.
     static func account(_ claim: RunClaim) -> String {

@@ -7,7 +7,7 @@ struct Script: Sendable {
     enum Answer: Hashable, Sendable {
         case server, tables, details
         case candidates, earlierRuns, reopened, closed, row
-        case held, batch, cost
+        case batch, cost
         case runs, deletions
         case answer
     }

@@ -76,18 +76,18 @@ enum SearchSQL {
         return "ROW(\((age + ["\(key.row.partition)::pg_catalog.oid", key.row.literal]).joined(separator: ", ")))"
     }
 
-    /// Returns the statement for the addresses of due rows on some pages of all of the table's parts, at most `limit`.
+    /// Returns the statement for the addresses of due rows of all of the table's parts, at most `limit`. Takes no row locks.
     ///
-    /// A TID range scan. `IS TRUE` keeps the planner from an index, whose statistics may be from before the rows were due.
-    /// Takes no row locks.
-    static func onPages(
-        _ relation: BatchSQL.Relation, _ rule: Rule, cutoff: UTCInstant, _ pages: Range<Int>, limit: Int
+    /// - Parameter pages: a TID range scan of these. `IS TRUE` keeps the planner from an index, whose statistics may be from
+    ///   before the rows were due. `nil` for the rows that are cheapest to find.
+    static func unordered(
+        _ relation: BatchSQL.Relation, _ rule: Rule, cutoff: UTCInstant, on pages: Range<Int>?, limit: Int
     ) -> String {
         """
         SELECT found.tableoid AS partition, pg_catalog.array_agg(found.ctid ORDER BY found.ctid) AS addresses
              , \(seconds("pg_catalog.min(found.due_since)")) AS oldest
           FROM (SELECT tableoid, ctid, \(rule.dueSince) AS due_since FROM \(relation.sql)
-                 WHERE (\(rule.predicate(cutoff: literal(cutoff)))) IS TRUE AND \(range(pages))
+                 WHERE (\(rule.predicate(cutoff: literal(cutoff))))\(pages.map { " IS TRUE AND \(range($0))" } ?? "")
                  LIMIT \(limit)) AS found
          GROUP BY found.tableoid ORDER BY found.tableoid
         """
@@ -113,6 +113,15 @@ enum SearchSQL {
         """
         SELECT pg_catalog.count(*) AS due, \(seconds("pg_catalog.min(\(rule.dueSince))")) AS oldest_due_at
           FROM \(rule.relation(table).sql) WHERE (\(rule.predicate(cutoff: literal(cutoff))))
+        """
+    }
+
+    /// Returns the statement for since when the oldest due row is: one index entry where there is an index on the rule's column.
+    static func oldest(_ table: TableName, _ rule: Rule, cutoff: UTCInstant) -> String {
+        """
+        SELECT \(seconds(rule.dueSince)) AS oldest
+          FROM (SELECT pg_catalog.min(\(rule.column)) AS \(rule.column) FROM \(rule.relation(table).sql)
+                 WHERE (\(rule.predicate(cutoff: literal(cutoff))))) AS due
         """
     }
 

@@ -43,7 +43,8 @@ struct BatchRunner: Sendable {
         case locked
         /// The server ended it for its length.
         case tooLong
-        /// A row was on its way to another partition: to be repeated.
+        /// Nothing was deleted, and the batch is to be repeated: a row was on its way to another partition, or the run's own
+        /// row was locked for a moment.
         case moved
         /// The database would not delete a row.
         case refused(ServerMessage)
@@ -82,6 +83,11 @@ struct BatchRunner: Sendable {
             }
             return .failed(obstacle)
         }
+        if claim != nil, try answers.read(.batch, { try $0.onlyRow().integer("held") }) != 1 {
+            // Another process has the run now, or locks its row for a moment.
+            try await renewClaim()
+            return .failed(.moved)
+        }
         conflicts = 0
         return .done(try await batch(answers, sent: sent))
     }
@@ -97,13 +103,13 @@ struct BatchRunner: Sendable {
             isReadOnly: false, limit: longest, lockLimit: run.limits.lockTimeout, path: .role)
         // What is reported as deleted survives a crash of the server.
         if target.survey.commitsAsynchronously { script.add("SET LOCAL synchronous_commit = on") }
-        if let claim { script.add(HistorySQL.hold(claim), as: .held) }
+        // A row of the table itself that row security begins to hide is skipped here, and the search after that fails.
+        if !target.others.isEmpty { script.add(Transaction.refuseFilters(of: target.others)) }
+        // A lock on the table itself, or on one of its parts, is met here, and is not blamed on rows.
+        script.add("LOCK TABLE \(relation.named) IN ROW EXCLUSIVE MODE")
         if lockLimit < run.limits.lockTimeout {
             script.add("SET LOCAL lock_timeout = \(Transaction.milliseconds(lockLimit))")
         }
-        if !target.unfiltered.isEmpty { script.add(Transaction.refuseFilters(of: target.unfiltered)) }
-        // A lock on the table itself, or on one of its parts, is met here, and is not blamed on rows.
-        script.add("LOCK TABLE \(relation.named) IN ROW EXCLUSIVE MODE")
         if limit < longest { script.add("SET LOCAL statement_timeout = \(Transaction.milliseconds(limit))") }
         script.add(batch.statement(claim: claim), as: .batch)
         // Deferred triggers and constraints fail here, where rows can still be blamed.
@@ -119,7 +125,6 @@ struct BatchRunner: Sendable {
         _ answers: Script.Answers, sent: ContinuousClock.Instant
     ) async throws(RunFailure) -> Batch {
         let duration = sent.duration(to: .now)
-        if claim != nil, try answers.read(.held, { $0.rows.count }) != 1 { throw .claimLost }
         let cost = try answers.read(.cost) { Duration.microseconds(try $0.onlyRow().integer("cost")) }
         // At COMMIT. A warning that a trigger raises has a context.
         let warning = await session.connection.warnings.first { !$0.hasContext }
@@ -158,6 +163,17 @@ struct BatchRunner: Sendable {
         case (_, "23"), (_, "27"), (_, "44"), (_, "P0"): return .refused(message)
         default: return message.hasContext ? .refused(message) : nil
         }
+    }
+
+    /// Renews the run's heartbeat.
+    ///
+    /// - Throws: `claimLost` if the run is another process's now.
+    mutating func renewClaim() async throws(RunFailure) {
+        guard let claim else { return }
+        let sent = ContinuousClock.now
+        let answers = try await session.write(Script(HistorySQL.renew(claim), as: .row))
+        guard try answers.read(.row, { $0.rows.count }) == 1 else { throw .claimLost }
+        self.claim?.renewed = sent
     }
 
     /// Finds out whether even a DELETE of no row fails: a statement trigger that raises.

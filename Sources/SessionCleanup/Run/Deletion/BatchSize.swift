@@ -16,6 +16,8 @@ struct BatchSize: Hashable, Sendable {
     /// True once a second size has been tried. A busy machine's noise may have made it look expensive, so a later trial takes
     /// more rows, over which the noise is spread.
     private var hasFailedToGrow = false
+    /// Batches take two thirds and four thirds of the size in turns: only different sizes show the two parts.
+    private var isLargerTurn = false
     /// True after a batch whose cost was a surprise.
     private var isSurprised = false
     /// The largest size that a guard of the application's lets pass; see `guardFound`.
@@ -27,13 +29,12 @@ struct BatchSize: Hashable, Sendable {
     }
 
     /// Small batches whose commits wait for the disk disturb clients least: their own commits never wait for much WAL.
-    /// Half of it delays nothing less, and costs a quarter more time.
     private static let aim = Duration.milliseconds(2)
-    /// The least work on rows, as a multiple of a batch's constant cost, up to 4 ms; beyond that both parts are equal. With a
-    /// constant part of 1 ms a drain whose batches aimed at equal parts took three times the single DELETE's time.
-    private static let workPerConstant = 3.0
+    /// The least work on rows, as a multiple of a batch's constant cost, up to 4 ms; beyond that both parts are equal. The
+    /// constant part of a batch is near 1 ms; batches that aimed at equal parts took three times the single DELETE's time.
+    private static let workPerConstant = 5.0
     /// Enough to average out a stall of the disk, few enough to follow a change within a second.
-    private static let memory = 12
+    private static let memory = 16
     /// Rows of a later trial at most.
     private static let mostTried = 8
     /// A batch that costs more than this many times what was expected has met a stall of the server, or rows that are dearer:
@@ -84,7 +85,10 @@ struct BatchSize: Hashable, Sendable {
             return
         }
         // One cheap batch says little about the next: at most double.
-        if Int(fitting) < count || rows >= count { count = Int(min(fitting, Double(count * 2))) }
+        if Int(fitting) < count || rows >= count / 2 {
+            count = Int(min(fitting * (isLargerTurn ? 4 : 2) / 3, Double(count * 2)))
+            isLargerTurn.toggle()
+        }
         count = max(1, min(count, most, cap))
     }
 

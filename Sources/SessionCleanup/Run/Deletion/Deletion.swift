@@ -97,17 +97,24 @@ struct Deletion: Sendable {
         case .all(let rows): found = rows
         case .tooSlow: return (nil, .many)
         case .many:
-            guard let rows = try await search(order: .oldestFirst, after: nil) else { return (nil, .many) }
+            let sql = SearchSQL.unordered(
+                target.rule.relation(target.table), target.rule, cutoff: target.cutoff, on: nil, limit: Self.mostByAge)
+            guard let rows = try await search(sql) else { return (nil, .many) }
             found = rows
         }
         progress.rowsFound = found.rows.count
         let isMany = found.rows.count == Self.mostByAge
         progress.isSearchComplete = !isMany
         run.onProgress(progress)
+        var oldest = found.oldest
+        if isMany, target.rule.condition == nil {
+            let sql = SearchSQL.oldest(target.table, target.rule, cutoff: target.cutoff)
+            oldest = try await read(sql)?.reading { try $0.onlyRow().instantIfPresent("oldest") }
+        }
         left.beginPass()
         let rows = isMany ? found.rows.prefix(Self.firstRows) : found.rows[...]
-        guard try await delete(rows) else { return (found.oldest, .stopped) }
-        return (found.oldest, isMany ? .many : .reached)
+        guard try await delete(rows) else { return (oldest, .stopped) }
+        return (oldest, isMany ? .many : .reached)
     }
 
     /// Looks once more for everything that is due, from the oldest on, and deletes it if it can.
@@ -146,7 +153,9 @@ struct Deletion: Sendable {
         var key: SearchSQL.Key?
         // Ends because each search begins behind the one before.
         while true {
-            guard let found = try await search(order: order, after: key) else { return .tooSlow }
+            let sql = SearchSQL.byAge(
+                target.table, target.rule, cutoff: target.cutoff, order: order, after: key, limit: Self.mostByAge)
+            guard let found = try await search(sql) else { return .tooSlow }
             let rows: ArraySlice<RowAddress> = order == .oldestFirst ? found.rows[...] : found.rows.reversed()[...]
             guard try await delete(rows) else { return .stopped }
             guard found.rows.count == Self.mostByAge, let last = found.last else { return .reached }
@@ -155,13 +164,9 @@ struct Deletion: Sendable {
     }
 
     /// - Returns: `nil` if the server ended the search for its length.
-    private mutating func search(
-        order: SearchSQL.Order, after key: SearchSQL.Key?
-    ) async throws(RunFailure) -> FoundRows? {
+    private mutating func search(_ sql: String) async throws(RunFailure) -> FoundRows? {
         try await renewClaim()
-        let sql = SearchSQL.byAge(
-            target.table, target.rule, cutoff: target.cutoff, order: order, after: key, limit: Self.mostByAge)
-        guard let result = try await read(sql) else { return nil }
+        guard let result = try await read(sql, prefersIndexes: target.rule.condition == nil) else { return nil }
         let found = try result.reading(FoundRows.init)
         if !isLocal, found.hasRows(outside: Set(target.parts.map(\.oid))) {
             _ = try await target.survey.parts(in: session)
@@ -171,10 +176,11 @@ struct Deletion: Sendable {
     }
 
     /// - Returns: `nil` if the server ended the statement for its length.
-    func read(_ sql: String) async throws(RunFailure) -> QueryResult? {
+    func read(_ sql: String, prefersIndexes: Bool = false) async throws(RunFailure) -> QueryResult? {
         let sent = ContinuousClock.now
         do {
-            return try await session.read(sql, path: target.path, unfiltered: target.unfiltered)
+            return try await session.read(
+                sql, path: target.path, prefersIndexes: prefersIndexes, unfiltered: target.unfiltered)
         } catch {
             let isTooLong =
                 error.sqlState == "57014" && sent.duration(to: .now) >= session.budget.transactionLimit * 9 / 10
@@ -214,7 +220,7 @@ struct Deletion: Sendable {
             switch step {
             case .search(let pages, let limit):
                 let started = ContinuousClock.now
-                let sql = SearchSQL.onPages(relation, target.rule, cutoff: target.cutoff, pages, limit: limit)
+                let sql = SearchSQL.unordered(relation, target.rule, cutoff: target.cutoff, on: pages, limit: limit)
                 guard let found = try await read(sql) else {
                     if !walk.searchTimedOut() { walk.skip() }
                     continue
@@ -275,7 +281,7 @@ struct Deletion: Sendable {
     private mutating func deleteOneByOne(
         _ pages: Range<Int>, of relation: BatchSQL.Relation, _ walk: inout PageWalk
     ) async throws(RunFailure) -> Bool {
-        let sql = SearchSQL.onPages(relation, target.rule, cutoff: target.cutoff, pages, limit: .max)
+        let sql = SearchSQL.unordered(relation, target.rule, cutoff: target.cutoff, on: pages, limit: .max)
         walk.batchEnded(rows: pages.count, isCut: false)
         guard let found = try await read(sql) else { return true }
         let canGoOn = try await delete(try found.reading(FoundRows.init).rows[...])
@@ -387,9 +393,6 @@ struct Deletion: Sendable {
         guard let claim = runner.claim, claim.renewed.duration(to: .now) > run.history.lease / Self.renewals else {
             return
         }
-        let sent = ContinuousClock.now
-        let answers = try await session.write(Script(HistorySQL.renew(claim), as: .row))
-        guard try answers.read(.row, { $0.rows.count }) == 1 else { throw .claimLost }
-        runner.claim?.renewed = sent
+        try await runner.renewClaim()
     }
 }

@@ -99,7 +99,7 @@ struct FoundRows: Sendable {
         }
     }
 
-    /// Reads the result of `SearchSQL.first`, `.byAge` or `.onPages`.
+    /// Reads the result of `SearchSQL.first`, `.byAge` or `.unordered`.
     init(_ result: QueryResult) throws(PostgresError) {
         for row in result.rows {
             guard try row.textIfPresent("partition") != nil else {
