@@ -136,9 +136,14 @@ import Time
         #expect(ConnectFailure(message: noEntry, candidate: Self.candidate).error.sqlState == "28000")
     }
 
-    @Test func namesTheParameterThatLibpqRefusesWithoutItsValue() {
-        let failure = ConnectFailure(
-            message: "invalid sslmode value: \"a piece of a password\"\n", candidate: Self.candidate)
+    /// The value may have lines and quotation marks, and the message may have been cut.
+    @Test(arguments: [
+        "\"a piece of a password\"\n", "\"jdbc:postgresql://r:pass\nword@[::1]/\"\n", "\"a \"pass\" b\nword\"\n",
+        "\"pass\nword",
+        "\"pass\"word\n\"\nmore: \"b\"\n",
+    ])
+    func namesTheParameterThatLibpqRefusesWithoutItsValue(value: String) {
+        let failure = ConnectFailure(message: "invalid sslmode value: \(value)", candidate: Self.candidate)
         #expect(
             failure.beforeAnyPacket
                 == .invalidParameters(

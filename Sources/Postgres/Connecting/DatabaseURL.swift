@@ -175,8 +175,8 @@ extension String {
     fileprivate func commonPrefix(with other: Substring) -> Int { zip(self, other).prefix { $0 == $1 }.count }
 }
 
-/// libpq's message, its first line, without what stands between the first and the last quotation mark there: a piece of
-/// the URL. Where libpq names only the bad value, the good ones follow.
+/// libpq's message, its first line, without what stands between the first and the last quotation mark: a piece of the URL,
+/// which may have lines and quotation marks of its own. Where libpq names only the bad value, the good ones follow.
 func withoutQuotations(_ message: String) -> String {
     let text = withoutQuotedPart(message)
     guard text.hasPrefix("invalid sslmode value") else { return text }
@@ -184,9 +184,13 @@ func withoutQuotations(_ message: String) -> String {
 }
 
 private func withoutQuotedPart(_ message: String) -> String {
-    let line = message.unicodeScalars.prefix { $0 != "\n" }
-    guard let first = line.firstIndex(of: "\""), let last = line.lastIndex(of: "\""), first < last else {
-        return String(line)
+    let text = message.unicodeScalars
+    guard let first = text.firstIndex(of: "\""), let last = text.lastIndex(of: "\"") else {
+        return String(text.prefix { $0 != "\n" })
     }
-    return String(line[...first]) + "…" + String(line[last...])
+    // A message that was cut has one mark alone.
+    let end = first < last ? text[last...].prefix { $0 != "\n" } : text[first...first]
+    let start = text[...first]
+    guard let newline = start.firstIndex(of: "\n") else { return String(start) + "…" + String(end) }
+    return String(start[..<newline])
 }
