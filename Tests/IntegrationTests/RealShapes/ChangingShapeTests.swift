@@ -216,6 +216,19 @@ import Time
         #expect(report.failure?.kind == .refused, "\(report)")
     }
 
+    /// A batch does not wait for the run's own row: it asks whose run it is, and comes again.
+    @Test func aLockOnTheRunsRowDelaysTheRunAndLosesNothing() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            SessionsDatabase.migration("20260513030000_install_mcp_cleanup_runs") + Self.rows(Self.due))
+        let report = try await Self.run(
+            database,
+            change: "BEGIN; SELECT FROM mcp_cleanup.runs FOR UPDATE; SELECT pg_sleep(0.5); COMMIT")
+        #expect(report.outcome == .succeeded && report.progress.rowsDeleted == Self.due, "\(report)")
+        #expect(try await database.count() == 0)
+        #expect(try await database.value("SELECT sum(rows_deleted) FROM mcp_cleanup.runs") == "\(Self.due)")
+    }
+
     // MARK: Limits
 
     private static var hasNewest: Bool {
