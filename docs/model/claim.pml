@@ -19,6 +19,9 @@
 #ifndef DUE
 #define DUE 0                           /* sessions that are due at the start; each fire time brings one more */
 #endif
+#ifndef QUIET
+#define QUIET 0                         /* fire times, the first ones, that bring no session */
+#endif
 #define WORKERS (DAEMONS + ONCES)
 #define CONNECTIONS (2 * WORKERS)       /* worker w uses w, and w + WORKERS after it has lost one */
 #define FIRES 4                         /* 0 stands for the `scheduled_at` of --once, which is no fire time */
@@ -33,7 +36,7 @@
 #define HOLDS(property, condition) assert((condition) || property)
 hidden byte One_run_of_a_job, Only_the_owner_deletes, Each_row_is_counted_once, A_fire_time_succeeds_once,
   Only_dead_owners_are_replaced, Only_the_owner_closes, No_deadlock, No_fire_time_is_lost, Dead_runs_are_closed,
-  No_lease_is_waited_in_vain;
+  No_lease_is_waited_in_vain, No_session_is_left;
 
 /* How many faults of each kind may happen, each at any moment. */
 #ifndef KILLS
@@ -54,9 +57,14 @@ hidden byte One_run_of_a_job, Only_the_owner_deletes, Each_row_is_counted_once, 
 #ifndef REFUSALS
 #define REFUSALS 0                      /* a permanent failure */
 #endif
+#ifndef CRASHES
+#define CRASHES 0                       /* a crash of the server that loses the commits which did not wait for the disk */
+#endif
+byte crashes = CRASHES;
 byte kills = KILLS, stops = STOPS, losses = LOSSES, aborts = ABORTS, freezes = FREEZES, refusals = REFUSALS;
 
-mtype = { running, succeeded, failed, canceled, abandoned, claim, reopen, batch, close, ok, no_row, error };
+mtype = { running, succeeded, failed, canceled, abandoned, record, claim, reopen, batch, renew, close, ok,
+  no_row, error };
 
 typedef Run {
   mtype status;                         /* 0: there is no such row */
@@ -65,6 +73,7 @@ typedef Run {
   bit silent;                           /* running: no heartbeat for the lease; again: next_attempt_at has long passed */
   byte lock;                            /* 1 + the connection whose open transaction holds the row */
   mtype next;                           /* the status that this transaction gives it; 0: it only locks the row */
+  bit unflushed;                        /* its commit did not wait for the disk, and no later one did */
 }
 typedef Connection {
   mtype script; byte token, row; mtype outcome; bit again, mine;        /* what the worker sent */
@@ -148,16 +157,23 @@ inline end(commits, result) {
   do
   :: r < ROWS ->
      if
+     :: commits && conn[c].script != record -> runs[r].unflushed = 0
+     :: else
+     fi;
+     if
      :: runs[r].lock == c + 1 && runs[r].next != 0 && commits ->
         HOLDS(A_fire_time_succeeds_once, runs[r].status != succeeded);
         runs[r].silent = 0; runs[r].again = 0;
         if
+        :: conn[c].script == record ->
+           runs[r].owner = conn[c].token; runs[r].unflushed = (CRASHES > 0);
+           if :: r != KEY(JOB(r), 0) && r % FIRES > covered[JOB(r)] -> covered[JOB(r)] = r % FIRES :: else fi
         :: runs[r].next == running -> runs[r].owner = conn[c].token
         :: runs[r].next == failed ->
            runs[r].again = conn[c].again;
            if :: !conn[c].again && r != KEY(JOB(r), 0) && r % FIRES > covered[JOB(r)] -> covered[JOB(r)] = r % FIRES
            :: else fi
-        :: runs[r].next == succeeded && r != KEY(JOB(r), 0) -> covered[JOB(r)] = now
+        :: runs[r].next == succeeded && conn[c].script != record && r != KEY(JOB(r), 0) -> covered[JOB(r)] = now
         :: else
         fi;
         runs[r].status = runs[r].next
@@ -198,17 +214,36 @@ inline miss() {               /* an UPDATE or a SELECT that returned no row */
 #define CHANGED(row) (row.status != conn[c].status || row.owner != conn[c].owner \
   || (!conn[c].mine && conn[c].silent && !row.silent))
 #endif
+#define OURS (runs[conn[c].row].status == running && runs[conn[c].row].owner == conn[c].token)
 #define ROLLBACK :: atomic { aborts > 0 -> aborts--; d_step { end(false, error) } }
 
 proctype Server(byte c) {
   byte r, x, z;
 end_of_script:
   if
+  :: atomic { conn[c].script == record && conn[c].answer == 0 -> goto recording }
   :: atomic { conn[c].script == claim && conn[c].answer == 0 -> goto claiming }
   :: atomic { conn[c].script == reopen && conn[c].answer == 0 -> goto reopening }
   :: atomic { conn[c].script == batch && conn[c].answer == 0 -> goto deleting }
+  :: atomic { conn[c].script == renew && conn[c].answer == 0 -> goto renewing }
   :: atomic { conn[c].script == close && conn[c].answer == 0 -> goto closing }
   fi;
+
+recording:  /* INSERT … 'succeeded' … ON CONFLICT DO NOTHING: waits for a transaction that decides if the row is there */
+  atomic {
+    runs[conn[c].row].lock == 0 || runs[conn[c].row].next == 0 ->
+    if
+#ifndef BREAK_RECORD_OVER
+    :: runs[conn[c].row].status != 0 -> d_step { miss() }; goto end_of_script
+#endif
+    :: else -> runs[conn[c].row].lock = c + 1; runs[conn[c].row].next = succeeded
+    fi
+  };
+  if
+  :: atomic { d_step { conn[c].status = succeeded; end(true, ok) } }
+  ROLLBACK
+  fi;
+  goto end_of_script;
 
 claiming:
 #ifdef BREAK_ABANDON_FIRST
@@ -262,35 +297,45 @@ reopening:  /* UPDATE … WHERE token, status, silence AND NOT EXISTS (another r
   fi;
   goto end_of_script;
 
-deleting:   /* SELECT the run's row, if it is ours, FOR NO KEY UPDATE */
+deleting:   /* WITH held AS (SELECT the run's row, if it is ours, FOR NO KEY UPDATE SKIP LOCKED): if empty, nothing is deleted */
   atomic {
-    runs[conn[c].row].lock == 0 ->
     if
 #ifndef BREAK_NO_FENCE
-    :: runs[conn[c].row].status != running || runs[conn[c].row].owner != conn[c].token ->
-       d_step { miss() }; goto end_of_script
+    :: runs[conn[c].row].lock != 0 || !OURS -> d_step { miss() }; goto end_of_script
 #endif
     :: else -> runs[conn[c].row].lock = c + 1
     fi
   };
-#ifdef BREAK_NO_FENCE
+#if defined(BREAK_NO_FENCE) || defined(BREAK_HELD_UNLOCKED)
   runs[conn[c].row].lock = 0;
 #endif
-  if          /* DELETE one session, account for it, COMMIT */
+  if          /* DELETE one session; if it was still there, account for it; COMMIT */
   :: atomic {
        if
        :: due[JOB(conn[c].row)] > 0 ->
-          HOLDS(Only_the_owner_deletes, runs[conn[c].row].status == running && runs[conn[c].row].owner == conn[c].token);
+          HOLDS(Only_the_owner_deletes, OURS);
           d_step {
             due[JOB(conn[c].row)]--; gone[JOB(conn[c].row)]++;
 #ifndef BREAK_COUNT_LATER
             counted[JOB(conn[c].row)]++;
 #endif
+            runs[conn[c].row].silent = 0
           }
        :: else
        fi;
-       runs[conn[c].row].silent = 0;
        d_step { end(true, ok) } }
+  ROLLBACK
+  fi;
+  goto end_of_script;
+
+renewing:   /* UPDATE the heartbeat, if the run is ours: waits for the row's lock */
+  if
+  :: atomic {
+       runs[conn[c].row].lock == 0 ->
+       if
+       :: OURS -> runs[conn[c].row].silent = 0; d_step { end(true, ok) }
+       :: else -> d_step { miss() }
+       fi }
   ROLLBACK
   fi;
   goto end_of_script;
@@ -302,7 +347,7 @@ closing:    /* UPDATE … WHERE token AND running; SELECT the row by its token *
 #ifdef BREAK_CLOSE_BLIND
     :: runs[conn[c].row].status == running ->
 #else
-    :: runs[conn[c].row].status == running && runs[conn[c].row].owner == conn[c].token ->
+    :: OURS ->
 #endif
        runs[conn[c].row].lock = c + 1; runs[conn[c].row].next = conn[c].outcome
     :: else
@@ -325,14 +370,14 @@ closing:    /* UPDATE … WHERE token AND running; SELECT the row by its token *
 
 /* ---- The workers ------------------------------------------------------------------------------------------------- */
 
-#define SEND(kind) d_step { conn[k].script = kind; conn[k].token = TOKEN(w, attempt); conn[k].row = KEY(j, fire); got = 0 }
+#define SEND(kind) d_step { conn[k].script = kind; conn[k].token = TOKEN(w, attempt); conn[k].row = KEY(j, fire); got = 0; lost = 0 }
 inline hear() {               /* the answer; or the connection is lost, before or after the script's end */
   if
   :: atomic { conn[k].answer != 0 ->
        got = conn[k].answer;
        if :: got == error -> forget(k) :: else fi }
   :: atomic { losses > 0 -> losses--;
-       got = error;
+       got = error; lost = (conn[k].script == record);
        if :: conn[k].answer != 0 -> forget(k) :: else -> conn[k].unheard = 1 fi;
        k = (k + WORKERS) % CONNECTIONS }
   fi
@@ -368,6 +413,21 @@ inline hear() {               /* the answer; or the connection is lost, before o
 #else
 #define CUT_SHORT (conn[k].status == canceled || conn[k].status == abandoned)
 #endif
+/* The first search's snapshot: a session is due, or a row of any job is running. Then the statement writes nothing. */
+#define ANY_RUNS(r) (runs[r].status == running || runs[(r) + 1].status == running || runs[(r) + 2].status == running \
+  || runs[(r) + 3].status == running)
+#ifdef BREAK_RECORD_BESIDE
+#define RUN_ELSEWHERE false
+#elif JOBS == 2
+#define RUN_ELSEWHERE (ANY_RUNS(0) || ANY_RUNS(4))
+#else
+#define RUN_ELSEWHERE ANY_RUNS(0)
+#endif
+#ifdef BREAK_RECORD_FOUND
+#define FOUND false
+#else
+#define FOUND (due[j] > 0)
+#endif
 /* The look-back's read: the latest fire time needs no run. */
 #ifdef BREAK_ONCE_ANSWERS
 #define ONCE_COUNTS || runs[KEY(j, 0)].status != 0
@@ -389,7 +449,7 @@ inline hear() {               /* the answer; or the connection is lost, before o
 proctype Worker(byte w, j) {
   byte k = w, fire, seen, attempt, r;
   mtype got, outcome;
-  bit mayPass;
+  bit mayPass, lost;
 start:
   {
     atomic {
@@ -412,9 +472,27 @@ end_of_run:
 successor:
     atomic { seen = now; fire = now; earlier[w] = 0 };
 
-begin:      /* an attempt, by a fresh token */
+begin:      /* An attempt, by a fresh token. A run's first one searches, and records the run if it finds nothing. */
     atomic {
       assert(attempt < 8);
+      outcome = 0;
+      if
+      :: stopped[w] -> goto ended
+      :: !stopped[w] && (earlier[w] != 0 || FOUND || RUN_ELSEWHERE) -> goto claimIt
+      :: !stopped[w] && earlier[w] == 0 && !FOUND && !RUN_ELSEWHERE && conn[k].script == 0 ->
+         believes[w] = TOKEN(w, attempt); SEND(record)
+      fi };
+    hear();
+    atomic {
+      if
+      :: got == ok -> forget(k); goto done
+      :: got == no_row -> forget(k)
+      :: got == error && !lost -> outcome = failed                    /* the failure gets a row */
+      :: got == error && lost -> lost = 0; goto failure               /* its close finds the row, if there is one */
+      fi };
+
+claimIt:
+    atomic {
       if
       :: stopped[w] -> goto ended
       :: !stopped[w] && conn[k].script == 0 -> believes[w] = TOKEN(w, attempt); SEND(claim)
@@ -428,7 +506,7 @@ begin:      /* an attempt, by a fresh token */
 #ifdef BREAK_NO_SECOND_CLAIM
          goto skipped
 #else
-         goto begin
+         goto claimIt
 #endif
       :: got == ok && conn[k].status == 0 && conn[k].other -> goto held
       :: got == ok && conn[k].owner == TOKEN(w, attempt) -> forget(k); goto work
@@ -457,18 +535,30 @@ take:
 #ifdef BREAK_LOST_TAKEOVER_WAITS
          goto held
 #else
-         forget(k); goto begin
+         forget(k); goto claimIt
 #endif
       fi };
 
 work:
     atomic {
       if
+      :: outcome == failed -> goto failure
       :: stopped[w] -> outcome = canceled; goto ending
       :: !stopped[w] && refusals > 0 -> refusals--; outcome = failed; mayPass = 0; goto ending
       :: !stopped[w] && due[j] == 0 -> outcome = succeeded; goto ending
       :: !stopped[w] && due[j] > 0 && conn[k].script == 0 -> SEND(batch)
       fi };
+    hear();
+    atomic {
+      if
+      :: got == error -> goto failure
+      :: got == ok -> forget(k); goto work
+      :: got == no_row -> forget(k)                                   /* `held` was empty: is the run still ours? */
+      fi;
+#ifdef BREAK_NO_QUESTION
+      goto work;
+#endif
+      SEND(renew) };
     hear();
     atomic {
       if
@@ -556,7 +646,7 @@ ended:
   };
   d_step {
     alive[w] = 0; believes[w] = 0; killed[w] = 0; stopped[w] = 0; earlier[w] = 0;
-    fire = 0; got = 0; outcome = 0; mayPass = 0; seen = 0; r = 0
+    fire = 0; got = 0; outcome = 0; mayPass = 0; lost = 0; seen = 0; r = 0
   };
   if :: !ONCE(w) -> goto start :: true -> attempt = 0 fi      /* started again, or never */
 }
@@ -578,13 +668,26 @@ ended:
 #define FAULTS(w) :: atomic { kills > 0 && alive[w] && !killed[w] -> kills--; killed[w] = 1 } \
   :: atomic { stops > 0 && alive[w] && !stopped[w] && !ONCE(w) -> stops--; stopped[w] = 1 }
 
-inline fireTime() { now++; x = 0; do :: x < JOBS -> due[x]++; x++ :: else -> break od; x = 0 }
+inline fireTime() { now++; x = 0; do :: x < JOBS -> due[x] = due[x] + (now > QUIET); x++ :: else -> break od; x = 0 }
+inline crash() {              /* what it does to open transactions and to connections, ABORTS and LOSSES do */
+  do
+  :: x < ROWS ->
+     if
+     :: runs[x].unflushed -> runs[x].status = 0; runs[x].owner = 0; runs[x].unflushed = 0
+     :: else
+     fi;
+     x++
+  :: else -> break
+  od;
+  x = 0
+}
 
 proctype World() {
   byte x;
 end_of_time:
   do
   :: atomic { now < LAST -> d_step { fireTime() } }
+  :: atomic { crashes > 0 -> crashes--; d_step { crash() } }
   :: atomic { now >= LAST && kills + stops > 0 -> kills = 0; stops = 0 }
   SILENCE(0) SILENCE(1) SILENCE(2) SILENCE(3)
 #if JOBS == 2
@@ -615,6 +718,7 @@ inline checkRest(isLast) {
      if
      :: alive[x] ->
         HOLDS(No_fire_time_is_lost, covered[x % JOBS] == now || (SKIPS && !isLast));
+        HOLDS(No_session_is_left, due[x % JOBS] == 0 || !isLast || REFUSALS > 0);
         /* What nobody waits for (a claim that its process did not live to see, a dead --once) the next claim closes. */
         y = KEY(x % JOBS, (isLast || KILLS + STOPS + LOSSES == 0 -> 0 : FIRES));
         do
