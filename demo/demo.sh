@@ -114,7 +114,7 @@ show "mcp-cleanupd health --ready"
 show "curl http://$MCP_CLEANUP_HTTP_LISTEN/metrics"
 get /metrics | grep -E '^mcp_cleanup_(rows_deleted_total|last_success).*transient'
 show "curl http://$MCP_CLEANUP_HTTP_LISTEN/status.json"
-get /status.json | grep -oE '"(database|ready|rows_deleted_24h|counts_all_processes|next_run_at)":("[^"]*"|[^,]*)' | sed 's/^/  /'
+get /status.json | grep -oE '"(database|ready|short_name|next_run_at|rows_deleted_24h)":("[^"]*"|[^,]*)' | sed 's/^/  /'
 say "Look at it while it runs:"
 echo "  the page          ${green}http://$MCP_CLEANUP_HTTP_LISTEN/${reset}"
 echo "  the same as JSON  ${green}http://$MCP_CLEANUP_HTTP_LISTEN/status.json${reset}"
@@ -131,5 +131,6 @@ cat <<END
   export NEON_DATABASE_URL=postgresql://…
   .build/mcp-cleanupd check                      # says what is missing; changes nothing
   .build/mcp-cleanupd --once --dry-run           # says what would be deleted; deletes nothing
-README.md and docs/operations.md say how to run it as a service.
+  .build/mcp-cleanupd                            # the service, until Ctrl-C
+README.md says how to run it under systemd, in a container or from cron.
 END

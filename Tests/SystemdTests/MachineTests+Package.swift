@@ -1,3 +1,4 @@
+import Foundation
 import TestServers
 import Testing
 
@@ -30,6 +31,33 @@ extension MachineTests {
             "find / -xdev \\( -path /proc -o -path /sys -o -path /run/systemd -o -path /tmp -o -path /root -o -path /var/cache/man \\) -prune -o -name '*mcp-cleanup*' -print; find /run -name 'mcp-cleanup*' -not -path '/run/systemd/*'"
         )
         #expect(left.isEmpty, "\(left)")
+    }
+
+    /// README's section on systemd as it stands but for the database URL, and then root's first commands.
+    @Test func theReadmesCommandsWorkAndRootsOwnToo() async throws {
+        let database = try await makeDatabase()
+        try await makeHistory(in: database)
+        try await database.run(Self.due)
+        let url = try await machine.check("cat /etc/mcp-cleanupd/database-url; apt-get purge -qq -y mcp-cleanupd >&2")
+        let section = try #require(
+            Repository.text("README.md").components(separatedBy: "**Under systemd**").last?
+                .components(separatedBy: "**In a container**").first)
+        let commands = section.split(separator: "\n").filter { $0.hasPrefix("    ") }.joined(separator: "\n")
+            .replacing(/'postgresql:[^']*'/, with: "'\(url)'")
+        #expect(commands.contains(url) && commands.contains("apt install"), "\(commands)")
+        try await machine.check("cp /root/mcp-cleanupd.deb /root/mcp-cleanupd_0_all.deb")
+        let authority = "export SSL_CERT_FILE=/etc/mcp-cleanupd/test-authority.crt\n"
+        let followed = try await machine.run("\(authority)cd /root && set -e\n\(commands)")
+        #expect(followed.status == 0, "\(followed)")
+        #expect(try await machine.check("stat -c '%a %U' /etc/mcp-cleanupd/database-url") == "600 root")
+        #expect(try await machine.run("systemctl is-enabled mcp-cleanupd").output == "enabled\n")
+        try await machine.wait("a removal") { try await database.count() == 0 }
+        for command in ["check", "status", "history --limit 100"] {
+            let result = try await machine.run("\(authority)mcp-cleanupd \(command)")
+            #expect(result.status == 0 && !result.output.isEmpty, "\(command): \(result)")
+        }
+        #expect(try await machine.check("\(authority)mcp-cleanupd history --limit 100").contains(#/succeeded +20 /#))
+        try await machine.check("systemctl disable --now --quiet mcp-cleanupd; rm /root/mcp-cleanupd_0_all.deb")
     }
 
     @Test func isEnabledAgainAfterRemoveAndInstall() async throws {

@@ -44,6 +44,18 @@ struct MachineTests {
         return database
     }
 
+    /// The history's table, with all rights on it for the role that `makeDatabase` made.
+    func makeHistory(in database: SessionsDatabase) async throws {
+        try await database.run(SessionsDatabase.migration("20260513030000_install_mcp_cleanup_runs"))
+        let role = try #require(
+            try await database.value(
+                "SELECT grantee FROM information_schema.role_table_grants WHERE table_name = 'mcp_sessions' AND grantee LIKE 'role_%' LIMIT 1"
+            ))
+        try await database.run(
+            "GRANT USAGE ON SCHEMA mcp_cleanup TO \(role); GRANT SELECT, INSERT, UPDATE, DELETE ON mcp_cleanup.runs TO \(role)"
+        )
+    }
+
     func putURL(_ url: String) async throws {
         try await machine.check("cat >/etc/mcp-cleanupd/database-url", input: url + "\n")
     }
@@ -214,14 +226,7 @@ struct MachineTests {
 
     @Test func isStartedAgainAfterItWasKilledAndAccountsForEachRow() async throws {
         let database = try await makeDatabase()
-        try await database.run(SessionsDatabase.migration("20260513030000_install_mcp_cleanup_runs"))
-        let role = try #require(
-            try await database.value(
-                "SELECT grantee FROM information_schema.role_table_grants WHERE table_name = 'mcp_sessions' AND grantee LIKE 'role_%' LIMIT 1"
-            ))
-        try await database.run(
-            "GRANT USAGE ON SCHEMA mcp_cleanup TO \(role); GRANT SELECT, INSERT, UPDATE, DELETE ON mcp_cleanup.runs TO \(role)"
-        )
+        try await makeHistory(in: database)
         // Two rows a batch: some are committed when it is killed.
         try await configure(
             "RestartSec=100ms\nEnvironment=MCP_CLEANUP_CLAIM_LEASE=3s MCP_CLEANUP_BATCH_MAX_ROWS=2")

@@ -179,6 +179,46 @@ import Testing
         }
     }
 
+    /// By the versions that were resolved for the build.
+    @Test(.slow, .enabled(if: DebianMachine.package != nil, "there is no package: make deb"))
+    func theSBOMHasEachLinkedPackageWithVersionAndLicense() async throws {
+        struct Document: Decodable {
+            let spdxVersion: String
+            let packages: [Package]
+            let relationships: [Relationship]
+        }
+        struct Package: Decodable {
+            enum CodingKeys: String, CodingKey { case id = "SPDXID", name, versionInfo, licenseDeclared }
+            let id: String, name: String, versionInfo: String, licenseDeclared: String
+        }
+        struct Relationship: Decodable { let relatedSpdxElement: String, relationshipType: String }
+        struct Resolved: Decodable { let pins: [Pin] }
+        struct Pin: Decodable { let identity: String, state: [String: String] }
+
+        let printed = try await Command.check(
+            "/usr/bin/env",
+            ["-C", Repository.root.path, "packaging/sbom", try #require(DebianMachine.package)])
+        let document = try JSONDecoder().decode(Document.self, from: Data(printed.output.utf8))
+        let resolved = try JSONDecoder().decode(Resolved.self, from: Data(Self.text("Package.resolved").utf8)).pins
+        func names(_ relationship: String) -> Set<String> {
+            let related = document.relationships.filter { $0.relationshipType == relationship }.map(
+                \.relatedSpdxElement)
+            return Set(document.packages.filter { related.contains($0.id) }.map(\.name))
+        }
+        #expect(document.spdxVersion == "SPDX-2.3")
+        let linked = names("STATIC_LINK")
+        #expect(linked.isSuperset(of: ["swift-log", "swift-nio", "hummingbird", "libyaml-dev", "swift"]), "\(linked)")
+        #expect(names("DYNAMIC_LINK").isSuperset(of: ["libc6", "libpq5"]))
+        for package in document.packages where linked.contains(package.name) {
+            #expect(package.licenseDeclared != "NOASSERTION", "\(package)")
+            guard let pin = resolved.first(where: { $0.identity == package.name.lowercased() }) else {
+                #expect(package.name == "swift" || package.name.hasSuffix("-dev"), "\(package)")
+                continue
+            }
+            #expect(package.versionInfo == pin.state["version"], "\(package)")
+        }
+    }
+
     /// Addresses are bound before the program begins, and the tables of them are read-only from then on.
     @Test(.slow, .enabled(if: DebianMachine.package != nil, "there is no package: make deb"))
     func theProgramIsLinkedWithBindNow() async throws {
