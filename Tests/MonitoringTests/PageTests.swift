@@ -19,10 +19,10 @@ import Time
         #expect(service.visible.contains("✓ Expired sessions are removed on time"))
         #expect(service.visible.contains("State ✓ healthy"))
         service.answer(1, .transientSessions, .failed, failure: .databaseAway)
-        #expect(service.visible.contains("▲ The last run failed; overdue at 12:19:00 unless it succeeds"))
+        #expect(service.visible.contains("▲ transient is failing; overdue at 12:19:00 unless it succeeds"))
         #expect(service.visible.contains("State ▲ failing"))
         service.answer(2, .transientSessions, .failed, failure: .databaseAway)
-        #expect(service.visible.contains("✖ Overdue: expired sessions stay in the table"))
+        #expect(service.visible.contains("✖ transient is overdue: expired sessions stay in the table"))
         #expect(service.visible.contains("State ✖ overdue"))
         #expect(service.visible.contains("Jobs overdue 1 of 1"))
         service.record(.stopping)
@@ -45,7 +45,7 @@ import Time
         #expect(text.contains("Jobs overdue 0 of 2 next run in 3 min: transient"))
         #expect(
             text.contains("Last run 12:05:00 2 min ago, succeeded Removed 2,900 Took 2 s Next run 12:10:00 in 3 min"))
-        #expect(text.contains("Oldest expired session 4 min 59 s past its time at the last run"))
+        #expect(text.contains("Oldest expired session 4 min 59 s past its time at 12:04:58"))
         #expect(text.contains("dormant mcp-cleanup-dormant-sessions State ○ waiting Last run none known Removed –"))
         #expect(text.contains("Version 1.2.3, running since 12:00:30"))
     }
@@ -113,7 +113,7 @@ import Time
         var service = Simulated()
         service.run(deleted: 1, oldestOverdue: .seconds(60))
         service.answer(60, .transientSessions, .failed, failure: .databaseAway)
-        #expect(service.visible.contains("Oldest expired session 1 min past its time at the last run"))
+        #expect(service.visible.contains("Oldest expired session 1 min past its time at 12:00:28"))
     }
 
     @Test func drawsEachRunOnALinearScaleWithATimeAxis() {
@@ -239,6 +239,8 @@ import Time
         #expect(job["state"] as? String == "failing")
         #expect(job["next_run_at"] as? String == "2026-05-13T12:15:00Z")
         #expect(job["oldest_overdue_seconds"] as? Double == 1.5)
+        #expect((job["oldest_overdue_measured_at"] as? String)?.hasPrefix("2026-05-13T12:04:58") ?? false)
+        #expect(job["deadline_seconds"] as? Double == 240 && job["success_budget_seconds"] as? Double == 840)
         #expect((job["recent_runs"] as? [Any])?.count == 3)
         let failing = try #require(job["failing"] as? [String: Any])
         #expect(failing["since"] as? String == "2026-05-13T12:10:00Z" && failing["attempts"] as? Int == 1)

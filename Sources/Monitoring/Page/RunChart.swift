@@ -24,9 +24,11 @@ struct RunChart {
     var html: String {
         guard !runs.isEmpty else { return "<p class=\"none\">No run is known yet.</p>" }
         let failed = runs.count { !$0.report.isSuccess }
-        let title = runs.count == 1 ? "Removed by the last run" : "Removed by each of the last \(runs.count) runs"
-        let label =
-            "\(title): \(runs.map { $0.report.progress.rowsDeleted }.max()?.groupedText ?? "0") at most, \(failed) failed"
+        let most = runs.map(\.report.progress.rowsDeleted).max() ?? 0
+        let which = runs.count == 1 ? "the last run" : "\(most == 0 ? "" : "each of ")the last \(runs.count) runs"
+        // Without a bar, the chart alone would not tell runs that removed nothing from no runs.
+        let title = "\(most == 0 ? "Nothing removed" : "Removed") by \(which)"
+        let label = "\(title): \(most.groupedText) at most, \(failed) failed"
         let legend = failed == 0 ? "" : " <span class=\"bad\">✕ failed</span>"
         return """
             <figure><figcaption>\(title)\(legend)</figcaption>
