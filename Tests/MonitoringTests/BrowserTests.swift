@@ -49,7 +49,8 @@ struct BrowserTests {
         var words: [String] {
             switch self {
             case .fresh: ["Waiting for the first run", "No run is known yet."]
-            case .healthy: ["Expired sessions are removed on time", "Removed in the last 24 hours", "Removed by"]
+            case .healthy:
+                ["Expired sessions are removed on time", "Removed in the last 24 hours", "removed by the last"]
             case .failing: ["failing", "Failing since", "has no DELETE privilege", "GRANT DELETE", "Runbook"]
             case .databaseAway: ["overdue", "cannot connect", "What to do", "#cannot-connect"]
             }

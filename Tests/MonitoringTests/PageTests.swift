@@ -79,6 +79,9 @@ import Time
             ), "\(text)")
         #expect(text.contains("What to do: GRANT DELETE ON \"public\".\"mcp_sessions\""))
         #expect(text.contains("Overdue at 12:19:00. Runbook"))
+        #expect(
+            text.contains("Runbook: /usr/share/doc/mcp-cleanupd/docs/operations.md#the-database-refuses"),
+            "a browser does not follow this link")
         #expect(service.page.contains("href=\"\(Runbook.address)#the-database-refuses\""))
         service.answer(1)
         #expect(!service.visible.contains("Failing since"))
@@ -126,7 +129,7 @@ import Time
         let text = service.visible
         #expect(text.contains("Removed by each of the last 5 runs ✕ failed 20k 10k 0 12:00 12:20"), "\(text)")
         // Heights of 90 units: none, the least that is seen, half, all, half; and one cross.
-        let bars = service.page.matches(of: /v-(\d+)h/).compactMap { Int($0.1) }
+        let bars = service.page.matches(of: /98v-(\d+)/).compactMap { Int($0.1) }
         #expect(bars == [1, 45, 90, 45])
         #expect(service.page.matches(of: /<path class="crosses" d="M[^M"]*"/).count == 1)
         #expect(service.page.contains("20,000 at most, 1 failed"))

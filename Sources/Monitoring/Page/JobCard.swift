@@ -110,7 +110,7 @@ struct JobCard {
             guard condition == .overdue, let obstacle = state.obstacle(at: now) else { return "" }
             return """
                 <div class="problem"><p>\(obstacle.escapedForHTML).</p>
-                <p><a href="\(Runbook.address)#not-ready">Runbook</a></p></div>
+                <p>\(Runbook.link(to: "\(Runbook.address)#not-ready"))</p></div>
 
                 """
         }
@@ -122,7 +122,7 @@ struct JobCard {
             <div class="problem">
             <p><strong>Failing since \(failing.since.element(at: now))</strong> (\(failing.since.ago(at: now))), \(attempts).\(retry ?? "")</p>
             <p class="error">\("\(failure)".escapedForHTML)</p>
-            \(hint)<p>\(overdue)<a href="\(Runbook.section(for: failure))">Runbook</a></p>
+            \(hint)<p>\(overdue)\(Runbook.link(to: Runbook.section(for: failure)))</p>
             </div>
 
             """

@@ -101,8 +101,8 @@ package struct StatusPage: Sendable {
             <section class="problem">
             <p><strong>Reload failed</strong> \(reload.at.ago(at: now)): invalid configuration; keeping the previous one.</p>
             <pre>\(reload.why.escapedForHTML)</pre>
-            <p><strong>What to do:</strong> correct the file, check it with <code>mcp-cleanupd config</code>, reload.
-            <a href="\(Runbook.failedReload)">Runbook</a></p>
+            <p><strong>What to do:</strong> correct the file, check it with <code>mcp-cleanupd config</code>, reload.</p>
+            <p>\(Runbook.link(to: Runbook.failedReload))</p>
             </section>
 
             """
