@@ -163,6 +163,12 @@ import Time
         }
     }
 
+    @Test func loadsItselfAgainWhereScriptsAreOff() {
+        let page = Simulated().page
+        #expect(page.contains("<noscript><meta http-equiv=\"refresh\" content=\"15\"></noscript>"))
+        #expect(page.matches(of: /http-equiv/).count == 1, "with the script, the page does not load itself twice")
+    }
+
     /// With both built-in jobs and one of the operator's own, all of them failing after many runs.
     @Test func isSmallAndNeedsNothingFromElsewhere() throws {
         let own = Job(
