@@ -44,6 +44,9 @@ struct StatusDocument {
             ("last_success_at", instant(state.lastSuccess?.moment.at)), ("overdue_at", instant(state.overdueAt)),
             ("rows_deleted_24h", .integer(state.deletions.total(at: now.elapsed))),
             ("oldest_overdue_seconds", state.lastLook?.oldestOverdue.map { .decimal($0.fractionalSeconds) } ?? .null),
+            ("oldest_overdue_measured_at", instant(state.lastLook?.cutoff)),
+            ("deadline_seconds", .decimal(state.job.deadline.fractionalSeconds)),
+            ("success_budget_seconds", .decimal(state.budget.fractionalSeconds)),
             ("failing", failing(state)), ("missed_fires", .integer(state.missedFires)),
             ("coalesced_fires", .integer(state.coalescedFires)), ("recent_runs", .array(state.recent.map { run($0) })),
         ])

@@ -49,7 +49,8 @@ struct BrowserTests {
         var words: [String] {
             switch self {
             case .fresh: ["Waiting for the first run", "No run is known yet."]
-            case .healthy: ["Expired sessions are removed on time", "Removed in the last 24 hours", "Removed by"]
+            case .healthy:
+                ["Expired sessions are removed on time", "Removed in the last 24 hours", "removed by the last"]
             case .failing: ["failing", "Failing since", "has no DELETE privilege", "GRANT DELETE", "Runbook"]
             case .databaseAway: ["overdue", "cannot connect", "What to do", "#cannot-connect"]
             }
@@ -87,7 +88,7 @@ struct BrowserTests {
     func showsEachSituationAndCountsDownWithoutAComplaintOfTheBrowsers(_ situation: Situation) async throws {
         let served = try await situation.served()
         let (dom, log) = try await Self.dom("http://127.0.0.1:\(served.port)/")
-        #expect(dom.contains("<title>\(situation.title) · mcp-cleanupd</title>"), "\(dom)")
+        #expect(dom.contains("<title>\(situation.title) · mcp-cleanupd on "), "\(dom)")
         for words in situation.words { #expect(dom.contains(words), "\(words): \(dom)") }
         // A complaint would be about the content policy, the icon or the script.
         #expect(!log.contains("CONSOLE"), "\(log)")
@@ -126,8 +127,8 @@ struct BrowserTests {
         let first = service.page.replacing("<details id=\"j0runs\"", with: "<details open id=\"j0runs\"")
         service.answer(3, .transientSessions, .failed, failure: .databaseAway)
         let dom = try await Self.open(first, answer: service.page, after: .seconds(20))
-        #expect(dom.contains("<title>Overdue · mcp-cleanupd</title>"), "\(dom)")
-        #expect(dom.contains("Overdue: expired sessions stay in the table"))
+        #expect(dom.contains("<title>Overdue · mcp-cleanupd on web-3</title>"), "\(dom)")
+        #expect(dom.contains("transient is overdue: expired sessions stay in the table"))
         #expect(dom.contains(/<details id="j0runs" open/))
         #expect(dom.contains(/id="icon" href="data:image\/svg\+xml,[^"]*b42318/))
         #expect(dom.contains(/id="lost"[^>]*hidden/))
@@ -138,7 +139,7 @@ struct BrowserTests {
         service.answer(1)
         // From a file there is no answer.
         let dom = try await Self.open(service.page, answer: nil, after: .seconds(20))
-        #expect(dom.contains("<title>No answer · mcp-cleanupd</title>"), "\(dom)")
+        #expect(dom.contains("<title>No answer · mcp-cleanupd on web-3</title>"), "\(dom)")
         #expect(dom.contains("No answer since 12:05:00 UTC. All below is from then."))
         #expect(dom.contains(/<body class="lost">/) && !dom.contains(/id="lost"[^>]*hidden/))
         // Nor from another program that took the address.
@@ -149,7 +150,8 @@ struct BrowserTests {
     // MARK: Looks
 
     /// Every state's page, unfolded, in a window as wide as a phone, which no browser's own window may be. Each tells its width,
-    /// how wide its content is, whether it is dark, and its worst contrast with the text that has it.
+    /// how wide its content is, how many of its tables are wider than their cards, whether it is dark, and its worst contrast
+    /// with the text that has it.
     private static func frames(_ directory: String, width: Int) throws -> String {
         let frames = try PageState.allCases.map { state in
             try (state.service.page + probe).write(
@@ -184,11 +186,13 @@ struct BrowserTests {
           if (contrast < worst) [worst, text] = [contrast, own];
         }
         const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
-        parent.postMessage([innerWidth, document.documentElement.scrollWidth, isDark, worst.toFixed(2), text].join(" "), "*");
+        const scrolled = [...document.querySelectorAll(".scroll")].filter(part => part.scrollWidth > part.clientWidth).length;
+        const width = document.documentElement.scrollWidth;
+        parent.postMessage([innerWidth, width, scrolled, isDark, worst.toFixed(2), text].join(" "), "*");
         </script>
         """
 
-    @Test(arguments: [(390, false), (390, true), (800, false), (1280, true)])
+    @Test(arguments: [(390, false), (390, true), (768, false), (1280, true)])
     func everyStateFitsItsWindowAndCanBeRead(width: Int, isDark: Bool) async throws {
         let directory = try TemporaryDirectory.make()
         try Self.frames(directory, width: width).write(
@@ -196,13 +200,14 @@ struct BrowserTests {
         let (dom, log) = try await Self.dom(
             "file://\(directory)/frame.html",
             ["--blink-settings=preferredColorScheme=\(isDark ? 0 : 1)", "--window-size=1400,900"])
-        let told = dom.matches(of: /\[(\d+) (\d+) (true|false) ([0-9.]+) ([^\]]*)\]/)
+        let told = dom.matches(of: /\[(\d+) (\d+) (\d+) (true|false) ([0-9.]+) ([^\]]*)\]/)
         try #require(told.count == PageState.allCases.count, "\(dom.prefix(500)) \(log)")
         for page in told {
             #expect(Int(page.1) == width)
             #expect(try #require(Int(page.2)) <= width, "nothing makes a reader scroll sideways")
-            #expect(page.3 == "\(isDark)")
-            #expect(try #require(Double(page.4)) >= 4.5, "\(page.5)")
+            #expect(page.3 == "0", "every column of a table is seen")
+            #expect(page.4 == "\(isDark)")
+            #expect(try #require(Double(page.5)) >= 4.5, "\(page.6)")
         }
     }
 }

@@ -9,24 +9,47 @@ import Time
 /// The states in which the page is looked at: `scripts/page-pictures` draws each of them.
 enum PageState: String, CaseIterable {
     case fresh, healthy, oneFailing = "one-failing", allFailing = "all-failing", databaseAway = "database-away"
-    case reloadFailed = "reload-failed", replica, overdue, running
+    case reloadFailed = "reload-failed", replica, overdue, running, manyJobs = "many-jobs"
 
     /// What a reader has to see.
     var words: [String] {
         switch self {
-        case .fresh: ["Waiting for the first run", "no run is known yet", "0 of 2"]
+        case .fresh: ["Waiting for the first run", "no run is known yet", "0 of 2", "from db.example.org/app"]
         case .healthy: ["removed on time", "Oldest expired session", "Jobs overdue 0 of 2"]
-        case .oneFailing: ["The last run failed", "has no DELETE privilege", "What to do", "State ✓ healthy"]
-        case .allFailing: ["✖ Overdue", "row security", "has no DELETE privilege"]
-        case .databaseAway: ["The last run failed; overdue at", "cannot connect", "Next attempt in"]
+        case .oneFailing:
+            ["▲ transient is failing; overdue at 07:54:00", "has no DELETE privilege", "What to do", "State ✓ healthy"]
+        case .allFailing: ["✖ transient is overdue", "row security", "has no DELETE privilege"]
+        case .databaseAway:
+            ["transient is failing; overdue at", "cannot connect", "Next attempt in", "5 min 2 s ago, succeeded"]
         case .reloadFailed: ["Reload failed", "removed on time", "did you mean"]
-        case .replica: ["removed on time", "in another process", "by all processes", "before this process began"]
-        case .overdue: ["✖ Overdue", "has not succeeded for", "Jobs overdue 1 of 2"]
+        case .replica:
+            [
+                "removed on time", "in another process", "by all processes", "before this process began",
+                "not measured by this process",
+            ]
+        case .overdue: ["✖ transient is overdue", "has not succeeded for", "Jobs overdue 1 of 2"]
         case .running: ["running for 41 s", "1,234,567 removed"]
+        case .manyJobs:
+            [
+                "✖ \(Self.ownNames[0]) is overdue: rows that are due stay", "Jobs overdue 1 of 8", "98,789,733",
+                "Nothing removed by the last 5 runs ✕ failed",
+            ]
         }
     }
 
     private static let jobs = [Job.transientSessions, .dormantSessions()]
+
+    /// Of jobs of an operator's own, as long as German makes them.
+    private static let ownNames = [
+        "bereinigung-abgelaufener-mandantenverwaltungsberechtigungen", "anmeldeversuche", "oauth-clients",
+        "einmalkennwoerter", "zustimmungsprotokolle-nach-aufbewahrungsfrist", "geraetezuordnungen",
+    ]
+    private static func ownJob(_ name: String) -> Job {
+        let like = Job.transientSessions
+        return Job(
+            name: name, shortName: nil, schedule: like.schedule, deadline: like.deadline, table: .sessions,
+            rules: like.rules)
+    }
 
     /// A day of runs that remove as many sessions as people sign in, which is the same every time.
     private static func day(from start: String = "2026-05-12T07:41:12Z", hours: Int = 24) -> Simulated {
@@ -49,7 +72,9 @@ enum PageState: String, CaseIterable {
         var service = self == .fresh || self == .replica ? Simulated(Self.jobs, at: "2026-05-12T07:41:12Z") : Self.day()
         let (transient, dormant) = (Self.jobs[0], Self.jobs[1])
         switch self {
-        case .fresh: service.pass(.seconds(40))
+        case .fresh:
+            service.record(.databaseNamed("db.example.org/app"))
+            service.pass(.seconds(40))
         case .healthy: break
         case .oneFailing: service.answer(2, transient, .failed, failure: .noPrivilege)
         case .allFailing:
@@ -89,6 +114,21 @@ enum PageState: String, CaseIterable {
         case .overdue:
             service.pass(.seconds(3600))
             service.arm(transient)
+        case .manyJobs:
+            let jobs = Self.jobs + Self.ownNames.map(Self.ownJob)
+            service = Simulated(jobs, at: "2026-05-12T07:41:12Z")
+            service.record(
+                .databaseNamed("mandantenverwaltung-primaer.datenbanken.example.org:5433/mandantenverwaltung"))
+            for number in 1...5 {
+                service.pass(service.untilNext(transient))
+                for (index, job) in jobs.enumerated() where job.name != dormant.name {
+                    let isFailed = index == 2
+                    service.run(
+                        job, isFailed ? .failed : .succeeded, failure: isFailed ? .noPrivilege : nil,
+                        deleted: isFailed ? 0 : index == 7 ? 19_753_086 + number % 2 : index * number * 90)
+                }
+            }
+            service.pass(.seconds(77))
         case .running:
             service.pass(service.untilNext(transient))
             service.beginRun(of: transient)
@@ -122,7 +162,8 @@ extension Simulated {
     func everyStateIsSeenOnASmallPage(_ state: PageState) throws {
         let service = state.service
         for words in state.words { #expect(service.visible.contains(words), "\(words): \(service.visible)") }
-        #expect(service.page.utf8.count <= 20_000, "\(service.page.utf8.count) bytes")
+        // Each job adds about 2 KB.
+        #expect(service.page.utf8.count <= (state == .manyJobs ? 32_000 : 20_000), "\(service.page.utf8.count) bytes")
         guard let directory = ProcessInfo.processInfo.environment["MCP_CLEANUPD_PAGES"] else { return }
         try service.page.write(toFile: "\(directory)/\(state.rawValue).html", atomically: true, encoding: .utf8)
     }

@@ -19,10 +19,10 @@ import Time
         #expect(service.visible.contains("✓ Expired sessions are removed on time"))
         #expect(service.visible.contains("State ✓ healthy"))
         service.answer(1, .transientSessions, .failed, failure: .databaseAway)
-        #expect(service.visible.contains("▲ The last run failed; overdue at 12:19:00 unless it succeeds"))
+        #expect(service.visible.contains("▲ transient is failing; overdue at 12:19:00 unless it succeeds"))
         #expect(service.visible.contains("State ▲ failing"))
         service.answer(2, .transientSessions, .failed, failure: .databaseAway)
-        #expect(service.visible.contains("✖ Overdue: expired sessions stay in the table"))
+        #expect(service.visible.contains("✖ transient is overdue: expired sessions stay in the table"))
         #expect(service.visible.contains("State ✖ overdue"))
         #expect(service.visible.contains("Jobs overdue 1 of 1"))
         service.record(.stopping)
@@ -45,7 +45,7 @@ import Time
         #expect(text.contains("Jobs overdue 0 of 2 next run in 3 min: transient"))
         #expect(
             text.contains("Last run 12:05:00 2 min ago, succeeded Removed 2,900 Took 2 s Next run 12:10:00 in 3 min"))
-        #expect(text.contains("Oldest expired session 4 min 59 s past its time at the last run"))
+        #expect(text.contains("Oldest expired session 4 min 59 s past its time at 12:04:58"))
         #expect(text.contains("dormant mcp-cleanup-dormant-sessions State ○ waiting Last run none known Removed –"))
         #expect(text.contains("Version 1.2.3, running since 12:00:30"))
     }
@@ -79,6 +79,9 @@ import Time
             ), "\(text)")
         #expect(text.contains("What to do: GRANT DELETE ON \"public\".\"mcp_sessions\""))
         #expect(text.contains("Overdue at 12:19:00. Runbook"))
+        #expect(
+            text.contains("Runbook: /usr/share/doc/mcp-cleanupd/docs/operations.md#the-database-refuses"),
+            "a browser does not follow this link")
         #expect(service.page.contains("href=\"\(Runbook.address)#the-database-refuses\""))
         service.answer(1)
         #expect(!service.visible.contains("Failing since"))
@@ -113,7 +116,7 @@ import Time
         var service = Simulated()
         service.run(deleted: 1, oldestOverdue: .seconds(60))
         service.answer(60, .transientSessions, .failed, failure: .databaseAway)
-        #expect(service.visible.contains("Oldest expired session 1 min past its time at the last run"))
+        #expect(service.visible.contains("Oldest expired session 1 min past its time at 12:00:28"))
     }
 
     @Test func drawsEachRunOnALinearScaleWithATimeAxis() {
@@ -126,7 +129,7 @@ import Time
         let text = service.visible
         #expect(text.contains("Removed by each of the last 5 runs ✕ failed 20k 10k 0 12:00 12:20"), "\(text)")
         // Heights of 90 units: none, the least that is seen, half, all, half; and one cross.
-        let bars = service.page.matches(of: /v-(\d+)h/).compactMap { Int($0.1) }
+        let bars = service.page.matches(of: /98v-(\d+)/).compactMap { Int($0.1) }
         #expect(bars == [1, 45, 90, 45])
         #expect(service.page.matches(of: /<path class="crosses" d="M[^M"]*"/).count == 1)
         #expect(service.page.contains("20,000 at most, 1 failed"))
@@ -158,6 +161,12 @@ import Time
             #expect(page.contentPolicy.contains("script-src 'nonce-\(nonces[0])'"))
             #expect(!page.html.contains("style="), "the policy would not allow it")
         }
+    }
+
+    @Test func loadsItselfAgainWhereScriptsAreOff() {
+        let page = Simulated().page
+        #expect(page.contains("<noscript><meta http-equiv=\"refresh\" content=\"15\"></noscript>"))
+        #expect(page.matches(of: /http-equiv/).count == 1, "with the script, the page does not load itself twice")
     }
 
     /// With both built-in jobs and one of the operator's own, all of them failing after many runs.
@@ -239,6 +248,8 @@ import Time
         #expect(job["state"] as? String == "failing")
         #expect(job["next_run_at"] as? String == "2026-05-13T12:15:00Z")
         #expect(job["oldest_overdue_seconds"] as? Double == 1.5)
+        #expect((job["oldest_overdue_measured_at"] as? String)?.hasPrefix("2026-05-13T12:04:58") ?? false)
+        #expect(job["deadline_seconds"] as? Double == 240 && job["success_budget_seconds"] as? Double == 840)
         #expect((job["recent_runs"] as? [Any])?.count == 3)
         let failing = try #require(job["failing"] as? [String: Any])
         #expect(failing["since"] as? String == "2026-05-13T12:10:00Z" && failing["attempts"] as? Int == 1)

@@ -143,7 +143,7 @@ extension RunReport {
         let start = end - duration
         var report = RunReport(
             job: job, outcome: outcome, scheduledAt: start, startedAt: start, finishedAt: end,
-            cutoff: failure == nil ? start : nil,
+            cutoff: failure == nil && outcome != .skipped ? start : nil,
             progress: RunProgress(
                 rowsDeleted: deleted, rowsSkipped: skipped, rowsRefused: refused, batches: 1,
                 rowsFound: deleted + skipped + refused),

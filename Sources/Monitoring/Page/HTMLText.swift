@@ -19,6 +19,14 @@ extension String {
     }
 }
 
+extension Runbook {
+    /// A link to a section of the runbook. Browsers follow no link from a server's page to a file: there the path is its text.
+    static func link(to section: String) -> String {
+        let path = section.hasPrefix("file://") ? section.dropFirst("file://".count) : ""
+        return path.isEmpty ? "<a href=\"\(section)\">Runbook</a>" : "Runbook: <a href=\"\(section)\">\(path)</a>"
+    }
+}
+
 // Instants as the page shows them: in UTC, to the second, and how long ago or how soon they are. The script renews the latter.
 extension UTCInstant {
     private var parts: [Substring] { "\(toTheSecond)".split { "TZ".contains($0) } }

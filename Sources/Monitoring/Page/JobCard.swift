@@ -93,10 +93,13 @@ struct JobCard {
     }
 
     private var oldestInWords: String {
-        guard let look = state.lastLook else { return "not known yet" }
         if job.table != nil { return "not known for a job of your own" }
-        guard let overdue = look.oldestOverdue else { return "none \(small("at the last run"))" }
-        return "\(overdue.inWords) \(small("past its time at the last run"))"
+        guard let look = state.lastLook else {
+            return state.lastRun?.isOurs == false ? "not measured by this process" : "not known yet"
+        }
+        let time = look.cutoff.element(at: now)
+        guard let overdue = look.oldestOverdue else { return "none \(small("at \(time)"))" }
+        return "\(overdue.inWords) \(small("past its time at \(time)"))"
     }
 
     // MARK: What is wrong
@@ -107,7 +110,7 @@ struct JobCard {
             guard condition == .overdue, let obstacle = state.obstacle(at: now) else { return "" }
             return """
                 <div class="problem"><p>\(obstacle.escapedForHTML).</p>
-                <p><a href="\(Runbook.address)#not-ready">Runbook</a></p></div>
+                <p>\(Runbook.link(to: "\(Runbook.address)#not-ready"))</p></div>
 
                 """
         }
@@ -119,7 +122,7 @@ struct JobCard {
             <div class="problem">
             <p><strong>Failing since \(failing.since.element(at: now))</strong> (\(failing.since.ago(at: now))), \(attempts).\(retry ?? "")</p>
             <p class="error">\("\(failure)".escapedForHTML)</p>
-            \(hint)<p>\(overdue)<a href="\(Runbook.section(for: failure))">Runbook</a></p>
+            \(hint)<p>\(overdue)\(Runbook.link(to: Runbook.section(for: failure)))</p>
             </div>
 
             """
@@ -137,17 +140,23 @@ struct JobCard {
     private var runs: String {
         let runs = state.recent.suffix(Self.shownRuns).reversed()
         guard !runs.isEmpty else { return "" }
+        // A phone has room for all columns only without those that say nothing.
+        let isSkipped = runs.contains { $0.report.progress.rowsSkipped > 0 }
         let isRefused = runs.contains { $0.report.progress.rowsRefused > 0 }
         let rows = runs.map { run in
             let (report, progress) = (run.report, run.report.progress)
-            var cells = [report.outcome.words, progress.rowsDeleted.groupedText, progress.rowsSkipped.groupedText]
+            var cells = [report.outcome.words, progress.rowsDeleted.groupedText]
+            if isSkipped { cells.append(progress.rowsSkipped.groupedText) }
             if isRefused { cells.append(progress.rowsRefused.groupedText) }
             cells.append(Self.took(run))
             let outcome = report.isSuccess ? "" : " class=bad"
             return "<tr><th>\(report.scheduledAt.clock(at: now))<td\(outcome)>\(cells[0])"
                 + cells.dropFirst().map { "<td>\($0)" }.joined()
         }
-        let heads = ["Scheduled", "Outcome", "Removed", "Skipped"] + (isRefused ? ["Refused"] : []) + ["Took"]
+        let heads =
+            ["Scheduled", "Outcome", "Removed"] + (isSkipped ? ["Skipped"] : []) + (isRefused ? ["Refused"] : []) + [
+                "Took"
+            ]
         return """
             <details id="\(id)runs"><summary>\(rows.count == 1 ? "The last run" : "The last \(rows.count) runs")</summary>
             <div class="scroll" tabindex="0" role="region" aria-label="Last runs of \(job.displayName.escapedForHTML)"><table>
@@ -176,7 +185,9 @@ struct JobCard {
             facts.append(("Start delay", "\(delays[delays.count / 2].inWords) \(small("\(worst.inWords) at most"))"))
         }
         facts.append(("Scheduled times missed", state.missedFires.groupedText))
-        facts.append(("Scheduled times while running", state.coalescedFires.groupedText))
+        if state.coalescedFires > 0 {
+            facts.append(("Scheduled times while running", state.coalescedFires.groupedText))
+        }
         return """
             <details id="\(id)more"><summary>Schedule and limits</summary>\(list(facts))</details>
 

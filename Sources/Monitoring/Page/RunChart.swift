@@ -24,14 +24,16 @@ struct RunChart {
     var html: String {
         guard !runs.isEmpty else { return "<p class=\"none\">No run is known yet.</p>" }
         let failed = runs.count { !$0.report.isSuccess }
-        let title = runs.count == 1 ? "Removed by the last run" : "Removed by each of the last \(runs.count) runs"
-        let label =
-            "\(title): \(runs.map { $0.report.progress.rowsDeleted }.max()?.groupedText ?? "0") at most, \(failed) failed"
+        let most = runs.map(\.report.progress.rowsDeleted).max() ?? 0
+        let which = runs.count == 1 ? "the last run" : "\(most == 0 ? "" : "each of ")the last \(runs.count) runs"
+        // Without a bar, the chart alone would not tell runs that removed nothing from no runs.
+        let title = "\(most == 0 ? "Nothing removed" : "Removed") by \(which)"
+        let label = "\(title): \(most.groupedText) at most, \(failed) failed"
         let legend = failed == 0 ? "" : " <span class=\"bad\">✕ failed</span>"
         return """
             <figure><figcaption>\(title)\(legend)</figcaption>
             <svg viewBox="0 0 \(Self.width) \(Self.height)" role="img" aria-label="\(label)">
-            \(grid)<path class="bars" d="\(bars)"/><path class="crosses" d="\(crosses)"/>\(times)</svg></figure>
+            \(grid)<path class="bars" stroke-width="\(barWidth)" d="\(bars)"/><path class="crosses" d="\(crosses)"/>\(times)</svg></figure>
             """
     }
 
@@ -69,6 +71,12 @@ struct RunChart {
         Self.left + (Self.right - Self.left) * (slots - runs.count + index) / slots
     }
 
+    /// The same, or what is as far to the right of it, to a tenth of a unit: with whole units the gaps would differ.
+    private func exactX(_ index: Int, tenthsFurther: Int = 0) -> String {
+        let tenths = (10 * (Self.right - Self.left) * (slots - runs.count + index)) / slots + tenthsFurther
+        return "\(Self.left + tenths / 10).\(tenths % 10)"
+    }
+
     private var barWidth: Int { max((Self.right - Self.left) / slots - 2, 3) }
 
     private func barHeight(_ run: JobState.FinishedRun) -> Int {
@@ -80,7 +88,8 @@ struct RunChart {
     private var bars: String {
         runs.enumerated().map { index, run in
             let height = barHeight(run)
-            return height == 0 ? "" : "M\(x(index)) \(Self.bottom)v-\(height)h\(barWidth)v\(height)z"
+            // A line as wide as a bar is half as long to write as a rectangle.
+            return height == 0 ? "" : "M\(exactX(index, tenthsFurther: barWidth * 5)) \(Self.bottom)v-\(height)"
         }.joined()
     }
 
@@ -88,7 +97,7 @@ struct RunChart {
         runs.enumerated().filter { !$0.element.report.isSuccess }.map { index, run in
             let size = min(barWidth, 7)
             let y = max(Self.bottom - barHeight(run) - size - 3, Self.top - 6)
-            return "M\(x(index)) \(y)l\(size) \(size)m0 -\(size)l-\(size) \(size)"
+            return "M\(exactX(index)) \(y)l\(size) \(size)m0 -\(size)l-\(size) \(size)"
         }.joined()
     }
 

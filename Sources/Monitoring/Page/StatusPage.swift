@@ -20,7 +20,7 @@ package struct StatusPage: Sendable {
             <head>
             <meta charset="utf-8">
             <meta name="viewport" content="width=device-width, initial-scale=1">
-            <title>\(headline.title) · mcp-cleanupd</title>
+            <title>\(headline.title) · mcp-cleanupd on \(state.host.escapedForHTML)</title>
             <link rel="icon" id="icon" href="\(headline.tone.icon)">
             <noscript><meta http-equiv="refresh" content="15"></noscript>
             <style nonce="\(nonce)">\(PageAssets.style)</style>
@@ -101,8 +101,8 @@ package struct StatusPage: Sendable {
             <section class="problem">
             <p><strong>Reload failed</strong> \(reload.at.ago(at: now)): invalid configuration; keeping the previous one.</p>
             <pre>\(reload.why.escapedForHTML)</pre>
-            <p><strong>What to do:</strong> correct the file, check it with <code>mcp-cleanupd config</code>, reload.
-            <a href="\(Runbook.failedReload)">Runbook</a></p>
+            <p><strong>What to do:</strong> correct the file, check it with <code>mcp-cleanupd config</code>, reload.</p>
+            <p>\(Runbook.link(to: Runbook.failedReload))</p>
             </section>
 
             """
@@ -114,22 +114,29 @@ package struct StatusPage: Sendable {
     }
 }
 
-/// The service's state in a sentence.
+/// The service's state in a sentence, which names the jobs that it is about.
 private struct Headline {
     let title: String
     let tone: Tone
+    /// As HTML.
     let text: String
 
     init(_ state: ServiceState, at now: Scheduler.Now) {
         let conditions = state.jobs.map { $0.condition(at: now) }
+        let overdue = state.jobs.filter { $0.condition(at: now) == .overdue }
         if state.isStopping {
             (title, tone, text) = ("Stopping", .idle, "Stopping: no run begins any more")
-        } else if conditions.contains(.overdue) {
-            (title, tone, text) = ("Overdue", .bad, "Overdue: expired sessions stay in the table")
+        } else if !overdue.isEmpty {
+            let rows = overdue.contains { $0.job.table == nil } ? "expired sessions" : "rows that are due"
+            (title, tone) = ("Overdue", .bad)
+            text = "\(Self.subject(overdue, of: state.jobs)) overdue: \(rows) stay in the table"
         } else if conditions.contains(.failing) {
-            let limit = state.jobs.filter { $0.failing != nil }.compactMap(\.overdueAt).min()
-            let rest = limit.map { "; overdue at \($0.clock(at: now)) unless it succeeds" } ?? ""
-            (title, tone, text) = ("Failing", .warn, "The last run failed\(rest)")
+            let failing = state.jobs.filter { $0.condition(at: now) == .failing }
+            let limit = failing.compactMap(\.overdueAt).min()
+            let which = failing.count > 1 ? "the first is " : ""
+            let rest = limit.map { "; \(which)overdue at \($0.clock(at: now)) unless it succeeds" } ?? ""
+            (title, tone) = ("Failing", .warn)
+            text = "\(Self.subject(failing, of: state.jobs)) failing\(rest)"
         } else if conditions.contains(where: { $0 == .healthy || $0 == .running }) {
             (title, tone, text) = ("Healthy", .good, "Expired sessions are removed on time")
         } else if conditions.contains(.waiting) {
@@ -137,6 +144,13 @@ private struct Headline {
         } else {
             (title, tone, text) = ("Disabled", .idle, "Every job is disabled")
         }
+    }
+
+    /// `transient is`, `transient and dormant are`, `3 of 8 jobs are`.
+    private static func subject(_ jobs: [JobState], of all: [JobState]) -> String {
+        let names = jobs.map(\.job.displayName.escapedForHTML)
+        if names.count > 2 { return "\(names.count) of \(all.count) jobs are" }
+        return "\(names.joined(separator: " and ")) \(names.count == 1 ? "is" : "are")"
     }
 }
 

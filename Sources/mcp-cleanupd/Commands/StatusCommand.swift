@@ -62,6 +62,12 @@ private struct JobStatus: OutputRow {
     static let header = ["JOB", "SCHEDULE", "NEXT RUN (UTC)", "LAST RUN", "DELETED"]
     static let flexibleColumn = 1
 
+    /// To the minute, but for a schedule of seconds.
+    private var nextRun: String {
+        guard let time = nextFireTime else { return "disabled" }
+        return time.tableText.hasSuffix(":00") ? time.minuteText : time.tableText
+    }
+
     var nextFireTime: UTCInstant? {
         job.isEnabled ? job.schedule.next(after: now, in: job.timeZone?.rules) : nil
     }
@@ -88,9 +94,9 @@ private struct JobStatus: OutputRow {
 
     var tableRow: Table.Row {
         var cells: [Table.Cell] = [
-            // The longest name that leaves room for the times.
-            .text((job.shortName ?? job.name).cut(to: 16)), .text("\(job.schedule)"),
-            .text(nextFireTime?.tableText ?? "disabled"),
+            // The longest name that leaves room for the times and for a schedule such as `*/10 * * * *`.
+            .text((job.shortName ?? job.name).cut(to: 12)), .text("\(job.schedule)"),
+            .text(nextRun),
         ]
         guard let record else { return Table.Row(cells: cells) }
         guard let last = record.lastRun else { return Table.Row(cells: cells + [.text("never")]) }
