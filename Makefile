@@ -6,8 +6,9 @@ MAKEFLAGS += --no-builtin-rules
 
 export SWIFT ?= swift
 # Static but for libpq and the C library: loading libstdc++ would take a tenth of the time of a whole --once.
-# 24.1 MB become 22.3: equal functions once, relative relocations in a tenth of their room. By the linker of Swift's toolchain.
-SMALL := -Xswiftc -use-ld=lld -Xlinker --icf=all -Xlinker -z -Xlinker pack-relative-relocs
+# 24.1 MB become 21.4: code for size, which starts no slower; equal functions once; relative relocations in a tenth of their room.
+# By the linker of Swift's toolchain.
+SMALL := -Xswiftc -Osize -Xswiftc -use-ld=lld -Xlinker --icf=all -Xlinker -z -Xlinker pack-relative-relocs
 RELEASE := -c release --static-swift-stdlib --product mcp-cleanupd -Xswiftc -gnone --disable-local-rpath \
 	-Xlinker -L$(CURDIR)/.build/static-runtime -Xswiftc -Xclang-linker -Xswiftc -static-libgcc -Xlinker --no-export-dynamic \
 	-Xlinker -z -Xlinker now -Xlinker -z -Xlinker relro $(SMALL)
