@@ -38,6 +38,7 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        .systemLibrary(name: "CMalloc"),
         .systemLibrary(name: "CTimerfd"),
         // Headers only: loaded at run time, and linked if pkg-config were asked (SystemdLibrary).
         .systemLibrary(name: "CSystemd"),
@@ -85,7 +86,7 @@ let package = Package(
         .executableTarget(
             name: "mcp-cleanupd",
             dependencies: [
-                "CleanupDaemon", "CleanupSchedule", "Heartbeats", "Monitoring", "Postgres", "SessionCleanup",
+                "CMalloc", "CleanupDaemon", "CleanupSchedule", "Heartbeats", "Monitoring", "Postgres", "SessionCleanup",
                 "Settings", "Systemd", "Time",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
