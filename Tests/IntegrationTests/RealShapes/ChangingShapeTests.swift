@@ -221,9 +221,16 @@ import Time
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(
             SessionsDatabase.migration("20260513030000_install_mcp_cleanup_runs") + Self.rows(Self.due))
-        let report = try await Self.run(
-            database,
-            change: "BEGIN; SELECT FROM mcp_cleanup.runs FOR UPDATE; SELECT pg_sleep(0.5); COMMIT")
+        async let ran = ShapeRun(database, limits: Self.slow, as: "postgres")
+        try await eventually("the run is under way") { try await database.count() < Self.due - 20 }
+        let holder = try await OtherTransaction(in: database, "SELECT FROM mcp_cleanup.runs FOR UPDATE")
+        try await eventually("the run asks whose it is") {
+            try await database.value(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+                == "1"
+        }
+        try await holder.rollBack()
+        let report = await ran.report
         #expect(report.outcome == .succeeded && report.progress.rowsDeleted == Self.due, "\(report)")
         #expect(try await database.count() == 0)
         #expect(try await database.value("SELECT sum(rows_deleted) FROM mcp_cleanup.runs") == "\(Self.due)")
