@@ -4,10 +4,12 @@ import TestServers
 import Testing
 
 @Suite struct BatchPlanTests {
+    private static let twoRows = [1, 2].map { RowAddress(partition: 1, block: 0, line: $0) }[...]
+
     /// What the server knows is from before: it takes the index for empty, and a walk through it for the shortest way.
     @Test(arguments: [
-        BatchSQL.Rows.unlocked(0..<8, limit: 1000), .all(0..<8),
-        .addresses([RowAddress(partition: 1, block: 0, line: 1), RowAddress(partition: 1, block: 0, line: 2)]),
+        BatchSQL.Rows.unlocked(0..<8, limit: 1000), .all(0..<8, limit: 1000),
+        .addresses(twoRows, inOnePass: false), .addresses(twoRows, inOnePass: true),
     ])
     func staleStatisticsLeadNoBatchThroughAnIndex(rows: BatchSQL.Rows) async throws {
         let database = try await SessionsDatabase(on: .packaged())
@@ -23,7 +25,7 @@ import Testing
             """)
         let statement = BatchSQL(
             relation: BatchSQL.Relation(name: .sessions, alone: 1), rule: Job.transientSessions.rules.active,
-            cutoff: .hostNow, rows: rows
+            cutoff: .hostNow, rows: rows, mayKeepRows: true
         ).statement(claim: nil)
         let plan = try await database.run("EXPLAIN \(statement)").rows
             .map { try $0.text("QUERY PLAN") }

@@ -20,20 +20,25 @@ import Time
         return database
     }
 
-    /// A rule that stops at a gate for the first row of a batch, so that others can act on the rows behind it, between
-    /// a statement's snapshot and its locks. The gates are advisory locks that a test holds: 1 for the first look at the
-    /// row, and so on. Searches, which only read, pass.
-    private static let gates = """
+    /// A rule that stops at a gate at its first look at a row of a batch, so that others can act on the rows behind it, between
+    /// a statement's snapshot and its locks. Searches, which only read, pass. No lock, for which one pass would not wait.
+    private static let gate = """
         CREATE SEQUENCE looks;
+        CREATE SEQUENCE openings;
         CREATE FUNCTION gate(session_id TEXT) RETURNS BOOLEAN LANGUAGE plpgsql AS $$
-        DECLARE look BIGINT;
         BEGIN
-            IF session_id = 'due-4' AND current_query() LIKE '%FOR UPDATE%' THEN
-                look := nextval('public.looks');
-                PERFORM pg_advisory_lock(look); PERFORM pg_advisory_unlock(look);
+            IF session_id = 'due-4' AND current_query() LIKE '%deleted AS%' THEN
+                PERFORM nextval('public.looks');
+                WHILE NOT (SELECT is_called FROM public.openings) LOOP PERFORM pg_sleep(0.005); END LOOP;
             END IF;
             RETURN true;
         END $$;
+        """
+
+    /// With it a batch locks its rows before it deletes them.
+    private static let guardian = """
+        CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN OLD; END $$;
+        CREATE TRIGGER pass BEFORE DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION pass();
         """
 
     /// A batch that waits at a gate is neither ended nor without its lock.
@@ -46,54 +51,49 @@ import Time
         return job
     }
 
-    private static func isWaiting(_ database: SessionsDatabase, at gate: Int) async throws -> Bool {
-        try await database.value(
-            """
-            SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
-             WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.objid = \(gate) AND NOT l.granted
-            """) != "0"
+    private static func isAtGate(_ database: SessionsDatabase) async throws -> Bool {
+        try await database.value("SELECT is_called FROM looks") == "true"
     }
 
-    @Test(arguments: [
-        ("expires_at = now() + interval '1 hour'", false), ("active = true", false), ("client_id = 'seen'", true),
-        ("user_id = repeat('u', 3000)", true),
-    ])
-    func aRowChangedBetweenTheLookAndTheLockIsJudgedAsItIsNow(change: String, isStillDue: Bool) async throws {
+    @Test(
+        arguments: [
+            ("expires_at = now() + interval '1 hour'", false), ("active = true", false), ("client_id = 'seen'", true),
+            ("user_id = repeat('u', 3000)", true),
+        ], [true, false])
+    func aRowChangedBetweenTheLookAndTheLockIsJudgedAsItIsNow(
+        change: (sql: String, isStillDue: Bool), locksFirst: Bool
+    ) async throws {
         // Batches of one row, of two, and of four.
         let database = try await Self.database(due: 7)
-        try await database.run(Self.gates)
+        try await database.run(Self.gate + (locksFirst ? Self.guardian : ""))
         try await database.run("ALTER DATABASE \(database.name) SET deadlock_timeout = '1min'")
-        let gate = try await OtherTransaction(in: database, "SELECT pg_advisory_lock(1)")
         async let deleted = database.delete(Self.gatedJob, at: .hostNow, limits: Self.patient)
-        try await eventually("the deletion waits at the gate") { try await Self.isWaiting(database, at: 1) }
-        try await database.run("UPDATE mcp_sessions SET \(change) WHERE session_id = 'due-5'")
-        try await gate.run("SELECT pg_advisory_unlock(1)")
+        try await eventually("the deletion waits at the gate") { try await Self.isAtGate(database) }
+        try await database.run("UPDATE mcp_sessions SET \(change.sql) WHERE session_id = 'due-5'")
+        try await database.run("SELECT nextval('openings')")
         let progress = try await deleted
-        #expect(try await database.sessions() == (isStillDue ? [] : ["due-5"]))
-        #expect(progress.rowsDeleted == (isStillDue ? 7 : 6))
+        #expect(try await database.sessions() == (change.isStillDue ? [] : ["due-5"]))
+        #expect(progress.rowsDeleted == (change.isStillDue ? 7 : 6))
         #expect(progress.rowsSkipped == 0)
-        try await gate.rollBack()
     }
 
     /// Two rows move just when the statement is about to lock them: one is locked where it went to, the other is held.
-    @Test func rowsThatMoveAreNoVeto() async throws {
+    @Test(arguments: [true, false]) func rowsThatMoveAreNoVeto(locksFirst: Bool) async throws {
         // Batches of one row, of two, and of four.
         let database = try await Self.database(due: 7)
-        try await database.run(Self.gates)
+        try await database.run(Self.gate + (locksFirst ? Self.guardian : ""))
         try await database.run("ALTER DATABASE \(database.name) SET deadlock_timeout = '1min'")
-        let gate = try await OtherTransaction(in: database, "SELECT pg_advisory_lock(1)")
         let third = try await OtherTransaction(
             in: database, "UPDATE mcp_sessions SET client_id = 'a' WHERE session_id = 'due-6'")
         async let deleted = database.delete(Self.gatedJob, at: .hostNow, limits: Self.patient)
-        try await eventually("the statement waits") { try await Self.isWaiting(database, at: 1) }
+        try await eventually("the statement waits") { try await Self.isAtGate(database) }
         try await database.run("UPDATE mcp_sessions SET client_id = 'a' WHERE session_id = 'due-5'")
         try await third.commit()
-        try await gate.run("SELECT pg_advisory_unlock(1)")
+        try await database.run("SELECT nextval('openings')")
         let progress = try await deleted
         #expect(progress.rowsDeleted == 7)
         #expect(progress.rowsSkipped == 0)
         #expect(try await database.sessions() == [])
-        try await gate.rollBack()
     }
 
     @Test func aRowHeldToTheEndIsSkippedAndCountedOnce() async throws {

@@ -22,14 +22,14 @@ import Testing
         return (counts.suffix(2).reduce(0, +) / 2, longest, rounds)
     }
 
-    @Test func startsWithOneRowAndAtMostDoubles() {
+    /// Fourfold only once it is known that the rows are the smaller part of the cost.
+    @Test(arguments: [(perRow: 1000, counts: [1, 2]), (20, [1, 2, 8, 16, 32]), (0, [1, 2, 8, 32, 128])])
+    func startsWithOneRowAndGrowsByWhatIsKnown(perRow: Int, counts: [Int]) {
         var size = BatchSize(limit: .milliseconds(50), most: 1000)
-        var counts: [Int] = []
-        for _ in 0..<6 {
-            counts.append(size.count)
-            size.batchEnded(size.count, cost: .microseconds(300), roundTrip: .zero)
+        for count in counts {
+            #expect(size.count == count)
+            size.batchEnded(size.count, cost: .microseconds(300 + perRow * size.count), roundTrip: .zero)
         }
-        #expect(counts == [1, 2, 4, 8, 16, 32])
     }
 
     @Test func cheapRowsAreTakenForAboutTwoMilliseconds() {

@@ -7,12 +7,14 @@ import Time
 struct BatchSQL: Sendable {
     /// Which rows the batch may take.
     enum Rows: Sendable {
-        /// Rows at these addresses, in the order of their tables.
-        case addresses(ArraySlice<RowAddress>)
+        /// Rows at these addresses, in the order of their tables. In one pass, which waits for rows that another transaction
+        /// has locked, or without these rows.
+        case addresses(ArraySlice<RowAddress>, inOnePass: Bool)
         /// The due rows on some pages of one table, without those that another transaction has locked, at most `limit`.
         case unlocked(Range<Int>, limit: Int)
-        /// All due rows on some pages of one table. Waits for rows that another transaction has locked.
-        case all(Range<Int>)
+        /// All due rows on some pages of one table. Waits for rows that another transaction has locked, and fails with
+        /// `division_by_zero` if there are more than `limit`.
+        case all(Range<Int>, limit: Int)
     }
 
     /// The table to name: a table or partition by itself, or one with all its parts.
@@ -20,6 +22,8 @@ struct BatchSQL: Sendable {
     let rule: Rule
     let cutoff: UTCInstant
     let rows: Rows
+    /// A BEFORE DELETE trigger may keep rows: the statement returns those.
+    let mayKeepRows: Bool
     /// What becomes of the deleted rows in `mcp_cleanup.removed`; `nil` for nothing.
     var recording: RemovedSQL.Recording?
 
@@ -41,8 +45,6 @@ struct BatchSQL: Sendable {
 
     private var due: String { "(\(rule.predicate(cutoff: SearchSQL.literal(cutoff)))) IS TRUE" }
 
-    private func isIn(_ partition: UInt32) -> String { "tableoid OPERATOR(pg_catalog.=) \(partition)::pg_catalog.oid" }
-
     /// The batch's statement: one row with `locked`, `deleted`, and the addresses of rows that were locked and are still
     /// there: a trigger or a rule kept them.
     ///
@@ -58,12 +60,13 @@ struct BatchSQL: Sendable {
         var account = claim.map { ", accounted AS (\n\(HistorySQL.account($0))\n)" } ?? ""
         if let claim, let recording { account += ", recorded AS (\n\(recording.insert(claim))\n)" }
         let returned = recording?.returned ?? ""
-        if case .all(let pages) = rows {
+        if isOnePass {
             return """
                 WITH \(held)deleted AS (
-                    DELETE FROM \(relation.sql) WHERE \(scope(pages)) AND \(due)\(fence) RETURNING tableoid\(returned)
+                    DELETE FROM \(relation.sql) WHERE \(search) AND \(due)\(fence) RETURNING tableoid\(returned)
                 ), counted AS (SELECT pg_catalog.count(*) AS deleted FROM deleted)\(account)
-                SELECT deleted AS locked, deleted, NULL AS kept_partitions, NULL AS kept_addresses\(isHeld) FROM counted
+                SELECT deleted AS locked, deleted, NULL AS kept_partitions, NULL AS kept_addresses\(isHeld)\(isWithinLimit)
+                  FROM counted
                 """
         }
         return """
@@ -71,22 +74,46 @@ struct BatchSQL: Sendable {
                 SELECT tableoid, ctid FROM \(relation.sql) WHERE \(search) AND \(due)\(fence)
                 \(limit)FOR UPDATE SKIP LOCKED
             ), deleted AS (
-                DELETE FROM \(relation.sql) WHERE \(theLocked("FROM locked")) AND \(due)
+                DELETE FROM \(relation.sql) WHERE \(isOne(of: "locked")) AND \(due)
                 RETURNING tableoid, ctid\(returned)
             ), counted AS (
                 SELECT (SELECT pg_catalog.count(*) FROM locked) AS locked
                      , (SELECT pg_catalog.count(*) FROM deleted) AS deleted
-            ), kept AS (
-                SELECT tableoid, ctid FROM \(relation.sql)
-                 WHERE (SELECT deleted OPERATOR(pg_catalog.<) locked FROM counted)
-                   AND \(theLocked("FROM (SELECT tableoid, ctid FROM locked EXCEPT SELECT tableoid, ctid FROM deleted) AS k"))
-            )\(account)
-            SELECT locked, deleted
-                 , (SELECT pg_catalog.array_agg(tableoid ORDER BY tableoid, ctid) FROM kept) AS kept_partitions
-                 , (SELECT pg_catalog.array_agg(ctid ORDER BY tableoid, ctid) FROM kept) AS kept_addresses\(isHeld)
+            )\(mayKeepRows ? ", \(kept)" : "")\(account)
+            SELECT locked, deleted, \(mayKeepRows ? Self.keptArrays : "NULL AS kept_partitions, NULL AS kept_addresses")
+                \(isHeld)
               FROM counted
             """
     }
+
+    private var isOnePass: Bool {
+        switch rows {
+        case .addresses(_, let inOnePass): inOnePass
+        case .all: true
+        case .unlocked: false
+        }
+    }
+
+    /// A DELETE has no LIMIT.
+    private var isWithinLimit: String {
+        guard case .all(_, let limit) = rows else { return "" }
+        return
+            ", 1 OPERATOR(pg_catalog./) (CASE WHEN deleted OPERATOR(pg_catalog.>) \(limit) THEN 0 ELSE 1 END) AS fits"
+    }
+
+    private var kept: String {
+        """
+        unchanged AS (SELECT tableoid, ctid FROM locked EXCEPT SELECT tableoid, ctid FROM deleted), kept AS (
+            SELECT tableoid, ctid FROM \(relation.sql)
+             WHERE (SELECT deleted OPERATOR(pg_catalog.<) locked FROM counted) AND \(isOne(of: "unchanged"))
+        )
+        """
+    }
+
+    private static let keptArrays = """
+        (SELECT pg_catalog.array_agg(tableoid ORDER BY tableoid, ctid) FROM kept) AS kept_partitions
+             , (SELECT pg_catalog.array_agg(ctid ORDER BY tableoid, ctid) FROM kept) AS kept_addresses
+        """
 
     private var isStillPart: String {
         guard relation.isPart, let alone = relation.alone else { return "" }
@@ -97,14 +124,20 @@ struct BatchSQL: Sendable {
     /// Where to look for the rows.
     private var search: String {
         switch rows {
-        case .addresses(let addresses):
-            alternatives(addresses) { "pg_catalog.unnest(\(RowAddress.literal($0)))" }
-        case .unlocked(let pages, _), .all(let pages): scope(pages)
+        case .addresses(let addresses, _):
+            let partitions = addresses.map { String($0.partition) }.joined(separator: ",")
+            return isOne(
+                of: """
+                    ROWS FROM (pg_catalog.unnest('{\(partitions)}'::pg_catalog.oid[]),
+                    pg_catalog.unnest(\(RowAddress.literal(addresses)))) AS given (tableoid, ctid)
+                    """)
+        case .unlocked(let pages, _), .all(let pages, _):
+            return "\(isInRelation)\(SearchSQL.range(pages))"
         }
     }
 
-    private func scope(_ pages: Range<Int>) -> String {
-        "\(relation.alone.map { "\(isIn($0)) AND " } ?? "")\(SearchSQL.range(pages))"
+    private var isInRelation: String {
+        relation.alone.map { "tableoid OPERATOR(pg_catalog.=) \($0)::pg_catalog.oid AND " } ?? ""
     }
 
     private var limit: String {
@@ -112,34 +145,17 @@ struct BatchSQL: Sendable {
         return ""
     }
 
-    /// The rows that were locked. An address means a row only together with its table.
-    private func theLocked(_ source: String) -> String {
-        if case .addresses(let addresses) = rows, relation.alone == nil {
-            let partitions = Set(addresses.map(\.partition)).sorted()
-            let each = partitions.map { partition in
-                "\(isIn(partition)) AND \(isAny("ctid \(source) WHERE \(isIn(partition))"))"
-            }
-            return "(\(each.joined(separator: " OR ")))"
-        }
-        return "\(relation.alone.map { "\(isIn($0)) AND " } ?? "")\(isAny("ctid \(source)"))"
-    }
-
-    private func alternatives(
-        _ addresses: ArraySlice<RowAddress>, _ source: (ArraySlice<RowAddress>) -> String
-    ) -> String {
-        var each: [String] = []
-        var rest = addresses
-        while let first = rest.first {
-            let group = rest.prefix { $0.partition == first.partition }
-            each.append("\(isIn(first.partition)) AND \(isAny(source(group)))")
-            rest = rest.dropFirst(group.count)
-        }
-        return "(\(each.joined(separator: " OR ")))"
-    }
-
+    /// The condition that a row is one of those that `source` has by `tableoid` and `ctid`.
+    ///
     /// `ARRAY(SELECT …)` makes the planner fetch these addresses; with a bare `ANY` it may walk an index over everything
-    /// that is due.
-    private func isAny(_ source: String) -> String { "ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT \(source)))" }
+    /// that is due. An address means a row only together with its table; `OFFSET 0` keeps the planner from a join, which
+    /// takes a multiple of the time to plan over hundreds of partitions.
+    private func isOne(of source: String) -> String {
+        let isThere = "\(isInRelation)ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT ctid FROM \(source)))"
+        guard relation.alone == nil else { return isThere }
+        return isThere
+            + " AND ROW(tableoid, ctid) OPERATOR(pg_catalog.=) ANY (SELECT tableoid, ctid FROM \(source) OFFSET 0)"
+    }
 
     /// The cost of the whole script, commit included and the round trip excluded, in microseconds. Comes after
     /// COMMIT in the same message: `statement_timestamp()` is when the message arrived.

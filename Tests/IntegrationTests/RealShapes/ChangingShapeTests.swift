@@ -216,6 +216,25 @@ import Time
         #expect(report.failure?.kind == .refused, "\(report)")
     }
 
+    /// One pass over pages cannot stop at a number of rows; the last pages have ten times as many due rows as those before.
+    @Test func noBatchTakesMoreThanItMayThoughItsPagesHaveMore() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            """
+            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
+            SELECT n, 'u', 'x', 'sse', 'x', now() + CASE WHEN n > 60000 OR n % 10 = 0 THEN -1 ELSE 1 END * interval '1 day'
+              FROM generate_series(1, 80000) AS n;
+            CREATE TABLE batches (rows bigint);
+            CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN INSERT INTO batches SELECT count(*) FROM gone; RETURN NULL; END $$;
+            CREATE TRIGGER note AFTER DELETE ON mcp_sessions REFERENCING OLD TABLE AS gone
+            FOR EACH STATEMENT EXECUTE FUNCTION note();
+            """)
+        let report = try await Self.run(database, limits: RunLimits(maxClockSkew: .seconds(300), batchRows: 150))
+        #expect(report.outcome == .succeeded && report.progress.rowsDeleted == 26_000, "\(report)")
+        #expect(try await database.value("SELECT max(rows) <= 150 AND sum(rows) = 26000 FROM batches") == "true")
+    }
+
     /// A batch does not wait for the run's own row: it asks whose run it is, and comes again.
     @Test func aLockOnTheRunsRowDelaysTheRunAndLosesNothing() async throws {
         let database = try await SessionsDatabase(on: .packaged())

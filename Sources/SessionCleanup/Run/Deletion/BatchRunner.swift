@@ -43,6 +43,8 @@ struct BatchRunner: Sendable {
         case locked
         /// The server ended it for its length.
         case tooLong
+        /// More rows were due on the pages than one batch may take.
+        case tooMany
         /// Nothing was deleted, and the batch is to be repeated: a row was on its way to another partition, or the run's own
         /// row was locked for a moment.
         case moved
@@ -96,7 +98,8 @@ struct BatchRunner: Sendable {
         _ rows: BatchSQL.Rows, of relation: BatchSQL.Relation, limit: Duration, lockLimit: Duration
     ) async throws(RunFailure) -> Script {
         let batch = BatchSQL(
-            relation: relation, rule: target.rule, cutoff: target.cutoff, rows: rows, recording: target.recording)
+            relation: relation, rule: target.rule, cutoff: target.cutoff, rows: rows,
+            mayKeepRows: target.mayKeepRows, recording: target.recording)
         let longest = try session.budget.limit()
         // Triggers run under the role's own search path.
         var script = await session.begin(
@@ -156,6 +159,7 @@ struct BatchRunner: Sendable {
         switch (message.sqlState.rawValue, message.sqlState.conditionClass) {
         case ("55P03", _), ("40P01", _): return .locked
         case ("40001", _): return .moved
+        case ("22012", _) where !message.hasContext: return .tooMany
         // An operator who cancels the statement does so earlier.
         case ("57014", _): return duration >= limit * 9 / 10 ? .tooLong : nil
         // The server's own trouble, met in a trigger or elsewhere.

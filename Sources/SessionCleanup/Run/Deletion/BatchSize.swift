@@ -84,9 +84,10 @@ struct BatchSize: Hashable, Sendable {
             count = max(1, min(trial, most, cap))
             return
         }
-        // One cheap batch says little about the next: at most double.
+        // One cheap batch says little about the next: at most double, but where the rows are the smaller part of the cost.
+        let growth = perRow * Double(count * 4) < constant ? 4 : 2
         if Int(fitting) < count || rows >= count / 2 {
-            count = Int(min(fitting * (isLargerTurn ? 4 : 2) / 3, Double(count * 2)))
+            count = Int(min(fitting * (isLargerTurn ? 4 : 2) / 3, Double(count * growth)))
             isLargerTurn.toggle()
         }
         count = max(1, min(count, most, cap))

@@ -13,7 +13,8 @@ extension Deletion {
     mutating func measureConstant(
         _ batch: ArraySlice<RowAddress>, of relation: BatchSQL.Relation
     ) async throws(RunFailure) {
-        let outcome = try await runner.execute(.addresses(batch), of: relation, limit: nil, isContended: true)
+        let outcome = try await runner.execute(
+            .addresses(batch, inOnePass: false), of: relation, limit: nil, isContended: true)
         guard case .done(let done) = outcome else { return }
         try record(done)
         if done.locked == 0 { size.emptyBatchEnded(cost: done.cost) }

@@ -15,7 +15,7 @@ struct Deletion: Sendable {
     private(set) var progress: RunProgress
     /// True if the job's `max-rows` ended the run with due rows left.
     private(set) var isCapped = false
-    /// True after a batch of pages met a lock, until its rows are deleted or left.
+    /// True after one pass over some pages met a lock or too many rows, until their rows are deleted or left.
     private var isContended = false
     /// True once no unknown part of the table is on another server.
     private var isLocal = false
@@ -199,21 +199,21 @@ struct Deletion: Sendable {
         for part in alone {
             let isWorthIt = canBatch && size.count >= PageWalk.rowsWorthPages
             let relation = target.relation(of: part.oid)
-            guard try await walk(relation, part, pages: pages[part.oid] ?? 0, canBatch: isWorthIt) else { return }
+            guard try await walk(relation, pages: pages[part.oid] ?? 0, canBatch: isWorthIt) else { return }
         }
-        guard let first = together.first else { return }
+        guard !together.isEmpty else { return }
         // Pages with the same number in all of these parts are searched together.
         let most = together.map { pages[$0.oid] ?? 0 }.max() ?? 0
-        _ = try await walk(target.rule.relation(target.table), first, pages: most, canBatch: false)
+        _ = try await walk(target.rule.relation(target.table), pages: most, canBatch: false)
     }
 
     /// - Returns: false if the walk has to stop.
     private mutating func walk(
-        _ relation: BatchSQL.Relation, _ part: Target.Part, pages: Int, canBatch: Bool
+        _ relation: BatchSQL.Relation, pages: Int, canBatch: Bool
     ) async throws(RunFailure) -> Bool {
         // The table may grow meanwhile: the final searches find what lies behind.
         var walk = PageWalk(pages: pages, searchLimit: run.limits.searchRows, canBatch: canBatch)
-        walk.resize(to: size.count)
+        walk.resize(to: rowsOfPages)
         // Ends because each step begins behind the one before, or is smaller, or leaves fewer due rows.
         while let step = walk.step {
             try await renewClaim()
@@ -229,31 +229,30 @@ struct Deletion: Sendable {
                 guard walk.found(rows.count, after: started.duration(to: .now)) else { continue }
                 guard try await delete(rows[...]) else { return false }
             case .batch(let pages):
-                guard try await delete(pages, of: relation, part, &walk) else { return false }
+                guard try await delete(pages, of: relation, &walk) else { return false }
             }
-            walk.resize(to: size.count)
+            walk.resize(to: rowsOfPages)
         }
         return true
     }
+
+    /// How many rows a batch of pages should have. Its pages may have more than the pages before them.
+    private var rowsOfPages: Int { max(1, min(size.count, min(run.limits.batchRows, room) * 2 / 3)) }
 
     /// Deletes what is due on some pages.
     ///
     /// - Returns: false if the walk has to stop.
     private mutating func delete(
-        _ pages: Range<Int>, of relation: BatchSQL.Relation, _ part: Target.Part, _ walk: inout PageWalk
+        _ pages: Range<Int>, of relation: BatchSQL.Relation, _ walk: inout PageWalk
     ) async throws(RunFailure) -> Bool {
         let limit = min(run.limits.batchRows, room)
         guard limit > 0 else {
             isCapped = true
             return false
         }
-        // One pass costs half of locking first. It waits for a locked row, and cannot stop at a number of rows.
-        let canPassOnce =
-            !part.mayKeepRows && target.rule.condition == nil && !isContended
-            && pages.count <= limit / PageWalk.mostRowsOnPage
-        // Pages may have more rows than the pages before them.
+        let canPassOnce = target.mayPassOnce && !isContended
         let most = min(limit, size.count * 2)
-        let rows: BatchSQL.Rows = canPassOnce ? .all(pages) : .unlocked(pages, limit: most)
+        let rows: BatchSQL.Rows = canPassOnce ? .all(pages, limit: limit) : .unlocked(pages, limit: most)
         switch try await runner.execute(
             rows, of: relation, limit: size.timeLimit, isContended: canPassOnce || left.hasWaitedEnough)
         {
@@ -265,8 +264,8 @@ struct Deletion: Sendable {
             walk.batchEnded(rows: batch.locked, isCut: isCut)
             size.batchEnded(batch.deleted, cost: batch.cost, roundTrip: batch.roundTrip)
             await pause()
-        case .failed(.locked) where canPassOnce:
-            // The same pages again, without the locked rows.
+        case .failed(.locked) where canPassOnce, .failed(.tooMany):
+            // The same pages again, without the locked rows, as many as the limit allows.
             isContended = true
         case .failed(.moved):
             break
@@ -302,6 +301,8 @@ struct Deletion: Sendable {
         var failed = 0
         /// The end of a batch that met a lock.
         var contended = isContended ? rows.endIndex : rows.startIndex
+        /// True after a pass that met a lock, until a batch locks all of its rows.
+        var skipsLocked = !target.mayPassOnce
         // Ends because each round leaves rows behind, or takes fewer of them.
         while let first = rows.first {
             try await renewClaim()
@@ -314,11 +315,13 @@ struct Deletion: Sendable {
             var batch = rows.prefix(min(size.count, room, Self.mostAddresses))
             if relation.alone != nil { batch = batch.prefix { $0.partition == first.partition } }
             let isSingle = batch.count == 1
+            let passesOnce = !skipsLocked && batch.startIndex >= contended
             let outcome = try await runner.execute(
-                .addresses(batch), of: relation, limit: isSingle ? nil : size.timeLimit,
-                isContended: batch.startIndex < contended || left.hasWaitedEnough)
+                .addresses(batch, inOnePass: passesOnce), of: relation, limit: isSingle ? nil : size.timeLimit,
+                isContended: passesOnce || batch.startIndex < contended || left.hasWaitedEnough)
             switch outcome {
             case .done(let done):
+                skipsLocked = !target.mayPassOnce || skipsLocked && done.locked < batch.count
                 try record(done)
                 left.passed(batch, done)
                 size.batchEnded(batch.count, cost: done.cost, roundTrip: done.roundTrip)
@@ -327,6 +330,7 @@ struct Deletion: Sendable {
                 if size.needsEmptyBatch { try await measureConstant(batch, of: relation) }
                 await pause()
             case .failed(.moved): continue
+            case .failed(.locked) where passesOnce: skipsLocked = true
             case .failed(let obstacle) where isSingle:
                 try await leave(first, obstacle)
                 suspects?.hasCulprit = true
@@ -354,7 +358,7 @@ struct Deletion: Sendable {
     /// Leaves a row that cannot be deleted.
     private mutating func leave(_ row: RowAddress, _ obstacle: BatchRunner.Obstacle) async throws(RunFailure) {
         switch obstacle {
-        case .locked, .moved: left.skip()
+        case .locked, .moved, .tooMany: left.skip()
         case .tooLong: left.refuse(row, .timeLimit)
         case .refused(let message):
             if !left.hasRefused { try await runner.probe() }

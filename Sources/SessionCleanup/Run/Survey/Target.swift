@@ -35,6 +35,13 @@ struct Target: Sendable {
     /// these would be refused too.
     var unfiltered: [TableName] { (survey.isRowSecurityActive ? [] : [table]) + others }
 
+    /// A batch may have to leave rows although it has locked them.
+    var mayKeepRows: Bool { parts.contains(where: \.mayKeepRows) }
+
+    /// One pass costs a half or less of locking the rows first. It waits for locked rows, and does not tell kept ones; an
+    /// own job's condition may look at other tables, which it would see as they were before the wait.
+    var mayPassOnce: Bool { !mayKeepRows && rule.condition == nil }
+
     /// Returns the relation that a statement for rows of a part names.
     ///
     /// A part named alone is planned without the others, but passes over the statement triggers and the policies of its
