@@ -27,9 +27,7 @@ struct ServiceManager: Sendable {
                 metadata: ["hint": "Install the package libsystemd0, or run the service with Type=exec."])
         }
         notifier = Self.notifier(setup.environment, logger)
-        supervision = notifier.map {
-            Supervision(notifier: $0, shutdownTimeout: setup.configuration.shutdownTimeout)
-        }
+        supervision = notifier.map { Supervision(notifier: $0, shutdownTimeout: setup.configuration.shutdownTimeout) }
         do {
             let interval = try WatchdogSetting.interval(environment: setup.environment)
             // A ping without a receiver would wake the process for nothing.
@@ -40,11 +38,11 @@ struct ServiceManager: Sendable {
         }
     }
 
-    /// Waits until the manager has processed the last notification; before the process ends.
+    /// Waits until the manager has processed the last notification.
     func flush() { notifier?.flush() }
 
     /// Tells the manager why the service ends, or does not start.
-    static func hears(of failure: CommandFailure) {
+    static func report(_ failure: CommandFailure) {
         guard let notifier = notifier(CommandSetup.processEnvironment(), nil) else { return }
         let code = failure.code == .configuration ? EINVAL : EIO
         notifier.send(Notification(status: "failed: \(failure.message)", failure: code))
@@ -82,13 +80,12 @@ struct ServiceManager: Sendable {
                 metadata: ["hint": "Disable the socket unit, or remove http.listen from the configuration."])
             return nil
         }
-        if !passed.address.isReached(by: StatusServer.Address(configured)) {
+        if !passed.address.isReached(by: configured) {
             setup.logger.warning(
                 "http.listen is \(configured), and systemd passed \(passed.address), which is served.",
                 metadata: ["hint": "Set http.listen to \(passed.address), so that mcp-cleanupd health asks there."])
         }
-        return .passed(
-            descriptor: passed.descriptor, name: "\(passed.address)", isLoopback: passed.address.isLoopback)
+        return .passed(descriptor: passed.descriptor, name: "\(passed.address)", isLoopback: passed.address.isLoopback)
     }
 }
 
@@ -107,13 +104,9 @@ extension PassedSocket.Address {
         return host.hasPrefix("127.") || host == "::1"
     }
 
-    /// True if a client of the address reaches this socket: it is the same, or this one listens on all addresses.
-    fileprivate func isReached(by address: StatusServer.Address) -> Bool {
-        switch (self, address) {
-        case (.tcp(let host, let port), .tcp(let name, let number)):
-            port == number && (host == name || ["0.0.0.0", "::"].contains(host))
-        case (.unix(let path), .unix(let name)): path == name
-        default: false
-        }
+    /// True if a client of `http.listen` reaches this socket: it is the same, or this one listens on all addresses.
+    fileprivate func isReached(by listen: ListenAddress) -> Bool {
+        guard case .tcp(let host, let port) = self, case .tcp(_, port) = listen else { return "\(self)" == "\(listen)" }
+        return "\(self)" == "\(listen)" || ["0.0.0.0", "::"].contains(host)
     }
 }

@@ -21,11 +21,6 @@ struct HealthCommand: ParsableCommand, Subcommand {
 
     @OptionGroup(title: "Common options") var common: CommonOptions
 
-    /// Less than any container's health check waits; more than the service takes to find out that its scheduler is stuck.
-    private static let limit = Duration.seconds(3)
-    /// More than the reasons of any number of jobs that is likely to be configured.
-    private static let longestAnswer = 65_536
-
     func run() throws {
         // The configuration in force is the service's: a file that was spoiled since does not make it ill.
         let setup = try setup(needingOnly: "http.listen")
@@ -41,10 +36,11 @@ struct HealthCommand: ParsableCommand, Subcommand {
     }
 
     private func ask(_ address: ListenAddress) throws(CommandFailure) -> (status: Int, text: String) {
-        let call = HTTPCall(
-            HTTPCall.Server(address), target: ready ? "/readyz" : "/livez", authority: "localhost")
+        let call = HTTPCall(HTTPCall.Server(address), target: ready ? "/readyz" : "/livez", authority: "localhost")
         do {
-            let answer = try call.answer(within: Self.limit, length: Self.longestAnswer)
+            // Less than any container's health check waits, and more than the service takes to find out that its scheduler
+            // is stuck; more than the reasons of any number of jobs that is likely to be configured.
+            let answer = try call.answer(within: .seconds(3), length: 65_536)
             return (answer.status, answer.body.split(separator: "\n").joined(separator: "; "))
         } catch .notHTTP {
             throw CommandFailure(
@@ -70,9 +66,8 @@ extension HTTPCall.Server {
         switch address {
         case .unix(let path): self = .unix(path: path)
         case .tcp(let host, let port):
-            let isEverywhere = address.isOnAllAddresses
-            let name = isEverywhere ? host.contains(":") ? "::1" : "127.0.0.1" : host
-            self = .tcp(host: name, port: port, isTLS: false, authorities: [])
+            let loopback = host.contains(":") ? "::1" : "127.0.0.1"
+            self = .tcp(host: address.isOnAllAddresses ? loopback : host, port: port, isTLS: false, authorities: [])
         }
     }
 }
