@@ -106,7 +106,7 @@ struct ScheduleParser {
         let hours = try values(of: .hour)
         let dayStart = position
         let isLastDay = current == "$"
-        let daysOfMonth = isLastDay ? try lastDay() : try values(of: .dayOfMonth)
+        let daysOfMonth = try values(of: .dayOfMonth)
         let dayText = take(from: dayStart)
         let monthStart = position
         let months = try values(of: .month)
@@ -128,23 +128,18 @@ struct ScheduleParser {
         return rule
     }
 
-    /// `$` and the blanks after it.
-    private mutating func lastDay() throws(ScheduleError) -> UInt64 {
-        position += 1
-        guard isAtBlankOrEnd else {
-            throw error(wordAtPosition, at: position, "a blank after '$', which stands alone in its field")
-        }
-        skipBlanks()
-        return 0
-    }
-
-    /// A field's values, one bit for each number: items with commas between them, and the blanks after them.
+    /// A field's values, one bit for each number: items with commas between them, and the blanks after them. None for `$`.
     private mutating func values(of field: Field) throws(ScheduleError) -> UInt64 {
         guard current != nil else { throw error("", at: position, "the \(field.name) (a schedule has five fields)") }
-        var values = try item(field)
-        while skip(",") { values |= try item(field) }
-        guard isAtBlankOrEnd else {
-            throw error(wordAtPosition, at: position, "a blank, or ',', '-' or '/' inside the \(field.name)")
+        let isLastDay = field.name == Field.dayOfMonth.name && skip("$")
+        var values = isLastDay ? 0 : try item(field)
+        while !isLastDay, skip(",") { values |= try item(field) }
+        guard current.map(Self.isBlank) ?? true else {
+            throw error(
+                wordAtPosition, at: position,
+                isLastDay
+                    ? "a blank after '$', which stands alone in its field"
+                    : "a blank, or ',', '-' or '/' inside the \(field.name)")
         }
         skipBlanks()
         return values
@@ -209,8 +204,6 @@ struct ScheduleParser {
     // MARK: Characters
 
     private var current: Character? { position < characters.count ? characters[position] : nil }
-
-    private var isAtBlankOrEnd: Bool { current.map(Self.isBlank) ?? true }
 
     /// The text that an error shows of the place: the letters and digits that stand together here, or one character.
     private var wordAtPosition: String {

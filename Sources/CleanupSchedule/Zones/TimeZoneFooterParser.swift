@@ -10,14 +10,14 @@ struct TimeZoneFooterParser {
         try designation()
         // POSIX counts offsets westward.
         var footer = TimeZoneFooter(standardOffset: -(try time(upToHours: 24)))
-        guard !isAtEnd else { return footer }
+        guard current != nil else { return footer }
         try designation()
         let daylightOffset = current == UInt8(ascii: ",") ? footer.standardOffset + 3600 : -(try time(upToHours: 24))
         try expect(",")
         let start = try yearlyChange()
         try expect(",")
         let end = try yearlyChange()
-        guard isAtEnd else { throw malformed }
+        guard current == nil else { throw malformed }
         footer.daylight = .init(offset: daylightOffset, start: start, end: end)
         return footer
     }
@@ -76,10 +76,6 @@ struct TimeZoneFooterParser {
         }
         return value
     }
-
-    // MARK: Bytes
-
-    private var isAtEnd: Bool { position == bytes.count }
 
     private var current: UInt8? { position < bytes.count ? bytes[position] : nil }
 

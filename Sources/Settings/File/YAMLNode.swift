@@ -65,18 +65,19 @@ private struct YAMLComposer {
     private static let depthLimit = 8
 
     mutating func file() throws(YAMLError) -> YAMLNode {
-        var root: YAMLNode?
-        // Ends: the text does.
-        while true {
-            let (event, position) = try next()
-            switch event {
-            case .streamEnd: return root ?? YAMLNode(content: .empty, position: .init(line: 1, column: 1))
-            case .document:
-                guard root == nil else { throw YAMLError(problem: "a second document begins here", position: position) }
-                root = try node(try next(), depth: 1)
-            case .other, .end, .text, .mapping, .list: break
-            }
+        // The stream begins.
+        _ = try next()
+        guard case .document = try next().event else {
+            return YAMLNode(content: .empty, position: .init(line: 1, column: 1))
         }
+        let root = try node(try next(), depth: 1)
+        // The document ends.
+        _ = try next()
+        let (event, position) = try next()
+        guard case .streamEnd = event else {
+            throw YAMLError(problem: "a second document begins here", position: position)
+        }
+        return root
     }
 
     private mutating func node(

@@ -81,17 +81,17 @@ struct EventLog: LogHandler {
     ///
     /// - Returns: false if the journal or libsystemd is missing. Standard error may still lead to the journal then.
     private func isInJournal(_ event: LogEvent, _ fields: Fields) -> Bool {
+        var entry = [
+            Journal.Field("MESSAGE", "\(event.message)"), Journal.Field("PRIORITY", "\(event.level.priority)"),
+            // libsystemd would take the program's name, which a link to it changes.
+            Journal.Field("SYSLOG_IDENTIFIER", "mcp-cleanupd"),
+        ]
+        for (key, value) in fields {
+            let name = key == MessageID.metadataKey ? "MESSAGE_ID" : "MCP_CLEANUP_" + key.uppercased()
+            entry.append(Journal.Field(name, "\(value)"))
+        }
         do {
-            try Journal.send(
-                [
-                    Journal.Field("MESSAGE", "\(event.message)"), Journal.Field("PRIORITY", "\(event.level.priority)"),
-                    // libsystemd would take the program's name, which a link to it changes.
-                    Journal.Field("SYSLOG_IDENTIFIER", "mcp-cleanupd"),
-                ]
-                    + fields.map { key, value in
-                        let name = key == MessageID.metadataKey ? "MESSAGE_ID" : "MCP_CLEANUP_" + key.uppercased()
-                        return Journal.Field(name, "\(value)")
-                    })
+            try Journal.send(entry)
             return true
         } catch {
             return false

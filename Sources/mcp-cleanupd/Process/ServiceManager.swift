@@ -14,13 +14,13 @@ struct ServiceManager: Sendable {
     let pingInterval: Duration?
     private let notifier: ServiceNotifier?
 
-    /// The variables by which a service manager asks for something that takes libsystemd.
-    private static let variables = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS"]
-
     /// Reads what the environment asks for, and warns of what makes no sense in it and of what libsystemd lacks.
     init(_ setup: CommandSetup) {
         let logger = setup.logger
-        let requests = Self.variables.filter { setup.environment[$0].map { !$0.isEmpty } ?? false }
+        // By these a service manager asks for something that takes libsystemd.
+        let requests = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS"].filter {
+            !(setup.environment[$0] ?? "").isEmpty
+        }
         if !requests.isEmpty, let shortcoming = SystemdLibrary.shortcoming {
             logger.warning(
                 "The service manager asks for more than this service can do (\(requests.joined(separator: ", "))): \(shortcoming).",
@@ -59,8 +59,6 @@ struct ServiceManager: Sendable {
                 metadata: ["hint": "A unit with Type=notify or WatchdogSec= ends the service if this lasts."])
         }
     }
-
-    // MARK: The HTTP socket
 
     /// Returns where to serve HTTP: on the socket that systemd passed, otherwise at `http.listen`; `nil` if that is off.
     ///

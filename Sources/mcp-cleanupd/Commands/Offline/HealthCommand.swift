@@ -27,21 +27,12 @@ struct HealthCommand: ParsableCommand, Subcommand {
         guard let address = setup.configuration.httpListen else {
             throw CommandFailure(.configuration, "http.listen is off, so the service cannot be asked")
         }
-        let (status, text) = try ask(address)
-        guard status == 200 else {
-            throw CommandFailure(
-                .temporaryFailure, "the service at \(address) is not \(ready ? "ready" : "alive"): \(text)")
-        }
-        try StandardStream.output.list("\(text.visible)\n")
-    }
-
-    private func ask(_ address: ListenAddress) throws(CommandFailure) -> (status: Int, text: String) {
         let call = HTTPCall(HTTPCall.Server(address), target: ready ? "/readyz" : "/livez", authority: "localhost")
+        let answer: HTTPCall.Answer
         do {
             // Less than any container's health check waits, and more than the service takes to find out that its scheduler
             // is stuck; more than the reasons of any number of jobs that is likely to be configured.
-            let answer = try call.answer(within: .seconds(3), length: 65_536)
-            return (answer.status, answer.body.split(separator: "\n").joined(separator: "; "))
+            answer = try call.answer(within: .seconds(3), length: 65_536)
         } catch .notHTTP {
             throw CommandFailure(
                 .unavailable, "the server at \(address) is not mcp-cleanupd",
@@ -57,6 +48,12 @@ struct HealthCommand: ParsableCommand, Subcommand {
                 .unavailable, "the service at \(address) cannot be reached: \(reason)",
                 hint: "Check that it runs, and that it has the same http.listen.")
         }
+        let text = answer.body.split(separator: "\n").joined(separator: "; ")
+        guard answer.status == 200 else {
+            throw CommandFailure(
+                .temporaryFailure, "the service at \(address) is not \(ready ? "ready" : "alive"): \(text)")
+        }
+        try StandardStream.output.list("\(text.visible)\n")
     }
 }
 
