@@ -4,9 +4,7 @@ import Time
 ///
 /// It knows calendars and no time zones: local times are counted in seconds as if they were UTC.
 struct CalendarRule: Hashable, Sendable {
-    /// Bits 0 to 59.
     let minutes: UInt64
-    /// Bits 0 to 23.
     let hours: UInt32
     /// Bits 1 to 31.
     let daysOfMonth: UInt32
@@ -14,9 +12,8 @@ struct CalendarRule: Hashable, Sendable {
     let months: UInt16
     /// Bits 0 to 6; 0 is Sunday.
     let daysOfWeek: UInt8
-    /// `$`.
     let includesLastDayOfMonth: Bool
-    /// Whether a day matches when either its number or its weekday does; otherwise both must.
+    /// True if a day matches when either its number or its weekday does; otherwise both must.
     let eitherDayMatches: Bool
 
     /// The longest that a rule can wait, in calendar years: 29 February falls on a given weekday every 28 years, but
@@ -24,105 +21,61 @@ struct CalendarRule: Hashable, Sendable {
     /// within 12. The calendar repeats after 400 years, weekdays included, so a test can and does try them all.
     static let longestGapInYears = 40
 
-    /// Whether any year has a day that matches. When both must match, any date that exists in some year meets every
-    /// weekday (see `longestGapInYears`), so it is enough to look for a month that is long enough.
-    var canFire: Bool {
-        if eitherDayMatches || includesLastDayOfMonth { return true }
-        let leapYear = 2000
-        return (1...12).contains { month in
-            months & 1 << month != 0
-                && daysOfMonth & Self.days(upTo: CivilDate.daysInMonth(month, ofYear: leapYear)) != 0
-        }
+    /// True if any year has a day that matches.
+    var canFire: Bool { nearestDay(to: 0, .later) != nil }
+
+    /// The directions of a search, as the difference from one number to the next.
+    private enum Direction: Int {
+        case later = 1
+        case earlier = -1
     }
 
     /// The first matching minute at or after the local time, both in local seconds; `nil` when none is within
     /// `longestGapInYears`, which `canFire` excludes.
     func first(atOrAfter localSeconds: Int64) -> Int64? {
         // Rounded up: a minute is named by its first second.
-        let minute = Int((localSeconds + 59).dividedRoundingDown(by: 60))
-        let day = minute.dividedRoundingDown(by: 1440)
-        let matchingDay = firstDay(atOrAfter: day)
-        if matchingDay == day, let minuteOfDay = firstMinuteOfDay(atOrAfter: minute - day * 1440) {
-            return Self.localSeconds(day, minuteOfDay)
-        }
-        guard let laterDay = matchingDay == day ? firstDay(atOrAfter: day + 1) : matchingDay,
-            let minuteOfDay = firstMinuteOfDay(atOrAfter: 0)
-        else { return nil }
-        return Self.localSeconds(laterDay, minuteOfDay)
+        nearest(to: Int((localSeconds + 59).dividedRoundingDown(by: 60)), .later)
     }
 
     /// The last matching minute at or before the local time, both in local seconds; `nil` as in `first`.
     func last(atOrBefore localSeconds: Int64) -> Int64? {
-        let minute = Int(localSeconds.dividedRoundingDown(by: 60))
-        let day = minute.dividedRoundingDown(by: 1440)
-        let matchingDay = lastDay(atOrBefore: day)
-        if matchingDay == day, let minuteOfDay = lastMinuteOfDay(atOrBefore: minute - day * 1440) {
-            return Self.localSeconds(day, minuteOfDay)
+        nearest(to: Int(localSeconds.dividedRoundingDown(by: 60)), .earlier)
+    }
+
+    private func nearest(to minute: Int, _ direction: Direction) -> Int64? {
+        let today = minute.dividedRoundingDown(by: 1440)
+        var day = nearestDay(to: today, direction)
+        var minuteOfDay = day == today ? nearestMinuteOfDay(to: minute - today * 1440, direction) : nil
+        if minuteOfDay == nil {
+            if day == today { day = nearestDay(to: today + direction.rawValue, direction) }
+            minuteOfDay = nearestMinuteOfDay(to: direction == .later ? 0 : 1439, direction)
         }
-        guard let earlierDay = matchingDay == day ? lastDay(atOrBefore: day - 1) : matchingDay,
-            let minuteOfDay = lastMinuteOfDay(atOrBefore: 1439)
+        guard let day, let minuteOfDay else { return nil }
+        return Int64(day * 86_400 + minuteOfDay * 60)
+    }
+
+    private func nearestMinuteOfDay(to minuteOfDay: Int, _ direction: Direction) -> Int? {
+        let (hour, minute) = minuteOfDay.quotientAndRemainder(dividingBy: 60)
+        if hours & 1 << hour != 0, let minute = Self.nearestBit(of: minutes, to: minute, direction) {
+            return hour * 60 + minute
+        }
+        guard let hour = Self.nearestBit(of: hours, to: hour + direction.rawValue, direction),
+            let minute = Self.nearestBit(of: minutes, to: direction == .later ? 0 : 59, direction)
         else { return nil }
-        return Self.localSeconds(earlierDay, minuteOfDay)
+        return hour * 60 + minute
     }
 
-    private static func localSeconds(_ daysSinceEpoch: Int, _ minuteOfDay: Int) -> Int64 {
-        Int64(daysSinceEpoch * 86_400 + minuteOfDay * 60)
-    }
-
-    // MARK: Minutes of a day
-
-    private func firstMinuteOfDay(atOrAfter minuteOfDay: Int) -> Int? {
-        let (hour, minute) = minuteOfDay.quotientAndRemainder(dividingBy: 60)
-        let minutesLeft = minutes & ~0 << minute
-        if hours & 1 << hour != 0, minutesLeft != 0 { return hour * 60 + minutesLeft.trailingZeroBitCount }
-        let hoursLeft = hours & ~0 << (hour + 1)
-        guard hoursLeft != 0 else { return nil }
-        return hoursLeft.trailingZeroBitCount * 60 + minutes.trailingZeroBitCount
-    }
-
-    private func lastMinuteOfDay(atOrBefore minuteOfDay: Int) -> Int? {
-        let (hour, minute) = minuteOfDay.quotientAndRemainder(dividingBy: 60)
-        let minutesBefore = minutes & ~(~0 << (minute + 1))
-        if hours & 1 << hour != 0, minutesBefore != 0 { return hour * 60 + minutesBefore.highestBit }
-        let hoursBefore = hours & ~(~0 << hour)
-        guard hoursBefore != 0 else { return nil }
-        return hoursBefore.highestBit * 60 + minutes.highestBit
-    }
-
-    // MARK: Days
-
-    private func firstDay(atOrAfter daysSinceEpoch: Int) -> Int? {
+    private func nearestDay(to daysSinceEpoch: Int, _ direction: Direction) -> Int? {
         let start = CivilDate(daysSinceEpoch: daysSinceEpoch)
-        var days: UInt32 = ~0 << start.day
-        var month = start.month
-        for year in start.year...start.year + Self.longestGapInYears {
-            var monthsLeft = months & ~0 << month
-            while monthsLeft != 0 {
-                let candidate = monthsLeft.trailingZeroBitCount
-                if candidate != month { days = ~0 }
-                let (matching, dayZero) = matchingDays(candidate, ofYear: year)
-                if matching & days != 0 { return dayZero + (matching & days).trailingZeroBitCount }
-                monthsLeft &= monthsLeft - 1
+        for years in 0...Self.longestGapInYears {
+            var month = years == 0 ? start.month : direction == .later ? 1 : 12
+            while let candidate = Self.nearestBit(of: months, to: month, direction) {
+                let (days, dayZero) = matchingDays(candidate, ofYear: start.year + years * direction.rawValue)
+                let isFirst = years == 0 && candidate == start.month
+                let from = isFirst ? start.day : direction == .later ? 1 : 31
+                if let day = Self.nearestBit(of: days, to: from, direction) { return dayZero + day }
+                month = candidate + direction.rawValue
             }
-            (month, days) = (1, ~0)
-        }
-        return nil
-    }
-
-    private func lastDay(atOrBefore daysSinceEpoch: Int) -> Int? {
-        let start = CivilDate(daysSinceEpoch: daysSinceEpoch)
-        var days = Self.days(upTo: start.day)
-        var month = start.month
-        for year in (start.year - Self.longestGapInYears...start.year).reversed() {
-            var monthsLeft = months & ~(~0 << (month + 1))
-            while monthsLeft != 0 {
-                let candidate = monthsLeft.highestBit
-                if candidate != month { days = ~0 }
-                let (matching, dayZero) = matchingDays(candidate, ofYear: year)
-                if matching & days != 0 { return dayZero + (matching & days).highestBit }
-                monthsLeft &= ~(1 << candidate)
-            }
-            (month, days) = (12, ~0)
         }
         return nil
     }
@@ -138,14 +91,16 @@ struct CalendarRule: Hashable, Sendable {
         let week = doubled >> weekdayOfDayZero & 0x7f
         let byWeekday = UInt32(truncatingIfNeeded: week | week << 7 | week << 14 | week << 21 | week << 28)
         let matching = eitherDayMatches ? byNumber | byWeekday : byNumber & byWeekday
-        return (matching & Self.days(upTo: length), dayZero)
+        // Bits 1 to `length`.
+        return (matching & ~(~0 << (length + 1)) & ~1, dayZero)
     }
 
-    /// Bits 1 to `last`.
-    private static func days(upTo last: Int) -> UInt32 { ~(~0 << (last + 1)) & ~1 }
-}
-
-extension FixedWidthInteger {
-    /// The number of the highest bit that is set. Not for zero.
-    fileprivate var highestBit: Int { bitWidth - 1 - leadingZeroBitCount }
+    /// The number of the set bit that is nearest to `bit` in a direction, itself included.
+    private static func nearestBit<Bits: FixedWidthInteger>(
+        of bits: Bits, to bit: Int, _ direction: Direction
+    ) -> Int? {
+        let left = direction == .later ? bits & ~0 << bit : bits & ~(~0 << (bit + 1))
+        guard left != 0 else { return nil }
+        return direction == .later ? left.trailingZeroBitCount : Bits.bitWidth - 1 - left.leadingZeroBitCount
+    }
 }

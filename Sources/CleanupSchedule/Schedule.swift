@@ -28,14 +28,11 @@ package struct Schedule: Hashable, Sendable, CustomStringConvertible {
     /// A list of all minutes is 170 characters long; what exceeds this is no schedule.
     package static let maximumLength = 999
 
-    /// What the nicknames stand for. `@reboot` is none: it names no time.
+    /// The fields that the nicknames stand for. `@reboot` is none: it names no time.
     static let nicknames = [
-        (name: "@yearly", fields: "0 0 1 1 *"),
-        (name: "@annually", fields: "0 0 1 1 *"),
-        (name: "@monthly", fields: "0 0 1 * *"),
-        (name: "@weekly", fields: "0 0 * * 0"),
-        (name: "@daily", fields: "0 0 * * *"),
-        (name: "@midnight", fields: "0 0 * * *"),
+        (name: "@yearly", fields: "0 0 1 1 *"), (name: "@annually", fields: "0 0 1 1 *"),
+        (name: "@monthly", fields: "0 0 1 * *"), (name: "@weekly", fields: "0 0 * * 0"),
+        (name: "@daily", fields: "0 0 * * *"), (name: "@midnight", fields: "0 0 * * *"),
         (name: "@hourly", fields: "0 * * * *"),
     ]
 

@@ -7,15 +7,15 @@ struct ScheduleParser {
     private var position = 0
 
     init(_ expression: String) throws(ScheduleError) {
+        let limit = Schedule.maximumLength
         // A bounded look: counting the characters of a huge text is work for nothing.
-        let characters = Array(expression.prefix(Schedule.maximumLength + 1))
-        guard characters.count <= Schedule.maximumLength else {
-            throw ScheduleError(
-                expression: String(characters.dropLast()), offset: Schedule.maximumLength,
-                reason: .tooLong(limit: Schedule.maximumLength))
-        }
+        characters = Array(expression.prefix(limit + 1))
         self.expression = expression
-        self.characters = characters
+        guard characters.count <= limit else {
+            throw ScheduleError(
+                expression: String(characters.dropLast()), offset: limit, found: "more than \(limit) characters",
+                expected: "at most \(limit)")
+        }
     }
 
     /// The rule that the text names.
@@ -24,9 +24,13 @@ struct ScheduleParser {
     ///   schedule never fires is found last.
     mutating func rule() throws(ScheduleError) -> Schedule.Rule {
         skipBlanks()
-        guard let first = current else { throw error(.empty, at: 0) }
+        guard let first = current else {
+            throw ScheduleError(
+                expression: expression, offset: 0, found: "nothing",
+                expected: "five fields, N seconds, or a nickname such as @daily")
+        }
         if first == "@" { return try nickname() }
-        if isAtNumberOfSeconds { return try numberOfSeconds() }
+        if let rule = try numberOfSeconds() { return rule }
         return .calendar(try calendarRule())
     }
 
@@ -36,144 +40,159 @@ struct ScheduleParser {
         let start = position
         let word = take { !Self.isBlank($0) }
         if ["@reboot", "@restart"].contains(Self.lowercased(word)) {
-            throw error(.nicknameWithoutTime(found: word), at: start)
+            throw error(word, at: start, "a schedule that names times; a start of the service is none")
         }
         guard let nickname = Schedule.nicknames.first(where: { $0.name == Self.lowercased(word) }) else {
-            throw error(.nicknameUnknown(found: word), at: start)
+            throw error(word, at: start, "one of \(Schedule.nicknames.map(\.name).joined(separator: ", "))")
         }
         skipBlanks()
-        guard current == nil else { throw error(.fieldsExceeded(found: wordAtPosition), at: position) }
+        try expectEnd("the end after five fields")
         var fields = try ScheduleParser(nickname.fields)
         return .calendar(try fields.calendarRule())
     }
 
-    /// Whether digits and then a word that begins with `sec` stand here: no field has such a word.
-    private var isAtNumberOfSeconds: Bool {
-        var ahead = self
-        guard !ahead.take(while: Self.isDigit).isEmpty else { return false }
-        ahead.skipBlanks()
-        return ahead.take(while: Self.isLetter).lowercased().hasPrefix("sec")
-    }
-
-    /// `30 seconds`; as in pg_cron also `1 second`, in any case, and with or without blanks between.
-    private mutating func numberOfSeconds() throws(ScheduleError) -> Schedule.Rule {
+    /// `30 seconds`; as in pg_cron also `1 second`, in any case, and with or without blanks between. `nil` if no word that
+    /// begins with `sec` follows digits: no field has such a word.
+    private mutating func numberOfSeconds() throws(ScheduleError) -> Schedule.Rule? {
         let start = position
         let digits = take(while: Self.isDigit)
-        guard let seconds = Int64(digits), (1...59).contains(seconds) else {
-            throw error(.secondsOutOfRange(found: digits), at: start)
-        }
         skipBlanks()
         let wordStart = position
         let word = take { !Self.isBlank($0) }
-        guard ["second", "seconds"].contains(Self.lowercased(word)) else {
-            throw error(.secondsMalformed(found: word), at: wordStart)
+        guard !digits.isEmpty, Self.lowercased(word).hasPrefix("sec") else {
+            position = start
+            return nil
         }
+        guard let seconds = Int64(digits), (1...59).contains(seconds) else {
+            throw error(digits, at: start, "a number of seconds from 1 to 59")
+        }
+        let expected = "'seconds' and nothing after it, as in '30 seconds'"
+        guard ["second", "seconds"].contains(Self.lowercased(word)) else { throw error(word, at: wordStart, expected) }
         skipBlanks()
-        guard current == nil else { throw error(.secondsMalformed(found: wordAtPosition), at: position) }
+        try expectEnd(expected)
         return .everySeconds(seconds)
     }
 
     // MARK: The five fields
 
-    /// A field's values, one bit for each number.
+    /// One of the fields, in the order in which they are written.
     private struct Field {
-        var values: UInt64 = 0
-        /// Whether its first character is `*`.
-        var beginsWithStar = false
-        /// Whether it is `$`.
-        var isLastDay = false
-        var start = 0
-        var text = ""
+        /// An operator's word for it.
+        let name: String
+        /// In the day of week both 0 and 7 are Sunday.
+        let range: ClosedRange<Int>
+        /// The names that stand for the numbers from the range's first on; `sun` is 0, never 7, as in pg_cron.
+        var names: [String] = []
+        /// The forms that a value has beside a number.
+        var otherForms = " or '*'"
+
+        var values: String { "a number from \(range.lowerBound) to \(range.upperBound)\(otherForms) for the \(name)" }
+
+        static let minute = Field(name: "minute", range: 0...59)
+        static let hour = Field(name: "hour", range: 0...23)
+        static let dayOfMonth = Field(
+            name: "day of month", range: 1...31, otherForms: ", '*', or '$' alone (the last day)")
+        static let month = Field(
+            name: "month", range: 1...12,
+            names: ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+            otherForms: ", a name from jan to dec, or '*'")
+        static let dayOfWeek = Field(
+            name: "day of week", range: 0...7, names: ["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
+            otherForms: ", a name from sun to sat, or '*'")
     }
 
     private mutating func calendarRule() throws(ScheduleError) -> CalendarRule {
-        let minute = try field(.minute)
-        let hour = try field(.hour)
-        let dayOfMonth = try field(.dayOfMonth)
-        let month = try field(.month)
-        var dayOfWeek = try field(.dayOfWeek)
-        guard current == nil else { throw error(.fieldsExceeded(found: wordAtPosition), at: position) }
-
-        // 7 is Sunday as well.
-        if dayOfWeek.values & 1 << 7 != 0 { dayOfWeek.values = dayOfWeek.values & 0x7f | 1 }
+        let minutes = try values(of: .minute)
+        let hours = try values(of: .hour)
+        let dayStart = position
+        let isLastDay = current == "$"
+        let daysOfMonth = try values(of: .dayOfMonth)
+        let dayText = take(from: dayStart)
+        let monthStart = position
+        let months = try values(of: .month)
+        let monthText = take(from: monthStart)
+        let weekdayStart = position
+        let daysOfWeek = try values(of: .dayOfWeek)
+        try expectEnd("the end after five fields")
         let rule = CalendarRule(
-            minutes: minute.values, hours: UInt32(hour.values), daysOfMonth: UInt32(dayOfMonth.values),
-            months: UInt16(month.values), daysOfWeek: UInt8(dayOfWeek.values),
-            includesLastDayOfMonth: dayOfMonth.isLastDay,
-            eitherDayMatches: !dayOfMonth.beginsWithStar && !dayOfWeek.beginsWithStar)
+            minutes: minutes, hours: UInt32(hours), daysOfMonth: UInt32(daysOfMonth), months: UInt16(months),
+            // 7 is Sunday as well.
+            daysOfWeek: UInt8(daysOfWeek & 0x7f | daysOfWeek >> 7), includesLastDayOfMonth: isLastDay,
+            eitherDayMatches: characters[dayStart] != "*" && characters[weekdayStart] != "*")
         guard rule.canFire else {
-            throw error(.neverFires(days: dayOfMonth.text, months: month.text), at: dayOfMonth.start)
+            throw ScheduleError(
+                expression: expression, offset: dayStart,
+                found: "day \(ScheduleError.quoted(dayText)) in month \(ScheduleError.quoted(monthText))",
+                expected: "a day that one of these months has; this schedule would never fire")
         }
         return rule
     }
 
-    /// One field and the blanks after it.
-    private mutating func field(_ name: ScheduleField) throws(ScheduleError) -> Field {
-        guard let first = current else { throw error(.fieldMissing(name), at: position) }
-        var field = Field(beginsWithStar: first == "*", start: position)
-        if name == .dayOfMonth, first == "$" {
-            position += 1
-            guard isAtBlankOrEnd else { throw error(.lastDayNotAlone(found: wordAtPosition), at: position) }
-            field.isLastDay = true
-        } else {
-            field.values = try list(name)
+    /// A field's values, one bit for each number: items with commas between them, and the blanks after them. None for `$`.
+    private mutating func values(of field: Field) throws(ScheduleError) -> UInt64 {
+        guard current != nil else { throw error("", at: position, "the \(field.name) (a schedule has five fields)") }
+        let isLastDay = field.name == Field.dayOfMonth.name && skip("$")
+        var values = isLastDay ? 0 : try item(field)
+        while !isLastDay, skip(",") { values |= try item(field) }
+        guard current.map(Self.isBlank) ?? true else {
+            throw error(
+                wordAtPosition, at: position,
+                isLastDay
+                    ? "a blank after '$', which stands alone in its field"
+                    : "a blank, or ',', '-' or '/' inside the \(field.name)")
         }
-        field.text = String(characters[field.start..<position])
         skipBlanks()
-        return field
-    }
-
-    /// Items with commas between them, up to a blank or the end.
-    private mutating func list(_ field: ScheduleField) throws(ScheduleError) -> UInt64 {
-        var values = try item(field)
-        while skip(",") { values |= try item(field) }
-        guard isAtBlankOrEnd else { throw error(.fieldNotEnded(found: wordAtPosition, field: field), at: position) }
         return values
     }
 
     /// `*`, `*/step`, `value`, `start-end` or `start-end/step`.
-    private mutating func item(_ field: ScheduleField) throws(ScheduleError) -> UInt64 {
+    private mutating func item(_ field: Field) throws(ScheduleError) -> UInt64 {
         if skip("*") { return Self.bits(field.range, step: try stepIfAny()) }
-        let start = try value(field)
+        let (start, last) = (try value(field), field.range.upperBound)
         guard skip("-") else {
-            guard current != "/" else { throw error(.stepWithoutRange(start: start, field: field), at: position) }
+            // pg_cron refuses it too: it leaves open where the range ends.
+            guard current != "/" else {
+                throw error("/", at: position, "a range before a step, as in \(start)-\(last)/2")
+            }
             return 1 << start
         }
         let endPosition = position
         let end = try value(field)
         guard start <= end else {
-            let found = String(characters[endPosition..<position])
-            throw error(.rangeReversed(found: found, start: start, field: field), at: endPosition)
+            let sunday = field.name == Field.dayOfWeek.name ? " (Sunday is 7 there)" : ""
+            throw error(
+                String(characters[endPosition..<position]), at: endPosition,
+                "a number from \(start) to \(last) at the end of the range\(sunday)")
         }
         return Self.bits(start...end, step: try stepIfAny())
     }
 
     /// A number or a name.
-    private mutating func value(_ field: ScheduleField) throws(ScheduleError) -> Int {
+    private mutating func value(_ field: Field) throws(ScheduleError) -> Int {
         let start = position
         let digits = take(while: Self.isDigit)
         guard digits.isEmpty else {
             guard let number = Int(digits), field.range.contains(number) else {
-                throw error(.valueOutOfRange(found: digits, field: field), at: start)
+                throw error(digits, at: start, field.values)
             }
             return number
         }
         let word = take(while: Self.isLetter)
-        guard !word.isEmpty, let index = field.valueNames.firstIndex(of: word.lowercased()) else {
+        guard !word.isEmpty, let index = field.names.firstIndex(of: word.lowercased()) else {
             position = start
-            throw error(.valueMissing(found: wordAtPosition, field: field), at: start)
+            throw error(wordAtPosition, at: start, field.values)
         }
         return field.range.lowerBound + index
     }
 
-    /// What follows a `/`, or 1 without one. As in pg_cron a step may be longer than the range: it then names the
+    /// The number after a `/`, or 1 without one. As in pg_cron a step may be longer than the range: it then names the
     /// range's first value only.
     private mutating func stepIfAny() throws(ScheduleError) -> Int {
         guard skip("/") else { return 1 }
         let start = position
         let digits = take(while: Self.isDigit)
         guard let step = Int(digits), step >= 1 else {
-            throw error(.stepInvalid(found: digits.isEmpty ? wordAtPosition : digits), at: start)
+            throw error(digits.isEmpty ? wordAtPosition : digits, at: start, "a step from 1 on")
         }
         return step
     }
@@ -186,9 +205,7 @@ struct ScheduleParser {
 
     private var current: Character? { position < characters.count ? characters[position] : nil }
 
-    private var isAtBlankOrEnd: Bool { current.map(Self.isBlank) ?? true }
-
-    /// What an error shows of the place: the letters and digits that stand together here, or one character.
+    /// The text that an error shows of the place: the letters and digits that stand together here, or one character.
     private var wordAtPosition: String {
         guard let current else { return "" }
         var ahead = self
@@ -201,6 +218,9 @@ struct ScheduleParser {
         while let current, isWanted(current) { position += 1 }
         return String(characters[start..<position])
     }
+
+    /// The field that began there, without the blanks after it.
+    private func take(from start: Int) -> String { String(characters[start..<position].prefix { !Self.isBlank($0) }) }
 
     private mutating func skip(_ character: Character) -> Bool {
         guard current == character else { return false }
@@ -220,7 +240,11 @@ struct ScheduleParser {
     /// ASCII only: lower case turns the Kelvin sign into `k`.
     private static func lowercased(_ word: String) -> String { word.allSatisfy(\.isASCII) ? word.lowercased() : word }
 
-    private func error(_ reason: ScheduleError.Reason, at offset: Int) -> ScheduleError {
-        ScheduleError(expression: expression, offset: offset, reason: reason)
+    private func expectEnd(_ expected: String) throws(ScheduleError) {
+        guard current == nil else { throw error(wordAtPosition, at: position, expected) }
+    }
+
+    private func error(_ found: String, at offset: Int, _ expected: String) -> ScheduleError {
+        ScheduleError(expression: expression, offset: offset, found: ScheduleError.quoted(found), expected: expected)
     }
 }

@@ -26,26 +26,22 @@ package struct Configuration: Hashable, Sendable {
     /// Called after a run that failed; `nil` is none.
     package var failureHeartbeat: HeartbeatURL?
     package var shutdownTimeout = Duration.seconds(20)
-    package var transient = Job.transientSessions
-    package var dormant = Job.dormantSessions()
-    /// The operator's own, in the order of the file.
-    package internal(set) var ownJobs: [Job] = []
+    /// In the order in which they run when they are due together: the built-in two, then the operator's own in the order of
+    /// the file.
+    package internal(set) var jobs = [Job.transientSessions, Job.dormantSessions()]
 
-    /// In the order in which they run when they are due together.
-    package var jobs: [Job] { [transient, dormant] + ownJobs }
+    package var transient: Job { jobs[0] }
+    package var dormant: Job { jobs[1] }
 
     /// The job of that name, which is one of `jobs`.
     subscript(job name: String) -> Job {
-        get { ownJobs.first { $0.name == name } ?? (name == transient.name ? transient : dormant) }
-        set {
-            if let index = ownJobs.firstIndex(where: { $0.name == name }) {
-                ownJobs[index] = newValue
-            } else if name == transient.name {
-                transient = newValue
-            } else {
-                dormant = newValue
-            }
-        }
+        get { jobs[index(of: name)] }
+        set { jobs[index(of: name)] = newValue }
+    }
+
+    private func index(of name: String) -> Int {
+        guard let index = jobs.firstIndex(where: { $0.name == name }) else { preconditionFailure("no job \(name)") }
+        return index
     }
 }
 

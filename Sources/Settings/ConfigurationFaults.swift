@@ -1,5 +1,4 @@
 import Postgres
-import Time
 
 /// All that is wrong with a configuration, together.
 package struct ConfigurationFaults: Error, Hashable, Sendable, CustomStringConvertible {
@@ -17,67 +16,14 @@ package struct ConfigurationFaults: Error, Hashable, Sendable, CustomStringConve
 }
 
 /// One thing that is wrong with a configuration.
-package enum ConfigurationFault: Hashable, Sendable, CustomStringConvertible {
-    case unreadable(path: String, FileUnreadable)
-    /// The file as a whole cannot be understood; in words what was found there.
-    case malformed(at: ConfigurationSource, String)
-    case unknownKey(String, at: ConfigurationSource, suggestion: String)
-    case duplicateKey(String, at: ConfigurationSource, firstLine: Int)
-    case missingKey(String, at: ConfigurationSource)
-    case jobName(String, at: ConfigurationSource)
-    /// A value stands where keys belong.
-    case notASection(String, at: ConfigurationSource)
-    /// Keys, or a list, stand where a value belongs.
-    case notAValue(String, at: ConfigurationSource, expected: String)
-    /// The value as it may be shown: never a secret.
-    case value(key: String, shown: String, at: ConfigurationSource, expected: String)
-    case variableClash(String, keys: [String])
+package struct ConfigurationFault: Hashable, Sendable, CustomStringConvertible {
+    /// For the operator; never with a secret.
+    package let description: String
+    /// The key whose own value is wrong, or the section that has a value itself; `nil` for anything else.
+    var subject: String?
 
-    /// Whether the key's own value is what is wrong.
-    func isAbout(_ key: String) -> Bool {
-        switch self {
-        case .value(let wrong, _, _, _), .notAValue(let wrong, _, _): wrong == key
-        case .notASection(let section, _): key.hasPrefix(section + ".")
-        case .unreadable, .malformed, .unknownKey, .duplicateKey, .missingKey, .jobName, .variableClash: false
-        }
-    }
-
-    package var description: String {
-        switch self {
-        case .unreadable(let path, let why): "the configuration file \(path.withoutURL) cannot be read: \(why)"
-        case .malformed(let place, let found): "\(place.forFault): \(found)"
-        case .unknownKey(let key, let place, let suggestion):
-            "\(place.forFault): there is no key \(key.shown); \(suggestion)"
-        case .duplicateKey(let key, let place, let line):
-            "\(place.forFault): the key \(key.shown) appears again; it is in line \(line) already"
-        case .missingKey(let key, let place): "\(place.forFault): the key \(key) is missing, and has no default"
-        case .jobName(let name, let place):
-            "\(place.forFault): \(name.shown) is no name for a job; expected a letter, then letters, digits, - and _, at most "
-                + "63 in all"
-        case .notASection(let key, let place):
-            "\(place.forFault): \(key.shown) has a value; expected keys below it"
-                + (MisplacedURL.isIn(key) ? "" : ", such as \(key.visible): { … }")
-        case .notAValue(let key, let place, let expected):
-            "\(place.forFault): the key \(key) has no single value; expected \(expected)"
-        case .value(let key, let shown, .variable(let variable), let expected):
-            "\(variable) (the key \(key)) is \(shown); expected \(expected)"
-        case .value(let key, let shown, let place, let expected):
-            "\(place.forFault): the key \(key) is \(shown); expected \(expected)"
-        case .variableClash(let variable, let keys):
-            "the keys \(keys.joined(separator: " and ")) would both be the environment variable \(variable); "
-                + "rename a job"
-        }
-    }
-}
-
-extension ConfigurationSource {
-    /// To the column, as editors jump to it.
-    fileprivate var forFault: String {
-        switch self {
-        case .file(let path, let line, let column): "\(path.withoutURL):\(line):\(column)"
-        case .standard, .variable, .option: "\(self)"
-        }
-    }
+    /// True if the key's own value is what is wrong.
+    func isAbout(_ key: String) -> Bool { subject.map { key == $0 || key.hasPrefix($0 + ".") } ?? false }
 }
 
 extension String {

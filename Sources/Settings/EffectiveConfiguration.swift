@@ -1,13 +1,16 @@
+import Heartbeats
 import Postgres
 
 /// A configuration, and where each of its values comes from.
 package struct EffectiveConfiguration: Sendable {
-    package private(set) var configuration = Configuration()
+    package internal(set) var configuration = Configuration()
     /// Variables with the prefix that name no key. Worth a warning and no more: platforms inject variables of their own.
-    package private(set) var unknownVariables: [String] = []
-    /// What is wrong, but for the key that was needed.
-    package private(set) var faultsElsewhere: ConfigurationFaults?
-    private var sources: [String: ConfigurationSource] = [:]
+    package internal(set) var unknownVariables: [String] = []
+    /// The faults that do not concern the key that was needed.
+    package internal(set) var faults: [ConfigurationFault] = []
+    var sources: [String: ConfigurationSource] = [:]
+    /// The file that was read.
+    var path = ""
 
     /// A key as it is in force.
     package struct Entry: Hashable, Sendable {
@@ -30,45 +33,27 @@ package struct EffectiveConfiguration: Sendable {
         file: ConfigurationFile? = nil, environment: [String: String] = [:],
         options: [(option: String, key: String, value: String)] = [], needingOnly key: String? = nil
     ) throws(ConfigurationFaults) {
-        let variables = environment.filter { $0.key.hasPrefix(SettingNames.prefix) && !$0.value.isEmpty }
+        let variables = environment.filter { $0.key.hasPrefix(Setting.variablePrefix) && !$0.value.isEmpty }
         // The usual start: nothing to read, so that not even the list of keys is made.
         if file == nil, variables.isEmpty, options.isEmpty { return }
-        var reader = ConfigurationReader()
-        if let file { reader.read(file) }
-        reader.read(variables: variables)
-        reader.read(options: options)
-        if !reader.faults.isEmpty {
-            let faults = ConfigurationFaults(faults: reader.faults)
-            guard let key, !faults.faults.contains(where: { $0.isAbout(key) }) else { throw faults }
-            faultsElsewhere = faults
-        }
-        configuration = reader.configuration
-        unknownVariables = reader.unknownVariables
-        sources = reader.sources
+        if let file { read(file) }
+        read(variables: variables)
+        read(options: options)
+        let isFit = key.map { key in !faults.contains { $0.isAbout(key) } } ?? faults.isEmpty
+        guard isFit else { throw ConfigurationFaults(faults: faults) }
     }
 
     /// Every key in force, in the order of the documentation.
-    package var entries: [Entry] { entries { shownValue(of: $0) } }
-
-    /// As `entries`, with secrets in them: never for people.
-    var entriesWithSecrets: [Entry] { entries { $0.text(configuration) } }
-
-    private func entries(value: (Setting<Configuration>) -> String) -> [Entry] {
+    package var entries: [Entry] {
         Setting.all(of: configuration).map { setting in
-            Entry(key: setting.key, value: value(setting), source: sources[setting.key] ?? .standard)
-        }
-    }
-
-    private func shownValue(of setting: Setting<Configuration>) -> String {
-        guard setting.isSecret else {
-            let text = setting.text(configuration)
-            return MisplacedURL.isInValid(text) ? "…" : text
-        }
-        // The ellipsis makes it no URL: a copy of what is shown is refused instead of called.
-        switch setting.key {
-        case "notify.success-url": return configuration.successHeartbeat.map { "\($0)" } ?? "off"
-        case "notify.failure-url": return configuration.failureHeartbeat.map { "\($0)" } ?? "off"
-        default: return "…"
+            var value = setting.text(configuration)
+            if setting.isSecret {
+                // The ellipsis makes it no URL: a copy of what is shown is refused instead of called.
+                value = HeartbeatURL(parsing: value)?.description ?? "off"
+            } else if MisplacedURL.isInValid(value) {
+                value = "…"
+            }
+            return Entry(key: setting.key, value: value, source: sources[setting.key] ?? .standard)
         }
     }
 

@@ -1,5 +1,4 @@
 import Glibc
-package import Heartbeats
 
 /// An address to listen on: an IP address of this machine with a port, or a Unix socket.
 package enum ListenAddress: Hashable, Sendable, CustomStringConvertible {
@@ -13,42 +12,28 @@ package enum ListenAddress: Hashable, Sendable, CustomStringConvertible {
     /// The most bytes of a Unix socket's path: sockaddr_un of unix(7) has 108, the last of them zero.
     private static let longestPath = 107
 
-    /// Reads `127.0.0.1:9764`, `[::1]:9764` or `unix:/path`; `nil` for anything else, a host's name included.
-    init?(parsing text: String) {
-        if text.hasPrefix("unix:") {
-            let path = String(text.dropFirst(5))
-            guard path.hasPrefix("/"), path.utf8.count <= Self.longestPath, !path.utf8.contains(0) else { return nil }
-            self = .unix(path: path)
-            return
-        }
-        guard let colon = text.lastIndex(of: ":") else { return nil }
-        let (host, digits) = (text[..<colon], text[text.index(after: colon)...])
-        guard digits.utf8.allSatisfy({ (48...57).contains($0) }), let port = Int(digits), (1...65_535).contains(port)
-        else { return nil }
-        let isBracketed = host.hasPrefix("[") && host.hasSuffix("]")
-        let name = isBracketed ? String(host.dropFirst().dropLast()) : String(host)
-        // As large as the larger of both kinds of address.
-        var address = in6_addr()
-        guard inet_pton(isBracketed ? AF_INET6 : AF_INET, name, &address) == 1 else { return nil }
-        self = .tcp(host: name, port: port)
-    }
-
     /// True if every machine that reaches this one reaches the address.
     package var isOnAllAddresses: Bool {
-        guard case .tcp(let host, _) = self else { return false }
-        var address = in6_addr()
-        guard inet_pton(host.utf8.contains(UInt8(ascii: ":")) ? AF_INET6 : AF_INET, host, &address) == 1 else {
+        guard case .tcp(let host, _) = self, let bytes = Self.bytes(host, isIPv6: host.contains(":")) else {
             return false
         }
-        // 0.0.0.0 and ::, however they are written; the larger address is zero from the start.
-        return withUnsafeBytes(of: &address) { $0.allSatisfy { $0 == 0 } }
+        // 0.0.0.0 and ::, however they are written.
+        return bytes.allSatisfy { $0 == 0 }
     }
 
     package var description: String {
         switch self {
-        case .tcp(let host, let port): host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)"
+        case .tcp(let host, let port): host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
         case .unix(let path): "unix:\(path)"
         }
+    }
+
+    /// The bytes of an IP address, and zeros behind those of the shorter kind; `nil` for any other text.
+    private static func bytes(_ text: some StringProtocol, isIPv6: Bool) -> [UInt8]? {
+        // As large as the larger of both kinds of address.
+        var address = in6_addr()
+        guard inet_pton(isIPv6 ? AF_INET6 : AF_INET, String(text), &address) == 1 else { return nil }
+        return withUnsafeBytes(of: &address) { Array($0) }
     }
 }
 
@@ -58,21 +43,19 @@ extension ListenAddress: ConfigurationValue {
             + "\(longestPath) bytes"
     }
 
-    static func read(_ text: String) throws(Expectation) -> ListenAddress {
-        guard let address = ListenAddress(parsing: text) else { throw Expectation(form) }
-        return address
+    /// No host's name: it would mean another address tomorrow.
+    static func read(_ text: String) -> ListenAddress? {
+        if text.hasPrefix("unix:") {
+            let path = String(text.dropFirst(5))
+            let isPath = path.hasPrefix("/") && path.utf8.count <= longestPath && !path.utf8.contains(0)
+            return isPath ? .unix(path: path) : nil
+        }
+        guard let colon = text.lastIndex(of: ":"), let port = Int.read(String(text[text.index(after: colon)...])),
+            (1...65_535).contains(port)
+        else { return nil }
+        let host = text[..<colon]
+        let isBracketed = host.hasPrefix("[") && host.hasSuffix("]")
+        let name = isBracketed ? host.dropFirst().dropLast() : host
+        return bytes(name, isIPv6: isBracketed) == nil ? nil : .tcp(host: String(name), port: port)
     }
-
-    var configured: String { description }
-}
-
-extension HeartbeatURL: ConfigurationValue {
-    static var form: String { "a URL such as https://hc-ping.com/UUID, without user and password" }
-
-    static func read(_ text: String) throws(Expectation) -> HeartbeatURL {
-        guard let url = HeartbeatURL(parsing: text) else { throw Expectation(form) }
-        return url
-    }
-
-    var configured: String { text }
 }

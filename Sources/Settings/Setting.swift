@@ -4,54 +4,37 @@ import SessionCleanup
 ///
 /// The list of settings is the one place that knows the keys: what is read from the file and the environment and what
 /// `config` shows come from it, and tests hold the sample file and the table in docs/configuration.md to it.
-struct Setting<Subject>: Sendable {
+struct Setting: Sendable {
     /// As in the configuration file, dots between the levels.
     let key: String
     /// Checks a text and sets the value.
-    let apply: @Sendable (String, inout Subject) throws(Expectation) -> Void
+    let apply: @Sendable (String, inout Configuration) throws(Expectation) -> Void
     /// The value, as a text that `apply` takes.
-    let text: @Sendable (Subject) -> String
-    /// Whether a change waits for the next start of the process.
-    let isFixed: Bool
+    let text: @Sendable (Configuration) -> String
+    /// True if a change waits for the next start of the process.
+    var isFixed = false
     /// True if the value may contain a secret.
-    let isSecret: Bool
+    var isSecret = false
 
-    init<Value>(
-        _ key: String, _ path: any WritableKeyPath<Subject, Value> & Sendable, _ grammar: ValueGrammar<Value>,
+    /// `MCP_CLEANUP_` and the key in capitals, with underscores for dots and dashes.
+    var variable: String { Self.variablePrefix + String(key.uppercased().map { $0 == "." || $0 == "-" ? "_" : $0 }) }
+
+    /// All variables with this prefix are the configuration's.
+    static let variablePrefix = "MCP_CLEANUP_"
+}
+
+extension Setting {
+    private init<Value>(
+        _ key: String, _ path: any WritableKeyPath<Configuration, Value> & Sendable, _ grammar: ValueGrammar<Value>,
         isFixed: Bool = false, isSecret: Bool = false
     ) {
         self.init(
-            key: key,
-            apply: { text, subject throws(Expectation) in subject[keyPath: path] = try grammar.read(text) },
+            key: key, apply: { text, subject throws(Expectation) in subject[keyPath: path] = try grammar.read(text) },
             text: { grammar.write($0[keyPath: path]) }, isFixed: isFixed, isSecret: isSecret)
     }
 
-    private init(
-        key: String, apply: @escaping @Sendable (String, inout Subject) throws(Expectation) -> Void,
-        text: @escaping @Sendable (Subject) -> String, isFixed: Bool, isSecret: Bool
-    ) {
-        self.key = key
-        self.apply = apply
-        self.text = text
-        self.isFixed = isFixed
-        self.isSecret = isSecret
-    }
-
-    /// `MCP_CLEANUP_` and the key in capitals, with underscores for dots and dashes.
-    var variable: String {
-        SettingNames.prefix + String(key.uppercased().map { $0 == "." || $0 == "-" ? "_" : $0 })
-    }
-}
-
-enum SettingNames {
-    static let prefix = "MCP_CLEANUP_"
-}
-
-extension Setting<Configuration> {
     /// Every key of a configuration, those of its jobs included.
-    static func all(of configuration: Configuration) -> [Setting] {
-        general + configuration.jobs.flatMap { job in Setting<Job>.all(of: job).map { $0.lifted(to: job.name) } }
-    }
+    static func all(of configuration: Configuration) -> [Setting] { general + configuration.jobs.flatMap(all(of:)) }
 
     /// The keys that are not a job's.
     static let general = [
@@ -79,64 +62,65 @@ extension Setting<Configuration> {
         // Longer than any batch, and shorter than systemd's own limit of 90 s by default.
         Setting("shutdown.timeout", \.shutdownTimeout, .within(.seconds(1)...(.seconds(600))), isFixed: true),
     ]
-}
 
-extension Setting<Job> {
     /// The keys that a job has.
     static func all(of job: Job) -> [Setting] {
-        if job.table != nil { return own + every }
-        return every + [maxStaleness] + (job.name == Job.dormantSessions().name ? [after] : [])
-    }
-
-    /// The keys of a job of the operator's own that have no default; `schedule` is the third.
-    private static let own = [
-        Setting("table", \.table, .required(.plain)), Setting("where", \.condition, .required(.plain)),
-    ]
-
-    private static let every = [
-        Setting("enabled", \.isEnabled, .plain),
-        Setting("schedule", \.schedule, .plain),
-        Setting("time-zone", \.timeZone, .optional(.plain, none: "UTC")),
-        Setting("catch-up", \.catchUp, .plain),
-        Setting("deadline", \.deadline, .within(.seconds(1)...(.days(1)))),
-        Setting("max-rows", \.maxRows, .optional(.within(1...1_000_000_000))),
-        // Below one in ten thousand a single row of a small table would be too many.
-        Setting("max-fraction", \.maxFraction, .optional(.within(0.0001...1))),
-    ]
-
-    // When the rows of an own job will be due is not known.
-    private static let maxStaleness = Setting(
-        "max-staleness", \.maxStaleness, .optional(.within(.seconds(1)...(.days(7)))))
-
-    // A limit of less than an hour would remove sessions that are in use.
-    private static let after = Setting("after", \.after, .within(.seconds(3600)...(.days(3650))))
-
-    /// The same key, as the configuration's own.
-    func lifted(to job: String) -> Setting<Configuration> {
-        Setting<Configuration>(
-            key: "jobs.\(job).\(key)",
-            apply: { text, configuration throws(Expectation) in try apply(text, &configuration[job: job]) },
-            text: { text($0[job: job]) }, isFixed: isFixed, isSecret: isSecret)
+        let name = job.name
+        func setting<Value>(
+            _ key: String, _ path: any WritableKeyPath<Job, Value> & Sendable, _ grammar: ValueGrammar<Value>
+        ) -> Setting {
+            Setting(
+                key: "jobs.\(name).\(key)",
+                apply: { text, subject throws(Expectation) in subject[job: name][keyPath: path] = try grammar.read(text)
+                }, text: { grammar.write($0[job: name][keyPath: path]) })
+        }
+        let every = [
+            setting("enabled", \.isEnabled, .plain),
+            setting("schedule", \.schedule, .plain),
+            setting("time-zone", \.timeZone, .optional(.plain, none: "UTC")),
+            setting("catch-up", \.catchUp, .plain),
+            setting("deadline", \.deadline, .within(.seconds(1)...(.days(1)))),
+            setting("max-rows", \.maxRows, .optional(.within(1...1_000_000_000))),
+            // Below one in ten thousand a single row of a small table would be too many.
+            setting("max-fraction", \.maxFraction, .optional(.within(0.0001...1))),
+        ]
+        guard job.table == nil else {
+            // Those of the operator's own job have no default, nor has `schedule`.
+            return [setting("table", \.ownTable, .plain), setting("where", \.condition, .plain)] + every
+        }
+        // When the rows of an own job will be due is not known.
+        let maxStaleness = setting("max-staleness", \.maxStaleness, .optional(.within(.seconds(1)...(.days(7)))))
+        // A limit of less than an hour would remove sessions that are in use.
+        let after = setting("after", \.after, .within(.seconds(3600)...(.days(3650))))
+        return every + [maxStaleness] + (name == Job.dormantSessions().name ? [after] : [])
     }
 }
 
 extension Job {
-    fileprivate var condition: RowCondition? {
-        get { rules.active.condition }
-        set { if let newValue { rules = SessionRules(newValue) } }
+    /// The table of a job of the operator's own.
+    fileprivate var ownTable: TableName {
+        get { table ?? .sessions }
+        set { table = newValue }
+    }
+
+    /// The condition of a job of the operator's own.
+    fileprivate var condition: RowCondition {
+        get {
+            guard let condition = rules.active.condition else { preconditionFailure("\(name) has no condition") }
+            return condition
+        }
+        set { rules = SessionRules(newValue) }
     }
 
     fileprivate var after: Duration {
         get { rules.active.after }
         set {
-            rules.active = rules.active.aged(newValue)
-            rules.status = rules.status.aged(newValue)
+            for path in [\SessionRules.active, \.status] {
+                let rule = rules[keyPath: path]
+                rules[keyPath: path] = Rule(candidates: rule.candidates, column: rule.column, after: newValue)
+            }
         }
     }
-}
-
-extension Rule {
-    fileprivate func aged(_ after: Duration) -> Rule { Rule(candidates: candidates, column: column, after: after) }
 }
 
 extension Duration {

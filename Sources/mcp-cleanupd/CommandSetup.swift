@@ -1,25 +1,26 @@
 import ArgumentParser
-import Settings
+import CleanupDaemon
 import Dispatch
 import Glibc
 import Logging
 import Postgres
 import SessionCleanup
+import Settings
 import Time
 
 /// The start of a command: its configuration, and the log for its messages.
 struct CommandSetup: Sendable {
     private(set) var effective: EffectiveConfiguration
-    let logger: Logger
-    /// False if messages are for programs: JSON, or entries of the journal.
-    private let logsText: Bool
-    private let logThreshold: LogThreshold
+    private(set) var logger: Logger
+    let logForm: EventLog.Form
     private let historyMemory: History.Memory
-    private let options: CommonOptions.Values
+    private let options: CommonOptions?
     private var hadFile: Bool
     let environment: [String: String]
 
     var configuration: Configuration { effective.configuration }
+    var jobs: [Job] { configuration.jobs }
+    var table: SessionTable { SessionTable(name: configuration.table, schema: configuration.sessionSchema) }
 
     /// Reads the configuration, and warns of variables that it does not know.
     ///
@@ -27,40 +28,35 @@ struct CommandSetup: Sendable {
     ///   - isService: true for the service, which logs JSON by default, and warns of a missing history.
     ///   - key: the only key that the command needs: faults elsewhere are warnings.
     /// - Throws: `CommandFailure` with exit code 78.
-    init(
-        _ options: CommonOptions.Values, isService: Bool = false, needingOnly key: String? = nil
-    ) throws(CommandFailure) {
+    init(_ options: CommonOptions?, isService: Bool = false, needingOnly key: String? = nil) throws(CommandFailure) {
         self.options = options
         environment = Self.processEnvironment()
-        var elsewhere: [ConfigurationFaults] = []
+        var elsewhere: [ConfigurationFault] = []
         do {
             var file: ConfigurationFile?
             do {
-                file = try .find(option: options.config)
+                file = try .find(option: options?.config)
             } catch  where key != nil {
-                elsewhere.append(error)
+                elsewhere += error.faults
             }
             hadFile = file != nil
             effective = try EffectiveConfiguration(
-                file: file, environment: environment, options: options.settings, needingOnly: key)
+                file: file, environment: environment, options: options?.settings ?? [], needingOnly: key)
         } catch {
             throw CommandFailure(.configuration, "\(error)")
         }
-        let configuration = effective.configuration
-        let handler = configuration.logFormat.handler(level: .trace, isService: isService, environment: environment)
-        logsText = (handler as? LineLogHandler)?.isJSON == false
-        let threshold = LogThreshold(Logger.Level(configuration.logLevel))
-        logThreshold = threshold
-        let logger = Logger(label: "mcp-cleanupd") { _ in ThresholdLogHandler(handler, threshold) }
+        let log = EventLog(effective.configuration.logFormat, isService: isService, environment: environment)
+        logForm = log.form
+        var logger = Logger(label: "mcp-cleanupd") { _ in log }
+        logger.logLevel = Logger.Level(effective.configuration.logLevel)
         self.logger = logger
-        historyMemory = History.Memory {
+        historyMemory = History.Memory { [logger] in
             logger.log(
                 level: isService ? .warning : .debug,
                 "The table mcp_cleanup.runs does not exist: runs are not recorded, and processes do not coordinate.",
                 metadata: ["hint": "Run mcp-cleanupd migrate with an owner's URL, or set history.mode to off."])
         }
-        if let faults = effective.faultsElsewhere { elsewhere.append(faults) }
-        for fault in elsewhere.flatMap(\.faults) { logger.warning("\(fault)") }
+        for fault in elsewhere + effective.faults { logger.warning("\(fault)") }
         for variable in effective.unknownVariables {
             logger.warning(
                 "The environment variable \(variable.shown) names no key of the configuration; it is ignored.")
@@ -73,12 +69,12 @@ struct CommandSetup: Sendable {
     /// - Throws: `ConfigurationFaults`; nothing has changed then.
     func reloaded() throws(ConfigurationFaults) -> (setup: CommandSetup, waitingForRestart: [String]) {
         var setup = self
-        let file = try ConfigurationFile.find(option: options.config, wasThere: hadFile)
+        let file = try ConfigurationFile.find(option: options?.config, wasThere: hadFile)
         setup.hadFile = file != nil
         setup.effective = try EffectiveConfiguration(
-            file: file, environment: environment, options: options.settings)
+            file: file, environment: environment, options: options?.settings ?? [])
         let waiting = setup.effective.keepFixedKeys(of: effective)
-        logThreshold.level = Logger.Level(setup.configuration.logLevel)
+        setup.logger.logLevel = Logger.Level(setup.configuration.logLevel)
         return (setup, waiting)
     }
 
@@ -89,52 +85,51 @@ struct CommandSetup: Sendable {
     ///     of thread would wait for its turn behind the server.
     ///   - warnsOfTransport: true to warn if the connection is less protected than it could be.
     ///   - saysWhich: true to tell the operator if the URL is from root's own file, which no option and no variable names.
+    ///   - onURL: called now, and whenever the URL is read again.
     /// - Throws: `CommandFailure` with exit code 78.
     func databaseAccess(
         sharing queue: DispatchQueue? = TaskQueue.shared.queue, warnsOfTransport: Bool = false, saysWhich: Bool = false,
+        onURL: @escaping @Sendable (DatabaseURL) -> Void = { _ in },
         onConnection: @escaping @Sendable (Result<Duration, RunFailure>) -> Void = { _ in }
     ) throws(CommandFailure) -> DatabaseAccess {
-        let source: DatabaseURLSource
+        let source = try databaseURLSource()
         let url: DatabaseURL
         do {
-            source = try DatabaseURLSource.find(option: options.databaseURLFile, environment: environment)
-        } catch {
-            throw CommandFailure(.configuration, "\(error)")
-        }
-        do {
             url = try source.read()
-        } catch {
-            throw CommandFailure(error)
-        }
-        do {
             try url.check(environment: environment)
+        } catch let failure as RunFailure {
+            throw CommandFailure(failure)
         } catch {
             throw CommandFailure(.configuration, "\(error)")
         }
         logger.debug("The database is \(url); its URL comes from \(source).")
-        if saysWhich, source == .file(path: DatabaseURLSource.standardPath), options.databaseURLFile == nil {
+        if saysWhich, source == .file(path: DatabaseURLSource.standardPath), options?.databaseURLFile == nil {
             logger.notice("Using the database URL in \(source).")
         }
         if warnsOfTransport, let warning = url.transportWarning(environment: environment) {
             logger.warning("\(warning)")
         }
+        onURL(url)
         return DatabaseAccess(
-            url: { () throws(RunFailure) in try source.read() }, connectTimeout: configuration.connectTimeout,
-            environment: environment, queue: queue, onNotice: { [logger] in logger.debug("The server says: \($0)") },
-            onConnection: onConnection)
+            url: { () throws(RunFailure) in
+                let url = try source.read()
+                onURL(url)
+                return url
+            }, connectTimeout: configuration.connectTimeout, environment: environment, queue: queue,
+            onNotice: { [logger] in logger.debug("The server says: \($0)") }, onConnection: onConnection)
     }
 
-    /// True if a place for the database URL holds something, valid or not.
-    var hasDatabaseURL: Bool {
+    /// The place that the database URL comes from.
+    ///
+    /// - Throws: `CommandFailure` with exit code 78 if none holds anything.
+    func databaseURLSource() throws(CommandFailure) -> DatabaseURLSource {
         do {
-            _ = try DatabaseURLSource.find(option: options.databaseURLFile, environment: environment)
-            return true
+            return try DatabaseURLSource.find(option: options?.databaseURLFile, environment: environment)
         } catch {
-            return false
+            // The message names the places; the hint would repeat them.
+            throw CommandFailure(.configuration, "\(error)")
         }
     }
-
-    var jobs: [Job] { configuration.jobs }
 
     /// The jobs that a command line names, by their names or short names, in the configuration's order; all of them if it
     /// names none.
@@ -156,28 +151,22 @@ struct CommandSetup: Sendable {
     /// Reports why runs failed: as errors for people, one for all jobs that met the same; as entries of the log, with the
     /// job's name, for programs.
     func report(_ failures: [(job: Job, failure: RunFailure)]) {
-        guard logsText else {
+        guard logForm == .text else {
             for (job, failure) in failures {
-                var metadata: Logger.Metadata = ["job": "\(job.name)"]
-                if let hint = failure.hint { metadata["hint"] = "\(hint)" }
-                logger.error("\(failure)", metadata: metadata)
+                let hint: Logger.Metadata = failure.hint.map { ["hint": "\($0)"] } ?? [:]
+                logger.error("\(failure)", metadata: hint.merging(["job": "\(job.name)"]) { $1 })
             }
             return
         }
-        var reported: [CommandFailure] = []
+        let isCommon = failures.count > 1 && Set(failures.map { CommandFailure($0.failure) }).count == 1
+        var reported: Set<CommandFailure> = []
         for (job, failure) in failures {
             var failure = CommandFailure(failure)
-            guard !reported.contains(failure) else { continue }
-            reported.append(failure)
-            let hasCompany = failures.allSatisfy { CommandFailure($0.failure) == failure }
-            if !(hasCompany && failures.count > 1) {
-                failure.message = "\(job.shortName ?? job.name): \(failure.message)"
-            }
+            guard reported.insert(failure).inserted else { continue }
+            if !isCommon { failure.message = "\(job.displayName): \(failure.message)" }
             failure.report()
         }
     }
-
-    var table: SessionTable { SessionTable(name: configuration.table, schema: configuration.sessionSchema) }
 
     /// A run of the job that reports its progress.
     func run(
@@ -192,8 +181,7 @@ struct CommandSetup: Sendable {
                 batchRows: configuration.batchMaxRows, batchPause: configuration.batchPause),
             history: History(
                 mode: configuration.historyMode, lease: configuration.claimLease,
-                retention: configuration.historyRetention, removed: configuration.historyRemoved,
-                memory: historyMemory),
+                retention: configuration.historyRetention, removed: configuration.historyRemoved, memory: historyMemory),
             hostClock: { .now }, onProgress: onProgress, onBatch: onBatch,
             onSlowDatabaseClock: { [logger] behind in
                 logger.warning(
@@ -219,16 +207,8 @@ struct CommandSetup: Sendable {
 }
 
 extension Logger.Level {
-    init(_ level: LogLevel) {
-        self =
-            switch level {
-            case .trace: .trace
-            case .debug: .debug
-            case .info: .info
-            case .notice: .notice
-            case .warning: .warning
-            case .error: .error
-            case .critical: .critical
-            }
+    fileprivate init(_ level: LogLevel) {
+        guard let known = Logger.Level(rawValue: level.rawValue) else { preconditionFailure("no level \(level)") }
+        self = known
     }
 }

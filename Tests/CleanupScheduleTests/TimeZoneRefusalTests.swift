@@ -5,25 +5,33 @@ import Time
 
 /// Bytes that are not a time zone file are refused without a trap.
 @Suite struct TimeZoneRefusalTests {
-    private func error(_ bytes: [UInt8]) -> TimeZoneError? {
-        do {
+    private static let malformed = "malformed time zone file: "
+
+    private func error(_ bytes: [UInt8]) -> String? {
+        do throws(TimeZoneError) {
             _ = try TimeZoneRules(tzif: bytes)
             return nil
         } catch {
-            return error
+            return error.description
         }
     }
 
+    private func cutShort(_ part: String, needed: Int, available: Int) -> String {
+        "time zone file cut short: its \(part) needs \(needed) bytes, \(available) are left"
+    }
+
     @Test func refusesWhatIsNoTimeZoneFile() {
-        #expect(error([]) == .notTZif)
-        #expect(error(Array("TZi".utf8)) == .notTZif)
-        #expect(error(Array("# tzdata".utf8)) == .notTZif)
-        #expect(error(Array("TZif2".utf8)) == .truncated(part: .header, needed: 44, available: 5))
+        #expect(error([]) == "not a time zone file (it does not begin with 'TZif')")
+        #expect(error(Array("TZi".utf8)) == "not a time zone file (it does not begin with 'TZif')")
+        #expect(error(Array("# tzdata".utf8)) == "not a time zone file (it does not begin with 'TZif')")
+        #expect(error(Array("TZif2".utf8)) == cutShort("header", needed: 44, available: 5))
         let huge = TimeZoneRules.maximumFileSize + 1
-        #expect(error([UInt8](repeating: 0, count: huge)) == .tooLarge(bytes: huge, limit: huge - 1))
+        #expect(
+            error([UInt8](repeating: 0, count: huge)) == "time zone file of \(huge) bytes, expected at most \(huge - 1)"
+        )
         for version: Character in ["1", ":", "x"] {
             let bytes = ZoneFile.make(offsets: [0], version: version)
-            #expect(error(bytes) == .versionUnknown(version.asciiValue!))
+            #expect(error(bytes) == "time zone file of unknown version (byte \(version.asciiValue!))")
         }
     }
 
@@ -39,25 +47,26 @@ import Time
 
     @Test func refusesContradictions() {
         let transitions: [(start: Int64, type: UInt8)] = [(0, 1), (10, 0)]
-        #expect(error(ZoneFile.make(offsets: [])) == .noLocalTimeTypes)
+        #expect(error(ZoneFile.make(offsets: [])) == Self.malformed + "no local time type")
         #expect(
-            error(ZoneFile.make(offsets: [0], transitions: transitions)) == .typeUnknown(index: 0, type: 1, types: 1))
+            error(ZoneFile.make(offsets: [0], transitions: transitions)) == Self.malformed
+                + "transition 0 leads to local time type 1 of 1")
         for second: Int64 in [0, -1, .min] {
             let bytes = ZoneFile.make(offsets: [0, 0], transitions: [(0, 1), (second, 0)])
-            #expect(error(bytes) == .transitionsOutOfOrder(index: 1))
+            #expect(error(bytes) == Self.malformed + "transition 1 is out of order")
         }
         for seconds: Int32 in [-90_000, 93_600, .min, .max] {
-            #expect(error(ZoneFile.make(offsets: [seconds])) == .offsetOutOfRange(seconds: Int(seconds)))
+            #expect(error(ZoneFile.make(offsets: [seconds])) == Self.malformed + "\(seconds) seconds from UTC")
         }
         // The second header's counts follow the first block: 44 + 6 + 4 bytes, then 20 bytes of header.
-        for (count, expected) in [(0, TimeZoneError.indicatorsMiscounted(5, types: 1)), (2, .countsLeapSeconds(5))] {
+        for (count, expected) in [(0, "5 indicators for 1 local time types"), (2, "with 5 leap seconds")] {
             var bytes = ZoneFile.make(offsets: [0])
             bytes[54 + 20 + count * 4 + 3] = 5
-            #expect(error(bytes) == expected)
+            #expect(error(bytes)?.contains(expected) ?? false)
         }
         var bytes = ZoneFile.make(offsets: [0])
         for index in 0..<24 { bytes[54 + 20 + index] = index / 4 == 2 ? 0 : 0xff }
-        #expect(error(bytes) == .truncated(part: .transitions, needed: 77_309_411_310, available: 12))
+        #expect(error(bytes) == cutShort("transitions", needed: 77_309_411_310, available: 12))
     }
 
     private static var hasZonesWithLeapSeconds: Bool {
@@ -71,10 +80,7 @@ import Time
     @Test(.enabled(if: hasZonesWithLeapSeconds, "this system's tzdata has no right/ zones"))
     func refusesZonesThatCountLeapSeconds() throws {
         let bytes = try ZoneFile.bytes("right/Europe/Berlin")
-        guard case .countsLeapSeconds = error(bytes) else {
-            Issue.record("right/Europe/Berlin was read: \(String(describing: error(bytes)))")
-            return
-        }
+        #expect(error(bytes)?.contains("leap seconds, which schedules do not count") ?? false)
     }
 
     @Test(arguments: [
@@ -89,17 +95,8 @@ import Time
         ("AAA0\nBBB", 4, "byte 10"), ("AAA\u{e9}", 3, "byte 195"), ("AAA--1", 4, "-"),
     ])
     func refusesMalformedFootersAtTheByte(footer: String, offset: Int, found: String) {
-        #expect(error(ZoneFile.make(offsets: [0], footer: footer)) == .footerMalformed(offset: offset, found: found))
-    }
-
-    @Test func saysWhatIsWrong() {
-        #expect("\(TimeZoneError.notTZif)" == "not a time zone file (it does not begin with 'TZif')")
-        #expect(
-            "\(TimeZoneError.footerMalformed(offset: 3, found: ""))"
-                == "malformed time zone file: rule for later years, byte 3: unexpected end")
-        #expect(
-            "\(TimeZoneError.truncated(part: .footer, needed: 2, available: 0))"
-                == "time zone file cut short: its footer needs 2 bytes, 0 are left")
+        let words = "rule for later years, byte \(offset): unexpected " + (found.isEmpty ? "end" : "'\(found)'")
+        #expect(error(ZoneFile.make(offsets: [0], footer: footer)) == Self.malformed + words)
     }
 
     @Test func survivesTransitionsAtTheEndsOfTime() throws {

@@ -16,6 +16,26 @@ import Testing
         return path
     }
 
+    /// - Parameter standardFile: why root's file was not used.
+    private func nowhere(isGeneralURLPresent: Bool = false, standardFile: String? = nil) -> RunFailure {
+        let general = """
+            DATABASE_URL is set, but counts only together with MCP_TS_STORAGE_TYPE=neon: a generic variable may well name \
+            another application's database.
+            """
+        let path = "/etc/mcp-cleanupd/database-url"
+        let why = standardFile.map { " The file \(path) exists, but \($0)." } ?? ""
+        return .databaseURL(
+            """
+            no database URL. It comes from the first of: --database-url-file PATH; the systemd credential \
+            $CREDENTIALS_DIRECTORY/database-url; NEON_DATABASE_URL; DATABASE_URL when MCP_TS_STORAGE_TYPE=neon; \
+            and, for root, the file \(path). \(isGeneralURLPresent ? general : "None of them is set.")\(why)
+            """)
+    }
+
+    private func unreadable(_ path: String, _ code: Int32) -> RunFailure {
+        .databaseURL("the file \(path) with the database URL cannot be read: \(String(cString: strerror(code)))")
+    }
+
     /// All four places, each of which may hold something, be empty, hold white space or be absent.
     @Test func takesTheFirstPlaceThatHoldsSomething() throws {
         let contents: [String?] = [Self.url, "", " \n", nil]
@@ -50,10 +70,7 @@ import Testing
                                     try DatabaseURLSource.find(option: optionPath, environment: environment) == source)
                                 #expect(try source.read().description == "host.example/db as role")
                             } else {
-                                #expect(
-                                    throws: DatabaseURLSourceError.nowhere(
-                                        isGeneralURLPresent: general == Self.url, standardFile: .absent)
-                                ) {
+                                #expect(throws: nowhere(isGeneralURLPresent: general == Self.url)) {
                                     try DatabaseURLSource.find(
                                         option: optionPath, environment: environment, standardPath: "/nonexistent")
                                 }
@@ -62,18 +79,6 @@ import Testing
                     }
                 }
             }
-        }
-    }
-
-    @Test func namesAllPlacesAndWhyAGenericURLDoesNotCount() {
-        let places = [
-            "--database-url-file", "$CREDENTIALS_DIRECTORY/database-url", "NEON_DATABASE_URL", "DATABASE_URL",
-            "MCP_TS_STORAGE_TYPE=neon", "/etc/mcp-cleanupd/database-url",
-        ]
-        for isPresent in [true, false] {
-            let text = "\(DatabaseURLSourceError.nowhere(isGeneralURLPresent: isPresent, standardFile: .absent))"
-            for place in places { #expect(text.contains(place)) }
-            #expect(text.contains("DATABASE_URL is set, but counts only") == isPresent)
         }
     }
 
@@ -100,35 +105,31 @@ import Testing
 
     @Test(
         arguments: [
-            (["NEON_DATABASE_URL": ""], true, .variable("NEON_DATABASE_URL")),
-            (["DATABASE_URL": ""], true, .variable("DATABASE_URL")),
-            (["DATABASE_URL": "postgresql://h/d"], true, .variable("DATABASE_URL")),
-            (["CREDENTIALS_DIRECTORY": "/nonexistent"], true, .service), ([:], false, .notRoot),
-        ] as [([String: String], Bool, StandardFile)])
+            (["NEON_DATABASE_URL": ""], true, "is not used while NEON_DATABASE_URL is in the environment"),
+            (["DATABASE_URL": ""], true, "is not used while DATABASE_URL is in the environment"),
+            (["DATABASE_URL": "postgresql://h/d"], true, "is not used while DATABASE_URL is in the environment"),
+            (["CREDENTIALS_DIRECTORY": "/nonexistent"], true, "the credentials of this service do not have it"),
+            ([:], false, "is used only by root's commands: use sudo"),
+        ] as [([String: String], Bool, String)])
     func leavesRootsOwnFileAloneAndSaysThatItIsThere(
-        environment: [String: String], isRoot: Bool, why: StandardFile
+        environment: [String: String], isRoot: Bool, why: String
     ) throws {
         let path = try file(Self.url)
-        let error = #expect(throws: DatabaseURLSourceError.self) {
+        let isPresent = environment["DATABASE_URL"]?.isEmpty == false
+        #expect(throws: nowhere(isGeneralURLPresent: isPresent, standardFile: why)) {
             try findForRoot(environment, standardPath: path, isRoot: isRoot)
         }
-        let isPresent = environment["DATABASE_URL"]?.isEmpty == false
-        #expect(error == .nowhere(isGeneralURLPresent: isPresent, standardFile: why))
-        #expect(
-            error?.description.contains("/etc/mcp-cleanupd/database-url exists") ?? false,
-            "\(String(describing: error))")
-        let absent = #expect(throws: DatabaseURLSourceError.self) {
+        #expect(throws: nowhere(isGeneralURLPresent: isPresent)) {
             try findForRoot(environment, standardPath: "/nonexistent", isRoot: isRoot)
         }
-        #expect(absent == .nowhere(isGeneralURLPresent: isPresent, standardFile: .absent))
     }
 
     @Test func saysSoWhereRootsOwnFileCannotBeRead() throws {
         let directory = try TemporaryDirectory.make()
-        #expect(throws: DatabaseURLSourceError.unreadable(path: directory, EISDIR)) {
+        #expect(throws: unreadable(directory, EISDIR)) {
             try findForRoot([:], standardPath: directory)
         }
-        #expect(throws: DatabaseURLSourceError.nowhere(isGeneralURLPresent: false, standardFile: .absent)) {
+        #expect(throws: nowhere()) {
             try findForRoot([:], standardPath: file(" \n"))
         }
     }
@@ -153,7 +154,7 @@ import Testing
     /// Silently going on to another place could mean another database.
     @Test func refusesAFileThatWasAskedForAndIsMissing() throws {
         let path = try TemporaryDirectory.make() + "/absent"
-        #expect(throws: DatabaseURLSourceError.unreadable(path: path, ENOENT)) {
+        #expect(throws: unreadable(path, ENOENT)) {
             try DatabaseURLSource.find(option: path, environment: ["NEON_DATABASE_URL": Self.url])
         }
     }
@@ -168,7 +169,7 @@ import Testing
 
     @Test func refusesWhatCannotBeRead() throws {
         let directory = try TemporaryDirectory.make()
-        #expect(throws: DatabaseURLSourceError.unreadable(path: directory, EISDIR)) {
+        #expect(throws: unreadable(directory, EISDIR)) {
             try DatabaseURLSource.find(option: directory, environment: ["NEON_DATABASE_URL": Self.url])
         }
         // Permission bits do not stop the superuser; a loop of links stops everybody, with the same consequence.
@@ -177,12 +178,12 @@ import Testing
         for (option, environment) in [
             (loop, [:]), (nil, ["CREDENTIALS_DIRECTORY": directory, "NEON_DATABASE_URL": Self.url]),
         ] {
-            #expect(throws: DatabaseURLSourceError.unreadable(path: loop, ELOOP)) {
+            #expect(throws: unreadable(loop, ELOOP)) {
                 try DatabaseURLSource.find(option: option, environment: environment)
             }
         }
         let below = try file(Self.url) + "/database-url"
-        #expect(throws: DatabaseURLSourceError.unreadable(path: below, ENOTDIR)) {
+        #expect(throws: unreadable(below, ENOTDIR)) {
             try DatabaseURLSource.find(option: below, environment: [:])
         }
     }
@@ -191,7 +192,7 @@ import Testing
     func refusesAFileWithoutPermission() throws {
         let path = try file(Self.url)
         chmod(path, 0)
-        #expect(throws: DatabaseURLSourceError.unreadable(path: path, EACCES)) {
+        #expect(throws: unreadable(path, EACCES)) {
             try DatabaseURLSource.find(option: path, environment: [:])
         }
     }
@@ -199,7 +200,11 @@ import Testing
     @Test(.timeLimit(.minutes(1))) func refusesAPipeInsteadOfWaitingForItsWriter() throws {
         let path = try TemporaryDirectory.make() + "/pipe"
         #expect(mkfifo(path, 0o600) == 0)
-        #expect(throws: DatabaseURLSourceError.pipe(path: path)) {
+        #expect(
+            throws:
+                RunFailure.databaseURL(
+                    "\(path) is a pipe, and the database URL is read again before each connection; put it into a file")
+        ) {
             try DatabaseURLSource.find(option: path, environment: [:])
         }
     }
@@ -210,7 +215,7 @@ import Testing
         #expect(
             try DatabaseURLSource.find(option: fits, environment: [:]).read().description == "host.example/db as role")
         let large = try file(Self.url + String(repeating: " ", count: limit + 1 - Self.url.utf8.count))
-        #expect(throws: DatabaseURLSourceError.tooLarge(path: large)) {
+        #expect(throws: RunFailure.databaseURL("the file \(large) is too large to hold a database URL")) {
             try DatabaseURLSource.find(option: large, environment: [:])
         }
     }

@@ -75,7 +75,7 @@ import Testing
     private func normal(_ values: String) -> String {
         values.components(separatedBy: ", ").map { value in
             let text = value.trimmingCharacters(in: CharacterSet(charactersIn: "`"))
-            return Duration(configured: text)?.configured ?? text
+            return Duration.read(text)?.configured ?? text
         }.joined(separator: ", ")
     }
 }

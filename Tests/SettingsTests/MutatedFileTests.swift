@@ -68,7 +68,11 @@ import Testing
             if fromFile != values {
                 Issue.record("\(values) values stand in the file, \(fromFile) are in force:\n\(text)")
             }
-            let written = effective.yaml(entries: effective.entriesWithSecrets)
+            // With the secrets, which the program never shows.
+            let written = EffectiveConfiguration.yaml(
+                of: Setting.all(of: effective.configuration).map {
+                    .init(key: $0.key, value: $0.text(effective.configuration), source: .standard)
+                })
             let again = try EffectiveConfiguration(
                 file: ConfigurationFile(path: "c.yaml", bytes: Array(written.utf8)))
             if again.configuration != effective.configuration { Issue.record("\(text)\nis written as\n\(written)") }

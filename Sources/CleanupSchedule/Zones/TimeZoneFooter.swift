@@ -33,28 +33,24 @@ struct TimeZoneFooter: Hashable, Sendable {
 
         /// Local seconds since the epoch.
         func localSeconds(inYear year: Int) -> Int64 {
-            Int64(daysSinceEpoch(inYear: year)) * 86_400 + time
-        }
-
-        private func daysSinceEpoch(inYear year: Int) -> Int {
-            switch day {
-            case .withoutLeapDay(let number):
-                // Counted from 1 January, and past 28 February from 1 March.
-                number < 60
-                    ? CivilDate.daysSinceEpoch(year: year, month: 1, day: number)
-                    : CivilDate.daysSinceEpoch(year: year, month: 3, day: number - 59)
-            case .withLeapDay(let number):
-                CivilDate.daysSinceEpoch(year: year, month: 1, day: 1) + number
-            case .weekday(let weekday, let week, let month):
-                Self.daysSinceEpoch(weekday: weekday, week: week, month: month, year: year)
-            }
+            let days =
+                switch day {
+                case .withoutLeapDay(let number):
+                    // Counted from 1 January, and past 28 February from 1 March.
+                    number < 60
+                        ? CivilDate.daysSinceEpoch(year: year, month: 1, day: number)
+                        : CivilDate.daysSinceEpoch(year: year, month: 3, day: number - 59)
+                case .withLeapDay(let number): CivilDate.daysSinceEpoch(year: year, month: 1, day: 1) + number
+                case .weekday(let weekday, let week, let month):
+                    Self.daysSinceEpoch(weekday: weekday, week: week, month: month, year: year)
+                }
+            return Int64(days) * 86_400 + time
         }
 
         private static func daysSinceEpoch(weekday: Int, week: Int, month: Int, year: Int) -> Int {
             let first = CivilDate.daysSinceEpoch(year: year, month: month, day: 1)
             let firstWeekday = (first + 4).remainderRoundingDown(by: 7)
-            let untilWeekday = (weekday - firstWeekday).remainderRoundingDown(by: 7)
-            let day = untilWeekday + (week - 1) * 7
+            let day = (weekday - firstWeekday).remainderRoundingDown(by: 7) + (week - 1) * 7
             // Only the fifth can be beyond the month's end, and by less than a week.
             return first + (day < CivilDate.daysInMonth(month, ofYear: year) ? day : day - 7)
         }

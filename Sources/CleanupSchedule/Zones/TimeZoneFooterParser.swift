@@ -5,19 +5,19 @@ struct TimeZoneFooterParser {
 
     init(_ bytes: [UInt8]) { self.bytes = bytes }
 
-    /// - Throws: `TimeZoneError.footerMalformed`.
+    /// - Throws: `TimeZoneError` for the first byte that is wrong.
     mutating func footer() throws(TimeZoneError) -> TimeZoneFooter {
         try designation()
         // POSIX counts offsets westward.
-        var footer = TimeZoneFooter(standardOffset: -(try offset()))
-        guard !isAtEnd else { return footer }
+        var footer = TimeZoneFooter(standardOffset: -(try time(upToHours: 24)))
+        guard current != nil else { return footer }
         try designation()
-        let daylightOffset = current == UInt8(ascii: ",") ? footer.standardOffset + 3600 : -(try offset())
+        let daylightOffset = current == UInt8(ascii: ",") ? footer.standardOffset + 3600 : -(try time(upToHours: 24))
         try expect(",")
         let start = try yearlyChange()
         try expect(",")
         let end = try yearlyChange()
-        guard isAtEnd else { throw malformed }
+        guard current == nil else { throw malformed }
         footer.daylight = .init(offset: daylightOffset, start: start, end: end)
         return footer
     }
@@ -26,13 +26,12 @@ struct TimeZoneFooterParser {
     private mutating func designation() throws(TimeZoneError) {
         let isQuoted = skip("<")
         let start = position
-        while let current, Self.isLetter(current) || (isQuoted && Self.isDigitOrSign(current)) { position += 1 }
+        while let current,
+            TimeZoneRules.isLetter(current) || isQuoted && (Self.isDigit(current) || "+-".utf8.contains(current))
+        { position += 1 }
         guard position - start >= 3 else { throw malformed }
         if isQuoted { try expect(">") }
     }
-
-    /// `[+-]hh[:mm[:ss]]`, up to 24 hours.
-    private mutating func offset() throws(TimeZoneError) -> Int64 { try time(upToHours: 24) }
 
     /// `date[/time]`; the time is 02:00:00 unless given.
     private mutating func yearlyChange() throws(TimeZoneError) -> TimeZoneFooter.YearlyChange {
@@ -51,6 +50,7 @@ struct TimeZoneFooterParser {
         return .init(day: day, time: skip("/") ? try time(upToHours: 167) : 7200)
     }
 
+    /// `[+-]hh[:mm[:ss]]`
     private mutating func time(upToHours limit: Int) throws(TimeZoneError) -> Int64 {
         let isNegative = skip("-")
         if !isNegative { _ = skip("+") }
@@ -77,10 +77,6 @@ struct TimeZoneFooterParser {
         return value
     }
 
-    // MARK: Bytes
-
-    private var isAtEnd: Bool { position == bytes.count }
-
     private var current: UInt8? { position < bytes.count ? bytes[position] : nil }
 
     private mutating func skip(_ character: Unicode.Scalar) -> Bool {
@@ -95,18 +91,9 @@ struct TimeZoneFooterParser {
 
     private var malformed: TimeZoneError {
         // One byte as one character, and none that a terminal would obey.
-        .footerMalformed(
-            offset: position,
-            found: current.map { (0x20...0x7e).contains($0) ? String(Unicode.Scalar($0)) : "byte \($0)" } ?? "")
+        let found = current.map { (0x20...0x7e).contains($0) ? "'\(Unicode.Scalar($0))'" : "'byte \($0)'" }
+        return .footer(offset: position, found: found ?? "end")
     }
 
     private static func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
-
-    private static func isDigitOrSign(_ byte: UInt8) -> Bool {
-        isDigit(byte) || byte == UInt8(ascii: "+") || byte == UInt8(ascii: "-")
-    }
-
-    private static func isLetter(_ byte: UInt8) -> Bool {
-        (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte)
-    }
 }

@@ -33,7 +33,8 @@ package struct ConfigurationFile: Sendable {
         } catch .system(ENOENT) where option == nil && !wasThere {
             return nil
         } catch {
-            throw ConfigurationFaults(faults: [.unreadable(path: path, error)])
+            let problem = "the configuration file \(path.withoutURL) cannot be read: \(error)"
+            throw ConfigurationFaults(faults: [ConfigurationFault(description: problem)])
         }
     }
 }
@@ -51,8 +52,7 @@ package enum ConfigurationSource: Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .standard: "default"
         case .file(let path, let line, _): "\(path.withoutURL):\(line)"
-        case .variable(let name): name
-        case .option(let name): name
+        case .variable(let name), .option(let name): name
         }
     }
 }

@@ -1,14 +1,9 @@
 import Postgres
 import SessionCleanup
+import Time
 
 /// Reads one layer of the configuration over another, and collects what is wrong.
-struct ConfigurationReader {
-    private(set) var configuration = Configuration()
-    private(set) var sources: [String: ConfigurationSource] = [:]
-    private(set) var unknownVariables: [String] = []
-    private(set) var faults: [ConfigurationFault] = []
-    private var path = ""
-
+extension EffectiveConfiguration {
     /// The levels below which all keys stand, but for the jobs' names.
     private static let sections = Set(Setting.general.map(\.section)).union(["jobs"])
 
@@ -20,7 +15,7 @@ struct ConfigurationReader {
         do {
             root = try YAMLNode.compose(file.bytes)
         } catch {
-            return faults.append(malformed(error, in: file.bytes))
+            return report(error.problem, at: error.position)
         }
         for member in members(of: root, key: "the file") {
             switch member.key {
@@ -48,18 +43,20 @@ struct ConfigurationReader {
                 return reportUnknown(member.key, below: "jobs", known: known, at: member.position)
             }
             guard Job.isValidName(member.key) else {
-                return faults.append(.jobName(member.key, at: place(member.position)))
+                return report(
+                    "\(member.key.shown) is no name for a job; expected a letter, then letters, digits, - and _, at most 63 in all",
+                    at: member.position)
             }
-            configuration.ownJobs.append(.own(named: member.key))
+            configuration.jobs.append(.own(named: member.key))
         }
-        let settings = Setting<Job>.all(of: configuration[job: member.key]).map { $0.lifted(to: member.key) }
+        let settings = Setting.all(of: configuration[job: member.key])
         for entry in entries { read(entry, below: section, settings: settings) }
         for key in isKnown ? [] : Job.ownKeys + ["schedule"] where !entries.contains(where: { $0.key == key }) {
-            faults.append(.missingKey("\(section).\(key)", at: place(member.position)))
+            report("the key \(section).\(key) is missing, and has no default", at: member.position)
         }
     }
 
-    private mutating func read(_ member: YAMLNode.Member, below section: String, settings: [Setting<Configuration>]) {
+    private mutating func read(_ member: YAMLNode.Member, below section: String, settings: [Setting]) {
         guard let setting = settings.first(where: { $0.key == "\(section).\(member.key)" }) else {
             let known = settings.map { String($0.key.dropFirst(section.count + 1)) }
             return reportUnknown(member.key, below: section, known: known, at: member.position)
@@ -68,10 +65,10 @@ struct ConfigurationReader {
         case .text(let text): apply(text, to: setting, from: place(member.value.position))
         case .empty: apply("", to: setting, from: place(member.value.position))
         case .mapping, .list:
-            faults.append(
-                .notAValue(
-                    setting.key, at: place(member.value.position),
-                    expected: "a value such as \(setting.isSecret ? "off" : setting.text(configuration))"))
+            let value = setting.isSecret ? "off" : setting.text(configuration)
+            report(
+                "the key \(setting.key) has no single value; expected a value such as \(value)",
+                at: member.value.position, about: setting.key)
         }
     }
 
@@ -80,19 +77,27 @@ struct ConfigurationReader {
         switch node.content {
         case .empty: return []
         case .text, .list:
-            faults.append(.notASection(key, at: place(node.position)))
+            let example = MisplacedURL.isIn(key) ? "" : ", such as \(key.visible): { … }"
+            report("\(key.shown) has a value; expected keys below it\(example)", at: node.position, about: key)
             return []
         case .mapping(let members):
             var lines: [String: Int] = [:]
             return members.filter { member in
                 if let line = lines[member.key] {
-                    faults.append(.duplicateKey(member.key, at: place(member.position), firstLine: line))
+                    report(
+                        "the key \(member.key.shown) appears again; it is in line \(line) already", at: member.position)
                     return false
                 }
                 lines[member.key] = member.position.line
                 return true
             }
         }
+    }
+
+    /// To the column, as editors jump to it.
+    private mutating func report(_ problem: String, at position: YAMLNode.Position, about subject: String? = nil) {
+        let place = "\(path.withoutURL):\(position.line):\(position.column)"
+        faults.append(ConfigurationFault(description: "\(place): \(problem)", subject: subject))
     }
 
     private func place(_ position: YAMLNode.Position) -> ConfigurationSource {
@@ -115,39 +120,21 @@ struct ConfigurationReader {
             let own = section == "jobs" ? "; a job of your own has table, where and schedule" : ""
             suggestion = "there are \(known.joined(separator: ", "))\(own)"
         }
-        faults.append(
-            .unknownKey(section.map { "\($0).\(key)" } ?? key, at: place(position), suggestion: suggestion))
-    }
-
-    private func malformed(_ error: YAMLError, in bytes: [UInt8]) -> ConfigurationFault {
-        switch error {
-        case .malformed(let position, let problem):
-            let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-            let indent = lines.dropFirst(position.line - 1).first?.prefix { $0 == 9 || $0 == 32 } ?? []
-            guard !indent.contains(9) else {
-                return .malformed(at: place(position), "no YAML: a tab cannot indent a line; use spaces")
-            }
-            let advice = "a value that begins with *, @, %, &, !, { or [ has to stand in quotes"
-            return .malformed(at: place(position), "no YAML: \(problem); \(advice)")
-        case .tooDeep(let position): return .malformed(at: place(position), "deeper than any key can be")
-        case .anchorOrAlias(let position):
-            return .malformed(
-                at: place(position),
-                "anchors (&) and aliases (*) are not supported; a value that begins with * has to stand in quotes")
-        case .tag(let position): return .malformed(at: place(position), "tags (!) are not supported")
-        case .secondDocument(let position): return .malformed(at: place(position), "a second document begins here")
-        case .keyIsNoText(let position): return .malformed(at: place(position), "expected a key, which is one text")
-        case .outOfMemory: return .malformed(at: .file(path: path, line: 1, column: 1), "out of memory")
-        }
+        let whole = section.map { "\($0).\(key)" } ?? key
+        report("there is no key \(whole.shown); \(suggestion)", at: position)
     }
 
     // MARK: The environment and the command line
 
     mutating func read(variables: [String: String]) {
-        var settings: [String: Setting<Configuration>] = [:]
+        var settings: [String: Setting] = [:]
         for setting in Setting.all(of: configuration) {
             if let other = settings.updateValue(setting, forKey: setting.variable) {
-                faults.append(.variableClash(setting.variable, keys: [other.key, setting.key]))
+                let keys = "the keys \(other.key) and \(setting.key)"
+                faults.append(
+                    ConfigurationFault(
+                        description:
+                            "\(keys) would both be the environment variable \(setting.variable); rename a job"))
             }
         }
         for (variable, value) in variables.sorted(by: { $0.key < $1.key }) {
@@ -166,22 +153,26 @@ struct ConfigurationReader {
         }
     }
 
-    private mutating func apply(
-        _ text: String, to setting: Setting<Configuration>, from source: ConfigurationSource
-    ) {
+    private mutating func apply(_ text: String, to setting: Setting, from source: ConfigurationSource) {
+        let isText = text.unicodeScalars.allSatisfy {
+            $0.properties.generalCategory != .control || $0 == "\n" || $0 == "\t"
+        }
         do throws(Expectation) {
-            guard
-                text.unicodeScalars.allSatisfy({ $0.properties.generalCategory != .control || $0 == "\n" || $0 == "\t" }
-                )
-            else { throw Expectation("text without control characters") }
+            guard isText else { throw Expectation(expected: "text without control characters") }
             try setting.apply(text, &configuration)
             sources[setting.key] = source
         } catch {
+            let place =
+                switch source {
+                case .file(let path, let line, let column):
+                    "\(path.withoutURL):\(line):\(column): the key \(setting.key)"
+                case .standard, .variable, .option: "\(source) (the key \(setting.key))"
+                }
+            let shown = setting.isSecret ? "not shown here" : text.shown
             let expected = MisplacedURL.isIn(text) ? error.expected : error.description
             faults.append(
-                .value(
-                    key: setting.key, shown: setting.isSecret ? "not shown here" : text.shown, at: source,
-                    expected: expected))
+                ConfigurationFault(
+                    description: "\(place) is \(shown); expected \(expected)", subject: setting.key))
         }
     }
 }

@@ -18,40 +18,32 @@ struct CheckCommand: AsyncParsableCommand, ListingCommand {
         let results: [CheckResult]
         do {
             let access = try setup.databaseAccess()
-            results = try await SignalCancellation.run { await check.results(access) }
+            results = try await Signals.canceling { await check.results(access) }
         } catch let failure as CommandFailure {
             results = [.fail(.connection, .databaseURL(failure.message))]
         }
-        try output.print(results.map { CheckRow(result: $0, shorten: setup.withShortNames) })
-        let code = Sysexit.gravest(of: results.compactMap { $0.kind.map { Sysexit($0) } })
+        try print(
+            results, header: ["STATUS", "CHECK", "RESULT"], flexible: 2, json: \.json,
+            row: { $0.row(shorten: setup.withShortNames) })
+        let code = Sysexit.worst(of: results.compactMap { $0.kind.map { Sysexit($0) } })
         if code != .success { throw ExitCode(code.rawValue) }
     }
 }
 
-private struct CheckRow: OutputRow {
-    let result: CheckResult
-    let shorten: (String) -> String
-
-    static let header = ["STATUS", "CHECK", "RESULT"]
-    static let flexibleColumn = 2
-
-    var json: JSON {
-        .object([
-            ("check", .string(result.check.rawValue)), ("status", .string(result.status.rawValue)),
-            ("message", .string(result.message)), ("hint", JSON(result.hint)),
-        ])
+extension CheckResult {
+    fileprivate var json: JSON {
+        ["check": check.rawValue, "status": status.rawValue, "message": message, "hint": hint]
     }
 
-    var tableRow: Table.Row {
+    fileprivate func row(shorten: (String) -> String) -> Table.Row {
         let color: Table.Color =
-            switch result.status {
+            switch status {
             case .ok: .green
             case .warn: .yellow
             case .fail: .red
             }
         return Table.Row(
-            cells: [
-                .text(result.status.rawValue, color), .text(result.check.rawValue), .text(shorten(result.message)),
-            ], note: result.hint.map { "hint: \($0)" })
+            cells: [.text(status.rawValue, color), .text(check.rawValue), .text(shorten(message))],
+            note: hint.map { "hint: \($0)" })
     }
 }

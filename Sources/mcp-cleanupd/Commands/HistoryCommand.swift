@@ -17,73 +17,39 @@ struct HistoryCommand: AsyncParsableCommand, ListingCommand {
 
     @OptionGroup var listing: ListingOptions
 
-    /// A month of runs every five minutes, as long as the history keeps them; all of it is in memory once.
-    private static let largestLimit = 10_000
-
-    func validate() throws {
-        guard (1...Self.largestLimit).contains(limit) else {
-            throw ValidationError("--limit is \(limit); expected a whole number from 1 to \(Self.largestLimit).")
-        }
-    }
+    func validate() throws { try checkNumber("--limit", limit) }
 
     func run() async throws {
         let setup = try setup()
-        let jobs = try setup.jobs(named: root.jobs).map(\.name)
+        let jobs = try root.jobs.isEmpty ? [] : setup.jobs(named: root.jobs).map(\.name)
         let access = try setup.databaseAccess()
-        let isAll = root.jobs.isEmpty
-        let runs = try await SignalCancellation.run { [limit] in
-            try await RecordedRuns(access).latest(limit, of: isAll ? [] : jobs)
-        }
-        try output.print(runs.map { RunRow(run: $0, shorten: setup.withShortNames) })
+        let runs = try await Signals.canceling { [limit] in try await RecordedRuns(access).latest(limit, of: jobs) }
+        try print(
+            runs, header: ["SCHEDULED (UTC)", "JOB", "STATUS", "DELETED", "SKIPPED", "TOOK", "ORIGIN"], flexible: 1,
+            json: \.json, row: { $0.row(shorten: setup.withShortNames) })
         if runs.isEmpty { setup.logger.info("No run is recorded.") }
     }
 }
 
-private struct RunRow: OutputRow {
-    let run: RecordedRun
-    let shorten: (String) -> String
-
-    static let header = ["SCHEDULED (UTC)", "JOB", "STATUS", "DELETED", "SKIPPED", "TOOK", "ORIGIN"]
-    static let flexibleColumn = 1
-
-    var json: JSON {
-        let error: JSON =
-            run.errorMessage == nil && run.errorSQLState == nil
-            ? .null : .object([("sqlstate", JSON(run.errorSQLState)), ("message", JSON(run.errorMessage))])
-        return .object([
-            ("job", .string(run.job)), ("status", .string(run.status.rawValue)),
-            ("origin", .string(run.origin.rawValue)),
-            ("scheduled_at", .string("\(run.scheduledAt)")), ("started_at", .string("\(run.startedAt)")),
-            ("heartbeat_at", .string("\(run.heartbeatAt)")), ("finished_at", JSON(run.finishedAt.map { "\($0)" })),
-            ("cutoff", .string("\(run.cutoff)")), ("rows_deleted", .integer(run.rowsDeleted)),
-            ("rows_skipped", .integer(run.rowsSkipped)), ("rows_refused", .integer(run.rowsRefused)),
-            ("batches", .integer(run.batches)),
-            ("attempts", .integer(run.attempts)), ("run_id", .integer(run.runID)),
-            ("claimed_by", .string(run.claimedBy)),
-            ("error", error),
-        ])
+extension RecordedRun {
+    fileprivate var json: JSON {
+        let hasError = errorMessage != nil || errorSQLState != nil
+        let error: JSON = ["sqlstate": errorSQLState, "message": errorMessage]
+        return [
+            "job": job, "status": status.rawValue, "origin": origin.rawValue, "scheduled_at": scheduledAt,
+            "started_at": startedAt, "heartbeat_at": heartbeatAt, "finished_at": finishedAt, "cutoff": cutoff,
+            "rows_deleted": rowsDeleted, "rows_skipped": rowsSkipped, "rows_refused": rowsRefused, "batches": batches,
+            "attempts": attempts, "run_id": runID, "claimed_by": claimedBy, "error": hasError ? error : nil,
+        ]
     }
 
-    var tableRow: Table.Row {
+    fileprivate func row(shorten: (String) -> String) -> Table.Row {
         Table.Row(
             cells: [
-                .text(run.scheduledAt.tableText), .text(shorten(run.job)),
-                .text(run.status.rawValue, Table.Color(status: run.status)), .number(run.rowsDeleted.groupedText),
-                .number(run.rowsSkipped.groupedText),
-                .number(run.finishedAt.map { ($0 - run.startedAt).tableText } ?? "-"), .text(run.origin.rawValue),
-            ], note: run.errorMessage.map { "error: \($0)" })
-    }
-}
-
-extension Table.Color {
-    /// The color of a run that is, or ended, so.
-    init(status: RunStatus) {
-        self =
-            switch status.outcome {
-            case .succeeded: .green
-            case .failed, .timedOut: .red
-            case .capped, .canceled, .abandoned, .skipped, nil: .yellow
-            }
+                .text(scheduledAt.tableText), .text(shorten(job)), .text(status.rawValue, Table.Color(status: status)),
+                .number(rowsDeleted.groupedText), .number(rowsSkipped.groupedText),
+                .number(finishedAt.map { ($0 - startedAt).tableText } ?? "-"), .text(origin.rawValue),
+            ], note: errorMessage.map { "error: \($0)" })
     }
 }
 

@@ -26,38 +26,38 @@ struct MigrateCommand: AsyncParsableCommand, Subcommand {
     @OptionGroup(title: "Common options") var common: CommonOptions
 
     func validate() throws {
-        if let role, role.isEmpty || role.utf8.count > 63 || role.utf8.contains(0) {
+        guard let role else { return }
+        if role.isEmpty || role.utf8.count > 63 || role.utf8.contains(0) {
             throw ValidationError("--role is no role's name; expected 1 to 63 bytes.")
         }
         // Its GRANT could not be shown as it is.
-        if let role, role != role.visible {
+        if role != role.visible {
             throw ValidationError("--role has a control or formatting character; grant it by hand: docs/security.md.")
         }
         // PostgreSQL takes the quoted name "public" for PUBLIC too: every role would be granted it.
-        if let role, role.lowercased() == "public" {
+        if role.lowercased() == "public" {
             throw ValidationError("--role public would grant every role what mcp-cleanupd needs; name the role.")
         }
     }
 
     func run() async throws {
         let setup = try setup()
+        let text = { (bytes: [UInt8]) in String(decoding: bytes, as: UTF8.self) }
         let migration = Migration(
-            history: String(decoding: PackageResources.install_mcp_cleanup_runs_sql, as: UTF8.self) + "\n"
-                + String(decoding: PackageResources.install_mcp_cleanup_removed_sql, as: UTF8.self),
-            sessions: sessions ? String(decoding: PackageResources.install_mcp_sessions_sql, as: UTF8.self) : nil,
+            history: text(PackageResources.install_mcp_cleanup_runs_sql) + "\n"
+                + text(PackageResources.install_mcp_cleanup_removed_sql),
+            sessions: sessions ? text(PackageResources.install_mcp_sessions_sql) : nil,
             grant: role.map { Migration.Grant(role: $0, table: setup.table.name) })
         let logger = setup.logger
-        let indexMigration = IndexMigration(setup.table, jobs: setup.jobs) {
-            logger.info("Building the index \($0).")
-        }
-        if dryRun || root.dryRun {
+        let indexMigration = IndexMigration(setup.table, jobs: setup.jobs) { logger.info("Building the index \($0).") }
+        if root.dryRun {
             try StandardStream.output.list(migration.script)
             guard indexes else { return }
             let generation = try await generation(setup, indexMigration)
             return try StandardStream.output.list("\n" + indexMigration.script(for: generation))
         }
         let access = try setup.databaseAccess(saysWhich: true)
-        let (lacking, built) = try await SignalCancellation.run { [indexes] in
+        let (lacking, built) = try await Signals.canceling { [indexes] in
             let lacking = try await migration.apply(access) {
                 logger.warning(
                     "A pooler stands between here and the server.",
@@ -69,20 +69,17 @@ struct MigrateCommand: AsyncParsableCommand, Subcommand {
         }
         logger.info("The table mcp_cleanup.runs is there.")
         if sessions { logger.info("The table public.mcp_sessions is there.") }
-        if indexes {
-            logger.info("\(built.isEmpty ? "The partial indexes were there." : "The partial indexes are there.")")
-        }
+        if indexes { logger.info("The partial indexes \(built.isEmpty ? "were" : "are") there.") }
         if let lacking {
-            logger.warning(
-                "The role cannot work yet: \(lacking)", metadata: lacking.hint.map { ["hint": "\($0)"] })
+            logger.warning("The role cannot work yet: \(lacking)", metadata: lacking.hint.map { ["hint": "\($0)"] })
         }
     }
 
-    /// Which of its shapes the sessions table has, or will have: asks the database only where nothing else tells.
+    /// The shape that the sessions table has, or will have: asks the database only where nothing else tells.
     private func generation(_ setup: CommandSetup, _ migration: IndexMigration) async throws -> SchemaGeneration? {
         if let known = setup.table.schema?.generation { return known }
         if sessions, setup.table.name == .sessions { return .active }
         let access = try setup.databaseAccess()
-        return try await SignalCancellation.run { try await migration.generation(access) }
+        return try await Signals.canceling { try await migration.generation(access) }
     }
 }

@@ -4,12 +4,11 @@ import Logging
 import Monitoring
 import Postgres
 import SessionCleanup
-import Settings
 import Time
 
 /// `--once`: every enabled job now, one after the other.
 struct OnceCommand: Sendable {
-    var common = CommonOptions.Values()
+    var common: CommonOptions?
     var jobNames: [String] = []
     var isDryRun = false
     var isJSON = false
@@ -27,115 +26,106 @@ struct OnceCommand: Sendable {
             }
             return job.isEnabled
         }
-        let metrics = metricsTextfile.map { OnceMetrics(path: $0, jobs: setup.configuration.jobs) }
-        let access = try setup.databaseAccess(saysWhich: StandardStream.error.isTerminal) {
-            metrics?.record(.connection($0))
-        }
-        let code = try await SignalCancellation.run {
-            isDryRun
-                ? await preview(jobs, setup, access)
-                : await execute(jobs, setup, access, askedAt: asked, metrics)
-        }
+        let record = metricsTextfile.map { _ in ServiceRecord(jobs: setup.jobs, version: RootCommand.version) }
+        let access = try setup.databaseAccess(
+            saysWhich: StandardStream.error.isTerminal, onConnection: { record?.record(.connection($0)) })
+        let code = try await Signals.canceling { await perform(jobs, setup, access, askedAt: asked, record) }
         // Each run has been reported already.
         if code != .success { throw ExitCode(code.rawValue) }
     }
 
-    private func execute(
-        _ jobs: [Job], _ setup: CommandSetup, _ access: DatabaseAccess, askedAt: UTCInstant, _ metrics: OnceMetrics?
+    private func perform(
+        _ jobs: [Job], _ setup: CommandSetup, _ access: DatabaseAccess, askedAt: UTCInstant, _ record: ServiceRecord?
     ) async -> Sysexit {
         var series = RunSeries(access)
-        var lines = ReportLines()
         var failures: [(job: Job, failure: RunFailure)] = []
-        var isRecorded = false
-        let heartbeats = RunHeartbeats(
-            setup.configuration, environment: setup.environment, limit: Self.heartbeatLimit, logger: setup.logger
-        ) { metrics?.recordNotifyFailure() }
-        for job in jobs where !Task.isCancelled {
-            let display = StandardStream.error.isTerminal ? ProgressDisplay(job: job.name) : nil
-            let run = setup.run(
-                job, onProgress: { display?.show($0) },
-                onBatch: { metrics?.record(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
-            let report = await series.execute(run, RunRequest(scheduledAt: askedAt, origin: .once))
-            display?.end()
-            metrics?.record(report)
-            heartbeats?.record(report)
-            isRecorded = setup.recordInJournal(report)
-            if let failure = report.failure { failures.append((job, failure)) }
-            if case .held(let owner, _) = report.skip {
-                setup.logger.notice(
-                    "Skipped: \(owner) is running the job.", metadata: ["job": "\(job.name)"])
-            }
-            lines.write("\(isJSON ? "\(report.json)" : report.line(named: job.shortName ?? job.name))\n")
-        }
-        await series.end()
-        if !isRecorded { setup.report(failures) }
-        // One call for each of the two URLs may be left.
-        await heartbeats?.finish(within: Self.heartbeatLimit * 2)
-        var codes = failures.map { Sysexit($0.failure.kind) } + lines.end()
-        do {
-            try metrics?.write()
-        } catch {
-            CommandFailure(.cannotWrite, "\(error)").report()
-            codes.append(.cannotWrite)
-        }
-        return Sysexit.gravest(of: codes)
-    }
-
-    private func preview(_ jobs: [Job], _ setup: CommandSetup, _ access: DatabaseAccess) async -> Sysexit {
-        var series = RunSeries(access)
-        var lines = ReportLines()
-        var failures: [(job: Job, failure: RunFailure)] = []
+        // A line that cannot be written keeps no job from its run: it is an error at the end.
+        var unwritten: CommandFailure?
+        let notifyFailed: @Sendable () -> Void = { record?.recordNotifyFailure() }
+        let heartbeats = isDryRun ? nil : RunHeartbeats(setup, limit: Self.heartbeatLimit, onFailure: notifyFailed)
         for job in jobs where !Task.isCancelled {
             do throws(RunFailure) {
-                let preview = try await series.preview(setup.run(job))
-                lines.write("\(isJSON ? "\(preview.json)" : preview.line(named: job.shortName ?? job.name))\n")
+                if isDryRun {
+                    let preview = try await series.preview(setup.run(job))
+                    write(isJSON ? "\(preview.json)" : preview.line(named: job.displayName), &unwritten)
+                } else {
+                    let report = await execute(job, setup, &series, askedAt: askedAt, record)
+                    heartbeats?.record(.runConcluded(report))
+                    write(isJSON ? "\(report.json)" : report.line(named: job.displayName), &unwritten)
+                    if let failure = report.failure { throw failure }
+                }
             } catch {
                 failures.append((job, error))
             }
         }
         await series.end()
-        setup.report(failures)
-        return Sysexit.gravest(of: failures.map { Sysexit($0.failure.kind) } + lines.end())
+        // The journal has an entry for each run.
+        if isDryRun || setup.logForm != .journal { setup.report(failures) }
+        // One call for each of the two URLs may be left.
+        await heartbeats?.finish(within: Self.heartbeatLimit * 2)
+        unwritten?.report()
+        var codes = failures.map { Sysexit($0.failure.kind) } + (unwritten.map { [$0.code] } ?? [])
+        do throws(CannotWriteMetrics) {
+            try writeMetrics(record)
+        } catch {
+            CommandFailure(.cannotWrite, "\(error)").report()
+            codes.append(.cannotWrite)
+        }
+        return Sysexit.worst(of: codes)
     }
-}
 
-/// The lines on standard output, one for each run. A line that cannot be written keeps no job from its run: it is an error
-/// at the end.
-private struct ReportLines {
-    private var failure: CommandFailure?
+    private func execute(
+        _ job: Job, _ setup: CommandSetup, _ series: inout RunSeries, askedAt: UTCInstant, _ record: ServiceRecord?
+    ) async -> RunReport {
+        let display = StandardStream.error.isTerminal ? ProgressDisplay(job: job.name) : nil
+        let run = setup.run(
+            job, onProgress: { display?.show($0) },
+            onBatch: { record?.record(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
+        let report = await series.execute(run, RunRequest(scheduledAt: askedAt, origin: .once))
+        display?.end()
+        if let earlier = report.earlierRuns { record?.record(.earlierRunsKnown(job: report.job, earlier)) }
+        record?.record(.runConcluded(report))
+        // With the fields that the service writes.
+        if setup.logForm == .journal { ServiceLog(logger: setup.logger).record(.runConcluded(report)) }
+        if case .held(let owner, _) = report.skip {
+            setup.logger.notice("Skipped: \(owner) is running the job.", metadata: ["job": "\(job.name)"])
+        }
+        return report
+    }
 
-    mutating func write(_ line: String) {
+    private func write(_ line: String, _ failure: inout CommandFailure?) {
         guard failure == nil else { return }
         do {
-            try StandardStream.output.write(line)
+            try StandardStream.output.write(line + "\n")
         } catch {
             failure = CommandFailure(error)
         }
     }
 
-    /// Reports that a line could not be written, and returns the exit code for that.
-    func end() -> [Sysexit] {
-        failure?.report()
-        return failure.map { [$0.code] } ?? []
+    /// Adds the counts to those that the metrics file has from other processes, and replaces it. The families about the
+    /// process are left out: they would be the collector's own, twice.
+    private func writeMetrics(_ record: ServiceRecord?) throws(CannotWriteMetrics) {
+        guard let record, let metricsTextfile else { return }
+        try MetricsTextfile(path: metricsTextfile).update { previous in
+            var metrics = record.metrics(process: nil)
+            metrics.merge(previous, at: .now)
+            return metrics.text
+        }
     }
 }
 
 extension RunReport {
     /// The keys that scripts rely on, in their order.
     fileprivate var json: JSON {
-        .object([
-            ("job", .string(job)), ("outcome", .string(outcome.rawValue)),
-            ("scheduled_at", .string("\(scheduledAt)")), ("started_at", .string("\(startedAt)")),
-            ("finished_at", .string("\(finishedAt)")), ("cutoff", JSON(cutoff.map { "\($0)" })),
-            ("rows_deleted", .integer(progress.rowsDeleted)), ("rows_skipped", .integer(progress.rowsSkipped)),
-            ("rows_refused", .integer(progress.rowsRefused)),
-            ("batches", .integer(progress.batches)), ("attempts", .integer(attempts)),
-            ("run_id", runID.map { .integer(Int($0)) } ?? .null),
-            ("error", failure.map(\.json) ?? .null),
-        ])
+        let error: JSON? = failure.map { ["sqlstate": $0.sqlState?.rawValue, "message": "\($0)", "hint": $0.hint] }
+        return [
+            "job": job, "outcome": outcome.rawValue, "scheduled_at": scheduledAt, "started_at": startedAt,
+            "finished_at": finishedAt, "cutoff": cutoff, "rows_deleted": progress.rowsDeleted,
+            "rows_skipped": progress.rowsSkipped, "rows_refused": progress.rowsRefused, "batches": progress.batches,
+            "attempts": attempts, "run_id": runID.map { Int($0) }, "error": error,
+        ]
     }
 
-    /// - Parameter name: the job's short name.
     fileprivate func line(named name: String) -> String {
         let counts = [
             "\(progress.rowsDeleted.groupedText) deleted", "\(progress.rowsSkipped.groupedText) skipped",
@@ -146,24 +136,12 @@ extension RunReport {
     }
 }
 
-extension RunFailure {
-    fileprivate var json: JSON {
-        .object([
-            ("sqlstate", JSON(sqlState?.rawValue)), ("message", .string(description)), ("hint", JSON(hint)),
-        ])
-    }
-}
-
 extension RunPreview {
+    /// The keys that scripts rely on, in their order.
     fileprivate var json: JSON {
-        .object([
-            ("job", .string(job)), ("due_rows", .integer(dueRows)),
-            ("oldest_due_at", JSON(oldestDueAt.map { "\($0)" })), ("cutoff", .string("\(cutoff)")),
-            ("plan", .string(plan)), ("index", JSON(index)),
-        ])
+        ["job": job, "due_rows": dueRows, "oldest_due_at": oldestDueAt, "cutoff": cutoff, "plan": plan, "index": index]
     }
 
-    /// - Parameter name: the job's short name.
     fileprivate func line(named name: String) -> String {
         let oldest = oldestDueAt.map { ", the oldest since \($0.toTheSecond)" } ?? ""
         return

@@ -35,34 +35,33 @@ struct PgCronCommand: AsyncParsableCommand, ListingCommand {
         let setup = try setup()
         let access = try setup.databaseAccess(saysWhich: true)
         let successors = acceptDifferences ? nil : CronSuccessors(setup.jobs, on: setup.table)
-        let answer = try await SignalCancellation.run { [action] in
+        let answer = try await Signals.canceling { [action] in
             try await CronJobs(access).perform(action, comparing: successors)
         }
         switch answer {
         case .absent:
-            let text = "pg_cron is not in this database."
-            try write(output.isJSON ? "\(JSON.object([("pg_cron", .string("absent"))]))" : text)
+            try print(["pg_cron": "absent"], orText: "pg_cron is not in this database.")
         case .forbidden(let reason, let sql):
-            let members: [(String, JSON)] = [
-                ("pg_cron", .string("forbidden")), ("reason", .string(reason)), ("sql", .string(sql)),
-            ]
-            try write(output.isJSON ? "\(JSON.object(members))" : sql)
+            try print(["pg_cron": "forbidden", "reason": reason, "sql": sql], orText: sql)
             throw CommandFailure(
                 .noPermission, reason, hint: "Run the SQL on standard output as a role that may do that.")
         case .differ(let differences):
-            for difference in differences { try write(output.isJSON ? "\(difference.json)" : difference.text) }
+            for difference in differences { try print(difference.json, orText: difference.text) }
             throw CommandFailure(
                 .configuration, "pg_cron's jobs differ from what mcp-cleanupd does, so nothing was changed",
                 hint:
                     "Set schedule and after of the jobs in the configuration, or run it again with --accept-differences."
             )
         case .jobs(let jobs, let changed):
-            try output.print(jobs.map { CronJobRow(job: $0, hasChanged: changed.contains($0.id)) })
+            try print(
+                jobs, header: ["ID", "JOB", "SCHEDULE", "ROLE", "STATE"], flexible: 3,
+                json: { $0.json(hasChanged: changed.contains($0.id)) },
+                row: { $0.row(hasChanged: changed.contains($0.id)) })
             if jobs.isEmpty { setup.logger.info("pg_cron has no job that removes sessions here.") }
         }
     }
 
-    private func write(_ line: String) throws { try StandardStream.output.list(line + "\n") }
+    private func print(_ json: JSON, orText text: String) throws { try print(isJSON ? "\(json)" : text) }
 }
 
 extension CronJobs.Action: ExpressibleByArgument {}
@@ -70,11 +69,10 @@ extension CronJobs.Action: ExpressibleByArgument {}
 extension CronDifference {
     /// The keys that scripts rely on, in their order.
     fileprivate var json: JSON {
-        .object([
-            ("job", .string(job.name)), ("job_id", .integer(job.id)), ("schedule", .string(job.schedule)),
-            ("command", .string(job.command)), ("expected_schedule", .string(schedule)),
-            ("expected_command", .string(command)),
-        ])
+        [
+            "job": job.name, "job_id": job.id, "schedule": job.schedule, "command": job.command,
+            "expected_schedule": schedule, "expected_command": command,
+        ]
     }
 
     fileprivate var text: String {
@@ -86,26 +84,19 @@ extension CronDifference {
     }
 }
 
-private struct CronJobRow: OutputRow {
-    let job: CronJob
-    let hasChanged: Bool
-
-    static let header = ["ID", "JOB", "SCHEDULE", "ROLE", "STATE"]
-    static let flexibleColumn = 3
-
-    var json: JSON {
-        .object([
-            ("job", .string(job.name)), ("job_id", .integer(job.id)), ("schedule", .string(job.schedule)),
-            ("role", .string(job.role)), ("active", .boolean(job.isActive)), ("taken_over", .boolean(job.isTakenOver)),
-            ("changed", .boolean(hasChanged)),
-        ])
+extension CronJob {
+    fileprivate func json(hasChanged: Bool) -> JSON {
+        [
+            "job": name, "job_id": id, "schedule": schedule, "role": role, "active": isActive,
+            "taken_over": isTakenOver, "changed": hasChanged,
+        ]
     }
 
-    var tableRow: Table.Row {
-        let state = job.isActive ? "active" : job.isTakenOver ? "taken over" : "inactive"
+    fileprivate func row(hasChanged: Bool) -> Table.Row {
+        let state = isActive ? "active" : isTakenOver ? "taken over" : "inactive"
         return Table.Row(cells: [
-            .number("\(job.id)"), .text(job.name), .text(job.schedule), .text(job.role),
-            .text(hasChanged ? "now \(state)" : state, job.isActive ? .yellow : .green),
+            .number("\(id)"), .text(name), .text(schedule), .text(role),
+            .text(hasChanged ? "now \(state)" : state, isActive ? .yellow : .green),
         ])
     }
 }

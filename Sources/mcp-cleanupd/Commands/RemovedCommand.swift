@@ -21,52 +21,36 @@ struct RemovedCommand: AsyncParsableCommand, ListingCommand {
 
     @OptionGroup var listing: ListingOptions
 
-    /// All of it is in memory once.
-    private static let largestLimit = 10_000
-
-    func validate() throws {
-        guard (1...Self.largestLimit).contains(limit) else {
-            throw ValidationError("--limit is \(limit); expected a whole number from 1 to \(Self.largestLimit).")
-        }
-    }
+    func validate() throws { try checkNumber("--limit", limit) }
 
     func run() async throws {
         let setup = try setup()
         let removed = RemovedSessions(try setup.databaseAccess(), of: setup.table.name)
-        let sessions = try await SignalCancellation.run { [limit, user] in
-            try await removed.latest(limit, ofUser: user)
-        }
-        try output.print(sessions.map { RemovedRow(session: $0, shorten: setup.withShortNames) })
+        let sessions = try await Signals.canceling { [limit, user] in try await removed.latest(limit, ofUser: user) }
+        try print(
+            sessions, header: ["REMOVED (UTC)", "SESSION", "USER", "RUN"], flexible: 2, json: \.json,
+            row: { $0.row(shorten: setup.withShortNames) })
         guard sessions.isEmpty else { return }
         let isOn = setup.configuration.historyRemoved != nil
         setup.logger.info("No removed session is recorded\(isOn ? "" : "; history.removed is off").")
     }
 }
 
-private struct RemovedRow: OutputRow {
-    let session: RemovedSession
-    let shorten: (String) -> String
-
-    static let header = ["REMOVED (UTC)", "SESSION", "USER", "RUN"]
-    static let flexibleColumn = 2
-
-    var json: JSON {
-        .object([
-            ("session_id", JSON(session.sessionID)), ("user_id", JSON(session.userID)),
-            ("server_id", JSON(session.serverID)), ("server_name", JSON(session.serverName)),
-            ("server_url", JSON(session.serverURL)), ("created_at", JSON(session.createdAt.map { "\($0)" })),
-            ("updated_at", JSON(session.updatedAt.map { "\($0)" })),
-            ("expires_at", JSON(session.expiresAt.map { "\($0)" })), ("removed_at", .string("\(session.removedAt)")),
-            ("run_id", .integer(session.runID)), ("job", JSON(session.job)),
-        ])
+extension RemovedSession {
+    fileprivate var json: JSON {
+        [
+            "session_id": sessionID, "user_id": userID, "server_id": serverID, "server_name": serverName,
+            "server_url": serverURL, "created_at": createdAt, "updated_at": updatedAt, "expires_at": expiresAt,
+            "removed_at": removedAt, "run_id": runID, "job": job,
+        ]
     }
 
-    var tableRow: Table.Row {
-        let job = session.job.map { shorten($0).cut(to: 9) + " " } ?? ""
+    fileprivate func row(shorten: (String) -> String) -> Table.Row {
+        let job = job.map { shorten($0).cut(to: 9) + " " } ?? ""
         return Table.Row(cells: [
             // A UUID has 36 characters.
-            .text(session.removedAt.minuteText), .text((session.sessionID ?? "unnamed").cut(to: 36)),
-            .text(session.userID ?? ""), .text("\(job)\(session.runID)"),
+            .text(removedAt.minuteText), .text((sessionID ?? "unnamed").cut(to: 36)),
+            .text(userID ?? ""), .text("\(job)\(runID)"),
         ])
     }
 }

@@ -21,8 +21,7 @@ struct RootCommand: AsyncParsableCommand {
             Settings are keys of \(ConfigurationFile.standardPath), or environment variables: MCP_CLEANUP_ and the key, \
             with underscores for dots and dashes, such as MCP_CLEANUP_DATABASE_TABLE for database.table. \
             mcp-cleanupd config shows all of them.
-            """,
-        version: version,
+            """, version: version,
         subcommands: [
             RunCommand.self, StatusCommand.self, SessionsCommand.self, ScheduleCommand.self, MigrateCommand.self,
             CheckCommand.self, HistoryCommand.self, RemovedCommand.self, PgCronCommand.self, ConfigCommand.self,
@@ -47,8 +46,7 @@ struct RootCommand: AsyncParsableCommand {
     @Flag(help: "With --once: print one JSON object per line.")
     var json = false
 
-    @Option(
-        help: ArgumentHelp("With --once: write metrics to this file, for a textfile collector.", valueName: "path"))
+    @Option(help: ArgumentHelp("With --once: write metrics to this file, for a textfile collector.", valueName: "path"))
     var metricsTextfile: String?
 
     @OptionGroup(title: "Common options") var common: CommonOptions
@@ -56,13 +54,13 @@ struct RootCommand: AsyncParsableCommand {
     func run() async throws {
         guard once else {
             if let option = onceOnlyOptions.first { throw ValidationError("\(option) goes with --once.") }
-            return try await RunCommand.serve(common.values)
+            return try await RunCommand.serve(common)
         }
         if dryRun, metricsTextfile != nil {
             throw ValidationError("--metrics-textfile and --dry-run do not go together: a dry run records nothing.")
         }
         try await OnceCommand(
-            common: common.values, jobNames: jobs, isDryRun: dryRun, isJSON: json, metricsTextfile: metricsTextfile
+            common: common, jobNames: jobs, isDryRun: dryRun, isJSON: json, metricsTextfile: metricsTextfile
         ).run()
     }
 
@@ -82,8 +80,7 @@ struct RootCommand: AsyncParsableCommand {
         let sections = text[usage.upperBound...].split(separator: "\n\n").map { $0.drop { $0 == "\n" } }
         let isCommon = { (section: Substring) in section.hasPrefix("COMMON OPTIONS:") }
         let ordered =
-            sections.filter { !isCommon($0) } + sections.filter(isCommon)
-            + (explanations.isEmpty ? [] : [explanations])
+            sections.filter { !isCommon($0) } + sections.filter(isCommon) + (explanations.isEmpty ? [] : [explanations])
         return "\(text[..<gap.lowerBound])\n\nUSAGE: "
             + ordered.map { section in section.last == "\n" ? section.dropLast() : section }.joined(separator: "\n\n")
     }

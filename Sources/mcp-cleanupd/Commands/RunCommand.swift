@@ -19,40 +19,38 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
 
     func run() async throws {
         try refuseOnceOptions()
-        try await Self.serve(common.merged(with: root.common))
+        try await Self.serve(root.common)
     }
 
     /// The service group logs its services at length, and nothing that an operator could use.
     private static let silent = Logger(label: "mcp-cleanupd.lifecycle") { _ in SwiftLogNoOpLogHandler() }
 
     /// Serves until SIGTERM or SIGINT.
-    static func serve(_ options: CommonOptions.Values) async throws {
+    static func serve(_ options: CommonOptions) async throws {
         do {
             try await serveUntilStopped(options)
         } catch let failure as CommandFailure {
-            ServiceManager.hears(of: failure)
+            ServiceManager.report(failure)
             throw failure
         }
     }
 
-    private static func serveUntilStopped(_ options: CommonOptions.Values) async throws {
+    private static func serveUntilStopped(_ options: CommonOptions) async throws {
         let setup = try CommandSetup(options, isService: true)
         let manager = ServiceManager(setup)
         let jobs = setup.configuration.jobs
         let log = ServiceLog(logger: setup.logger)
         let record = ServiceRecord(jobs: jobs, version: RootCommand.version)
-        let heartbeats = RunHeartbeats(setup.configuration, environment: setup.environment, logger: setup.logger) {
-            record.recordNotifyFailure()
-        }
+        let heartbeats = RunHeartbeats(setup, onFailure: { record.recordNotifyFailure() })
         let tell: @Sendable (ServiceEvent) -> Void = { event in
             record.record(event)
             log.record(event)
             heartbeats?.record(event)
             manager.supervision?.record(event, record.state)
         }
-        let access = try setup.databaseAccess(sharing: nil, warnsOfTransport: true) { tell(.connection($0)) }.naming {
-            tell(.databaseNamed($0))
-        }
+        let access = try setup.databaseAccess(
+            sharing: nil, warnsOfTransport: true, onURL: { tell(.databaseNamed($0.place)) },
+            onConnection: { tell(.connection($0)) })
         let run: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
             setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
         }
@@ -89,7 +87,7 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
         makeRun: @escaping @Sendable (Job, CommandSetup) -> CleanupRun
     ) {
         let inForce = Mutex(setup)
-        _ = ServiceSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
+        Signals.serve(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
             scheduler.requestStop()
         } reload: {
             scheduler.reloadBegan()
@@ -114,8 +112,7 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
         guard let address else { return [scheduler] }
         let listening = AsyncStream<Void>.makeStream()
         let server = StatusServer(
-            address: address, endpoints: endpoints,
-            onListening: { listening.continuation.yield() })
+            address: address, endpoints: endpoints, onListening: { listening.continuation.yield() })
         return [server, AfterListening(service: scheduler, listening: listening.stream)]
     }
 
@@ -127,23 +124,5 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
         func run() async throws {
             for await _ in listening { return try await service.run() }
         }
-    }
-}
-
-extension DatabaseAccess {
-    /// The same access, which tells host and database whenever the URL is read, and once now.
-    fileprivate func naming(_ tell: @escaping @Sendable (String) -> Void) -> DatabaseAccess {
-        var access = self
-        access.url = { [url] () throws(RunFailure) in
-            let read = try url()
-            tell(read.place)
-            return read
-        }
-        do {
-            _ = try access.url()
-        } catch {
-            // The first run reads it again, and reports why it cannot.
-        }
-        return access
     }
 }

@@ -21,17 +21,19 @@ struct SessionsCommand: AsyncParsableCommand, ListingCommand {
         let setup = try setup()
         let (table, configuration, access) = (setup.table, setup.configuration, try setup.databaseAccess())
         let now = UTCInstant.now
-        var sessions = try await SignalCancellation.run { [user] in
+        var sessions = try await Signals.canceling { [user] in
             try await table.sessions(
                 ofUser: user, transient: configuration.transient, dormant: configuration.dormant, now: now,
                 access: access)
         }
-        if !output.isJSON {
+        if !isJSON {
             // The next to be removed comes first; what stays comes last.
             let (removed, kept) = (sessions.filter { $0.removedAt != nil }, sessions.filter { $0.removedAt == nil })
             sessions = removed.sorted { ($0.dueOrder, $0.sessionID) < ($1.dueOrder, $1.sessionID) } + kept
         }
-        try output.print(sessions.map { SessionRow(session: $0, now: now) })
+        try print(
+            sessions, header: ["SESSION", "SERVER", "REMOVED (UTC)"], flexible: 1, json: \.json,
+            row: { $0.row(now: now) })
         if sessions.isEmpty { setup.logger.info("The user has no session.") }
     }
 }
@@ -39,38 +41,22 @@ struct SessionsCommand: AsyncParsableCommand, ListingCommand {
 extension ListedSession {
     /// The time from which it is due, which is known where the time of its removal is.
     fileprivate var dueOrder: Int64 { keptUntil?.wholeSecondsSinceEpoch ?? 0 }
-}
 
-private struct SessionRow: OutputRow {
-    let session: ListedSession
-    let now: UTCInstant
-
-    static let header = ["SESSION", "SERVER", "REMOVED (UTC)"]
-    static let flexibleColumn = 1
-
-    var json: JSON {
-        .object([
-            ("session_id", .string(session.sessionID)), ("server_id", JSON(session.serverID)),
-            ("server_name", JSON(session.serverName)), ("active", .boolean(session.isActive)),
-            ("created_at", JSON(session.createdAt.map { "\($0)" })),
-            ("updated_at", JSON(session.updatedAt.map { "\($0)" })),
-            ("expires_at", JSON(session.expiresAt.map { "\($0)" })), ("job", .string(session.job)),
-            ("kept_until", JSON(session.keptUntil.map { "\($0)" })),
-            ("removed_at", JSON(session.removedAt.map { "\($0)" })), ("reason", .string(session.reason)),
-        ])
+    fileprivate var json: JSON {
+        [
+            "session_id": sessionID, "server_id": serverID, "server_name": serverName, "active": isActive,
+            "created_at": createdAt, "updated_at": updatedAt, "expires_at": expiresAt, "job": job,
+            "kept_until": keptUntil, "removed_at": removedAt, "reason": reason,
+        ]
     }
 
-    var tableRow: Table.Row {
-        var cells: [Table.Cell] = [
-            .text(session.sessionID), .text(session.serverName ?? session.serverID ?? "unnamed"),
-        ]
-        guard let keptUntil = session.keptUntil, let removedAt = session.removedAt else {
-            return Table.Row(cells: cells + [.text("never")], note: session.reason)
-        }
-        cells.append(
+    fileprivate func row(now: UTCInstant) -> Table.Row {
+        let cells: [Table.Cell] = [.text(sessionID), .text(serverName ?? serverID ?? "unnamed")]
+        guard let keptUntil, let removedAt else { return Table.Row(cells: cells + [.text("never")], note: reason) }
+        let removal: Table.Cell =
             keptUntil < now
-                ? .text("expired since \(keptUntil.minuteText)", .yellow)
-                : .text("\(removedAt.minuteText) if not \(session.isActive ? "used" : "active")"))
-        return Table.Row(cells: cells)
+            ? .text("expired since \(keptUntil.minuteText)", .yellow)
+            : .text("\(removedAt.minuteText) if not \(isActive ? "used" : "active")")
+        return Table.Row(cells: cells + [removal])
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CleanupDaemon
 import CleanupSchedule
 import Logging
 import SessionCleanup
@@ -24,93 +25,81 @@ struct StatusCommand: AsyncParsableCommand, ListingCommand {
         var unknown: CommandFailure?
         do {
             let access = try setup.databaseAccess()
-            records = try await SignalCancellation.run { try await RecordedRuns(access).records(of: jobs.map(\.name)) }
+            records = try await Signals.canceling { try await RecordedRuns(access).records(of: jobs.map(\.name)) }
         } catch let failure as CommandFailure {
             unknown = failure
+            // Without a URL the schedules are all there is to show.
+            if (try? setup.databaseURLSource()) == nil { unknown?.code = .success }
         } catch let failure as RunFailure {
             unknown = CommandFailure(failure)
             if failure == .nothingRecorded { unknown?.code = .success }
         }
-        try output.print(jobs.map { JobStatus(job: $0, record: records[$0.name], now: .now) })
-        guard let unknown else { return try await printRemoved(setup) }
-        guard unknown.code == .success || !setup.hasDatabaseURL else {
-            throw CommandFailure(
-                unknown.code, "past runs are not known: \(unknown.message)", hint: unknown.hint)
+        try print(
+            jobs.map { JobStatus(job: $0, record: records[$0.name], now: .now) },
+            header: ["JOB", "SCHEDULE", "NEXT RUN (UTC)", "LAST RUN", "DELETED"], flexible: 1, json: \.json, row: \.row)
+        guard var unknown else { return try await printRemoved(setup) }
+        guard unknown.code == .success else {
+            unknown.message = "past runs are not known: \(unknown.message)"
+            throw unknown
         }
         let metadata: Logger.Metadata? = unknown.hint.map { ["hint": "\($0)"] }
         setup.logger.notice("Past runs are not known: \(unknown.message)", metadata: metadata)
     }
-}
 
-extension StatusCommand {
     /// Says how many removed sessions are recorded, below the table for people, where they are to be recorded.
     private func printRemoved(_ setup: CommandSetup) async throws {
-        guard !output.isJSON, setup.configuration.historyRemoved != nil else { return }
+        guard !isJSON, setup.configuration.historyRemoved != nil else { return }
         let removed = RemovedSessions(try setup.databaseAccess(), of: setup.table.name)
-        let (recorded, oldest) = try await SignalCancellation.run { try await removed.count() }
+        let (recorded, oldest) = try await Signals.canceling { try await removed.count() }
         let since = oldest.map { ", since \($0.minuteText)" } ?? ""
-        try StandardStream.output.list("Removed sessions on record: \(recorded.groupedText)\(since)\n")
+        try print("Removed sessions on record: \(recorded.groupedText)\(since)")
     }
 }
 
 /// A job, its history, and what follows from them.
-private struct JobStatus: OutputRow {
+private struct JobStatus {
     let job: Job
     let record: JobRecord?
     let now: UTCInstant
 
-    static let header = ["JOB", "SCHEDULE", "NEXT RUN (UTC)", "LAST RUN", "DELETED"]
-    static let flexibleColumn = 1
-
-    /// To the minute, but for a schedule of seconds.
-    private var nextRun: String {
-        guard let time = nextFireTime else { return "disabled" }
-        return time.tableText.hasSuffix(":00") ? time.minuteText : time.tableText
-    }
-
-    var nextFireTime: UTCInstant? {
+    private var nextFireTime: UTCInstant? {
         job.isEnabled ? job.schedule.next(after: now, in: job.timeZone?.rules) : nil
     }
 
     /// True if its last success, or else its first run, is longer ago than the service's readiness allows; `nil` if that is
     /// not known.
-    var isOverdue: Bool? {
+    private var isOverdue: Bool? {
         guard let record else { return nil }
         guard job.isEnabled, let since = record.lastSuccessAt ?? record.firstRunAt else { return false }
         return record.now - since > job.budget(after: since)
     }
 
-    /// The keys that scripts rely on, in their order.
     var json: JSON {
-        .object([
-            ("job", .string(job.name)), ("enabled", .boolean(job.isEnabled)), ("schedule", .string("\(job.schedule)")),
-            ("time_zone", .string(job.timeZone?.name ?? "UTC")), ("next_fire_at", JSON(nextFireTime.map { "\($0)" })),
-            ("last_run_at", JSON((record?.lastRun?.startedAt).map { "\($0)" })),
-            ("last_run_status", JSON(record?.lastRun?.status.rawValue)),
-            ("last_success_at", JSON((record?.lastSuccessAt).map { "\($0)" })),
-            ("overdue", isOverdue.map(JSON.boolean) ?? .null),
-        ])
+        [
+            "job": job.name, "enabled": job.isEnabled, "schedule": "\(job.schedule)",
+            "time_zone": job.timeZone?.name ?? "UTC", "next_fire_at": nextFireTime,
+            "last_run_at": record?.lastRun?.startedAt, "last_run_status": record?.lastRun?.status.rawValue,
+            "last_success_at": record?.lastSuccessAt, "overdue": isOverdue,
+        ]
     }
 
-    var tableRow: Table.Row {
-        var cells: [Table.Cell] = [
+    var row: Table.Row {
+        // To the minute, but for a schedule of seconds.
+        let next = nextFireTime.map { $0.tableText.hasSuffix(":00") ? $0.minuteText : $0.tableText }
+        let cells: [Table.Cell] = [
             // The longest name that leaves room for the times and for a schedule such as `*/10 * * * *`.
-            .text((job.shortName ?? job.name).cut(to: 12)), .text("\(job.schedule)"),
-            .text(nextRun),
+            .text(job.displayName.cut(to: 12)), .text("\(job.schedule)"), .text(next ?? "disabled"),
         ]
         guard let record else { return Table.Row(cells: cells) }
         guard let last = record.lastRun else { return Table.Row(cells: cells + [.text("never")]) }
-        cells += [
-            .text(
-                "\(last.status.rawValue) \((record.now - last.startedAt).inWords) ago", Table.Color(status: last.status)
-            ),
-            .number(last.rowsDeleted.groupedText),
-        ]
+        let ago = (record.now - last.startedAt).inWords
         let success = record.lastSuccessAt.map { "last success \((record.now - $0).inWords) ago" } ?? "never succeeded"
         let isOverdue = isOverdue == true
         let hasNews = isOverdue || last.status.outcome != .succeeded
         return Table.Row(
-            cells: cells, note: hasNews ? (isOverdue ? "overdue: " : "") + success : nil,
-            noteColor: isOverdue ? .red : nil)
+            cells: cells + [
+                .text("\(last.status.rawValue) \(ago) ago", Table.Color(status: last.status)),
+                .number(last.rowsDeleted.groupedText),
+            ], note: hasNews ? (isOverdue ? "overdue: " : "") + success : nil, noteColor: isOverdue ? .red : nil)
     }
 }

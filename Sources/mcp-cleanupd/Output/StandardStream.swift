@@ -35,6 +35,15 @@ struct StandardStream: Sendable {
         }
     }
 
+    /// Writes a text that can be reported nowhere else if that fails.
+    func attempt(_ text: String, steers: Bool = false) {
+        do {
+            try write(text, steers: steers)
+        } catch {
+            // Nothing is left to write to.
+        }
+    }
+
     /// Gives the three standard streams a descriptor each where the caller closed them: else the next file or connection
     /// would take the number, and would be written to. Writing to such a stream fails, as it did.
     static func reserveDescriptors() {

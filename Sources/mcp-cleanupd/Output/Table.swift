@@ -36,43 +36,38 @@ struct Table {
 
     private static let gap = "  "
 
-    /// True if a person looks at standard output, and has nothing against colors: no-color.org.
-    static var isColored: Bool {
+    /// Prints the table on standard output.
+    func print() throws(StandardStream.CannotWrite) {
         func value(_ name: String) -> String { getenv(name).map { String(cString: $0) } ?? "" }
-        return StandardStream.output.isTerminal && value("NO_COLOR").isEmpty && value("TERM") != "dumb"
-    }
-
-    /// The terminal's width; elsewhere what fits into every mail and every terminal.
-    static var width: Int {
+        // A person looks at it, and has nothing against colors: no-color.org.
+        let isColored = StandardStream.output.isTerminal && value("NO_COLOR").isEmpty && value("TERM") != "dumb"
         var size = winsize()
-        guard ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
-        return Int(size.ws_col)
+        let isKnown = ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
+        // Elsewhere what fits into every mail and every terminal.
+        for line in lines(width: isKnown ? Int(size.ws_col) : 80, isColored: isColored) {
+            try StandardStream.output.list(line + "\n", steers: isColored)
+        }
     }
 
     /// The lines, without blanks at their ends.
-    func lines(width: Int = Self.width, isColored: Bool = Self.isColored) -> [String] {
+    private func lines(width: Int, isColored: Bool) -> [String] {
         let widths = widths(in: width)
         let last = header.count - 1
         let isWrapped = flexible == last
         let indent = isWrapped ? widths[..<last].reduce(0) { $0 + $1 + Self.gap.count } : Self.gap.count
+        let margin = String(repeating: " ", count: indent)
         var lines = [line(header.map { Cell(text: $0) }, widths, isColored: false)]
         for row in rows {
             var cells = row.cells
             var more: [String] = []
             if cells.indices.contains(flexible) {
                 let text = cells[flexible].text
-                if isWrapped {
-                    more = text.wrapped(at: max(widths[flexible], 20))
-                    cells[flexible].text = more.removeFirst()
-                } else {
-                    cells[flexible].text = text.cut(to: widths[flexible])
-                }
+                if isWrapped { more = text.wrapped(at: max(widths[flexible], 20)) }
+                cells[flexible].text = isWrapped ? more.removeFirst() : text.cut(to: widths[flexible])
             }
             lines.append(line(cells, widths, isColored: isColored))
-            let margin = String(repeating: " ", count: indent)
             lines += more.map { margin + $0 }
-            guard let note = row.note else { continue }
-            lines += note.visible.wrapped(at: max(width - indent, 20)).map {
+            lines += (row.note?.visible.wrapped(at: max(width - indent, 20)) ?? []).map {
                 margin + painted($0, isColored ? row.noteColor : nil)
             }
         }
@@ -95,8 +90,7 @@ struct Table {
         return shown.enumerated().map { index, cell in
             let gap = String(repeating: " ", count: max(0, widths[index] - cell.text.count))
             let text = painted(cell.text, isColored ? cell.color : nil)
-            if cell.isNumber { return gap + text }
-            return index == shown.count - 1 ? text : text + gap
+            return cell.isNumber ? gap + text : index == shown.count - 1 ? text : text + gap
         }.joined(separator: Self.gap)
     }
 
@@ -108,6 +102,9 @@ struct Table {
 extension String {
     /// The text, or its beginning and an ellipsis where it is longer than `width`.
     func cut(to width: Int) -> String { count <= width ? self : prefix(max(width - 1, 0)) + "…" }
+
+    /// The text with spaces at its end, so that columns line up.
+    func padding(to width: Int) -> String { self + String(repeating: " ", count: Swift.max(0, width - count)) }
 
     /// The text in lines of at most `width` characters, broken at blanks; a longer word has a line of its own.
     fileprivate func wrapped(at width: Int) -> [String] {
@@ -121,4 +118,12 @@ extension String {
         }
         return lines.isEmpty ? [""] : lines
     }
+}
+
+extension UTCInstant {
+    /// The instant in a table, whose header says that it is UTC: `2026-05-13 12:05:00`.
+    var tableText: String { "\(toTheSecond)".replacing("T", with: " ").replacing("Z", with: "") }
+
+    /// The same to the minute.
+    var minuteText: String { String(tableText.dropLast(3)) }
 }

@@ -53,22 +53,19 @@ struct CommandWords: Sendable {
     }
 
     private static func refusal(of option: String?) -> CommandFailure {
-        let place =
-            "set NEON_DATABASE_URL, or write the URL to a file and give its path with --database-url-file; root's "
-            + "commands use \(DatabaseURLSource.standardPath)"
+        var (message, place) = (
+            "URLs and passwords do not go on the command line",
+            "For the database, set NEON_DATABASE_URL, or write the URL to a file and give its path with "
+                + "--database-url-file; root's commands use \(DatabaseURLSource.standardPath)"
+        )
+        if let option, let value = values[option] {
+            message = "\(option): expected \(value), and got \(MisplacedURL.replacement)"
+            if option == "--database-url-file" {
+                place = "Write the URL to a file that only its owner can read, and give the file's path"
+            }
+        }
         let seen = "Every user of this machine can read the command line: if the URL had a password, change it."
-        guard let option, let value = values[option] else {
-            return CommandFailure(
-                .usage, "URLs and passwords do not go on the command line", hint: "For the database, \(place). \(seen)")
-        }
-        if option == "--database-url-file" {
-            return CommandFailure(
-                .usage, "\(option): expected \(value), and got \(MisplacedURL.replacement)",
-                hint: "Write the URL to a file that only its owner can read, and give the file's path. \(seen)")
-        }
-        return CommandFailure(
-            .usage, "\(option): expected \(value), and got \(MisplacedURL.replacement)",
-            hint: "For the database, \(place). \(seen)")
+        return CommandFailure(.usage, message, hint: "\(place). \(seen)")
     }
 
     private static func check(_ command: String) throws(CommandFailure) {

@@ -41,21 +41,15 @@ enum Main {
                 try command.run()
             }
             return Sysexit.success.rawValue
-        } catch let failure as CommandFailure {
-            failure.report()
-            return failure.code.rawValue
-        } catch let failure as RunFailure {
-            CommandFailure(failure).report()
-            return Sysexit(failure.kind).rawValue
-        } catch let error as StandardStream.CannotWrite {
-            CommandFailure(error).report()
-            return Sysexit.cannotWrite.rawValue
-        } catch let ended as EndedBySignal {
-            return 128 + ended.signal
-        } catch let code as ExitCode {
-            return code.rawValue
         } catch {
-            return end(with: error, words)
+            switch error {
+            case let failure as CommandFailure: return failure.report()
+            case let failure as RunFailure: return CommandFailure(failure).report()
+            case let failure as StandardStream.CannotWrite: return CommandFailure(failure).report()
+            case let ended as EndedBySignal: return 128 + ended.signal
+            case let code as ExitCode: return code.rawValue
+            default: return end(with: error, words)
+            }
         }
     }
 
@@ -67,16 +61,13 @@ enum Main {
             do {
                 try StandardStream.output.list(RootCommand.shortHelpFirst(message) + "\n", steers: true)
             } catch {
-                CommandFailure(error).report()
-                return Sysexit.cannotWrite.rawValue
+                return CommandFailure(error).report()
             }
             return Sysexit.success.rawValue
         case .failure:
-            CommandFailure(.software, "\(error)", hint: "This is a bug in mcp-cleanupd; please report it.").report()
-            return Sysexit.software.rawValue
-        default:
-            (words?.usageFailure(message) ?? CommandFailure(.usage, message)).report()
-            return Sysexit.usage.rawValue
+            return CommandFailure(.software, "\(error)", hint: "This is a bug in mcp-cleanupd; please report it.")
+                .report()
+        default: return (words?.usageFailure(message) ?? CommandFailure(.usage, message)).report()
         }
     }
 }

@@ -17,29 +17,22 @@ struct RunHeartbeats: Sendable {
     /// `nil` where no URL is configured.
     ///
     /// - Parameters:
-    ///   - environment: for `SSL_CERT_FILE`, which takes the place of the system's authorities.
     ///   - limit: for a call.
     ///   - onFailure: called for each heartbeat that could not be delivered; from any thread.
-    init?(
-        _ configuration: Configuration, environment: [String: String], limit: Duration = Heartbeats.defaultLimit,
-        logger: Logger, onFailure: @escaping @Sendable () -> Void
-    ) {
-        success = configuration.successHeartbeat
-        failure = configuration.failureHeartbeat
+    init?(_ setup: CommandSetup, limit: Duration = Heartbeats.defaultLimit, onFailure: @escaping @Sendable () -> Void) {
+        success = setup.configuration.successHeartbeat
+        failure = setup.configuration.failureHeartbeat
         if success == nil, failure == nil { return nil }
+        let logger = setup.logger
         self.logger = logger
         self.onFailure = onFailure
-        // As for the database's certificate.
-        let authorities = (environment["SSL_CERT_FILE"] ?? "").isEmpty ? TransportSecurity.systemBundles : []
-        heartbeats = Heartbeats(limit: limit, authorities: authorities) { url, failure in
+        // SSL_CERT_FILE takes the place of the system's authorities, as for the database's certificate.
+        let isReplaced = !(setup.environment["SSL_CERT_FILE"] ?? "").isEmpty
+        heartbeats = Heartbeats(limit: limit, authorities: isReplaced ? [] : TransportSecurity.systemBundles) {
+            url, failure in
             onFailure()
             logger.warning("The heartbeat to \(url) failed: \(failure)")
         }
-    }
-
-    /// Returns at once; from any thread.
-    func record(_ event: ServiceEvent) {
-        if case .runConcluded(let report) = event { record(report) }
     }
 
     /// Waits for the calls under way, as long as `limit` at most, and says where that was too short.
@@ -50,7 +43,8 @@ struct RunHeartbeats: Sendable {
     }
 
     /// Returns at once; from any thread.
-    func record(_ report: RunReport) {
+    func record(_ event: ServiceEvent) {
+        guard case .runConcluded(let report) = event else { return }
         switch report.outcome {
         case .succeeded, .capped: if let success { heartbeats.send(to: success) }
         case .failed, .timedOut, .abandoned: if let failure { heartbeats.send(to: failure) }

@@ -14,22 +14,20 @@ struct ServiceManager: Sendable {
     let pingInterval: Duration?
     private let notifier: ServiceNotifier?
 
-    /// The variables by which a service manager asks for something that takes libsystemd.
-    private static let variables = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS"]
-
     /// Reads what the environment asks for, and warns of what makes no sense in it and of what libsystemd lacks.
     init(_ setup: CommandSetup) {
         let logger = setup.logger
-        let requests = Self.variables.filter { setup.environment[$0].map { !$0.isEmpty } ?? false }
+        // By these a service manager asks for something that takes libsystemd.
+        let requests = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS"].filter {
+            !(setup.environment[$0] ?? "").isEmpty
+        }
         if !requests.isEmpty, let shortcoming = SystemdLibrary.shortcoming {
             logger.warning(
                 "The service manager asks for more than this service can do (\(requests.joined(separator: ", "))): \(shortcoming).",
                 metadata: ["hint": "Install the package libsystemd0, or run the service with Type=exec."])
         }
         notifier = Self.notifier(setup.environment, logger)
-        supervision = notifier.map {
-            Supervision(notifier: $0, shutdownTimeout: setup.configuration.shutdownTimeout)
-        }
+        supervision = notifier.map { Supervision(notifier: $0, shutdownTimeout: setup.configuration.shutdownTimeout) }
         do {
             let interval = try WatchdogSetting.interval(environment: setup.environment)
             // A ping without a receiver would wake the process for nothing.
@@ -40,11 +38,11 @@ struct ServiceManager: Sendable {
         }
     }
 
-    /// Waits until the manager has processed the last notification; before the process ends.
+    /// Waits until the manager has processed the last notification.
     func flush() { notifier?.flush() }
 
     /// Tells the manager why the service ends, or does not start.
-    static func hears(of failure: CommandFailure) {
+    static func report(_ failure: CommandFailure) {
         guard let notifier = notifier(CommandSetup.processEnvironment(), nil) else { return }
         let code = failure.code == .configuration ? EINVAL : EIO
         notifier.send(Notification(status: "failed: \(failure.message)", failure: code))
@@ -61,8 +59,6 @@ struct ServiceManager: Sendable {
                 metadata: ["hint": "A unit with Type=notify or WatchdogSec= ends the service if this lasts."])
         }
     }
-
-    // MARK: The HTTP socket
 
     /// Returns where to serve HTTP: on the socket that systemd passed, otherwise at `http.listen`; `nil` if that is off.
     ///
@@ -82,13 +78,12 @@ struct ServiceManager: Sendable {
                 metadata: ["hint": "Disable the socket unit, or remove http.listen from the configuration."])
             return nil
         }
-        if !passed.address.isReached(by: StatusServer.Address(configured)) {
+        if !passed.address.isReached(by: configured) {
             setup.logger.warning(
                 "http.listen is \(configured), and systemd passed \(passed.address), which is served.",
                 metadata: ["hint": "Set http.listen to \(passed.address), so that mcp-cleanupd health asks there."])
         }
-        return .passed(
-            descriptor: passed.descriptor, name: "\(passed.address)", isLoopback: passed.address.isLoopback)
+        return .passed(descriptor: passed.descriptor, name: "\(passed.address)", isLoopback: passed.address.isLoopback)
     }
 }
 
@@ -107,13 +102,9 @@ extension PassedSocket.Address {
         return host.hasPrefix("127.") || host == "::1"
     }
 
-    /// True if a client of the address reaches this socket: it is the same, or this one listens on all addresses.
-    fileprivate func isReached(by address: StatusServer.Address) -> Bool {
-        switch (self, address) {
-        case (.tcp(let host, let port), .tcp(let name, let number)):
-            port == number && (host == name || ["0.0.0.0", "::"].contains(host))
-        case (.unix(let path), .unix(let name)): path == name
-        default: false
-        }
+    /// True if a client of `http.listen` reaches this socket: it is the same, or this one listens on all addresses.
+    fileprivate func isReached(by listen: ListenAddress) -> Bool {
+        guard case .tcp(let host, let port) = self, case .tcp(_, port) = listen else { return "\(self)" == "\(listen)" }
+        return "\(self)" == "\(listen)" || ["0.0.0.0", "::"].contains(host)
     }
 }

@@ -1,5 +1,8 @@
+import Dispatch
 import Glibc
+import Logging
 import Synchronization
+import Time
 
 /// The signals that ask a process to end, taken one after the other by the main thread, which does nothing else.
 ///
@@ -8,17 +11,13 @@ import Synchronization
 enum Signals {
     private static let numbers = [SIGINT, SIGTERM, SIGHUP]
     private static let handler = Mutex<(@Sendable (Int32) -> Void)?>(nil)
+    /// The first signal that asked the process to end; 0 before it came.
+    private static let first = Atomic<Int32>(0)
 
     /// Keeps the signals for `take`. Before any other thread is made, since threads inherit it.
     static func hold() {
         var set = set
         pthread_sigmask(SIG_BLOCK, &set, nil)
-    }
-
-    /// Sets what to do with each signal from now on, on the main thread; must not block. Without it a signal does what it
-    /// does to every program.
-    static func handle(_ handler: (@Sendable (Int32) -> Void)?) {
-        Self.handler.withLock { $0 = handler }
     }
 
     /// Takes signals until the process ends. On the main thread.
@@ -31,26 +30,84 @@ enum Signals {
             if let handler = handler.withLock(\.self) {
                 handler(number)
             } else if !isIgnored(number) {
-                end(by: number)
+                pthread_sigmask(SIG_UNBLOCK, &set, nil)
+                raise(number)
+                // The first process of a container outlives it.
+                _exit(128 + number)
             }
         }
     }
 
-    /// Whether nohup(1), or a shell that put us into the background, has told us to ignore the signal. A signal that is
+    /// Runs the body of a one-shot command in a task that the first signal cancels; the second ends the process at once.
+    ///
+    /// - Throws: what `body` throws; `EndedBySignal`, after `body` has ended, when a signal came.
+    static func canceling<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value {
+        // Awaited below, and canceled by a signal. A task group has no member that a signal could cancel.
+        let task = Task(executorPreference: TaskQueue.shared) { try await body() }
+        handle { number in
+            guard !isIgnored(number) else { return }
+            if isFirst(number) { task.cancel() } else { _exit(128 + number) }
+        }
+        let result = await task.result
+        handle(nil)
+        let signal = first.load(ordering: .relaxed)
+        if signal != 0 { throw EndedBySignal(signal: signal) }
+        return try result.get()
+    }
+
+    /// Takes a service's signals from now on. SIGTERM and SIGINT: the first asks for an orderly end, which has a limit; the
+    /// second ends the process at once, since who asks twice does not want to wait. What was under way is rolled back by the
+    /// server then. SIGHUP: the configuration is read again.
+    ///
+    /// Neither a blocked log nor anything else can keep the process from ending. The service group's own handling ignores
+    /// second signals, and misses one that comes before it runs.
+    ///
+    /// - Parameters:
+    ///   - timeout: how long after the first signal the process ends in any case, with exit code 0.
+    ///   - stop: called at the first signal; must not block.
+    ///   - reload: called at each SIGHUP, one call at a time, on a queue of its own: reading a file may block.
+    static func serve(
+        timeout: Duration, logger: Logger, stop: @escaping @Sendable () -> Void, reload: @escaping @Sendable () -> Void
+    ) {
+        let queue = DispatchQueue(label: "mcp-cleanupd.reload")
+        handle { number in
+            guard number != SIGHUP else { return queue.async(execute: reload) }
+            guard isFirst(number) else { _exit(128 + number) }
+            stop()
+            _ = Deadlines.shared.add(at: .now + timeout) { giveUp(timeout, logger) }
+        }
+    }
+
+    /// Sets the action for each signal from now on, on the main thread; must not block. Without one a signal does what it
+    /// does to every program.
+    private static func handle(_ action: (@Sendable (Int32) -> Void)?) { handler.withLock { $0 = action } }
+
+    /// A canceled run ends within seconds, also if the server does not answer. If one does not, the supervisor is not kept
+    /// waiting.
+    private static func giveUp(_ timeout: Duration, _ logger: Logger) {
+        let said = DispatchSemaphore(value: 0)
+        // On another queue: the log may be what blocks.
+        DispatchQueue(label: "mcp-cleanupd.end").async {
+            logger.critical(
+                "Something did not end within \(timeout.secondsText) of the request to stop; ending without it.")
+            said.signal()
+        }
+        // As long as a log that works takes on a busy machine, and no burden on top of the timeout.
+        _ = said.wait(timeout: .now() + .milliseconds(100))
+        _exit(0)
+    }
+
+    private static func isFirst(_ number: Int32) -> Bool {
+        first.compareExchange(expected: 0, desired: number, ordering: .relaxed).exchanged
+    }
+
+    /// True if nohup(1), or a shell that put us into the background, has told us to ignore the signal. A signal that is
     /// held comes all the same.
-    static func isIgnored(_ number: Int32) -> Bool {
+    private static func isIgnored(_ number: Int32) -> Bool {
         var action = sigaction()
         guard sigaction(number, nil, &action) == 0 else { return false }
         // SIG_IGN is the number 1 in a pointer's place: signal(2).
         return unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self) == 1
-    }
-
-    private static func end(by number: Int32) {
-        var set = set
-        pthread_sigmask(SIG_UNBLOCK, &set, nil)
-        raise(number)
-        // The first process of a container outlives it.
-        _exit(128 + number)
     }
 
     private static var set: sigset_t {
@@ -59,4 +116,9 @@ enum Signals {
         for number in numbers { sigaddset(&set, number) }
         return set
     }
+}
+
+/// The process was asked to end, and did.
+struct EndedBySignal: Error {
+    let signal: Int32
 }

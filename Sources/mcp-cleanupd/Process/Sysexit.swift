@@ -24,13 +24,11 @@ enum Sysexit: Int32 {
     }
 
     /// The order in which one of several failures is reported: what needs a person comes before what may pass.
-    static let gravestFirst: [Sysexit] = [
+    private static let worstFirst: [Sysexit] = [
         .software, .configuration, .noPermission, .unavailable, .cannotWrite, .temporaryFailure,
     ]
 
-    static func gravest(of codes: [Sysexit]) -> Sysexit {
-        gravestFirst.first(where: codes.contains) ?? .success
-    }
+    static func worst(of codes: [Sysexit]) -> Sysexit { worstFirst.first(where: codes.contains) ?? .success }
 }
 
 /// The end of a command ahead of time: a message on standard error, then the exit code.
@@ -45,19 +43,15 @@ struct CommandFailure: Error, Hashable {
         self.hint = hint
     }
 
-    init(_ failure: RunFailure) {
-        self.init(Sysexit(failure.kind), "\(failure)", hint: failure.hint)
-    }
+    init(_ failure: RunFailure) { self.init(Sysexit(failure.kind), "\(failure)", hint: failure.hint) }
 
     init(_ error: StandardStream.CannotWrite) { self.init(.cannotWrite, "\(error)") }
 
     /// Writes the failure to standard error, in the one form that errors have: `error: …`, then `hint: …`.
-    func report() {
-        let hint = hint.map { "hint: \($0)\n" } ?? ""
-        do {
-            try StandardStream.error.write("error: \(message)\n\(hint)")
-        } catch {
-            // Nothing is left to write to; the exit code says the rest.
-        }
+    ///
+    /// - Returns: the exit code.
+    @discardableResult func report() -> Int32 {
+        StandardStream.error.attempt("error: \(message)\n\(hint.map { "hint: \($0)\n" } ?? "")")
+        return code.rawValue
     }
 }

@@ -8,9 +8,7 @@ import Dispatch
 final class TaskQueue: TaskExecutor {
     static let shared = TaskQueue()
 
-    let queue: DispatchQueue
-
-    init(label: String = "mcp-cleanupd.tasks") { queue = DispatchQueue(label: label) }
+    let queue = DispatchQueue(label: "mcp-cleanupd.tasks")
 
     func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)

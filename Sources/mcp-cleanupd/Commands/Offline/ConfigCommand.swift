@@ -23,22 +23,9 @@ struct ConfigCommand: ParsableCommand, ListingCommand {
     func run() throws {
         let setup = try setup()
         guard !quiet else { return }
-        if output.isJSON { return try output.print(setup.effective.entries.map { EntryRow(entry: $0) }) }
-        try StandardStream.output.list(setup.effective.yaml)
+        guard isJSON else { return try StandardStream.output.list(setup.effective.yaml) }
+        for entry in setup.effective.entries {
+            try print(["key": entry.key, "value": entry.value, "source": "\(entry.source)"] as JSON)
+        }
     }
-}
-
-private struct EntryRow: OutputRow {
-    let entry: EffectiveConfiguration.Entry
-
-    static let header = ["KEY", "VALUE", "SOURCE"]
-    static let flexibleColumn = 1
-
-    var json: JSON {
-        .object([
-            ("key", .string(entry.key)), ("value", .string(entry.value)), ("source", .string("\(entry.source)")),
-        ])
-    }
-
-    var tableRow: Table.Row { Table.Row(cells: [.text(entry.key), .text(entry.value), .text("\(entry.source)")]) }
 }

@@ -21,31 +21,18 @@ struct HealthCommand: ParsableCommand, Subcommand {
 
     @OptionGroup(title: "Common options") var common: CommonOptions
 
-    /// Less than any container's health check waits; more than the service takes to find out that its scheduler is stuck.
-    private static let limit = Duration.seconds(3)
-    /// More than the reasons of any number of jobs that is likely to be configured.
-    private static let longestAnswer = 65_536
-
     func run() throws {
         // The configuration in force is the service's: a file that was spoiled since does not make it ill.
         let setup = try setup(needingOnly: "http.listen")
         guard let address = setup.configuration.httpListen else {
             throw CommandFailure(.configuration, "http.listen is off, so the service cannot be asked")
         }
-        let (status, text) = try ask(address)
-        guard status == 200 else {
-            throw CommandFailure(
-                .temporaryFailure, "the service at \(address) is not \(ready ? "ready" : "alive"): \(text)")
-        }
-        try StandardStream.output.list("\(text.visible)\n")
-    }
-
-    private func ask(_ address: ListenAddress) throws(CommandFailure) -> (status: Int, text: String) {
-        let call = HTTPCall(
-            HTTPCall.Server(address), target: ready ? "/readyz" : "/livez", authority: "localhost")
+        let call = HTTPCall(HTTPCall.Server(address), target: ready ? "/readyz" : "/livez", authority: "localhost")
+        let answer: HTTPCall.Answer
         do {
-            let answer = try call.answer(within: Self.limit, length: Self.longestAnswer)
-            return (answer.status, answer.body.split(separator: "\n").joined(separator: "; "))
+            // Less than any container's health check waits, and more than the service takes to find out that its scheduler
+            // is stuck; more than the reasons of any number of jobs that is likely to be configured.
+            answer = try call.answer(within: .seconds(3), length: 65_536)
         } catch .notHTTP {
             throw CommandFailure(
                 .unavailable, "the server at \(address) is not mcp-cleanupd",
@@ -61,6 +48,12 @@ struct HealthCommand: ParsableCommand, Subcommand {
                 .unavailable, "the service at \(address) cannot be reached: \(reason)",
                 hint: "Check that it runs, and that it has the same http.listen.")
         }
+        let text = answer.body.split(separator: "\n").joined(separator: "; ")
+        guard answer.status == 200 else {
+            throw CommandFailure(
+                .temporaryFailure, "the service at \(address) is not \(ready ? "ready" : "alive"): \(text)")
+        }
+        try StandardStream.output.list("\(text.visible)\n")
     }
 }
 
@@ -70,9 +63,8 @@ extension HTTPCall.Server {
         switch address {
         case .unix(let path): self = .unix(path: path)
         case .tcp(let host, let port):
-            let isEverywhere = address.isOnAllAddresses
-            let name = isEverywhere ? host.contains(":") ? "::1" : "127.0.0.1" : host
-            self = .tcp(host: name, port: port, isTLS: false, authorities: [])
+            let loopback = host.contains(":") ? "::1" : "127.0.0.1"
+            self = .tcp(host: address.isOnAllAddresses ? loopback : host, port: port, isTLS: false, authorities: [])
         }
     }
 }

@@ -29,14 +29,7 @@ struct ScheduleCommand: ParsableCommand, ListingCommand {
 
     @OptionGroup var listing: ListingOptions
 
-    /// The most times to show, each of which costs microseconds.
-    private static let countLimit = 10_000
-
-    func validate() throws {
-        guard (1...Self.countLimit).contains(count) else {
-            throw ValidationError("--count is \(count); expected a whole number from 1 to \(Self.countLimit).")
-        }
-    }
+    func validate() throws { try checkNumber("--count", count) }
 
     func run() throws {
         try refuseOnceOptions()
@@ -47,33 +40,26 @@ struct ScheduleCommand: ParsableCommand, ListingCommand {
             }
             instant = given
         }
-        let (schedule, zone) = (try parsedSchedule(), try parsedZone())
-        for _ in 0..<count {
-            guard let fireTime = schedule.next(after: instant, in: zone) else { break }
-            let line = output.isJSON ? "\(JSON.object([("fire_time", .string("\(fireTime)"))]))" : "\(fireTime)"
-            try StandardStream.output.list(line + "\n")
-            instant = fireTime
-        }
-    }
-
-    private func parsedSchedule() throws -> Schedule {
+        let schedule: Schedule
         do {
-            return try Schedule(expression)
+            schedule = try Schedule(expression)
         } catch {
             throw CommandFailure(
                 .usage, "the schedule is malformed:\n\(error.annotated)",
                 hint: "The fields are minute, hour, day of month, month, day of week: mcp-cleanupd schedule --help.")
         }
-    }
-
-    private func parsedZone() throws -> TimeZoneRules? {
-        guard let timeZone else { return nil }
+        let zone: TimeZoneRules?
         do {
-            return try NamedTimeZone(systemName: timeZone).rules
+            zone = try timeZone.map { try NamedTimeZone(systemName: $0).rules }
         } catch {
             throw CommandFailure(
-                .usage, "there is no time zone \(timeZone.shown): \(error)",
+                .usage, "there is no time zone \(timeZone?.shown ?? ""): \(error)",
                 hint: "Names are those of the system's tzdata, such as Europe/Berlin.")
+        }
+        for _ in 0..<count {
+            guard let fireTime = schedule.next(after: instant, in: zone) else { break }
+            try print(isJSON ? "\(["fire_time": fireTime] as JSON)" : "\(fireTime)")
+            instant = fireTime
         }
     }
 }

@@ -1,0 +1,68 @@
+import ArgumentParser
+import SessionCleanup
+import Time
+
+/// The options of a command that lists records.
+struct ListingOptions: ParsableArguments {
+    @Flag(help: "Print one JSON object per line.")
+    var json = false
+
+    @OptionGroup(title: "Common options") var common: CommonOptions
+}
+
+/// A command that lists records on standard output, as a table or, with `--json`, as objects.
+protocol ListingCommand: Subcommand {}
+
+/// A value in an object that a command prints.
+protocol JSONValue {
+    var json: JSON { get }
+}
+
+extension JSON: JSONValue, ExpressibleByDictionaryLiteral {
+    var json: JSON { self }
+
+    init(dictionaryLiteral members: (String, (any JSONValue)?)...) {
+        self = .object(members.map { ($0, $1?.json ?? .null) })
+    }
+}
+
+extension String: JSONValue { var json: JSON { .string(self) } }
+extension Int: JSONValue { var json: JSON { .integer(self) } }
+extension Bool: JSONValue { var json: JSON { .boolean(self) } }
+extension UTCInstant: JSONValue { var json: JSON { .string("\(self)") } }
+
+extension ListingCommand {
+    static var ownRootOptions: Set<String> { ["--json"] }
+    var isJSON: Bool { root.json }
+
+    /// Prints the records: as objects for programs, with the keys that scripts rely on, in their order; as a table for people.
+    /// A reader that goes away ends the listing without an error.
+    ///
+    /// - Parameter flexible: the index of the column that gives way where lines would be too long.
+    func print<Record>(
+        _ records: [Record], header: [String], flexible: Int, json: (Record) -> JSON, row: (Record) -> Table.Row
+    ) throws(StandardStream.CannotWrite) {
+        if isJSON {
+            for record in records { try print(json(record)) }
+        } else if !records.isEmpty {
+            try Table(header: header, flexible: flexible, rows: records.map(row)).print()
+        }
+    }
+
+    /// Prints a text, or an object, on lines of its own.
+    func print(_ line: some CustomStringConvertible) throws(StandardStream.CannotWrite) {
+        try StandardStream.output.list("\(line)\n")
+    }
+}
+
+extension Table.Color {
+    /// The color of a run that is, or ended, so.
+    init(status: RunStatus) {
+        self =
+            switch status.outcome {
+            case .succeeded: .green
+            case .failed, .timedOut: .red
+            case .capped, .canceled, .abandoned, .skipped, nil: .yellow
+            }
+    }
+}
