@@ -21,11 +21,11 @@ package protocol SchedulerClock: Sendable {
 /// The instants at which the scheduler's loop has work to do; an event may come before.
 package struct WakeUp: Hashable, Sendable {
     /// Of the wall clock: the next fire time.
-    package let wall: UTCInstant?
+    let wall: UTCInstant?
     /// In time since the process began: the end of the next wait.
-    package let elapsed: Duration?
+    let elapsed: Duration?
     /// True if a sleep of the machine may delay `elapsed` by as long as it lasts.
-    package let mayBeLate: Bool
+    let mayBeLate: Bool
 
     static let never = WakeUp(wall: nil, elapsed: nil, mayBeLate: true)
 }
@@ -49,7 +49,7 @@ package final class HostSchedulerClock: SchedulerClock {
     package var now: TwoClocks { TwoClocks(wall: .now, elapsed: started.duration(to: .now)) }
 
     package func start(onWakeUp: @escaping @Sendable (_ wasClockSet: Bool) -> Void) throws(TimerUnavailable) {
-        let wall = try WallClockTimer(target: queue) { onWakeUp($0 == .clockWasSet) }
+        let wall = try WallClockTimer(target: queue, onWakeUp: onWakeUp)
         timers.withLock { $0 = Timers(wall: wall, onWakeUp: onWakeUp) }
     }
 

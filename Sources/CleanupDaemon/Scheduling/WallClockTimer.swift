@@ -9,42 +9,33 @@ import Time
 /// source does: timerfd_create(2).
 final class WallClockTimer: @unchecked Sendable {
     // The descriptor is constant, and is set, read and closed on the queue only.
-    enum Event: Sendable {
-        case timeCame
-        case clockWasSet
-    }
-
     private let descriptor: Int32
     private let queue: DispatchQueue
     private let source: any DispatchSourceRead
-    private let onEvent: @Sendable (Event) -> Void
+    private let onWakeUp: @Sendable (_ wasClockSet: Bool) -> Void
 
     /// - Parameters:
     ///   - target: a serial queue whose thread the timer uses; without it, the timer has a thread of its own.
-    ///   - onEvent: called on a queue of the timer's own; must not block.
-    /// - Throws: `TimerUnavailable` when the system has no more descriptors.
-    init(target: DispatchQueue?, onEvent: @escaping @Sendable (Event) -> Void) throws(TimerUnavailable) {
+    ///   - onWakeUp: called on a queue of the timer's own; must not block.
+    init(
+        target: DispatchQueue?, onWakeUp: @escaping @Sendable (_ wasClockSet: Bool) -> Void
+    ) throws(TimerUnavailable) {
         queue = DispatchQueue(label: "mcp-cleanupd.wall-clock", target: target)
         descriptor = timerfd_create(CLOCK_REALTIME, Int32(TFD_NONBLOCK) | Int32(TFD_CLOEXEC))
         guard descriptor >= 0 else { throw TimerUnavailable(code: errno) }
-        self.onEvent = onEvent
+        self.onWakeUp = onWakeUp
         source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: queue)
         source.setEventHandler { [descriptor] in
             var expirations: UInt64 = 0
-            if read(descriptor, &expirations, MemoryLayout<UInt64>.size) > 0 {
-                onEvent(.timeCame)
-            } else if errno == ECANCELED {
-                onEvent(.clockWasSet)
-            }
+            let hasCome = read(descriptor, &expirations, MemoryLayout<UInt64>.size) > 0
+            if hasCome || errno == ECANCELED { onWakeUp(!hasCome) }
         }
         // Dispatch must have forgotten the descriptor before it is closed.
         source.setCancelHandler { [descriptor] in close(descriptor) }
         source.activate()
     }
 
-    deinit {
-        source.cancel()
-    }
+    deinit { source.cancel() }
 
     /// Sets the instant to wake at; nil for none. A step of the clock is reported in both cases.
     func arm(at instant: UTCInstant?) {
@@ -58,12 +49,12 @@ final class WallClockTimer: @unchecked Sendable {
             let flags = Int32(TFD_TIMER_ABSTIME) | Int32(TFD_TIMER_CANCEL_ON_SET)
             guard timerfd_settime(descriptor, flags, &setting, nil) != 0 else { return }
             // The clock was set since the last read: the timer is armed, and no read will tell.
-            if errno == ECANCELED { onEvent(.clockWasSet) }
+            if errno == ECANCELED { onWakeUp(true) }
         }
     }
 }
 
-/// The system has no timer for the process.
+/// The system has no timer for the process: it has no more descriptors.
 package struct TimerUnavailable: Error, CustomStringConvertible {
     let code: Int32
     package var description: String { "no timer from the system: \(String(cString: strerror(code)))" }

@@ -1,20 +1,33 @@
-package import CleanupDaemon
+import CleanupDaemon
 import SessionCleanup
 import Time
 
 /// The page for people, as HTML: one response that needs nothing from elsewhere and is complete without its script.
-package struct StatusPage: Sendable {
-    package let html: String
-    /// Allows the page's own style and script by a number that nothing else on the page can know.
-    package let contentPolicy: String
+struct StatusPage {
+    private let state: ServiceState
+    private let now: TwoClocks
+    /// Fresh for each response: nothing else on the page can know it.
+    private let nonce: String
 
-    /// - Parameter nonce: fresh for each response.
-    package init(_ state: ServiceState, at now: Scheduler.Now, nonce: String = Self.makeNonce()) {
-        contentPolicy =
-            "default-src 'none'; style-src 'nonce-\(nonce)'; script-src 'nonce-\(nonce)'; connect-src 'self'; "
+    /// - Parameter nonce: 128 bits, as hexadecimal digits.
+    init(
+        _ state: ServiceState, at now: TwoClocks,
+        nonce: String = (0..<2).map { _ in String(UInt64.random(in: 1 << 60...UInt64.max), radix: 16) }.joined()
+    ) {
+        self.state = state
+        self.now = now
+        self.nonce = nonce
+    }
+
+    /// Allows the page's own style and script.
+    var contentPolicy: String {
+        "default-src 'none'; style-src 'nonce-\(nonce)'; script-src 'nonce-\(nonce)'; connect-src 'self'; "
             + "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    }
+
+    var html: String {
         let headline = Headline(state, at: now)
-        html = """
+        return """
             <!doctype html>
             <html lang="en">
             <head>
@@ -28,7 +41,7 @@ package struct StatusPage: Sendable {
             <body>
             <p id="lost" role="alert" hidden></p>
             <div id="live"><!--live-->
-            \(Self.content(state, headline, now))
+            \(content(headline))
             <!--live--></div>
             <script nonce="\(nonce)">\(PageAssets.script)</script>
             </body>
@@ -38,18 +51,19 @@ package struct StatusPage: Sendable {
     }
 
     /// All that changes while the page is open: its script puts a later one in this one's place.
-    private static func content(_ state: ServiceState, _ headline: Headline, _ now: Scheduler.Now) -> String {
+    private func content(_ headline: Headline) -> String {
         let cards = state.jobs.enumerated().map { JobCard($1, index: $0, at: now).html }.joined()
+        let database = state.database.map { " from <b>\($0.escapedForHTML)</b>" } ?? ""
         return """
             <header>
-            <p class="name"><b>mcp-cleanupd</b> on <b>\(state.host.escapedForHTML)</b> \(place(state))</p>
+            <p class="name"><b>mcp-cleanupd</b> on <b>\(state.host.escapedForHTML)</b> removes expired MCP sessions\(database)</p>
             <h1 class="\(headline.tone.rawValue)" role="status"><span aria-hidden="true">\(headline.tone.sign)</span> \(headline.text)</h1>
             </header>
-            \(numbers(state, now))
-            \(reloadProblem(state, now))<main class="jobs">
+            \(numbers)
+            \(reloadProblem)<main class="jobs">
             \(cards)</main>
             <footer>
-            <p>Version \(state.version.escapedForHTML), running since \(state.startedAt.wall.element(at: now)) (\(state.startedAt.wall.ago(at: now))).
+            <p>Version \(state.version.escapedForHTML), running since \(state.startedAt.element(at: now)) (\(state.startedAt.ago(at: now))).
             As of <time id="now" datetime="\(now.wall)">\(now.wall.clock)</time>; all times are UTC.
             This page never asks the database. For programs: <a href="/status.json">status.json</a>, <a href="/metrics">metrics</a>,
             <a href="/readyz">readyz</a>, <a href="/livez">livez</a>.</p>
@@ -57,45 +71,38 @@ package struct StatusPage: Sendable {
             """
     }
 
-    private static func place(_ state: ServiceState) -> String {
-        guard let database = state.database else { return "removes expired MCP sessions" }
-        return "removes expired MCP sessions from <b>\(database.escapedForHTML)</b>"
-    }
-
-    // MARK: The three numbers
-
-    private static func numbers(_ state: ServiceState, _ now: Scheduler.Now) -> String {
-        let last = state.lastRun.map { run in
+    private var numbers: String {
+        let run = state.lastRun
+        let last = run.map { run in
             let name = state.jobs.first { $0.job.name == run.report.job }?.job.displayName ?? run.report.job
             let outcome = run.report.isSuccess ? "" : " <b class=bad>\(run.report.outcome.words)</b>"
-            return (
-                "\(run.report.progress.rowsDeleted.groupedText)",
-                "\(name.escapedForHTML)\(outcome), \(run.report.finishedAt.ago(at: now))"
-            )
+            return "\(name.escapedForHTML)\(outcome), \(run.report.finishedAt.ago(at: now))"
         }
-        let isYoung = now.elapsed - state.startedAt.elapsed < .seconds(86_400)
-        let day =
-            state.countsAllProcesses
-            ? "by all processes"
-            : isYoung ? "by this process, which began \(state.startedAt.wall.ago(at: now))" : "by this process"
+        let start = now.elapsed < .seconds(86_400) ? ", which began \(state.startedAt.ago(at: now))" : ""
+        let day = state.countsAllProcesses ? "by all processes" : "by this process\(start)"
         let overdue = state.jobs.filter { $0.condition(at: now) == .overdue }
         let next = state.jobs.compactMap { job in job.nextFireTime.map { (at: $0, name: job.job.displayName) } }
             .min { $0.at < $1.at }
-        let nextRun = next.map { "next run \($0.at.until(at: now)): \($0.name.escapedForHTML)" }
-        return """
-            <dl class="numbers">
-            \(number("Removed in the last run", last?.0 ?? "–", last?.1 ?? "no run is known yet"))
-            \(number("Removed in the last 24 hours", state.rowsDeletedInLastDay(at: now).groupedText, day))
-            \(number("Jobs overdue", "\(overdue.count) of \(state.jobs.count)", state.isStopping ? "stopping" : nextRun ?? "no run is scheduled", overdue.isEmpty ? "" : "bad"))
-            </dl>
-            """
+        let nextRun =
+            next.map { "next run \($0.at.until(at: now)): \($0.name.escapedForHTML)" } ?? "no run is scheduled"
+        let numbers = [
+            (
+                "Removed in the last run", run?.report.progress.rowsDeleted.groupedText ?? "–",
+                last ?? "no run is known yet", ""
+            ),
+            ("Removed in the last 24 hours", state.rowsDeletedInLastDay(at: now).groupedText, day, ""),
+            (
+                "Jobs overdue", "\(overdue.count) of \(state.jobs.count)", state.isStopping ? "stopping" : nextRun,
+                overdue.isEmpty ? "" : "bad"
+            ),
+        ]
+        let list = numbers.map { name, value, note, tone in
+            "<div><dt>\(name)</dt><dd class=\"\(tone)\">\(value)</dd><dd class=\"note\">\(note)</dd></div>\n"
+        }.joined()
+        return "<dl class=\"numbers\">\n\(list)</dl>"
     }
 
-    private static func number(_ name: String, _ value: String, _ note: String, _ tone: String = "") -> String {
-        "<div><dt>\(name)</dt><dd class=\"\(tone)\">\(value)</dd><dd class=\"note\">\(note)</dd></div>"
-    }
-
-    private static func reloadProblem(_ state: ServiceState, _ now: Scheduler.Now) -> String {
+    private var reloadProblem: String {
         guard let reload = state.failedReload else { return "" }
         return """
             <section class="problem">
@@ -107,11 +114,6 @@ package struct StatusPage: Sendable {
 
             """
     }
-
-    /// 128 bits, as hexadecimal digits.
-    package static func makeNonce() -> String {
-        (0..<2).map { _ in String(UInt64.random(in: 1 << 60...UInt64.max), radix: 16) }.joined()
-    }
 }
 
 /// The service's state in a sentence, which names the jobs that it is about.
@@ -121,25 +123,23 @@ private struct Headline {
     /// As HTML.
     let text: String
 
-    init(_ state: ServiceState, at now: Scheduler.Now) {
-        let conditions = state.jobs.map { $0.condition(at: now) }
-        let overdue = state.jobs.filter { $0.condition(at: now) == .overdue }
+    init(_ state: ServiceState, at now: TwoClocks) {
+        let jobs = Dictionary(grouping: state.jobs) { $0.condition(at: now) }
         if state.isStopping {
             (title, tone, text) = ("Stopping", .idle, "Stopping: no run begins any more")
-        } else if !overdue.isEmpty {
+        } else if let overdue = jobs[.overdue] {
             let rows = overdue.contains { $0.job.table == nil } ? "expired sessions" : "rows that are due"
             (title, tone) = ("Overdue", .bad)
             text = "\(Self.subject(overdue, of: state.jobs)) overdue: \(rows) stay in the table"
-        } else if conditions.contains(.failing) {
-            let failing = state.jobs.filter { $0.condition(at: now) == .failing }
-            let limit = failing.compactMap(\.overdueAt).min()
+        } else if let failing = jobs[.failing] {
             let which = failing.count > 1 ? "the first is " : ""
+            let limit = failing.compactMap(\.overdueAt).min()
             let rest = limit.map { "; \(which)overdue at \($0.clock(at: now)) unless it succeeds" } ?? ""
             (title, tone) = ("Failing", .warn)
             text = "\(Self.subject(failing, of: state.jobs)) failing\(rest)"
-        } else if conditions.contains(where: { $0 == .healthy || $0 == .running }) {
+        } else if jobs[.healthy] != nil || jobs[.running] != nil {
             (title, tone, text) = ("Healthy", .good, "Expired sessions are removed on time")
-        } else if conditions.contains(.waiting) {
+        } else if jobs[.waiting] != nil {
             (title, tone, text) = ("Waiting", .idle, "Waiting for the first run")
         } else {
             (title, tone, text) = ("Disabled", .idle, "Every job is disabled")

@@ -29,7 +29,7 @@ struct OnceCommand: Sendable {
         }
         let metrics = metricsTextfile.map { OnceMetrics(path: $0, jobs: setup.configuration.jobs) }
         let access = try setup.databaseAccess(saysWhich: StandardStream.error.isTerminal) {
-            metrics?.record(.connection($0))
+            metrics?.record(.connectionTried($0))
         }
         let code = try await SignalCancellation.run {
             isDryRun

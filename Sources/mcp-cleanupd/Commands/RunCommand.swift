@@ -50,9 +50,10 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
             heartbeats?.record(event)
             manager.supervision?.record(event, record.state)
         }
-        let access = try setup.databaseAccess(sharing: nil, warnsOfTransport: true) { tell(.connection($0)) }.naming {
-            tell(.databaseNamed($0))
-        }
+        let access = try setup.databaseAccess(sharing: nil, warnsOfTransport: true) { tell(.connectionTried($0)) }
+            .naming {
+                tell(.databaseNamed($0))
+            }
         let run: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
             setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
         }
@@ -92,7 +93,7 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
         _ = ServiceSignals(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
             scheduler.requestStop()
         } reload: {
-            scheduler.reloadBegan()
+            scheduler.relay(.reloading)
             do throws(ConfigurationFaults) {
                 let (new, waiting) = try inForce.withLock(\.self).reloaded()
                 inForce.withLock { $0 = new }
@@ -102,7 +103,7 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
                     makeRun($0, new)
                 }
             } catch {
-                scheduler.reloadFailed("\(error)")
+                scheduler.relay(.reloadFailed("\(error)"))
             }
         }
     }
