@@ -32,15 +32,13 @@ package struct Endpoints: Sendable {
         self.isConnectingStuck = isConnectingStuck
     }
 
-    /// - Parameters:
-    ///   - method: GET, or HEAD, which is answered alike.
-    ///   - target: the request's, with a query if it has one.
+    /// - Parameter target: the request's, with a query if it has one.
     func answer(method: String, target: String) async -> Answer {
         guard method == "GET" || method == "HEAD" else { return Answer(405, "Only GET and HEAD are answered here.") }
         let (state, now) = (record.state, record.now)
         switch target.prefix(while: { $0 != "?" }) {
         case "/":
-            let page = StatusPage(state, at: now)
+            let page = StatusPage(state: state, now: now)
             return Answer(contentType: "text/html; charset=utf-8", body: page.html, contentPolicy: page.contentPolicy)
         case "/status.json":
             return Answer(contentType: "application/json", body: "\(StatusDocument(state, at: now).json)\n")

@@ -1,6 +1,4 @@
-/// The families of metrics: their names, kinds and meanings.
-///
-/// Names and labels are a promise to dashboards. Label values come from closed sets: jobs, outcomes, causes. A job's label is
+/// The families of metrics. Names and labels are a promise to dashboards. Label values come from closed sets: jobs, outcomes, causes. A job's label is
 /// `job_name`, since `job` is Prometheus' own.
 enum MetricFamily: String, CaseIterable, Sendable {
     case runs = "mcp_cleanup_runs_total"
@@ -54,7 +52,6 @@ enum MetricFamily: String, CaseIterable, Sendable {
     /// `counter`, `gauge` or `histogram`. The names of counters, and no others, end with `_total`.
     var kind: String { bounds != nil ? "histogram" : rawValue.hasSuffix("_total") ? "counter" : "gauge" }
 
-    /// One line for a reader who sees the name for the first time.
     var help: String {
         switch self {
         case .runs: "Runs that ended, by outcome."

@@ -1,5 +1,4 @@
 import CleanupDaemon
-import CleanupSchedule
 import SessionCleanup
 package import Time
 

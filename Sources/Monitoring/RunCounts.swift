@@ -29,9 +29,6 @@ struct RunCounts: Sendable {
         }
     }
 
-    // MARK: Events
-
-    /// - Parameter now: the host's wall clock when it happened.
     mutating func record(_ event: ServiceEvent, at now: UTCInstant) {
         switch event {
         case .started(let armed), .reloaded(let armed, _): for (job, _) in armed { addSeries(of: job.name) }
@@ -97,17 +94,14 @@ enum ConnectFailureCause: String, CaseIterable {
     case other
 
     init(_ failure: RunFailure) {
-        switch failure {
-        case .database(.unreachable(let cause, _)): self = Self(rawValue: cause.rawValue) ?? .other
-        case .database(.timedOut(_, _)): self = .silent
-        case .database(.connectionLost(_, _)): self = .broken
-        default:
-            switch failure.kind {
-            case .refused: self = .authentication
-            case .unreachable: self = .unavailable
-            case .misconfigured: self = .configuration
-            case .mayPass, .canceled, .unexpected: self = .other
-            }
+        switch (failure, failure.kind) {
+        case (.database(.unreachable(let cause, _)), _): self = Self(rawValue: cause.rawValue) ?? .other
+        case (.database(.timedOut), _): self = .silent
+        case (.database(.connectionLost), _): self = .broken
+        case (_, .refused): self = .authentication
+        case (_, .unreachable): self = .unavailable
+        case (_, .misconfigured): self = .configuration
+        case (_, .mayPass), (_, .canceled), (_, .unexpected): self = .other
         }
     }
 }

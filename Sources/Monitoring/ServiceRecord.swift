@@ -9,11 +9,7 @@ package final class ServiceRecord: Sendable {
     private let started = ContinuousClock.now
     private let wallClock: @Sendable () -> UTCInstant
 
-    /// - Parameters:
-    ///   - jobs: those whose series exist from the start.
-    ///   - version: of this program.
-    ///   - host: the name of the host that it runs on.
-    ///   - wallClock: the host's.
+    /// - Parameter jobs: those whose series exist from the start.
     package init(
         jobs: [Job], version: String, host: String = HostName.current,
         wallClock: @escaping @Sendable () -> UTCInstant = { .now }
@@ -35,10 +31,8 @@ package final class ServiceRecord: Sendable {
         return MetricsSnapshot(kept.state, kept.counts, at: now, process: process)
     }
 
-    /// A heartbeat could not be delivered.
     package func recordNotifyFailure() { kept.withLock { $0.counts.count(.notifyFailures, 1) } }
 
-    /// Takes microseconds.
     package func record(_ event: ServiceEvent) {
         let now = now
         kept.withLock { kept in

@@ -131,7 +131,7 @@ struct Simulated {
 
     var obstacles: [String] { state.obstacles(at: now) }
     var condition: JobState.Condition { state.jobs[0].condition(at: now) }
-    var page: String { StatusPage(state, at: now).html }
+    var page: String { StatusPage(state: state, now: now).html }
 }
 
 extension RunReport {

@@ -24,7 +24,6 @@ final class RunsOfOthers: Sendable {
         }
     }
 
-    /// They were read.
     func became(_ runs: RecentRuns, of job: String, now: ContinuousClock.Instant = .now) {
         known.withLock { $0[job] = (runs.lastEnd, now) }
     }

@@ -1,11 +1,9 @@
-import CleanupSchedule
 import SessionCleanup
 import Time
 import TimerWheel
 
 /// Attempts: when they begin, what follows their end, and how long a retry waits.
 extension Scheduler {
-    /// An attempt has ended.
     mutating func attemptEnded(_ attempt: Attempt, _ report: RunReport, now: TwoClocks) -> [Action] {
         guard case .running(let run, let successor) = states[attempt.job].phase, run.attempt == attempt else {
             preconditionFailure("an attempt ended that was not under way: \(attempt)")
@@ -14,24 +12,37 @@ extension Scheduler {
         if let due = report.restsUntil { rest(attempt, until: due, now: now) }
         states[attempt.job].phase = .idle
         let total = run.report.map(report.following) ?? report
+        let delay: Duration
         if case .held(_, let lease) = report.skip {
             // A little later than the lease's end, and processes that wait for it not all at the same instant.
-            let delay = max(lease, .zero) + .milliseconds(Int64.random(in: 100...1000, using: &generator))
-            wait(delay: delay, run, successor, total, now)
+            delay = max(lease, .zero) + .milliseconds(Int64.random(in: 100...1000, using: &generator))
         } else if report.failure?.mayPass ?? false, report.skip == nil {
             // After the first attempt's wait where the next one is another run's first.
-            let delay = successor == nil ? run.retryDelay : nominalDelay(after: 1)
-            wait(
-                delay: joined(delay, after: successor == nil ? attempt.number : 1, now), run, successor, total, now)
+            let number = successor == nil ? attempt.number : 1
+            let nominal = successor == nil ? run.retryDelay : RetryPolicy.delay(after: 1, using: &generator)
+            delay = joined(nominal, after: number, now)
         } else {
             tell(.runConcluded(total))
-            if report.failure != nil || report.skip != nil {
-                if let successor, !isStopping, states[attempt.job].job.isEnabled {
-                    begin([Run(attempt: successor)], at: now)
-                }
-            } else if case .failed(_, nil) = lookBack {
-                repeatLookBack()
+            if report.failure == nil, report.skip == nil {
+                if case .failed(_, nil) = lookBack { repeatLookBack() }
+            } else if let successor, !isStopping, states[attempt.job].job.isEnabled {
+                begin([Run(attempt: successor)], at: now)
             }
+            return takeActions()
+        }
+        // Inside the interval only: once the next fire time has come, its own run is the better retry.
+        let following = successor.map { Run(attempt: $0) } ?? Run(attempt: attempt.next, report: total)
+        let isInTime = now.wall + delay < endOfInterval(of: following.attempt)
+        if isInTime, !isStopping, following.attempt.number <= RetryPolicy.maximumAttempts {
+            let timer = addWait(UInt64(attempt.job), until: now.elapsed + delay)
+            states[attempt.job].phase = .waiting(following, timer)
+        }
+        if states[attempt.job].retryTimer == nil || successor != nil {
+            tell(.runConcluded(total))
+        } else if total.failure == nil {
+            tell(.runHeldElsewhere(total, lookAgainAfter: delay))
+        } else {
+            tell(.attemptFailed(total, retryAfter: delay))
         }
         return takeActions()
     }
@@ -46,7 +57,7 @@ extension Scheduler {
             // canceling and closing; half a minute more than a slow machine may need means that the task is stuck.
             limit += job.deadline + .seconds(30)
             run.limit = limit
-            run.retryDelay = nominalDelay(after: attempt.number)
+            run.retryDelay = RetryPolicy.delay(after: attempt.number, using: &generator)
             states[attempt.job].phase = .running(run, successor: nil)
             let isLast = attempt.number >= RetryPolicy.maximumAttempts
             let request = RunRequest(
@@ -61,35 +72,10 @@ extension Scheduler {
 
     private func order(of job: Int) -> Int { jobs.firstIndex(of: job) ?? jobs.endIndex }
 
-    /// Lets the run wait for its next attempt, or for the successor's first, inside the interval only: once the next
-    /// fire time has come, its own run is the better retry.
-    private mutating func wait(
-        delay: Duration, _ run: Run, _ successor: Attempt?, _ report: RunReport, _ now: TwoClocks
-    ) {
-        let job = run.attempt.job
-        let following =
-            successor.map { Run(attempt: $0) } ?? Run(attempt: run.attempt.next, report: report)
-        guard !isStopping, following.attempt.number <= RetryPolicy.maximumAttempts,
-            now.wall + delay < endOfInterval(of: following.attempt)
-        else { return tell(.runConcluded(report)) }
-        states[job].phase = .waiting(following, addWait(UInt64(job), until: now.elapsed + delay))
-        if successor != nil {
-            tell(.runConcluded(report))
-        } else if report.failure == nil {
-            tell(.runHeldElsewhere(report, lookAgainAfter: delay))
-        } else {
-            tell(.attemptFailed(report, retryAfter: delay))
-        }
-    }
-
     /// Returns the end of the time for a run's attempts: the next fire time, answered or not. A disabled job has none.
     func endOfInterval(of attempt: Attempt) -> UTCInstant {
         guard let next = nextFireTime(of: attempt.job) else { return attempt.scheduledAt }
         return min(next, states[attempt.job].job.fireTime(after: attempt.scheduledAt) ?? next)
-    }
-
-    mutating func nominalDelay(after attempt: Int) -> Duration {
-        RetryPolicy.delay(after: attempt, using: &generator)
     }
 
     /// Returns the wait of another job that ends at about the time that is allowed after the attempt, since one

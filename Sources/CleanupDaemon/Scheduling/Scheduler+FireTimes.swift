@@ -3,15 +3,12 @@ import SessionCleanup
 import Time
 import TimerWheel
 
-/// Fire times: which is next, which came, and which were missed or passed over.
 extension Scheduler {
     /// A fire time that is answered later than this was missed: the machine slept, or its clock was set. A slow machine
     /// is late by less.
     private static let punctuality = Duration.seconds(60)
 
-    /// A fire time has come.
-    ///
-    /// - Returns: the attempt to begin, if there is one.
+    /// A fire time has come. Returns the attempt to begin, if there is one.
     mutating func answer(_ fireTime: UTCInstant, of job: Int, at now: UTCInstant) -> Attempt? {
         let state = states[job]
         // The latest that has come and was not answered before: the earlier ones were missed, and its run answers them.
@@ -92,7 +89,6 @@ extension Scheduler {
         tell(.fireTimeArmed(job: states[job].job.name, nextFireTime(of: job)))
     }
 
-    /// The jobs in force, and the next fire time of each.
     var armedJobs: [(job: Job, nextFireTime: UTCInstant?)] { jobs.map { (states[$0].job, nextFireTime(of: $0)) } }
 
     mutating func markAnswered(_ fireTime: UTCInstant, of job: Int) {

@@ -1,14 +1,10 @@
-import CleanupSchedule
 import SessionCleanup
 import Time
-import TimerWheel
 
 /// The look-back: after the start, the history tells which fire times were missed while no process ran, and which runs
 /// of an earlier process are to be resumed.
 extension Scheduler {
-    /// The history was read after the start.
-    ///
-    /// - Parameter histories: by the name of the job; jobs that are absent have none.
+    /// - Parameter histories: by the name of the job; jobs that are absent have none, and have missed nothing.
     mutating func historyRead(_ histories: [String: JobHistory], now: TwoClocks) -> [Action] {
         guard !isStopping else { return [] }
         guard case .reading = lookBack else { preconditionFailure("the history was read twice") }
@@ -40,7 +36,7 @@ extension Scheduler {
         if !isLookBackOpen || attempt >= RetryPolicy.maximumAttempts {
             lookBack = .done
         } else if failure.mayPass {
-            let delay = joined(nominalDelay(after: attempt), after: attempt, now)
+            let delay = joined(RetryPolicy.delay(after: attempt, using: &generator), after: attempt, now)
             lookBack = .failed(attempt: attempt, addWait(Self.lookBackPayload, until: now.elapsed + delay))
         } else {
             lookBack = .failed(attempt: attempt, nil)
@@ -48,14 +44,12 @@ extension Scheduler {
         return takeActions()
     }
 
-    /// Returns the attempt, and the wait before it, that a job needs because of what its history has; nil for none.
-    ///
-    /// None where a fire time has come since the start: its own run answers the earlier ones.
+    /// Returns the attempt, and the wait before it, that a job needs because of what its history has. None where a fire
+    /// time has come since the start: its own run answers the earlier ones.
     private mutating func catchUp(
         with history: JobHistory, of index: Int, _ now: UTCInstant
     ) -> (Attempt, wait: Duration)? {
         let job = states[index].job
-        // A job without history has missed nothing.
         guard let latest = history.latest, let last = job.fireTime(atOrBefore: min(start, now)) else { return nil }
         let isMissed = latest.scheduledAt < last
         if isMissed {

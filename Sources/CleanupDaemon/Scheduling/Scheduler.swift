@@ -1,4 +1,3 @@
-import CleanupSchedule
 import Pseudorandom
 import SessionCleanup
 import Time
@@ -11,7 +10,7 @@ import TimerWheel
 struct Scheduler: ~Copyable {
     /// One attempt at the run for a fire time.
     struct Attempt: Hashable, Sendable {
-        /// The job's index: see `Scheduler.job(_:)`.
+        /// An index in `states`.
         let job: Int
         let scheduledAt: UTCInstant
         let origin: RunOrigin
@@ -21,7 +20,6 @@ struct Scheduler: ~Copyable {
         var next: Attempt { Attempt(job: job, scheduledAt: scheduledAt, origin: origin, number: number + 1) }
     }
 
-    /// An attempt to make, with the settings that are in force.
     struct Assignment: Sendable {
         let attempt: Attempt
         let job: Job
@@ -38,7 +36,6 @@ struct Scheduler: ~Copyable {
         case cancelAttempts
     }
 
-    /// The state of one job.
     enum Phase {
         /// No attempt is under way and none is to come before the next fire time. Leaves to: running; waiting, for a
         /// run of an earlier process whose next attempt lies ahead.
@@ -54,7 +51,6 @@ struct Scheduler: ~Copyable {
 
     /// A run between its first attempt and its end.
     struct Run {
-        /// The attempt under way, or the next one.
         var attempt: Attempt
         /// The report of the attempts before it, taken together; nil where there was none.
         var report: RunReport?
@@ -100,18 +96,14 @@ struct Scheduler: ~Copyable {
     static let lookBackPayload = UInt64.max - 1
     private let watchdogInterval: Duration?
     var lookBack: LookBack
-    /// The wall clock at the start.
     let start: UTCInstant
     private var lastWall: UTCInstant
-    /// True once `stopRequested` was called.
     private(set) var isStopping = false
     var generator: SplitMix64
-    /// The actions that the event at hand has led to so far.
     var actions: [Action] = []
 
     /// - Parameters:
-    ///   - jobs: in the order in which they run when they are due together; disabled ones are never due.
-    ///   - seed: for the jitter of retries.
+    ///   - jobs: in the order in which they run when they are due together.
     ///   - watchdogInterval: half of the time after which the service manager ends a service without a ping:
     ///     sd_watchdog_enabled(3). Nil without a watchdog.
     ///   - looksBack: true if `started` is to ask for the history.
@@ -127,8 +119,6 @@ struct Scheduler: ~Copyable {
         // Nothing is told before `started`.
         actions = []
     }
-
-    // MARK: State
 
     /// The instants to say `clockAdvanced` at.
     var wakeUp: WakeUp {
@@ -149,10 +139,6 @@ struct Scheduler: ~Copyable {
         states[job].fireTimer.flatMap { fireTimes.deadline(of: $0) }.map(Self.instant)
     }
 
-    /// The job with that index, with the settings for its next attempt.
-    func job(_ index: Int) -> Job { states[index].job }
-
-    /// True while an attempt is under way.
     var isBusy: Bool { states.contains { $0.runUnderWay != nil } }
 
     /// True when the service was asked to stop and its last attempt has ended.
@@ -168,8 +154,6 @@ struct Scheduler: ~Copyable {
         return takeActions()
     }
 
-    /// Time has passed, or the wall clock was set.
-    ///
     /// - Parameter wasSet: true if the wall clock is known to have been set, or the machine to have slept.
     mutating func clockAdvanced(to now: TwoClocks, wasSet: Bool) -> [Action] {
         if wasSet { tell(.clockWasSet(to: now.wall)) }
@@ -180,10 +164,7 @@ struct Scheduler: ~Copyable {
     /// The configuration was read again.
     ///
     /// Jobs are known by their names. Fire times that have come by now are answered first, by the schedules that were
-    /// in force. An attempt under way continues; one that waits keeps its time, unless its job is removed or disabled;
-    /// fire times that were answered stay answered.
-    ///
-    /// - Parameter waitingForRestart: keys that have changed and are not in force.
+    /// in force. An attempt under way continues; one that waits keeps its time, unless its job is removed or disabled.
     mutating func reconfigured(jobs: [Job], waitingForRestart: [String] = [], now: TwoClocks) -> [Action] {
         guard !isStopping else { return [] }
         answerAllThatCame(by: now, wasSet: false)
@@ -226,8 +207,6 @@ struct Scheduler: ~Copyable {
         actions.append(.cancelAttempts)
         return takeActions()
     }
-
-    // MARK: Time
 
     private mutating func answerAllThatCame(by now: TwoClocks, wasSet: Bool) {
         if !isStopping, wasSet || now.wall < lastWall { nameFireTimesAgain(after: now.wall) }

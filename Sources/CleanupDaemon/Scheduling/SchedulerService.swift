@@ -25,13 +25,11 @@ package struct SchedulerService: Service, CustomStringConvertible {
         let makeRun: @Sendable (Job) -> CleanupRun
     }
 
-    /// What the loop is to say to the scheduler, and when it does. Returns the scheduler's answer.
+    /// What the loop is to say to the scheduler.
     private typealias Event = @Sendable (inout Scheduler, inout Work, TwoClocks) -> [Scheduler.Action]
 
     /// - Parameters:
     ///   - jobs: in the order in which they run when they are due together.
-    ///   - access: for the connections of runs.
-    ///   - makeRun: returns a run of the job, with the limits in force.
     ///   - looksBack: true to read the history after the start, for the fire times that were missed.
     ///   - watchdogInterval: the time between two `foundWell`; nil without a watchdog.
     ///   - onEvent: receives every event, on the loop's task or a run's; must not block.
@@ -58,8 +56,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
         sender.yield { scheduler, _, _ in scheduler.stopRequested() }
     }
 
-    /// Returns true if the loop takes an event within the limit: false before it runs, when it is stuck and after its
-    /// end.
+    /// True if the loop takes an event within the limit: false before it runs, when it is stuck and after its end.
     package func isTurning(within limit: Duration) async -> Bool {
         await probe.isAnswered(within: limit) {
             sender.yield { [probe] _, _, _ in
@@ -73,8 +70,6 @@ package struct SchedulerService: Service, CustomStringConvertible {
     package func relay(_ event: ServiceEvent) { sender.yield { _, _, _ in [.tell(event)] } }
 
     /// Puts a configuration into force that was read again. Attempts under way continue as they began.
-    ///
-    /// - Parameter waitingForRestart: keys that have changed and are not in force.
     package func reload(
         jobs: [Job], access: DatabaseAccess, waitingForRestart: [String],
         makeRun: @escaping @Sendable (Job) -> CleanupRun
@@ -148,9 +143,8 @@ package struct SchedulerService: Service, CustomStringConvertible {
 
     private func readHistory(of jobs: [Job], _ work: Work) async {
         do {
-            let lease = jobs.first.map { work.makeRun($0).history.lease }
-            let lookBack = lease.map { LookBack(work.access, lease: $0) } ?? LookBack(work.access)
-            let histories = try await lookBack.read(jobs.map(\.name))
+            let lease = work.makeRun(jobs[0]).history.lease
+            let histories = try await LookBack(work.access, lease: lease).read(jobs.map(\.name))
             sender.yield { scheduler, _, now in scheduler.historyRead(histories, now: now) }
         } catch {
             sender.yield { scheduler, _, now in scheduler.historyReadFailed(error, now: now) }

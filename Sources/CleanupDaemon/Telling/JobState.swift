@@ -1,4 +1,3 @@
-import CleanupSchedule
 package import SessionCleanup
 package import Time
 
@@ -16,7 +15,6 @@ package struct JobState: Sendable {
     package var retryAt: UTCInstant?
     /// `nil` after a run that did not fail, here or in another process.
     package private(set) var failing: Failing?
-    private var failedAt: Duration?
     /// In any process that shares the history.
     package private(set) var lastSuccess: TwoClocks?
     /// When the last run ended, in any process that shares the history.
@@ -29,7 +27,7 @@ package struct JobState: Sendable {
     private(set) var wasLeftToAnother = false
     /// When a reload changed its fire times; `nil` where none did.
     private var changedAt: Duration?
-    /// How old the last success may become before the job counts as overdue or, where none is known, one of the time when the
+    /// How old the last success may become before the job counts as overdue; where none is known, one of the time when the
     /// settings were read.
     private(set) var allowance = Duration.zero
     /// The last runs that are known, the oldest first: this process's, and where there is a history those of every process.
@@ -61,6 +59,8 @@ package struct JobState: Sendable {
     package struct Failing: Sendable {
         package let failure: RunFailure
         package let since: UTCInstant
+        /// In time since the process began.
+        let lastAt: Duration
         package let attempts: Int
     }
 
@@ -80,8 +80,6 @@ package struct JobState: Sendable {
         arm(nil, at: now)
     }
 
-    // MARK: What is asked
-
     /// How old a success may become before the job counts as overdue; zero while the job is disabled.
     package var budget: Duration { job.isEnabled ? allowance : .zero }
 
@@ -89,8 +87,6 @@ package struct JobState: Sendable {
     package var overdueAt: UTCInstant? { lastSuccess.map { $0.wall + allowance } }
 
     package var lastRun: FinishedRun? { recent.last }
-
-    // MARK: What happens
 
     mutating func begin(_ scheduledAt: UTCInstant, _ origin: RunOrigin, _ number: Int, isDue: Bool, at now: TwoClocks) {
         if isDue, dueSince == nil { dueSince = now.elapsed }
@@ -126,11 +122,10 @@ package struct JobState: Sendable {
 
     private mutating func endRun() { (underWay, retryAt, isHeldElsewhere) = (nil, nil, false) }
 
-    mutating func fail(_ failure: RunFailure?, at now: TwoClocks) {
-        failedAt = now.elapsed
-        failing = failure.map {
-            Failing(failure: $0, since: failing?.since ?? now.wall, attempts: (failing?.attempts ?? 0) + 1)
-        }
+    mutating func fail(_ failure: RunFailure?, retryAt: UTCInstant? = nil, at now: TwoClocks) {
+        self.retryAt = retryAt
+        let (since, attempts) = (failing?.since ?? now.wall, (failing?.attempts ?? 0) + 1)
+        failing = failure.map { Failing(failure: $0, since: since, lastAt: now.elapsed, attempts: attempts) }
     }
 
     /// Takes over what the history says of earlier runs, in whichever process.
@@ -164,7 +159,7 @@ package struct JobState: Sendable {
         guard elapsed >= lastSuccess?.elapsed ?? elapsed else { return }
         lastSuccess = TwoClocks(wall: time, elapsed: elapsed)
         setAllowance(at: now)
-        if let failedAt, elapsed > failedAt { failing = nil }
+        if let failing, elapsed > failing.lastAt { self.failing = nil }
     }
 
     /// Names the instants of the past by the clock as it is now, where it was set by a second or more: alerts compare them
@@ -177,8 +172,6 @@ package struct JobState: Sendable {
         }
         (lastEnd, lastSuccess) = (lastEnd.map(renamed), lastSuccess.map(renamed))
     }
-
-    // MARK: Settings
 
     mutating func arm(_ fireTime: UTCInstant?, at now: TwoClocks) {
         nextFireTime = fireTime
@@ -231,9 +224,7 @@ package struct RecentDeletions: Sendable {
         slots = slots.filter { Self.isRecent($0.key, now) }
     }
 
-    /// Takes over what the history has, this process's own included.
-    ///
-    /// - Parameter rows: by their age in slots.
+    /// Takes over what the history has, this process's own included, by their age in slots.
     mutating func replace(by rows: [Int: Int], at now: TwoClocks) {
         slots = [:]
         for (age, count) in rows { slots[Self.slot(now) - age] = count }

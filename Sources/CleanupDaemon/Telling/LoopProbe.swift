@@ -9,9 +9,7 @@ final class LoopProbe: Sendable {
     /// The callers that wait, each until its limit has passed; `isAsked` while the event is under way.
     private let state = Mutex((isAsked: false, waiting: [FirstAnswer<Bool>]()))
 
-    /// Returns true if the loop called `answer` within the limit.
-    ///
-    /// - Parameter send: sends the event to the loop.
+    /// Sends the event to the loop, and returns true if the loop called `answer` within the limit.
     func isAnswered(within limit: Duration, send: () -> Void) async -> Bool {
         let answer = FirstAnswer<Bool>()
         let isFirst = state.withLock { state in

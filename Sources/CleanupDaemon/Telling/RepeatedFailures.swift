@@ -3,7 +3,6 @@ import Time
 /// Decides which of a row of failures are worth a message: the first, then fewer and fewer while the cause stays the same, and
 /// the end. A database that is away for a day makes some thirty messages and not three thousand.
 struct RepeatedFailures {
-    /// How to write about an attempt that failed.
     enum Verdict: Hashable {
         /// A new cause.
         case begins
@@ -54,7 +53,6 @@ struct RepeatedFailures {
         return known.attempts == 1 ? .begins : .goesOn(attempts: known.attempts, since: known.since)
     }
 
-    /// - Returns: `nil` where nothing had failed.
     mutating func runWentWell() -> End? {
         defer { episode = nil }
         return episode.map { End(attempts: $0.attempts, since: $0.since) }

@@ -8,7 +8,6 @@ package import Time
 package enum ServiceEvent: Sendable {
     /// The schedule is armed: runs begin at their fire times from now on.
     case started([(job: Job, nextFireTime: UTCInstant?)])
-    /// The configuration is being read again.
     case reloading
     /// A new configuration is in force; the keys whose change waits for a restart are named.
     case reloaded([(job: Job, nextFireTime: UTCInstant?)], waitingForRestart: [String])

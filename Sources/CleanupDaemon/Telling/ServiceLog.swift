@@ -33,7 +33,7 @@ package final class ServiceLog: Sendable {
         case .attemptFailed(let report, let delay):
             guard let failure = report.failure else { return }
             announced.withLock { $0[report.job] = report.finishedAt }
-            write(failure, of: report, retryingAfter: delay, [:])
+            write(failure, of: report, retryingAfter: delay)
         case .runHeldElsewhere(let report, let delay):
             guard let skip = report.skip else { return }
             log(.debug, of: report.job, "\(skip); looking again in \(delay.secondsText)")
@@ -43,14 +43,11 @@ package final class ServiceLog: Sendable {
                 .notice, of: job,
                 "still running at the scheduled time \(fireTime), which gets a run of its own only if this one fails.")
         case .fireTimesMissed(let job, let count):
-            log(
-                .notice, of: job, "missed \(count) scheduled \(count == 1 ? "run" : "runs").", .fireTimesMissed,
-                ["count": .stringConvertible(count)])
+            let runs = "\(count) scheduled \(count == 1 ? "run" : "runs")"
+            log(.notice, of: job, "missed \(runs).", .fireTimesMissed, ["count": count])
         case .fireTimesPassedOver(let job, let count, let until):
-            let leftOut = "\(count) scheduled \(count == 1 ? "run is" : "runs are") left out"
-            log(
-                .info, of: job, "nothing is due before \(until); \(leftOut).", nil,
-                ["count": .stringConvertible(count)])
+            let runs = "\(count) scheduled \(count == 1 ? "run is" : "runs are")"
+            log(.info, of: job, "nothing is due before \(until); \(runs) left out.", nil, ["count": count])
         case .started(let jobs): write(jobs)
         case .reloading: log(.debug, "Reading the configuration again.")
         case .reloaded(let jobs, let waiting):
@@ -59,29 +56,31 @@ package final class ServiceLog: Sendable {
             if !waiting.isEmpty { log(.warning, "These changes need a restart: \(waiting.joined(separator: ", ")).") }
         case .reloadFailed(let why):
             let hint = "Correct the file, check it with mcp-cleanupd config, and reload."
-            log(
-                .error, "Reload failed: invalid configuration; keeping the previous one. \(hint)\n\(why)",
-                .reloadFailed, ["hint": "\(hint)"])
+            let text = "Reload failed: invalid configuration; keeping the previous one. \(hint)\n\(why)"
+            log(.error, text, .reloadFailed, ["hint": hint])
         case .stopping: log(.info, "Stopping.")
         case .lookBackFailed(let failure):
             let consequence = "missed fire times are not known yet, and the history is read again"
-            log(.warning, "\(failure); \(consequence)", nil, Self.hint(for: failure))
+            log(.warning, "\(failure); \(consequence)", nil, failure.hint.map { ["hint": $0] } ?? [:])
         case .attemptStarted, .databaseNamed, .connectionTried, .batchEnded, .earlierRunsKnown, .recentRunsKnown,
             .foundWell:
             break
         }
     }
 
+    private typealias Facts = [String: any CustomStringConvertible & Sendable]
+
     /// - Parameter job: its name begins the message.
     private func log(
-        _ level: Logger.Level, of job: String? = nil, _ text: String, _ id: MessageID? = nil,
-        _ metadata: Logger.Metadata = [:]
+        _ level: Logger.Level, of job: String? = nil, _ text: String, _ id: MessageID? = nil, _ facts: Facts = [:]
     ) {
-        var metadata = metadata
+        var metadata = facts.mapValues { fact in
+            (fact as? String).map(Logger.MetadataValue.string) ?? .stringConvertible(fact)
+        }
         if let id { metadata[MessageID.metadataKey] = "\(id.rawValue)" }
         if let job { metadata["job"] = "\(job)" }
-        logger.log(
-            level: level, "\(job.map { "\(Self.builtIn($0)?.displayName ?? $0): " } ?? "")\(text)", metadata: metadata)
+        let name = job.map { "\(Self.builtIn($0)?.displayName ?? $0): " } ?? ""
+        logger.log(level: level, "\(name)\(text)", metadata: metadata)
     }
 
     private func write(_ jobs: [(job: Job, nextFireTime: UTCInstant?)]) {
@@ -91,48 +90,42 @@ package final class ServiceLog: Sendable {
     }
 
     private func write(_ report: RunReport) {
-        let progress = report.progress
-        let microseconds = report.finishedAt.microsecondsSinceEpoch - report.startedAt.microsecondsSinceEpoch
-        var metadata: Logger.Metadata = [
-            "outcome": "\(report.outcome.rawValue)", "fire_time": "\(report.scheduledAt)",
-            "rows_deleted": .stringConvertible(progress.rowsDeleted),
-            "rows_skipped": .stringConvertible(progress.rowsSkipped),
-            "rows_refused": .stringConvertible(progress.rowsRefused),
-            "batches": .stringConvertible(progress.batches), "attempts": .stringConvertible(report.attempts),
-            "duration_usec": .stringConvertible(microseconds),
+        let (job, progress) = (report.job, report.progress)
+        var facts: Facts = [
+            "outcome": report.outcome.rawValue, "fire_time": "\(report.scheduledAt)",
+            "rows_deleted": progress.rowsDeleted, "rows_skipped": progress.rowsSkipped,
+            "rows_refused": progress.rowsRefused, "batches": progress.batches, "attempts": report.attempts,
+            "duration_usec": report.finishedAt.microsecondsSinceEpoch - report.startedAt.microsecondsSinceEpoch,
         ]
-        if let runID = report.runID { metadata["run_id"] = .stringConvertible(runID) }
-        if let skip = report.skip { return log(.debug, of: report.job, "\(skip)", nil, metadata) }
-        let removed = Self.removed(progress, by: report.job)
+        if let runID = report.runID { facts["run_id"] = runID }
+        if let skip = report.skip { return log(.debug, of: job, "\(skip)", nil, facts) }
+        let removed = Self.removed(progress, by: job)
         if let failure = report.failure {
-            guard report.outcome == .canceled else {
-                return write(failure, of: report, retryingAfter: nil, metadata)
-            }
-            return log(.info, of: report.job, "\(failure); \(removed)", nil, metadata)
+            if report.outcome != .canceled { return write(failure, of: report, retryingAfter: nil, facts) }
+            return log(.info, of: job, "\(failure); \(removed)", nil, facts)
         }
-        for subject in [Subject.job(report.job), .connecting] {
+        for subject in [Subject.job(job), .connecting] {
             guard let end = failures.withLock({ $0[subject]?.runWentWell() }) else { continue }
-            let attempts = "\(end.attempts) failed \(end.attempts == 1 ? "attempt" : "attempts")"
-            let facts: Logger.Metadata = ["job": "\(report.job)", "attempts": .stringConvertible(end.attempts)]
+            let attempts = "\(end.attempts) failed \(end.attempts == 1 ? "attempt" : "attempts") since \(end.since)"
             if subject == .connecting {
-                let text = "The database can be reached again, after \(attempts) since \(end.since)."
-                log(.notice, text, .failureEnded, facts)
+                let text = "The database can be reached again, after \(attempts)."
+                log(.notice, text, .failureEnded, ["job": job, "attempts": end.attempts])
             } else {
-                log(
-                    .notice, of: report.job, "succeeds again, after \(attempts) since \(end.since).", .failureEnded,
-                    facts)
+                log(.notice, of: job, "succeeds again, after \(attempts).", .failureEnded, ["attempts": end.attempts])
             }
         }
         let isIdle = progress.rowsDeleted + progress.rowsSkipped + progress.rowsRefused == 0
         let left = report.outcome == .capped ? "; more is due: the limit of a run is reached" : ""
         let time = (report.finishedAt - report.startedAt).secondsText
-        log(isIdle ? .debug : .info, of: report.job, "\(removed) in \(time)\(left)", .runEnded, metadata)
+        log(isIdle ? .debug : .info, of: job, "\(removed) in \(time)\(left)", .runEnded, facts)
     }
 
     /// - Parameter delay: `nil` where no attempt of the run follows.
     private func write(
-        _ failure: RunFailure, of report: RunReport, retryingAfter delay: Duration?, _ metadata: Logger.Metadata
+        _ failure: RunFailure, of report: RunReport, retryingAfter delay: Duration?, _ facts: Facts = [:]
     ) {
+        var facts = facts
+        facts["hint"] = failure.hint
         // A run that is concluded while it waits for another attempt tells its last attempt again.
         let wasCounted = delay == nil && announced.withLock { $0[report.job] == report.finishedAt }
         let verdict = failures.withLock {
@@ -148,13 +141,7 @@ package final class ServiceLog: Sendable {
         log(
             verdict == .isKnown ? .debug : delay == nil ? .error : .warning, of: report.job,
             text.followed(byHintOf: failure), delay == nil ? .runFailed : .attemptFailed,
-            metadata.merging(Self.hint(for: failure)) { $1 })
-    }
-
-    // MARK: Words
-
-    private static func hint(for failure: RunFailure) -> Logger.Metadata {
-        failure.hint.map { ["hint": "\($0)"] } ?? [:]
+            facts)
     }
 
     /// A built-in job has a short name, which operators know.

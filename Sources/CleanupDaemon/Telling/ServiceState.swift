@@ -4,14 +4,12 @@ package import Time
 /// What is known of the service: the one value that health checks, gauges, the page, `/status.json` and the status line are
 /// made from. Events change it; nothing in it asks the database.
 package struct ServiceState: Sendable {
-    /// In the order in which they run.
     package private(set) var jobs: [JobState]
     package let startedAt: UTCInstant
     package let version: String
     /// The name of the host that the service runs on.
     package let host: String
-    /// Host and database that the connection URL named when it was last read, such as `db.example.org/app`. `nil` before the
-    /// first time.
+    /// Host and database that the connection URL named when it was last read, such as `db.example.org/app`.
     package private(set) var database: String?
     /// False until the schedule is armed.
     private(set) var isArmed = false
@@ -45,15 +43,9 @@ package struct ServiceState: Sendable {
             change(name) { $0.begin(scheduledAt, origin, number, isDue: isDue, at: now) }
         case .batchEnded(let name, _, let rowsDeleted): change(name) { $0.deleted(rowsDeleted, at: now) }
         case .attemptFailed(let report, let delay):
-            change(report.job) { job in
-                job.fail(report.failure, at: now)
-                job.retryAt = now.wall + delay
-            }
+            change(report.job) { $0.fail(report.failure, retryAt: now.wall + delay, at: now) }
         case .runHeldElsewhere(let report, let delay):
-            change(report.job) { job in
-                job.isHeldElsewhere = true
-                job.retryAt = now.wall + delay
-            }
+            change(report.job) { ($0.isHeldElsewhere, $0.retryAt) = (true, now.wall + delay) }
         case .runConcluded(let report):
             if let skew = report.clockSkew { clockSkew = skew }
             change(report.job) { $0.conclude(report, at: now) }
@@ -86,14 +78,13 @@ package struct ServiceState: Sendable {
     /// Rows deleted in the last 24 hours, to a quarter of an hour.
     package func rowsDeletedInLastDay(at now: TwoClocks) -> Int { jobs.reduce(0) { $0 + $1.deletions.total(at: now) } }
 
-    /// True if the rows deleted in the last 24 hours are those of all processes: the history of each enabled job
-    /// was read.
+    /// True if these rows are those of all processes: the history of each enabled job was read.
     package var countsAllProcesses: Bool {
         let enabled = jobs.filter(\.job.isEnabled)
         return !enabled.isEmpty && enabled.allSatisfy(\.deletions.areOfAllProcesses)
     }
 
-    /// The last run that is known, whichever job's; `nil` before the first.
+    /// Of any job.
     package var lastRun: JobState.FinishedRun? {
         jobs.compactMap(\.lastRun).max { $0.report.finishedAt < $1.report.finishedAt }
     }

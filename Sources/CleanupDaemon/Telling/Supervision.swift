@@ -8,15 +8,12 @@ package final class Supervision: Sendable {
     /// The status line that was sent last.
     private let sent = Mutex("")
 
-    /// - Parameter shutdownTimeout: how long stopping may take.
     package init(notifier: ServiceNotifier, shutdownTimeout: Duration) {
         self.notifier = notifier
         self.shutdownTimeout = shutdownTimeout
     }
 
-    /// Sends what follows from the event; the status line only where it has changed. Does not block. From any thread.
-    ///
-    /// - Parameter state: as it is after the event.
+    /// Sends what follows from the event, with the state after it; the status line only where it has changed. Does not block.
     package func record(_ event: ServiceEvent, _ state: ServiceState) {
         // They come often, from the runs' own tasks, and never change the line.
         if case .batchEnded = event { return }

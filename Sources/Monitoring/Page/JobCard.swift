@@ -5,25 +5,18 @@ import Time
 
 /// One job's part of the page: always the same rows in the same places.
 struct JobCard {
-    private let state: JobState
-    private let id: String
-    private let now: TwoClocks
-    private let condition: JobState.Condition
+    let state: JobState
+    /// Of its elements.
+    let id: String
+    let now: TwoClocks
 
-    /// - Parameter index: among the page's jobs; ids are made of it.
-    init(_ state: JobState, index: Int, at now: TwoClocks) {
-        self.state = state
-        id = "j\(index)"
-        self.now = now
-        condition = state.condition(at: now)
-    }
-
+    private var condition: JobState.Condition { state.condition(at: now) }
     private var job: Job { state.job }
 
     var html: String {
         let full = job.shortName == nil ? "" : " <small>\(job.name.escapedForHTML)</small>"
         return """
-            <section class="job \(Tone(condition).rawValue)" aria-labelledby="\(id)">
+            <section class="job \(condition.tone.name)" aria-labelledby="\(id)">
             <h2 id="\(id)">\(job.displayName.escapedForHTML)\(full)</h2>
             \(list(facts))
             \(problem)\(RunChart(runs: state.recent).html)
@@ -32,13 +25,10 @@ struct JobCard {
             """
     }
 
-    // MARK: Rows
-
     private var facts: [(String, String)] {
-        let tone = Tone(condition)
-        let sign = "<b class=\"\(tone.rawValue)\"><span aria-hidden=\"true\">\(tone.sign)</span>"
-        return [
-            ("State", "\(sign) \(stateInWords)</b>"), ("Last run", lastRunInWords), ("Removed", removedInWords),
+        [
+            ("State", "<b class=\"\(condition.tone.name)\">\(condition.tone.sign) \(stateInWords)</b>"),
+            ("Last run", lastRunInWords), ("Removed", removedInWords),
             ("Took", state.lastRun.map(Self.took) ?? "–"),
             ("Next run", state.nextFireTime.map { "\($0.element(at: now)) \(small($0.until(at: now)))" } ?? "none"),
             ("Oldest expired session", oldestInWords),
@@ -62,16 +52,14 @@ struct JobCard {
     }
 
     private var lastRunInWords: String {
-        func words(_ end: UTCInstant, isBefore: Bool, _ outcome: String, isOurs: Bool = false) -> String {
-            let whose = isOurs ? "" : ", \(isBefore ? "before this process began" : "in another process")"
-            return "\(end.element(at: now)) \(small("\(end.ago(at: now))\(outcome)\(whose)"))"
+        let run = state.lastRun.flatMap { run in
+            state.lastEnd.map { $0.wall <= run.report.finishedAt } ?? true ? run : nil
         }
-        if let run = state.lastRun, state.lastEnd.map({ $0.wall <= run.report.finishedAt }) ?? true {
-            let end = run.report.finishedAt
-            let isBefore = end < now.wall - now.elapsed
-            return words(end, isBefore: isBefore, ", \(run.report.outcome.words)", isOurs: run.isOurs)
-        }
-        return state.lastEnd.map { words($0.wall, isBefore: $0.elapsed < .zero, "") } ?? "none known"
+        guard let end = run?.report.finishedAt ?? state.lastEnd?.wall else { return "none known" }
+        let isBefore = run == nil ? state.lastEnd.map { $0.elapsed < .zero } ?? false : end < now.wall - now.elapsed
+        let whose = isBefore ? ", before this process began" : ", in another process"
+        let note = (run.map { ", \($0.report.outcome.words)" } ?? "") + (run?.isOurs ?? false ? "" : whose)
+        return "\(end.element(at: now)) \(small("\(end.ago(at: now))\(note)"))"
     }
 
     /// To a millisecond below ten seconds: most runs take less.
@@ -95,8 +83,6 @@ struct JobCard {
         let time = cutoff.element(at: now)
         return oldest.map { "\($0.inWords) \(small("past its time at \(time)"))" } ?? "none \(small("at \(time)"))"
     }
-
-    // MARK: What is wrong
 
     private var problem: String {
         guard job.isEnabled else { return "" }
@@ -124,8 +110,6 @@ struct JobCard {
 
             """
     }
-
-    // MARK: More
 
     private var runs: String {
         let runs = state.recent.suffix(7).reversed()

@@ -8,7 +8,6 @@ struct RunChart {
     let runs: [JobState.FinishedRun]
 
     // The drawing's own units: a phone shows one as about a pixel.
-    private static let (width, height) = (320, 120)
     private static let (left, right, top, bottom) = (42, 314, 8, 98)
 
     /// A chart of fewer runs leaves the rest empty: its bars are as wide as those of a chart of twelve.
@@ -24,21 +23,16 @@ struct RunChart {
         let legend = failed == 0 ? "" : " <span class=\"bad\">✕ failed</span>"
         return """
             <figure><figcaption>\(title)\(legend)</figcaption>
-            <svg viewBox="0 0 \(Self.width) \(Self.height)" role="img" aria-label="\(title): \(most.groupedText) at most, \(failed) failed">
+            <svg viewBox="0 0 320 120" role="img" aria-label="\(title): \(most.groupedText) at most, \(failed) failed">
             \(grid)<path class="bars" stroke-width="\(barWidth)" d="\(bars)"/><path class="crosses" d="\(crosses)"/>\(times)</svg></figure>
             """
     }
 
-    // MARK: Scale
-
-    /// The least of 1, 2 or 5 times a power of ten that no bar exceeds; 2 at least, so that its half is whole.
+    /// The least of 2, 5, 10, 20, 50 and so on that no bar exceeds.
     private var scale: Int {
-        var power = 1
-        while true {
-            for factor in [1, 2, 5] where factor * power >= max(most, 2) { return factor * power }
-            // Ends before an overflow: a table has fewer rows.
-            power *= 10
-        }
+        var scale = 2
+        while scale < most { scale = "\(scale)".hasPrefix("2") ? scale / 2 * 5 : scale * 2 }
+        return scale
     }
 
     private var grid: String {
@@ -55,8 +49,6 @@ struct RunChart {
         if value >= 1_000_000, value.isMultiple(of: 1_000_000) { return "\(value / 1_000_000)M" }
         return value >= 10_000 ? "\(value / 1000)k" : value.groupedText
     }
-
-    // MARK: Bars
 
     /// The left end of a run's slot, in tenths of a unit: with whole units the gaps would differ. The latest is at the right.
     private func tenths(_ index: Int) -> Int {
@@ -89,8 +81,6 @@ struct RunChart {
         }.joined()
     }
 
-    // MARK: Time axis
-
     private var times: String {
         let last = runs.count - 1
         // The first beside the last only where both have room.
@@ -107,7 +97,7 @@ struct RunChart {
 
     /// The day where the runs span more than two, the second where they span less than ten minutes, else the minute.
     private func label(_ time: UTCInstant) -> String {
-        let span = (runs.last?.report.scheduledAt ?? time) - (runs.first?.report.scheduledAt ?? time)
+        let span = runs[runs.count - 1].report.scheduledAt - runs[0].report.scheduledAt
         if span > .seconds(2 * 86_400) { return time.day }
         return runs.count > 1 && span < .seconds(600) ? time.clock : time.minute
     }

@@ -4,20 +4,10 @@ import Time
 
 /// The page for people, as HTML: one response that needs nothing from elsewhere and is complete without its script.
 struct StatusPage {
-    private let state: ServiceState
-    private let now: TwoClocks
-    /// Fresh for each response: nothing else on the page can know it.
-    private let nonce: String
-
-    /// - Parameter nonce: 128 bits, as hexadecimal digits.
-    init(
-        _ state: ServiceState, at now: TwoClocks,
-        nonce: String = (0..<2).map { _ in String(UInt64.random(in: 1 << 60...UInt64.max), radix: 16) }.joined()
-    ) {
-        self.state = state
-        self.now = now
-        self.nonce = nonce
-    }
+    let state: ServiceState
+    let now: TwoClocks
+    /// 128 bits, fresh for each response: nothing else on the page can know it.
+    var nonce = (0..<2).map { _ in String(UInt64.random(in: 1 << 60...UInt64.max), radix: 16) }.joined()
 
     /// Allows the page's own style and script.
     var contentPolicy: String {
@@ -26,7 +16,7 @@ struct StatusPage {
     }
 
     var html: String {
-        let headline = Headline(state, at: now)
+        let headline = headline
         return """
             <!doctype html>
             <html lang="en">
@@ -41,7 +31,7 @@ struct StatusPage {
             <body>
             <p id="lost" role="alert" hidden></p>
             <div id="live"><!--live-->
-            \(content(headline))
+            \(content)
             <!--live--></div>
             <script nonce="\(nonce)">\(PageAssets.script)</script>
             </body>
@@ -50,14 +40,43 @@ struct StatusPage {
             """
     }
 
+    /// The service's state in a sentence, which names the jobs that it is about, as HTML.
+    private var headline: (title: String, tone: Tone, text: String) {
+        let jobs = Dictionary(grouping: state.jobs) { $0.condition(at: now) }
+        if state.isStopping { return ("Stopping", .idle, "Stopping: no run begins any more") }
+        if let overdue = jobs[.overdue] {
+            let rows = overdue.contains { $0.job.table == nil } ? "expired sessions" : "rows that are due"
+            return ("Overdue", .bad, "\(subject(overdue)) overdue: \(rows) stay in the table")
+        }
+        if let failing = jobs[.failing] {
+            let which = failing.count > 1 ? "the first is " : ""
+            let limit = failing.compactMap(\.overdueAt).min()
+            let rest = limit.map { "; \(which)overdue at \($0.clock(at: now)) unless it succeeds" } ?? ""
+            return ("Failing", .warn, "\(subject(failing)) failing\(rest)")
+        }
+        if jobs[.healthy] != nil || jobs[.running] != nil {
+            return ("Healthy", .good, "Expired sessions are removed on time")
+        }
+        if jobs[.waiting] != nil { return ("Waiting", .idle, "Waiting for the first run") }
+        return ("Disabled", .idle, "Every job is disabled")
+    }
+
+    /// `transient is`, `transient and dormant are`, `3 of 8 jobs are`.
+    private func subject(_ jobs: [JobState]) -> String {
+        let names = jobs.map(\.job.displayName.escapedForHTML)
+        if names.count > 2 { return "\(names.count) of \(state.jobs.count) jobs are" }
+        return "\(names.joined(separator: " and ")) \(names.count == 1 ? "is" : "are")"
+    }
+
     /// All that changes while the page is open: its script puts a later one in this one's place.
-    private func content(_ headline: Headline) -> String {
-        let cards = state.jobs.enumerated().map { JobCard($1, index: $0, at: now).html }.joined()
+    private var content: String {
+        let headline = headline
+        let cards = state.jobs.enumerated().map { JobCard(state: $1, id: "j\($0)", now: now).html }.joined()
         let database = state.database.map { " from <b>\($0.escapedForHTML)</b>" } ?? ""
         return """
             <header>
             <p class="name"><b>mcp-cleanupd</b> on <b>\(state.host.escapedForHTML)</b> removes expired MCP sessions\(database)</p>
-            <h1 class="\(headline.tone.rawValue)" role="status"><span aria-hidden="true">\(headline.tone.sign)</span> \(headline.text)</h1>
+            <h1 class="\(headline.tone.name)" role="status">\(headline.tone.sign) \(headline.text)</h1>
             </header>
             \(numbers)
             \(reloadProblem)<main class="jobs">
@@ -80,26 +99,20 @@ struct StatusPage {
         }
         let start = now.elapsed < .seconds(86_400) ? ", which began \(state.startedAt.ago(at: now))" : ""
         let day = state.countsAllProcesses ? "by all processes" : "by this process\(start)"
-        let overdue = state.jobs.filter { $0.condition(at: now) == .overdue }
+        let overdue = state.jobs.count { $0.condition(at: now) == .overdue }
         let next = state.jobs.compactMap { job in job.nextFireTime.map { (at: $0, name: job.job.displayName) } }
             .min { $0.at < $1.at }
-        let nextRun =
-            next.map { "next run \($0.at.until(at: now)): \($0.name.escapedForHTML)" } ?? "no run is scheduled"
-        let numbers = [
-            (
-                "Removed in the last run", run?.report.progress.rowsDeleted.groupedText ?? "–",
-                last ?? "no run is known yet", ""
-            ),
-            ("Removed in the last 24 hours", state.rowsDeletedInLastDay(at: now).groupedText, day, ""),
-            (
-                "Jobs overdue", "\(overdue.count) of \(state.jobs.count)", state.isStopping ? "stopping" : nextRun,
-                overdue.isEmpty ? "" : "bad"
-            ),
-        ]
-        let list = numbers.map { name, value, note, tone in
+        let nextRun = next.map { "next run \($0.at.until(at: now)): \($0.name.escapedForHTML)" }
+        func number(_ name: String, _ value: String, _ note: String, _ tone: String = "") -> String {
             "<div><dt>\(name)</dt><dd class=\"\(tone)\">\(value)</dd><dd class=\"note\">\(note)</dd></div>\n"
-        }.joined()
-        return "<dl class=\"numbers\">\n\(list)</dl>"
+        }
+        let rows = run?.report.progress.rowsDeleted.groupedText ?? "–"
+        let jobs = "\(overdue) of \(state.jobs.count)"
+        return "<dl class=\"numbers\">\n" + number("Removed in the last run", rows, last ?? "no run is known yet")
+            + number("Removed in the last 24 hours", state.rowsDeletedInLastDay(at: now).groupedText, day)
+            + number(
+                "Jobs overdue", jobs, state.isStopping ? "stopping" : nextRun ?? "no run is scheduled",
+                overdue == 0 ? "" : "bad") + "</dl>"
     }
 
     private var reloadProblem: String {
@@ -116,79 +129,39 @@ struct StatusPage {
     }
 }
 
-/// The service's state in a sentence, which names the jobs that it is about.
-private struct Headline {
-    let title: String
-    let tone: Tone
+/// How good a state is: a color and, since colors are not seen by all, a sign.
+struct Tone {
+    /// The class of its elements.
+    let name: String
     /// As HTML.
-    let text: String
+    let sign: String
+    /// The page's icon, as a data: URL.
+    let icon: String
 
-    init(_ state: ServiceState, at now: TwoClocks) {
-        let jobs = Dictionary(grouping: state.jobs) { $0.condition(at: now) }
-        if state.isStopping {
-            (title, tone, text) = ("Stopping", .idle, "Stopping: no run begins any more")
-        } else if let overdue = jobs[.overdue] {
-            let rows = overdue.contains { $0.job.table == nil } ? "expired sessions" : "rows that are due"
-            (title, tone) = ("Overdue", .bad)
-            text = "\(Self.subject(overdue, of: state.jobs)) overdue: \(rows) stay in the table"
-        } else if let failing = jobs[.failing] {
-            let which = failing.count > 1 ? "the first is " : ""
-            let limit = failing.compactMap(\.overdueAt).min()
-            let rest = limit.map { "; \(which)overdue at \($0.clock(at: now)) unless it succeeds" } ?? ""
-            (title, tone) = ("Failing", .warn)
-            text = "\(Self.subject(failing, of: state.jobs)) failing\(rest)"
-        } else if jobs[.healthy] != nil || jobs[.running] != nil {
-            (title, tone, text) = ("Healthy", .good, "Expired sessions are removed on time")
-        } else if jobs[.waiting] != nil {
-            (title, tone, text) = ("Waiting", .idle, "Waiting for the first run")
-        } else {
-            (title, tone, text) = ("Disabled", .idle, "Every job is disabled")
-        }
-    }
+    static let good = Tone("good", "✓", "1a7f37", "M4 8.5l3 3 5-6")
+    static let warn = Tone("warn", "▲", "b26a00", "M8 4v5M8 11v1")
+    static let bad = Tone("bad", "✖", "b42318", "M5 5l6 6M11 5l-6 6")
+    static let busy = Tone("busy", "▶", "1a7f37", "M4 8.5l3 3 5-6")
+    static let idle = Tone("idle", "○", "59636e", "M4 8h8")
 
-    /// `transient is`, `transient and dormant are`, `3 of 8 jobs are`.
-    private static func subject(_ jobs: [JobState], of all: [JobState]) -> String {
-        let names = jobs.map(\.job.displayName.escapedForHTML)
-        if names.count > 2 { return "\(names.count) of \(all.count) jobs are" }
-        return "\(names.joined(separator: " and ")) \(names.count == 1 ? "is" : "are")"
+    private init(_ name: String, _ sign: String, _ color: String, _ path: String) {
+        self.name = name
+        self.sign = "<span aria-hidden=\"true\">\(sign)</span>"
+        icon =
+            "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
+            + "%3Ccircle cx='8' cy='8' r='8' fill='%23\(color)'/%3E%3Cpath d='\(path)' fill='none' stroke='%23fff' "
+            + "stroke-width='2'/%3E%3C/svg%3E"
     }
 }
 
-/// How good a state is: a color and, since colors are not seen by all, a sign.
-enum Tone: String {
-    case good, warn, bad, busy, idle
-
-    init(_ condition: JobState.Condition) {
-        switch condition {
-        case .healthy: self = .good
-        case .failing: self = .warn
-        case .overdue: self = .bad
-        case .running: self = .busy
-        case .waiting, .disabled: self = .idle
-        }
-    }
-
-    var sign: String {
+extension JobState.Condition {
+    var tone: Tone {
         switch self {
-        case .good: "✓"
-        case .warn: "▲"
-        case .bad: "✖"
-        case .busy: "▶"
-        case .idle: "○"
+        case .healthy: .good
+        case .failing: .warn
+        case .overdue: .bad
+        case .running: .busy
+        case .waiting, .disabled: .idle
         }
-    }
-
-    /// The page's icon, as a data: URL: a check mark, a triangle, a cross or a ring.
-    var icon: String {
-        let (color, path) =
-            switch self {
-            case .good, .busy: ("1a7f37", "M4 8.5l3 3 5-6")
-            case .warn: ("b26a00", "M8 4v5M8 11v1")
-            case .bad: ("b42318", "M5 5l6 6M11 5l-6 6")
-            case .idle: ("59636e", "M4 8h8")
-            }
-        return "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
-            + "%3Ccircle cx='8' cy='8' r='8' fill='%23\(color)'/%3E%3Cpath d='\(path)' fill='none' stroke='%23fff' "
-            + "stroke-width='2'/%3E%3C/svg%3E"
     }
 }
