@@ -25,7 +25,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
         let makeRun: @Sendable (Job) -> CleanupRun
     }
 
-    /// What the loop is to say to the scheduler.
+    /// A call of the scheduler for the loop to make.
     private typealias Event = @Sendable (inout Scheduler, inout Work, TwoClocks) -> [Scheduler.Action]
 
     /// - Parameters:

@@ -1,7 +1,7 @@
 package import SessionCleanup
 package import Time
 
-/// What is known of a job. Of an instant by both clocks, setting the clock changes only the name.
+/// The facts known about a job. Where an instant has both clocks' readings, a clock that is set changes its `wall` only.
 package struct JobState: Sendable {
     package private(set) var job: Job
     /// `nil` while it is disabled.
@@ -27,14 +27,13 @@ package struct JobState: Sendable {
     private(set) var wasLeftToAnother = false
     /// When a reload changed its fire times; `nil` where none did.
     private var changedAt: Duration?
-    /// How old the last success may become before the job counts as overdue; where none is known, one of the time when the
-    /// settings were read.
+    /// The age at which the last success makes the job overdue; where no success is known, of one when the settings were read.
     private(set) var allowance = Duration.zero
     /// The last runs that are known, the oldest first: this process's, and where there is a history those of every process.
     package private(set) var recent: [FinishedRun] = []
     package private(set) var deletions = RecentDeletions()
-    /// What the last run that got as far as looking found, by the database's clock: since when the oldest due row had been
-    /// due; `nil` when none was.
+    /// The last look at the table: its time, by the database's clock, and for how long the oldest due row had been due; `nil`
+    /// when none was.
     package private(set) var lastLook: (cutoff: UTCInstant, oldestOverdue: Duration?)?
     package var coalescedFires = 0
     package var missedFires = 0

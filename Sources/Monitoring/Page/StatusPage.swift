@@ -129,7 +129,7 @@ struct StatusPage {
     }
 }
 
-/// How good a state is: a color and, since colors are not seen by all, a sign.
+/// The rank of a state: a color and, since colors are not seen by all, a sign.
 struct Tone {
     /// The class of its elements.
     let name: String
