@@ -1,8 +1,6 @@
-/// The families of metrics: their names, kinds and meanings.
-///
-/// Names and labels are a promise to dashboards. Label values come from closed sets: jobs, outcomes, causes. A job's label is
+/// The families of metrics. Names and labels are a promise to dashboards. Label values come from closed sets: jobs, outcomes, causes. A job's label is
 /// `job_name`, since `job` is Prometheus' own.
-package enum MetricFamily: String, CaseIterable, Sendable {
+enum MetricFamily: String, CaseIterable, Sendable {
     case runs = "mcp_cleanup_runs_total"
     case rowsDeleted = "mcp_cleanup_rows_deleted_total"
     case rowsSkipped = "mcp_cleanup_rows_skipped_total"
@@ -34,38 +32,27 @@ package enum MetricFamily: String, CaseIterable, Sendable {
     case processFiles = "process_open_fds"
     case processCPU = "process_cpu_seconds_total"
 
-    package enum Kind: Hashable, Sendable {
-        case counter
-        case gauge
-        /// With the upper bounds of its buckets, in seconds; one more bucket has no bound.
-        case histogram([Double])
-    }
-
     /// True for a gauge of when something happened last: of two processes' values the later one is right.
     var isLastTime: Bool { self == .lastRun || self == .lastSuccess || self == .lastReload }
 
-    package var kind: Kind {
+    /// The upper bounds of a histogram's buckets, in seconds; one more bucket has none. `nil` for a counter and a gauge.
+    var bounds: [Double]? {
         switch self {
-        case .runs, .rowsDeleted, .rowsSkipped, .rowsRefused, .batches, .connectFailures, .coalescedFires, .missedFires,
-            .passedOverFires, .notifyFailures, .processCPU:
-            .counter
-        case .runInProgress, .lastRun, .lastSuccess, .nextFire, .interval, .deadline, .successBudget, .oldestOverdue,
-            .clockSkew, .reloadSuccessful, .lastReload, .buildInfo, .processStart, .processMemory, .processFiles:
-            .gauge
         // From a run that finds nothing to the longest deadline of a built-in job.
-        case .runDuration:
-            .histogram([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600, 1800, 3600])
+        case .runDuration: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600, 1800, 3600]
         // From one row of a small table to a batch that a trigger or the disk delays, with the limit of 50 ms in between.
-        case .batchDuration: .histogram([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
-        case .startDelay: .histogram([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 60])
+        case .batchDuration: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
+        case .startDelay: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 60]
         // From a socket file to a serverless database that has to wake.
-        case .connectDuration:
-            .histogram([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30])
+        case .connectDuration: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30]
+        default: nil
         }
     }
 
-    /// One line for a reader who sees the name for the first time.
-    package var help: String {
+    /// `counter`, `gauge` or `histogram`. The names of counters, and no others, end with `_total`.
+    var kind: String { bounds != nil ? "histogram" : rawValue.hasSuffix("_total") ? "counter" : "gauge" }
+
+    var help: String {
         switch self {
         case .runs: "Runs that ended, by outcome."
         case .rowsDeleted: "Rows deleted in committed batches."

@@ -5,10 +5,7 @@ import Glibc
 /// Counters and histograms continue from the file's values, so that they are counters to the collector, although each
 /// process lives for a second, and several may at a time. Blocks for as long as the file system does.
 package struct MetricsTextfile: Sendable {
-    package let path: String
-
-    /// A hundred times what we write.
-    private static let longest = 1 << 20
+    private let path: String
 
     package init(path: String) { self.path = path }
 
@@ -17,9 +14,13 @@ package struct MetricsTextfile: Sendable {
     ///
     /// After a failure the file holds what it held before.
     package func update(_ change: (_ previous: String) -> String) throws(CannotWriteMetrics) {
-        let lock = try lockedDirectory()
+        // The directory, and not a file beside the metrics', which would be left; a lock on the file itself would be gone
+        // with it.
+        let descriptor = open(directory.isEmpty ? "." : String(directory), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        try check(descriptor >= 0)
         // Unlocks it.
-        defer { close(lock) }
+        defer { close(descriptor) }
+        try lock(descriptor)
         var status = stat()
         // rename(2) would replace the link: root's /dev/stdout, for instance.
         if lstat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
@@ -33,27 +34,23 @@ package struct MetricsTextfile: Sendable {
         path[..<(path.lastIndex(of: "/").map { path.index(after: $0) } ?? path.startIndex)]
     }
 
-    /// Reading, adding and writing take milliseconds: a process that holds the lock for 5 seconds was stopped, or is hostile.
-    private static let lockAttempts = (count: 500, microsecondsApart: UInt32(10_000))
+    /// - Throws: with `errno` as the reason.
+    private func check(_ isDone: Bool) throws(CannotWriteMetrics) {
+        if !isDone { throw CannotWriteMetrics(path: path, reason: String(cString: strerror(errno))) }
+    }
 
-    /// The directory, and not a file beside the metrics', which would be left; a lock on the file itself would be gone with it.
-    private func lockedDirectory() throws(CannotWriteMetrics) -> Int32 {
-        let descriptor = open(directory.isEmpty ? "." : String(directory), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw CannotWriteMetrics(path: path, errno) }
-        for _ in 0..<Self.lockAttempts.count {
-            if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return descriptor }
-            guard errno == EWOULDBLOCK || errno == EINTR else {
-                defer { close(descriptor) }
-                throw CannotWriteMetrics(path: path, errno)
-            }
+    /// Reading, adding and writing take milliseconds: a process that holds the lock for 5 seconds was stopped, or is hostile.
+    private func lock(_ descriptor: Int32) throws(CannotWriteMetrics) {
+        for _ in 0..<500 {
             // flock(2) has no time limit: it waits until it has the lock, or not at all.
-            usleep(Self.lockAttempts.microsecondsApart)
+            if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return }
+            try check(errno == EWOULDBLOCK || errno == EINTR)
+            usleep(10_000)
         }
-        close(descriptor)
         throw CannotWriteMetrics(path: path, reason: "another process has its directory locked")
     }
 
-    /// The file's text; empty if the file is missing, too long or unreadable: counters then start at 0.
+    /// The file's text; empty if the file is missing, unreadable or a hundred times what we write: counters then start at 0.
     private var previous: String {
         // A pipe in its place must not stop us.
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
@@ -63,7 +60,7 @@ package struct MetricsTextfile: Sendable {
         var buffer = [UInt8](repeating: 0, count: 16_384)
         while true {
             let count = read(descriptor, &buffer, buffer.count)
-            guard count >= 0, bytes.count + count <= Self.longest else { return "" }
+            guard count >= 0, bytes.count + count <= 1 << 20 else { return "" }
             if count == 0 { return String(decoding: bytes, as: UTF8.self) }
             bytes += buffer[..<count]
         }
@@ -76,20 +73,22 @@ package struct MetricsTextfile: Sendable {
         let temporary = "\(directory).\(path[directory.endIndex...]).new"
         unlink(temporary)
         let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
-        guard descriptor >= 0 else { throw CannotWriteMetrics(path: path, errno) }
-        var failure: Int32?
-        var bytes = Array(text.utf8)[...]
-        while !bytes.isEmpty, failure == nil {
-            let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-            if count >= 0 { bytes = bytes.dropFirst(count) } else if errno != EINTR { failure = errno }
+        try check(descriptor >= 0)
+        do throws(CannotWriteMetrics) {
+            defer { close(descriptor) }
+            var bytes = Array(text.utf8)[...]
+            while !bytes.isEmpty {
+                let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+                try check(count >= 0 || errno == EINTR)
+                bytes = bytes.dropFirst(max(count, 0))
+            }
+            // For every umask; and on the disk before it replaces the old file.
+            try check(fchmod(descriptor, 0o644) == 0 && fsync(descriptor) == 0)
+            try check(rename(temporary, path) == 0)
+        } catch {
+            unlink(temporary)
+            throw error
         }
-        // For every umask; and on the disk before it replaces the old file.
-        if failure == nil, fchmod(descriptor, 0o644) != 0 || fsync(descriptor) != 0 { failure = errno }
-        if close(descriptor) != 0, failure == nil { failure = errno }
-        if failure == nil, rename(temporary, path) != 0 { failure = errno }
-        guard let failure else { return }
-        unlink(temporary)
-        throw CannotWriteMetrics(path: path, failure)
     }
 }
 
@@ -97,14 +96,6 @@ package struct MetricsTextfile: Sendable {
 package struct CannotWriteMetrics: Error, CustomStringConvertible {
     let path: String
     let reason: String
-
-    init(path: String, reason: String) {
-        self.path = path
-        self.reason = reason
-    }
-
-    /// - Parameter code: an `errno`.
-    init(path: String, _ code: Int32) { self.init(path: path, reason: String(cString: strerror(code))) }
 
     package var description: String {
         "the metrics file \(path) cannot be written: \(reason); what it held before is still there"

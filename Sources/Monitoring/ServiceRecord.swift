@@ -5,34 +5,23 @@ package import Time
 
 /// Keeps what is known of the service, from its events: the state, and the counts. From any thread.
 package final class ServiceRecord: Sendable {
-    private struct Kept {
-        var state: ServiceState
-        var counts: RunCounts
-    }
-
-    private let kept: Mutex<Kept>
+    private let kept: Mutex<(state: ServiceState, counts: RunCounts)>
     private let started = ContinuousClock.now
     private let wallClock: @Sendable () -> UTCInstant
 
-    /// - Parameters:
-    ///   - jobs: those whose series exist from the start.
-    ///   - version: of this program.
-    ///   - host: the name of the host that it runs on.
-    ///   - wallClock: the host's.
+    /// - Parameter jobs: those whose series exist from the start.
     package init(
         jobs: [Job], version: String, host: String = HostName.current,
         wallClock: @escaping @Sendable () -> UTCInstant = { .now }
     ) {
         self.wallClock = wallClock
-        let now = Scheduler.Now(wall: wallClock(), elapsed: .zero)
-        kept = Mutex(
-            Kept(
-                state: ServiceState(jobs: jobs, version: version, host: host, startedAt: now),
-                counts: RunCounts(jobs: jobs)))
+        let now = TwoClocks(wall: wallClock(), elapsed: .zero)
+        let state = ServiceState(jobs: jobs, version: version, host: host, startedAt: now)
+        kept = Mutex((state, RunCounts(jobs: jobs)))
     }
 
     /// Both clocks, as the state knows them.
-    package var now: Scheduler.Now { Scheduler.Now(wall: wallClock(), elapsed: started.duration(to: .now)) }
+    var now: TwoClocks { TwoClocks(wall: wallClock(), elapsed: started.duration(to: .now)) }
 
     package var state: ServiceState { kept.withLock(\.state) }
 
@@ -42,10 +31,8 @@ package final class ServiceRecord: Sendable {
         return MetricsSnapshot(kept.state, kept.counts, at: now, process: process)
     }
 
-    /// A heartbeat could not be delivered.
-    package func recordNotifyFailure() { kept.withLock { $0.counts.recordNotifyFailure() } }
+    package func recordNotifyFailure() { kept.withLock { $0.counts.count(.notifyFailures, 1) } }
 
-    /// Takes microseconds.
     package func record(_ event: ServiceEvent) {
         let now = now
         kept.withLock { kept in

@@ -148,7 +148,7 @@ import Time
         simulation.advance(by: .seconds(23 * 3600 + 1800))
         let before = simulation.happenings.count
         simulation.advance(by: .seconds(600))
-        let job = simulation.scheduler.job(1).name
+        let job = simulation.scheduler.states[1].job.name
         #expect(
             simulation.happenings[before...].contains {
                 if case .started(job, instant("2026-05-14T00:00:00Z"), _, _) = $0 { true } else { false }

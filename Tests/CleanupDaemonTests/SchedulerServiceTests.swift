@@ -172,8 +172,8 @@ import Time
         async let run: Void = steered.service.run()
         _ = try await steered.clock.nextSleep()
         _ = steered.events()
-        steered.service.reloadBegan()
-        steered.service.reloadFailed("a word")
+        steered.service.relay(.reloading)
+        steered.service.relay(.reloadFailed("a word"))
         for _ in 1...2 { _ = try await steered.clock.nextSleep() }
         #expect(steered.events() == ["reloading", "reload failed: a word"])
         steered.service.reload(

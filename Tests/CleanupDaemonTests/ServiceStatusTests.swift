@@ -17,7 +17,7 @@ import Time
             progress: RunProgress(rowsDeleted: removed), attempts: 1, failure: failure)
     }
 
-    private let now = Scheduler.Now(wall: UTCInstant(rfc3339: "2026-05-13T12:00:00Z")!, elapsed: .zero)
+    private let now = TwoClocks(wall: UTCInstant(rfc3339: "2026-05-13T12:00:00Z")!, elapsed: .zero)
 
     private func started() -> ServiceState {
         var status = fresh

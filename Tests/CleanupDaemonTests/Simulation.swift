@@ -80,7 +80,7 @@ final class Simulation {
         let first = ended.attempts[0]
         let fails = attempt(first).fails
         var report = RunReport.ended(
-            first, failure: fails ? failure : nil, now: now, job: scheduler.job(first.job).name)
+            first, failure: fails ? failure : nil, now: now, job: scheduler.states[first.job].job.name)
         if !fails { report.restsUntil = rest?(now.wall) }
         carryOut(scheduler.attemptEnded(first, report, now: now))
         begin(Array(ended.attempts.dropFirst()))
@@ -89,7 +89,7 @@ final class Simulation {
     private func begin(_ attempts: [Scheduler.Attempt]) {
         guard let first = attempts.first else { return }
         happenings.append(
-            .started(scheduler.job(first.job).name, first.scheduledAt, first.origin, attempt: first.number))
+            .started(scheduler.states[first.job].job.name, first.scheduledAt, first.origin, attempt: first.number))
         underWay.append((now.elapsed + attempt(first).duration, attempts))
     }
 

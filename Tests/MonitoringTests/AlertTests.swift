@@ -24,7 +24,7 @@ import Testing
 
     private static let known: Set<String> = Set(
         MetricFamily.allCases.flatMap { family -> [String] in
-            if case .histogram = family.kind { return ["_bucket", "_sum", "_count"].map { family.rawValue + $0 } }
+            if family.bounds != nil { return ["_bucket", "_sum", "_count"].map { family.rawValue + $0 } }
             return [family.rawValue]
         })
 

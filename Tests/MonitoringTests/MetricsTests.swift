@@ -44,8 +44,8 @@ import Time
         service.record(
             .attemptStarted(job: job, scheduledAt: service.now.wall - .milliseconds(4), origin: .schedule, number: 1))
         #expect(lines(service).contains(#"mcp_cleanup_run_in_progress{job_name="\#(job)"} 1"#))
-        service.record(.connectFailed(.databaseAway))
-        service.record(.connected(after: .milliseconds(30)))
+        service.record(.connectionTried(.failure(.databaseAway)))
+        service.record(.connectionTried(.success(.milliseconds(30))))
         service.record(.batchEnded(job: job, after: .milliseconds(40), rowsDeleted: 1000))
         service.record(.batchEnded(job: job, after: .milliseconds(60), rowsDeleted: 234))
         let report = RunReport.ended(

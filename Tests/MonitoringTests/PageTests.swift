@@ -152,7 +152,7 @@ import Time
 
     @Test func allowsItsOwnStyleAndScriptOnlyAndDifferentlyEachTime() {
         let service = Simulated()
-        let pages = (0..<100).map { _ in StatusPage(service.state, at: service.now) }
+        let pages = (0..<100).map { _ in StatusPage(state: service.state, now: service.now) }
         #expect(Set(pages.map(\.contentPolicy)).count == 100)
         for page in pages.prefix(3) {
             let nonces = page.html.matches(of: /nonce="([0-9a-f]+)"/).map { String($0.1) }

@@ -9,12 +9,12 @@ import Time
 struct Simulated {
     private(set) var state: ServiceState
     private var counts: RunCounts
-    private(set) var now: Scheduler.Now
+    private(set) var now: TwoClocks
     private var jobs: [Job]
 
     init(_ jobs: [Job] = [.transientSessions], at start: String = "2026-05-13T12:00:30Z") {
         self.jobs = jobs
-        now = Scheduler.Now(wall: UTCInstant(rfc3339: start)!, elapsed: .zero)
+        now = TwoClocks(wall: UTCInstant(rfc3339: start)!, elapsed: .zero)
         state = ServiceState(jobs: jobs, version: "1.2.3", host: "web-3", startedAt: now)
         counts = RunCounts(jobs: jobs)
         for job in jobs { arm(job) }
@@ -22,7 +22,7 @@ struct Simulated {
         record(.started(jobs.map { ($0, Self.next($0, now)) }))
     }
 
-    private static func next(_ job: Job, _ now: Scheduler.Now) -> UTCInstant? {
+    private static func next(_ job: Job, _ now: TwoClocks) -> UTCInstant? {
         job.isEnabled ? job.schedule.next(after: now.wall) : nil
     }
 
@@ -131,7 +131,7 @@ struct Simulated {
 
     var obstacles: [String] { state.obstacles(at: now) }
     var condition: JobState.Condition { state.jobs[0].condition(at: now) }
-    var page: String { StatusPage(state, at: now).html }
+    var page: String { StatusPage(state: state, now: now).html }
 }
 
 extension RunReport {

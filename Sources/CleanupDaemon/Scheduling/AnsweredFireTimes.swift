@@ -1,4 +1,4 @@
-import CleanupSchedule
+import SessionCleanup
 import Time
 
 /// The fire times of a job that this process has answered, so that a clock that is set back does not answer them again.
@@ -15,7 +15,7 @@ struct AnsweredFireTimes {
 
     /// - Parameter previous: the fire time before this one by the schedule.
     mutating func insert(_ fireTime: UTCInstant, after previous: UTCInstant?) {
-        guard !contains(fireTime) else { return }
+        guard range(of: fireTime) == nil else { return }
         if let last = ranges.last, last.upperBound == previous {
             ranges[ranges.count - 1] = last.lowerBound...fireTime
         } else {
@@ -24,30 +24,18 @@ struct AnsweredFireTimes {
         }
     }
 
-    /// True if no fire time was answered yet.
     var isEmpty: Bool { ranges.isEmpty }
 
-    func contains(_ fireTime: UTCInstant) -> Bool { ranges.contains { $0.contains(fireTime) } }
+    /// Returns the range of answered fire times that this one lies in; nil if it was not answered.
+    func range(of fireTime: UTCInstant) -> ClosedRange<UTCInstant>? { ranges.first { $0.contains(fireTime) } }
 
-    /// Returns the last answered fire time of the range that this one lies in; nil if it was not answered.
-    func endOfRange(containing fireTime: UTCInstant) -> UTCInstant? {
-        ranges.first { $0.contains(fireTime) }?.upperBound
-    }
-
-    /// Returns the schedule's last fire time up to the instant that was not answered.
-    func lastAbsent(_ schedule: Schedule, atOrBefore instant: UTCInstant, in zone: TimeZoneRules?) -> UTCInstant? {
-        var fireTime = schedule.previous(atOrBefore: instant, in: zone)
+    /// Returns the job's last fire time up to the instant that was not answered.
+    func lastAbsent(of job: Job, atOrBefore instant: UTCInstant) -> UTCInstant? {
+        var fireTime = job.fireTime(atOrBefore: instant)
         // Ends because each range is left behind once.
-        while let candidate = fireTime, let range = ranges.first(where: { $0.contains(candidate) }) {
-            fireTime = schedule.previous(before: range.lowerBound, in: zone)
+        while let candidate = fireTime, let range = range(of: candidate) {
+            fireTime = job.fireTime(atOrBefore: range.lowerBound - .microseconds(1))
         }
         return fireTime
-    }
-}
-
-extension Schedule {
-    /// Returns the fire time before this one.
-    func previous(before fireTime: UTCInstant, in zone: TimeZoneRules?) -> UTCInstant? {
-        previous(atOrBefore: fireTime - .microseconds(1), in: zone)
     }
 }

@@ -4,13 +4,8 @@ import Time
 
 /// Tells when the history has runs of a job that this process has not seen: another process made them.
 final class RunsOfOthers: Sendable {
-    private struct Known {
-        /// The end of the last run that this process knows, as its row has it; `nil` where that is not known.
-        var lastEnd: UTCInstant?
-        var readAt: ContinuousClock.Instant?
-    }
-
-    private let known = Mutex<[String: Known]>([:])
+    /// By job: the end of the last run that this process knows, as its row has it, if known; and when it was read.
+    private let known = Mutex<[String: (lastEnd: UTCInstant?, readAt: ContinuousClock.Instant)]>([:])
 
     /// The shortest time between two reads for a job that runs every second: a read looks at its runs of a day.
     private static let shortestPause = Duration.seconds(60)
@@ -20,17 +15,16 @@ final class RunsOfOthers: Sendable {
     func areUnknown(after report: RunReport, now: ContinuousClock.Instant = .now) -> Bool {
         guard let earlier = report.earlierRuns else { return false }
         return known.withLock { known in
-            let job = known[report.job]
-            if let lastEnd = job?.lastEnd, lastEnd == earlier.lastEnd {
-                if report.outcome != .skipped { known[report.job]?.lastEnd = report.recordedEnd }
-                return false
+            guard let job = known[report.job] else { return true }
+            guard let lastEnd = job.lastEnd, lastEnd == earlier.lastEnd else {
+                return now - job.readAt >= Self.shortestPause
             }
-            return job?.readAt.map { now - $0 >= Self.shortestPause } ?? true
+            if report.outcome != .skipped { known[report.job]?.lastEnd = report.recordedEnd }
+            return false
         }
     }
 
-    /// They were read.
     func became(_ runs: RecentRuns, of job: String, now: ContinuousClock.Instant = .now) {
-        known.withLock { $0[job] = Known(lastEnd: runs.lastEnd, readAt: now) }
+        known.withLock { $0[job] = (runs.lastEnd, now) }
     }
 }

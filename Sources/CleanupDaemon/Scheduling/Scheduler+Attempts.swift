@@ -1,93 +1,81 @@
-import CleanupSchedule
-package import SessionCleanup
-package import Time
+import SessionCleanup
+import Time
 import TimerWheel
 
 /// Attempts: when they begin, what follows their end, and how long a retry waits.
 extension Scheduler {
-    /// An attempt has ended.
-    package mutating func attemptEnded(_ attempt: Attempt, _ report: RunReport, now: TwoClocks) -> [Action] {
+    mutating func attemptEnded(_ attempt: Attempt, _ report: RunReport, now: TwoClocks) -> [Action] {
         guard case .running(let run, let successor) = states[attempt.job].phase, run.attempt == attempt else {
             preconditionFailure("an attempt ended that was not under way: \(attempt)")
         }
-        watchdog?.attemptEnded(job: attempt.job)
         if let earlier = report.earlierRuns { tell(.earlierRunsKnown(job: report.job, earlier)) }
         if let due = report.restsUntil { rest(attempt, until: due, now: now) }
         states[attempt.job].phase = .idle
-        let outcome = AttemptOutcome(report)
-        let report = run.report.map(report.following) ?? report
-        switch outcome {
-        case .ended: tell(.runConcluded(report))
-        case .failed, .skipped:
-            tell(.runConcluded(report))
-            if let successor, !isStopping, states[attempt.job].job.isEnabled {
+        let total = run.report.map(report.following) ?? report
+        let delay: Duration
+        if case .held(_, let lease) = report.skip {
+            // A little later than the lease's end, and processes that wait for it not all at the same instant.
+            delay = max(lease, .zero) + .milliseconds(Int64.random(in: 100...1000, using: &generator))
+        } else if report.failure?.mayPass ?? false, report.skip == nil {
+            // After the first attempt's wait where the next one is another run's first.
+            let number = successor == nil ? attempt.number : 1
+            let nominal = successor == nil ? run.retryDelay : RetryPolicy.delay(after: 1, using: &generator)
+            delay = joined(nominal, after: number, now)
+        } else {
+            tell(.runConcluded(total))
+            if report.failure == nil, report.skip == nil {
+                if case .failed(_, nil) = lookBack { repeatLookBack() }
+            } else if let successor, !isStopping, states[attempt.job].job.isEnabled {
                 begin([Run(attempt: successor)], at: now)
             }
-        case .mayRetry:
-            // After the first attempt's wait where the next one is another run's first.
-            let delay = successor == nil ? run.retryDelay : nominalDelay(after: 1)
-            wait(delay: joined(delay, after: successor == nil ? attempt.number : 1, now), run, successor, report, now)
-        case .heldElsewhere(let lease):
-            // A little later than the lease's end, and processes that wait for it not all at the same instant.
-            let delay = max(lease, .zero) + .milliseconds(Int64.random(in: 100...1000, using: &generator))
-            wait(delay: delay, run, successor, report, now)
+            return takeActions()
         }
-        if outcome == .ended, case .blocked(let attempt) = lookBack { repeatLookBack(after: attempt) }
+        // Inside the interval only: once the next fire time has come, its own run is the better retry.
+        let following = successor.map { Run(attempt: $0) } ?? Run(attempt: attempt.next, report: total)
+        let isInTime = now.wall + delay < endOfInterval(of: following.attempt)
+        if isInTime, !isStopping, following.attempt.number <= RetryPolicy.maximumAttempts {
+            let timer = addWait(UInt64(attempt.job), until: now.elapsed + delay)
+            states[attempt.job].phase = .waiting(following, timer)
+        }
+        if states[attempt.job].retryTimer == nil || successor != nil {
+            tell(.runConcluded(total))
+        } else if total.failure == nil {
+            tell(.runHeldElsewhere(total, lookAgainAfter: delay))
+        } else {
+            tell(.attemptFailed(total, retryAfter: delay))
+        }
         return takeActions()
     }
 
     mutating func begin(_ runs: [Run], at now: TwoClocks) {
         guard !runs.isEmpty else { return }
-        let runs = runs.sorted { order(of: $0.attempt.job) < order(of: $1.attempt.job) }
-        watchdog?.attemptsBegan(
-            runs.map { ($0.attempt.job, states[$0.attempt.job].job.deadline) }, at: now.elapsed)
         var assignments: [Assignment] = []
-        for var run in runs {
-            let attempt = run.attempt
-            run.retryDelay = nominalDelay(after: attempt.number)
+        var limit = now.elapsed
+        for var run in runs.sorted(by: { order(of: $0.attempt.job) < order(of: $1.attempt.job) }) {
+            let (attempt, job) = (run.attempt, states[run.attempt.job].job)
+            // One after the other: each may take its own deadline and all those before it. The deadline covers
+            // canceling and closing; half a minute more than a slow machine may need means that the task is stuck.
+            limit += job.deadline + .seconds(30)
+            run.limit = limit
+            run.retryDelay = RetryPolicy.delay(after: attempt.number, using: &generator)
             states[attempt.job].phase = .running(run, successor: nil)
-            let retry = RunRequest.Retry(delay: run.retryDelay, before: endOfInterval(of: attempt))
             let isLast = attempt.number >= RetryPolicy.maximumAttempts
             let request = RunRequest(
                 scheduledAt: attempt.scheduledAt, origin: attempt.origin,
                 previousTokens: run.report?.claimTokens ?? [],
                 rowsDeletedBefore: run.report.map { $0.runID == nil ? $0.progress.rowsDeleted : 0 } ?? 0,
-                retry: isLast ? nil : retry)
-            assignments.append(Assignment(attempt: attempt, job: states[attempt.job].job, request: request))
+                retry: isLast ? nil : RunRequest.Retry(delay: run.retryDelay, before: endOfInterval(of: attempt)))
+            assignments.append(Assignment(attempt: attempt, job: job, request: request))
         }
         actions.append(.start(assignments))
     }
 
-    /// Lets the run wait for its next attempt, or for the successor's first, inside the interval only: once the next
-    /// fire time has come, its own run is the better retry.
-    private mutating func wait(
-        delay: Duration, _ run: Run, _ successor: Attempt?, _ report: RunReport, _ now: TwoClocks
-    ) {
-        let job = run.attempt.job
-        let following =
-            successor.map { Run(attempt: $0) } ?? Run(attempt: run.attempt.next, report: report)
-        guard !isStopping, following.attempt.number <= RetryPolicy.maximumAttempts,
-            now.wall + delay < endOfInterval(of: following.attempt)
-        else { return tell(.runConcluded(report)) }
-        states[job].phase = .waiting(following, addWait(.job(job), until: now.elapsed + delay))
-        if successor != nil {
-            tell(.runConcluded(report))
-        } else if report.failure == nil {
-            tell(.runHeldElsewhere(report, lookAgainAfter: delay))
-        } else {
-            tell(.attemptFailed(report, retryAfter: delay))
-        }
-    }
+    private func order(of job: Int) -> Int { jobs.firstIndex(of: job) ?? jobs.endIndex }
 
     /// Returns the end of the time for a run's attempts: the next fire time, answered or not. A disabled job has none.
     func endOfInterval(of attempt: Attempt) -> UTCInstant {
-        let job = states[attempt.job].job
         guard let next = nextFireTime(of: attempt.job) else { return attempt.scheduledAt }
-        return min(next, job.schedule.next(after: attempt.scheduledAt, in: job.timeZone?.rules) ?? next)
-    }
-
-    mutating func nominalDelay(after attempt: Int) -> Duration {
-        RetryPolicy.delay(after: attempt, using: &generator)
+        return min(next, states[attempt.job].job.fireTime(after: attempt.scheduledAt) ?? next)
     }
 
     /// Returns the wait of another job that ends at about the time that is allowed after the attempt, since one
@@ -96,7 +84,7 @@ extension Scheduler {
     func joined(_ delay: Duration, after attempt: Int, _ now: TwoClocks) -> Duration {
         let range = RetryPolicy.delays(after: attempt)
         for state in states {
-            guard case .waiting(_, let timer) = state.phase, let end = waits.deadline(of: timer) else { continue }
+            guard let end = state.retryTimer.flatMap({ waits.deadline(of: $0) }) else { continue }
             let wait = .microseconds(Int64(clamping: end)) - now.elapsed
             if wait >= range.lowerBound / 2, wait <= range.upperBound { return wait }
         }
@@ -109,5 +97,30 @@ extension Scheduler {
         _ = waits.cancel(timer)
         states[job].phase = .idle
         if let report = run.report { tell(.runConcluded(report)) }
+    }
+}
+
+/// The waits between attempts that fail for a transient cause: exponential, with jitter, so that two processes that
+/// failed together do not retry together.
+enum RetryPolicy {
+    /// The wait after the first attempt: a server that restarts is back after a few of these.
+    static let shortest = Duration.seconds(1)
+    /// The longest wait: the end of an hour's outage is noticed within this.
+    private static let longest = Duration.seconds(300)
+    /// More attempts than a day has room for, at a quarter of the longest wait each.
+    static let maximumAttempts = 1200
+
+    /// Returns the waits that are allowed after an attempt, which counts from 1: from half of the nominal time to it.
+    static func delays(after attempt: Int) -> ClosedRange<Duration> {
+        // 2^9 seconds are above the longest wait already.
+        let nominal = min(shortest * (1 << min(attempt - 1, 9)), longest)
+        return nominal / 2...nominal
+    }
+
+    /// Returns a random wait that is allowed after an attempt, to a thousandth of their range.
+    static func delay(after attempt: Int, using generator: inout some RandomNumberGenerator) -> Duration {
+        let range = delays(after: attempt)
+        return range.lowerBound + (range.upperBound - range.lowerBound) * Int.random(in: 0...1000, using: &generator)
+            / 1000
     }
 }

@@ -1,32 +1,27 @@
-import CleanupSchedule
-package import SessionCleanup
-package import Time
-import TimerWheel
+import SessionCleanup
+import Time
 
 /// The look-back: after the start, the history tells which fire times were missed while no process ran, and which runs
 /// of an earlier process are to be resumed.
 extension Scheduler {
-    /// The history was read after the start.
-    ///
-    /// - Parameter histories: by the name of the job; jobs that are absent have none.
-    package mutating func historyRead(_ histories: [String: JobHistory], now: TwoClocks) -> [Action] {
+    /// - Parameter histories: by the name of the job; jobs that are absent have none, and have missed nothing.
+    mutating func historyRead(_ histories: [String: JobHistory], now: TwoClocks) -> [Action] {
         guard !isStopping else { return [] }
         guard case .reading = lookBack else { preconditionFailure("the history was read twice") }
         lookBack = .done
         var runs: [Run] = []
         for job in jobs where states[job].job.isEnabled {
-            guard let history = histories[states[job].job.name] else { continue }
-            tell(.earlierRunsKnown(job: states[job].job.name, history.earlierRuns))
+            let name = states[job].job.name
+            guard let history = histories[name] else { continue }
+            tell(.earlierRunsKnown(job: name, history.earlierRuns))
             // Where a run has begun meanwhile, rows of it might count twice: the history is read after that run.
-            if case .idle = states[job].phase, states[job].answered.isEmpty, let recent = history.recentRuns {
-                tell(.recentRunsKnown(job: states[job].job.name, recent))
-            }
+            if isUntouched(job), let recent = history.recentRuns { tell(.recentRunsKnown(job: name, recent)) }
             guard let (attempt, wait) = catchUp(with: history, of: job, now.wall) else { continue }
             markAnswered(attempt.scheduledAt, of: job)
             if wait <= .zero {
                 runs.append(Run(attempt: attempt))
             } else if now.wall + wait < endOfInterval(of: attempt) {
-                states[job].phase = .waiting(Run(attempt: attempt), addWait(.job(job), until: now.elapsed + wait))
+                states[job].phase = .waiting(Run(attempt: attempt), addWait(UInt64(job), until: now.elapsed + wait))
             }
         }
         begin(runs, at: now)
@@ -34,45 +29,45 @@ extension Scheduler {
     }
 
     /// The history could not be read after the start. Told once; fire times are answered meanwhile.
-    package mutating func historyReadFailed(_ failure: RunFailure, now: TwoClocks) -> [Action] {
+    mutating func historyReadFailed(_ failure: RunFailure, now: TwoClocks) -> [Action] {
         guard !isStopping else { return [] }
         guard case .reading(let attempt) = lookBack else { preconditionFailure("the history was not being read") }
         if attempt == 1 { tell(.lookBackFailed(failure)) }
         if !isLookBackOpen || attempt >= RetryPolicy.maximumAttempts {
             lookBack = .done
         } else if failure.mayPass {
-            let delay = joined(nominalDelay(after: attempt), after: attempt, now)
-            lookBack = .waiting(attempt: attempt, addWait(.lookBack, until: now.elapsed + delay))
+            let delay = joined(RetryPolicy.delay(after: attempt, using: &generator), after: attempt, now)
+            lookBack = .failed(attempt: attempt, addWait(Self.lookBackPayload, until: now.elapsed + delay))
         } else {
-            lookBack = .blocked(attempt: attempt)
+            lookBack = .failed(attempt: attempt, nil)
         }
         return takeActions()
     }
 
-    /// Returns the attempt, and the wait before it, that a job needs because of what its history has; nil for none.
-    ///
-    /// None where a fire time has come since the start: its own run answers the earlier ones.
+    /// Returns the attempt, and the wait before it, that a job needs because of what its history has. None where a fire
+    /// time has come since the start: its own run answers the earlier ones.
     private mutating func catchUp(
-        with history: JobHistory, of job: Int, _ now: UTCInstant
+        with history: JobHistory, of index: Int, _ now: UTCInstant
     ) -> (Attempt, wait: Duration)? {
-        let settings = states[job].job
-        // A job without history has missed nothing.
-        guard let latest = history.latest,
-            let last = settings.schedule.previous(atOrBefore: min(start, now), in: settings.timeZone?.rules)
-        else { return nil }
+        let job = states[index].job
+        guard let latest = history.latest, let last = job.fireTime(atOrBefore: min(start, now)) else { return nil }
         let isMissed = latest.scheduledAt < last
         if isMissed {
-            let count = settings.fireTimesMissed(since: latest.scheduledAt, through: last)
-            if count > 0 { tell(.fireTimesMissed(job: settings.name, count)) }
+            let count = job.fireTimesMissed(since: latest.scheduledAt, through: last)
+            if count > 0 { tell(.fireTimesMissed(job: job.name, count)) }
         }
-        guard case .idle = states[job].phase, states[job].answered.isEmpty else { return nil }
-        if isMissed, settings.catchUp == .once {
-            return (Attempt(job: job, scheduledAt: last, origin: .catchUp, number: 1), .zero)
-        }
+        guard isUntouched(index) else { return nil }
+        if isMissed, job.catchUp == .once { return (Attempt(job: index, scheduledAt: last, origin: .catchUp), .zero) }
         // Of fire times behind the last one only a run that has no end in its row yet: its owner has died, or holds it.
         guard latest.scheduledAt <= start, let wait = isMissed ? latest.waitIfRunning : latest.waitIfUnfinished
         else { return nil }
-        return (Attempt(job: job, scheduledAt: latest.scheduledAt, origin: .catchUp, number: 1), wait)
+        return (Attempt(job: index, scheduledAt: latest.scheduledAt, origin: .catchUp), wait)
+    }
+
+    /// True if the job has answered no fire time since the start and has no run.
+    private func isUntouched(_ job: Int) -> Bool {
+        guard case .idle = states[job].phase else { return false }
+        return states[job].answered.isEmpty
     }
 
     /// True while the history may still name a missed fire time: an enabled job has answered none since the start.
@@ -84,12 +79,8 @@ extension Scheduler {
         if !enabled.isEmpty { actions.append(.readHistory(of: enabled)) }
     }
 
-    mutating func repeatLookBack(after attempt: Int) {
+    mutating func repeatLookBack() {
+        guard case .failed(let attempt, _) = lookBack else { preconditionFailure("the history was not waited for") }
         if isLookBackOpen { readHistory(attempt: attempt + 1) } else { lookBack = .done }
-    }
-
-    mutating func endLookBack() {
-        if case .waiting(_, let timer) = lookBack { _ = waits.cancel(timer) }
-        lookBack = .done
     }
 }

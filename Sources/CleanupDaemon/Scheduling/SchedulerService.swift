@@ -18,10 +18,18 @@ package struct SchedulerService: Service, CustomStringConvertible {
     private let events: AsyncStream<Event>
     private let sender: AsyncStream<Event>.Continuation
 
+    /// The parts of the configuration that a reload replaces.
+    private struct Work: Sendable {
+        let jobs: [Job]
+        let access: DatabaseAccess
+        let makeRun: @Sendable (Job) -> CleanupRun
+    }
+
+    /// A call of the scheduler for the loop to make.
+    private typealias Event = @Sendable (inout Scheduler, inout Work, TwoClocks) -> [Scheduler.Action]
+
     /// - Parameters:
     ///   - jobs: in the order in which they run when they are due together.
-    ///   - access: for the connections of runs.
-    ///   - makeRun: returns a run of the job, with the limits in force.
     ///   - looksBack: true to read the history after the start, for the fire times that were missed.
     ///   - watchdogInterval: the time between two `foundWell`; nil without a watchdog.
     ///   - onEvent: receives every event, on the loop's task or a run's; must not block.
@@ -38,57 +46,48 @@ package struct SchedulerService: Service, CustomStringConvertible {
         (events, sender) = AsyncStream<Event>.makeStream(bufferingPolicy: .unbounded)
     }
 
-    /// Asks for the end: no new runs, and those under way are canceled. From any thread, before `run` too.
-    package func requestStop() { sender.yield(.stopRequested) }
+    /// Short: the service group puts it into its messages.
+    package var description: String { "scheduler" }
 
-    /// Returns true if the loop takes an event within the limit: false before it runs, when it is stuck and after its
-    /// end.
-    package func isTurning(within limit: Duration) async -> Bool {
-        await probe.isAnswered(within: limit) { sender.yield(.probed) }
+    // MARK: Requests, from any thread
+
+    /// Asks for the end: no new runs, and those under way are canceled. Before `run` too.
+    package func requestStop() {
+        sender.yield { scheduler, _, _ in scheduler.stopRequested() }
     }
 
-    /// Says that the configuration is being read again. From any thread.
-    package func reloadBegan() { sender.yield(.reloadBegan) }
+    /// True if the loop takes an event within the limit: false before it runs, when it is stuck and after its end.
+    package func isTurning(within limit: Duration) async -> Bool {
+        await probe.isAnswered(within: limit) {
+            sender.yield { [probe] _, _, _ in
+                probe.answer()
+                return []
+            }
+        }
+    }
 
-    /// Puts a configuration into force that was read again. Attempts under way continue as they began. From any thread.
-    ///
-    /// - Parameter waitingForRestart: keys that have changed and are not in force.
+    /// Tells an event of a reload in its order among the others: `reloading`, or `reloadFailed`.
+    package func relay(_ event: ServiceEvent) { sender.yield { _, _, _ in [.tell(event)] } }
+
+    /// Puts a configuration into force that was read again. Attempts under way continue as they began.
     package func reload(
         jobs: [Job], access: DatabaseAccess, waitingForRestart: [String],
         makeRun: @escaping @Sendable (Job) -> CleanupRun
     ) {
-        sender.yield(.reloaded(Work(jobs: jobs, access: access, makeRun: makeRun), waitingForRestart))
+        sender.yield { scheduler, work, now in
+            work = Work(jobs: jobs, access: access, makeRun: makeRun)
+            return scheduler.reconfigured(jobs: jobs, waitingForRestart: waitingForRestart, now: now)
+        }
     }
 
-    /// Says that the configuration that was read again is wrong, and why. From any thread.
-    package func reloadFailed(_ why: String) { sender.yield(.reloadFailed(why)) }
-
-    /// The parts of the configuration that a reload replaces.
-    private struct Work: Sendable {
-        let jobs: [Job]
-        let access: DatabaseAccess
-        let makeRun: @Sendable (Job) -> CleanupRun
-    }
-
-    /// Short: the service group puts it into its messages.
-    package var description: String { "scheduler" }
-
-    private enum Event: Sendable {
-        case timeCame(wasClockSet: Bool)
-        case attemptEnded(Scheduler.Attempt, RunReport)
-        case historyRead([String: JobHistory])
-        case historyReadFailed(RunFailure)
-        case reloadBegan
-        case reloaded(Work, [String])
-        case reloadFailed(String)
-        case probed
-        case stopRequested
-    }
+    // MARK: The loop
 
     /// Returns after a graceful shutdown, when the last run has ended.
     /// - Throws: `TimerUnavailable`.
     package func run() async throws {
-        try clock.start { sender.yield(.timeCame(wasClockSet: $0)) }
+        try clock.start { wasSet in
+            sender.yield { scheduler, _, now in scheduler.clockAdvanced(to: now, wasSet: wasSet) }
+        }
         await withGracefulShutdownHandler {
             await withDiscardingTaskGroup { group in
                 var work = work
@@ -98,33 +97,14 @@ package struct SchedulerService: Service, CustomStringConvertible {
                 carryOut(scheduler.started(), work, in: &group)
                 clock.sleep(until: scheduler.wakeUp)
                 for await event in events {
-                    if case .reloaded(let new, _) = event { work = new }
-                    carryOut(respond(to: event, &scheduler), work, in: &group)
+                    carryOut(event(&scheduler, &work, clock.now), work, in: &group)
                     if scheduler.isFinished { break }
                     clock.sleep(until: scheduler.wakeUp)
                 }
                 clock.sleep(until: .never)
             }
         } onGracefulShutdown: {
-            sender.yield(.stopRequested)
-        }
-    }
-
-    private func respond(to event: Event, _ scheduler: inout Scheduler) -> [Scheduler.Action] {
-        let now = clock.now
-        switch event {
-        case .timeCame(let wasSet): return scheduler.clockAdvanced(to: now, wasSet: wasSet)
-        case .attemptEnded(let attempt, let report): return scheduler.attemptEnded(attempt, report, now: now)
-        case .historyRead(let histories): return scheduler.historyRead(histories, now: now)
-        case .historyReadFailed(let failure): return scheduler.historyReadFailed(failure, now: now)
-        case .reloadBegan: return [.tell(.reloading)]
-        case .reloaded(let work, let waiting):
-            return scheduler.reconfigured(jobs: work.jobs, waitingForRestart: waiting, now: now)
-        case .reloadFailed(let why): return [.tell(.reloadFailed(why))]
-        case .probed:
-            probe.answer()
-            return []
-        case .stopRequested: return scheduler.stopRequested()
+            requestStop()
         }
     }
 
@@ -151,7 +131,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
                 .attemptStarted(
                     job: job.name, scheduledAt: attempt.scheduledAt, origin: attempt.origin, number: attempt.number))
             let report = await series.execute(work.makeRun(job), assignment.request)
-            sender.yield(.attemptEnded(attempt, report))
+            sender.yield { scheduler, _, now in scheduler.attemptEnded(attempt, report, now: now) }
             // Once the attempt has ended: it waits for nothing that is only shown.
             if runsOfOthers.areUnknown(after: report), let recent = await series.recentRuns(of: job.name) {
                 runsOfOthers.became(recent, of: job.name)
@@ -163,11 +143,11 @@ package struct SchedulerService: Service, CustomStringConvertible {
 
     private func readHistory(of jobs: [Job], _ work: Work) async {
         do {
-            let lease = jobs.first.map { work.makeRun($0).history.lease }
-            let lookBack = lease.map { LookBack(work.access, lease: $0) } ?? LookBack(work.access)
-            sender.yield(.historyRead(try await lookBack.read(jobs.map(\.name))))
+            let lease = work.makeRun(jobs[0]).history.lease
+            let histories = try await LookBack(work.access, lease: lease).read(jobs.map(\.name))
+            sender.yield { scheduler, _, now in scheduler.historyRead(histories, now: now) }
         } catch {
-            sender.yield(.historyReadFailed(error))
+            sender.yield { scheduler, _, now in scheduler.historyReadFailed(error, now: now) }
         }
     }
 }

@@ -1,12 +1,12 @@
 import SessionCleanup
-import Time
+package import Time
 
 extension ServiceState {
     /// Why the service is not ready, a sentence for each cause; empty when it is ready.
     ///
     /// Ready is when every enabled job has succeeded within its budget, here or in another process, or is not yet due. Ages are
     /// measured by a clock that nothing sets.
-    package func obstacles(at now: Scheduler.Now) -> [String] {
+    package func obstacles(at now: TwoClocks) -> [String] {
         (isStopping ? ["the service is stopping"] : []) + jobs.compactMap { $0.obstacle(at: now) }
     }
 
@@ -14,7 +14,7 @@ extension ServiceState {
     ///
     /// The next fire time is armed at the instant one comes, so an armed fire time that has passed by more than the limit was
     /// not answered: the timer is dead. An attempt ends by its deadline, so one that is past it by as much hangs.
-    package func fault(at now: Scheduler.Now) -> String? {
+    package func fault(at now: TwoClocks) -> String? {
         for job in jobs {
             if let stuck = job.stuckAttempt(at: now) { return stuck }
             guard !isStopping, let fireTime = job.nextFireTime, now.wall - fireTime > Self.lateness else { continue }
@@ -29,7 +29,7 @@ extension ServiceState {
 
 extension JobState {
     /// A job's state in a word.
-    package enum Condition: String, CaseIterable, Sendable {
+    package enum Condition: String, Sendable {
         case disabled
         /// It has not run yet, and need not have.
         case waiting
@@ -41,7 +41,7 @@ extension JobState {
         case overdue
     }
 
-    package func condition(at now: Scheduler.Now) -> Condition {
+    package func condition(at now: TwoClocks) -> Condition {
         if !job.isEnabled { return .disabled }
         if obstacle(at: now) != nil { return .overdue }
         if failing != nil { return .failing }
@@ -50,28 +50,24 @@ extension JobState {
     }
 
     /// Why the job makes the service not ready; `nil` where it does not.
-    package func obstacle(at now: Scheduler.Now) -> String? {
+    package func obstacle(at now: TwoClocks) -> String? {
         guard job.isEnabled else { return nil }
         if let stuck = stuckAttempt(at: now) { return stuck }
-        let why = failing.map { failing in
-            let text = ": \(failing.failure)"
-            return text + (failing.failure.hint.map { "\(text.sentenceEnd) \($0)" } ?? "")
+        let why = failing.map { ": \($0.failure)".followed(byHintOf: $0.failure) }
+        if let lastSuccess {
+            let age = now.elapsed - lastSuccess.elapsed
+            guard age > allowance else { return nil }
+            return "\(job.name) has not succeeded for \(age.inWords); the limit is \(allowance.inWords)\(why ?? "")"
         }
-        guard let lastSuccess else {
-            guard let dueSince else { return nil }
-            if let why { return "\(job.name) has not succeeded yet\(why)" }
-            if wasAnswered { return "\(job.name) has not succeeded yet, neither here nor in another process" }
-            guard now.elapsed - dueSince > job.deadline else { return nil }
-            return "\(job.name) has not succeeded yet: its first run is past its deadline of \(job.deadline.inWords)"
-        }
-        let age = now.elapsed - lastSuccess.moment.elapsed
-        guard age > lastSuccess.budget else { return nil }
-        return "\(job.name) has not succeeded for \(age.inWords); the limit is \(lastSuccess.budget.inWords)"
-            + (why ?? "")
+        guard let dueSince else { return nil }
+        if let why { return "\(job.name) has not succeeded yet\(why)" }
+        if wasAnswered { return "\(job.name) has not succeeded yet, neither here nor in another process" }
+        guard now.elapsed - dueSince > job.deadline else { return nil }
+        return "\(job.name) has not succeeded yet: its first run is past its deadline of \(job.deadline.inWords)"
     }
 
     /// Says that an attempt is a minute past its deadline; `nil` where none is.
-    fileprivate func stuckAttempt(at now: Scheduler.Now) -> String? {
+    fileprivate func stuckAttempt(at now: TwoClocks) -> String? {
         guard let underWay, retryAt == nil else { return nil }
         let excess = now.elapsed - underWay.attemptStartedAt - underWay.deadline
         guard excess > ServiceState.lateness else { return nil }
@@ -80,6 +76,10 @@ extension JobState {
 }
 
 extension String {
-    /// The full stop, unless the text ends with a mark of its own, as libpq's question does.
-    var sentenceEnd: String { last.map { "?.!".contains($0) } ?? true ? "" : "." }
+    /// The text and what to do about the failure, with a full stop between unless the text ends with a mark of its own, as
+    /// libpq's question does.
+    func followed(byHintOf failure: RunFailure) -> String {
+        guard let hint = failure.hint else { return self }
+        return "\(self)\(last.map { "?.!".contains($0) } ?? true ? "" : ".") \(hint)"
+    }
 }

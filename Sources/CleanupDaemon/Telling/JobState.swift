@@ -1,8 +1,7 @@
-import CleanupSchedule
 package import SessionCleanup
 package import Time
 
-/// What is known of a job.
+/// The facts known about a job. Where an instant has both clocks' readings, a clock that is set changes its `wall` only.
 package struct JobState: Sendable {
     package private(set) var job: Job
     /// `nil` while it is disabled.
@@ -13,46 +12,38 @@ package struct JobState: Sendable {
     /// True while another process executes the run under way, and this one waits to look again.
     package var isHeldElsewhere = false
     /// When the next attempt of the run under way begins; `nil` during an attempt.
-    package var retryAt: Scheduler.Now?
+    package var retryAt: UTCInstant?
     /// `nil` after a run that did not fail, here or in another process.
     package private(set) var failing: Failing?
-    private var failedAt: Duration?
-    package private(set) var lastSuccess: Success?
+    /// In any process that shares the history.
+    package private(set) var lastSuccess: TwoClocks?
     /// When the last run ended, in any process that shares the history.
-    package private(set) var lastEnd: Moment?
+    package private(set) var lastEnd: TwoClocks?
     /// The time since which a fire time has come that the job has to answer.
-    var dueSince: Duration?
+    private(set) var dueSince: Duration?
     /// True if a run for such a fire time has ended, here or in another process.
     private(set) var wasAnswered = false
     /// True if the last fire time was answered by another process.
-    package private(set) var wasLeftToAnother = false
+    private(set) var wasLeftToAnother = false
     /// When a reload changed its fire times; `nil` where none did.
     private var changedAt: Duration?
-    /// What the budget would be had the job succeeded when its settings were read.
-    private var firstBudget: Duration
+    /// The age at which the last success makes the job overdue; where no success is known, of one when the settings were read.
+    private(set) var allowance = Duration.zero
     /// The last runs that are known, the oldest first: this process's, and where there is a history those of every process.
     package private(set) var recent: [FinishedRun] = []
-    /// Where there is a history, of every process, as of the last time that it was read; else of this process.
     package private(set) var deletions = RecentDeletions()
-    /// What the last run that got as far as looking found; `nil` before one did.
-    package private(set) var lastLook: Look?
+    /// The last look at the table: its time, by the database's clock, and for how long the oldest due row had been due; `nil`
+    /// when none was.
+    package private(set) var lastLook: (cutoff: UTCInstant, oldestOverdue: Duration?)?
     package var coalescedFires = 0
     package var missedFires = 0
 
     /// The most runs that are kept: as many bars as a chart on a phone has room for.
     package static let recentLimit = 40
 
-    /// An instant by both clocks.
-    package struct Moment: Sendable {
-        package fileprivate(set) var at: UTCInstant
-        /// In time since the process began; negative for what was before. Setting the clock does not change it.
-        package let elapsed: Duration
-    }
-
     package struct RunUnderWay: Sendable {
         package let scheduledAt: UTCInstant
-        package let startedAt: Scheduler.Now
-        package let startDelay: Duration
+        package let startedAt: UTCInstant
         package let origin: RunOrigin
         package let attempt: Int
         /// In time since the process began.
@@ -63,18 +54,13 @@ package struct JobState: Sendable {
         package fileprivate(set) var rowsDeleted = 0
     }
 
-    package struct Success: Sendable {
-        package fileprivate(set) var moment: Moment
-        /// How old it may become before the job counts as overdue.
-        package let budget: Duration
-    }
-
-    /// Attempts that failed one after the other.
+    /// Attempts that failed one after the other, with the failure of the last one.
     package struct Failing: Sendable {
-        /// Of the last attempt.
-        package var failure: RunFailure
+        package let failure: RunFailure
         package let since: UTCInstant
-        package var attempts: Int
+        /// In time since the process began.
+        let lastAt: Duration
+        package let attempts: Int
     }
 
     package struct FinishedRun: Sendable {
@@ -85,96 +71,71 @@ package struct JobState: Sendable {
         package var isOurs = true
     }
 
-    package struct Look: Sendable {
-        /// By the database's clock.
-        package let cutoff: UTCInstant
-        /// How long the oldest due row had been due; `nil` when none was.
-        package let oldestOverdue: Duration?
-        package let rowsSkipped: Int
-        package let rowsRefused: Int
-    }
-
     /// - Parameter isNew: true for a job that a reload added.
-    init(job: Job, at now: Scheduler.Now, isNew: Bool = false) {
+    init(job: Job, at now: TwoClocks, isNew: Bool = false) {
         self.job = job
         changedAt = isNew ? now.elapsed : nil
-        firstBudget = job.budget(after: now.wall)
+        setAllowance(at: now)
         arm(nil, at: now)
     }
 
-    // MARK: What is asked
-
-    /// How old the last success may become before the job counts as overdue: as long as a success of now might, where none
-    /// is known. Zero while the job is disabled.
-    package var budget: Duration { job.isEnabled ? lastSuccess?.budget ?? firstBudget : .zero }
+    /// How old a success may become before the job counts as overdue; zero while the job is disabled.
+    package var budget: Duration { job.isEnabled ? allowance : .zero }
 
     /// When the job becomes overdue unless it succeeds; `nil` where no success is known.
-    package var overdueAt: UTCInstant? { lastSuccess.map { $0.moment.at + $0.budget } }
+    package var overdueAt: UTCInstant? { lastSuccess.map { $0.wall + allowance } }
 
     package var lastRun: FinishedRun? { recent.last }
 
-    // MARK: What happens
-
-    mutating func begin(_ scheduledAt: UTCInstant, _ origin: RunOrigin, _ number: Int, at now: Scheduler.Now) {
-        retryAt = nil
-        isHeldElsewhere = false
+    mutating func begin(_ scheduledAt: UTCInstant, _ origin: RunOrigin, _ number: Int, isDue: Bool, at now: TwoClocks) {
+        if isDue, dueSince == nil { dueSince = now.elapsed }
         let earlier = number > 1 ? underWay : nil
+        endRun()
         underWay = RunUnderWay(
-            scheduledAt: scheduledAt, startedAt: earlier?.startedAt ?? now,
-            startDelay: earlier?.startDelay ?? now.wall - scheduledAt, origin: origin, attempt: number,
+            scheduledAt: scheduledAt, startedAt: earlier?.startedAt ?? now.wall, origin: origin, attempt: number,
             attemptStartedAt: now.elapsed, deadline: job.deadline, rowsDeleted: earlier?.rowsDeleted ?? 0)
     }
 
-    mutating func deleted(_ rows: Int, at now: Scheduler.Now) {
+    mutating func deleted(_ rows: Int, at now: TwoClocks) {
         underWay?.rowsDeleted += rows
-        deletions.add(rows, at: now.elapsed)
+        deletions.add(rows, at: now)
     }
 
-    mutating func conclude(_ report: RunReport, at now: Scheduler.Now) {
-        if case .held = report.skip {} else { wasAnswered = dueSince != nil }
+    mutating func conclude(_ report: RunReport, at now: TwoClocks) {
+        if case .held = report.skip { wasLeftToAnother = true } else { wasAnswered = dueSince != nil }
         if report.outcome != .skipped {
             // It may have been read from the history already.
             if report.runID != nil { recent.removeAll { $0.report.runID == report.runID } }
-            recent.append(FinishedRun(report: report, origin: underWay?.origin, startDelay: underWay?.startDelay))
+            let delay = underWay.map { $0.startedAt - $0.scheduledAt }
+            recent.append(FinishedRun(report: report, origin: underWay?.origin, startDelay: delay))
             if recent.count > Self.recentLimit { recent.removeFirst() }
             ended(at: report.finishedAt, now)
             wasLeftToAnother = false
-        } else if case .held = report.skip {
-            wasLeftToAnother = true
         }
-        if let cutoff = report.cutoff {
-            lastLook = Look(
-                cutoff: cutoff, oldestOverdue: report.oldestOverdue, rowsSkipped: report.progress.rowsSkipped,
-                rowsRefused: report.progress.rowsRefused)
-        }
+        if let cutoff = report.cutoff { lastLook = (cutoff, report.oldestOverdue) }
         endRun()
         // A run that was canceled, or that another process has made, says nothing of why this process's failed.
         if report.outcome != .canceled, report.outcome != .skipped { fail(report.failure, at: now) }
         if report.isSuccess { succeeded(at: report.finishedAt, ago: now.wall - report.finishedAt, now) }
     }
 
-    mutating func endRun() {
-        underWay = nil
-        retryAt = nil
-        isHeldElsewhere = false
-    }
+    private mutating func endRun() { (underWay, retryAt, isHeldElsewhere) = (nil, nil, false) }
 
-    mutating func fail(_ failure: RunFailure?, at now: Scheduler.Now) {
-        failedAt = now.elapsed
-        guard let failure else { return failing = nil }
-        failing = Failing(
-            failure: failure, since: failing?.since ?? now.wall, attempts: (failing?.attempts ?? 0) + 1)
+    mutating func fail(_ failure: RunFailure?, retryAt: UTCInstant? = nil, at now: TwoClocks) {
+        self.retryAt = retryAt
+        let (since, attempts) = (failing?.since ?? now.wall, (failing?.attempts ?? 0) + 1)
+        failing = failure.map { Failing(failure: $0, since: since, lastAt: now.elapsed, attempts: attempts) }
     }
 
     /// Takes over what the history says of earlier runs, in whichever process.
-    mutating func learn(_ earlier: EarlierRuns, at now: Scheduler.Now) {
+    mutating func learn(_ earlier: EarlierRuns, at now: TwoClocks) {
         if let end = earlier.lastEnd { ended(at: end, now) }
         if let success = earlier.lastSuccess { succeeded(at: success.at, ago: success.age, now) }
     }
 
     /// Takes over what the history says of the last runs, in whichever process. Of this process's own runs, what it knows itself
     /// stays, since it is more: also of those that have no row, for want of a connection.
-    mutating func learn(_ history: RecentRuns, at now: Scheduler.Now) {
+    mutating func learn(_ history: RecentRuns, at now: TwoClocks) {
         var ours: [Int64: FinishedRun] = [:]
         for run in recent where run.isOurs { if let runID = run.report.runID { ours[runID] = run } }
         let recorded = history.runs.compactMap { run in
@@ -184,61 +145,53 @@ package struct JobState: Sendable {
         let unrecorded = recent.filter { $0.isOurs && $0.report.runID == nil } + ours.values
         recent = (recorded + unrecorded).sorted { $0.report.finishedAt < $1.report.finishedAt }
             .suffix(Self.recentLimit)
-        deletions.replace(by: history.deletions, at: now.elapsed)
+        deletions.replace(by: history.deletions, at: now)
     }
 
-    private mutating func ended(at time: UTCInstant, _ now: Scheduler.Now) {
+    private mutating func ended(at time: UTCInstant, _ now: TwoClocks) {
         let elapsed = now.elapsed - max(now.wall - time, .zero)
-        guard elapsed >= lastEnd?.elapsed ?? elapsed else { return }
-        lastEnd = Moment(at: time, elapsed: elapsed)
+        if elapsed >= lastEnd?.elapsed ?? elapsed { lastEnd = TwoClocks(wall: time, elapsed: elapsed) }
     }
 
-    private mutating func succeeded(at time: UTCInstant, ago: Duration, _ now: Scheduler.Now) {
+    private mutating func succeeded(at time: UTCInstant, ago: Duration, _ now: TwoClocks) {
         let elapsed = now.elapsed - max(ago, .zero)
-        guard elapsed >= lastSuccess?.moment.elapsed ?? elapsed else { return }
-        lastSuccess = Success(moment: Moment(at: time, elapsed: elapsed), budget: budget(after: elapsed, at: now))
-        if let failedAt, elapsed > failedAt { failing = nil }
+        guard elapsed >= lastSuccess?.elapsed ?? elapsed else { return }
+        lastSuccess = TwoClocks(wall: time, elapsed: elapsed)
+        setAllowance(at: now)
+        if let failing, elapsed > failing.lastAt { self.failing = nil }
     }
 
     /// Names the instants of the past by the clock as it is now, where it was set by a second or more: alerts compare them
     /// with Prometheus' clock.
-    mutating func rename(at now: Scheduler.Now) {
-        func renamed(_ moment: Moment) -> Moment {
-            let at = now.wall - (now.elapsed - moment.elapsed)
-            let difference = max(at - moment.at, moment.at - at)
-            return difference < .seconds(1) ? moment : Moment(at: at, elapsed: moment.elapsed)
+    mutating func rename(at now: TwoClocks) {
+        func renamed(_ instant: TwoClocks) -> TwoClocks {
+            let wall = now.wall - (now.elapsed - instant.elapsed)
+            let difference = max(wall - instant.wall, instant.wall - wall)
+            return difference < .seconds(1) ? instant : TwoClocks(wall: wall, elapsed: instant.elapsed)
         }
-        lastEnd = lastEnd.map(renamed)
-        if let moment = lastSuccess?.moment { lastSuccess?.moment = renamed(moment) }
+        (lastEnd, lastSuccess) = (lastEnd.map(renamed), lastSuccess.map(renamed))
     }
 
-    // MARK: Settings
-
-    mutating func arm(_ fireTime: UTCInstant?, at now: Scheduler.Now) {
+    mutating func arm(_ fireTime: UTCInstant?, at now: TwoClocks) {
         nextFireTime = fireTime
         // Where no fire time is armed, as for `--once`, the interval is that around the schedule's next one.
-        let around = job.isEnabled ? fireTime ?? job.schedule.next(after: now.wall, in: job.timeZone?.rules) : nil
-        interval = around.map(job.interval) ?? .zero
+        interval = job.isEnabled ? (fireTime ?? job.fireTime(after: now.wall)).map(job.interval) ?? .zero : .zero
     }
 
     /// Takes over settings, which may be the same. Where fire times change, successes are expected by the new ones from now
     /// on, and what came before says nothing of a job that was disabled.
-    mutating func take(_ new: Job, at now: Scheduler.Now) {
+    mutating func take(_ new: Job, at now: TwoClocks) {
         guard new != job else { return }
-        if !job.isExpected(like: new) { changedAt = now.elapsed }
+        if !job.firesAsOften(as: new) || job.maxStaleness != new.maxStaleness { changedAt = now.elapsed }
         if !job.isEnabled { (dueSince, wasAnswered, failing) = (nil, false, nil) }
         job = new
-        firstBudget = job.budget(after: now.wall)
-        if let success = lastSuccess {
-            lastSuccess = Success(
-                moment: success.moment, budget: budget(after: success.moment.elapsed, at: now))
-        }
+        setAllowance(at: now)
     }
 
-    private func budget(after success: Duration, at now: Scheduler.Now) -> Duration {
+    private mutating func setAllowance(at now: TwoClocks) {
         // By the wall clock as it is now, which names the fire times to come.
         let wall = { now.wall - (now.elapsed - $0) }
-        return job.budget(after: wall(success), changedAt: changedAt.map(wall))
+        allowance = job.budget(after: wall(lastSuccess?.elapsed ?? now.elapsed), changedAt: changedAt.map(wall))
     }
 }
 
@@ -248,18 +201,41 @@ extension RunReport {
 }
 
 extension Job {
-    /// True if its successes are expected at the same times as with the other settings.
-    fileprivate func isExpected(like other: Job) -> Bool {
-        firesAsOften(as: other) && maxStaleness == other.maxStaleness
-    }
-
     /// The longer of the times before and after a fire time, so that no alert fires over a weekend.
-    fileprivate func interval(around fireTime: UTCInstant) -> Duration {
-        let before = schedule.previous(atOrBefore: fireTime - .microseconds(1), in: timeZone?.rules)
-        let after = schedule.next(after: fireTime, in: timeZone?.rules)
-        return max(before.map { fireTime - $0 } ?? .zero, after.map { $0 - fireTime } ?? .zero)
+    fileprivate func interval(around time: UTCInstant) -> Duration {
+        let before = fireTime(atOrBefore: time - .microseconds(1)).map { time - $0 }
+        return max(before ?? .zero, fireTime(after: time).map { $0 - time } ?? .zero)
     }
 
     /// What operators call it: its short name, where it has one.
     package var displayName: String { shortName ?? name }
+}
+
+/// Counts the rows deleted in the last 24 hours, in slots of a quarter of an hour, which are numbered by the time since the
+/// process began: 97 numbers at most. Where there is a history, of every process, as of the last time that it was read.
+package struct RecentDeletions: Sendable {
+    private var slots: [Int: Int] = [:]
+    /// True once the history was read; before, only this process's deletions count.
+    package private(set) var areOfAllProcesses = false
+
+    mutating func add(_ rows: Int, at now: TwoClocks) {
+        slots[Self.slot(now), default: 0] += rows
+        slots = slots.filter { Self.isRecent($0.key, now) }
+    }
+
+    /// Takes over what the history has, this process's own included, by their age in slots.
+    mutating func replace(by rows: [Int: Int], at now: TwoClocks) {
+        slots = [:]
+        for (age, count) in rows { slots[Self.slot(now) - age] = count }
+        areOfAllProcesses = true
+    }
+
+    package func total(at now: TwoClocks) -> Int {
+        slots.reduce(0) { $0 + (Self.isRecent($1.key, now) ? $1.value : 0) }
+    }
+
+    /// True for the current slot and the 96 before it.
+    private static func isRecent(_ slot: Int, _ now: TwoClocks) -> Bool { slot >= Self.slot(now) - 96 }
+
+    private static func slot(_ now: TwoClocks) -> Int { Int(now.elapsed.components.seconds / 900) }
 }

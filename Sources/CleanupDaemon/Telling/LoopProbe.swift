@@ -6,17 +6,10 @@ import Time
 ///
 /// At most one such event is under way, however many callers ask, so that a stuck loop does not collect them.
 final class LoopProbe: Sendable {
-    private struct State {
-        var isAsked = false
-        /// Each leaves when the limit of its caller has passed.
-        var waiting: [FirstAnswer<Bool>] = []
-    }
+    /// The callers that wait, each until its limit has passed; `isAsked` while the event is under way.
+    private let state = Mutex((isAsked: false, waiting: [FirstAnswer<Bool>]()))
 
-    private let state = Mutex(State())
-
-    /// Returns true if the loop called `answer` within the limit.
-    ///
-    /// - Parameter send: sends the event to the loop.
+    /// Sends the event to the loop, and returns true if the loop called `answer` within the limit.
     func isAnswered(within limit: Duration, send: () -> Void) async -> Bool {
         let answer = FirstAnswer<Bool>()
         let isFirst = state.withLock { state in
@@ -35,7 +28,7 @@ final class LoopProbe: Sendable {
     /// Answers all callers. Called by the loop when it takes the event.
     func answer() {
         let answers = state.withLock { state in
-            defer { state = State() }
+            defer { state = (false, []) }
             return state.waiting
         }
         for answer in answers { answer.give(true) }

@@ -1,5 +1,3 @@
-import Logging
-
 /// The kind of a log entry, for the journal's catalog (`systemd/mcp-cleanupd.catalog`) and for filters:
 /// `journalctl MESSAGE_ID=…`. A number never changes its meaning.
 package enum MessageID: String, CaseIterable, Sendable {
@@ -14,9 +12,4 @@ package enum MessageID: String, CaseIterable, Sendable {
 
     /// The key of the entry's metadata that carries it.
     package static let metadataKey = "message_id"
-
-    /// The metadata of an entry of this kind.
-    func with(_ metadata: Logger.Metadata) -> Logger.Metadata {
-        metadata.merging([Self.metadataKey: "\(rawValue)"]) { $1 }
-    }
 }

@@ -2,8 +2,7 @@ import Time
 
 /// Decides which of a row of failures are worth a message: the first, then fewer and fewer while the cause stays the same, and
 /// the end. A database that is away for a day makes some thirty messages and not three thousand.
-struct RepeatedFailures: Hashable {
-    /// How to write about an attempt that failed.
+struct RepeatedFailures {
     enum Verdict: Hashable {
         /// A new cause.
         case begins
@@ -19,20 +18,18 @@ struct RepeatedFailures: Hashable {
         let since: UTCInstant
     }
 
-    private struct Episode: Hashable {
+    private struct Episode {
         let cause: String
         let since: UTCInstant
-        var attempts: Int
+        var attempts = 1
         var lastWritten: UTCInstant
-        var interval: Duration
+        /// From a minute, which a restart of the server takes, to an hour, after which an operator wants to be reminded.
+        var interval = Duration.seconds(60)
         /// True once a message has said that a run failed, and not only an attempt.
         var hasFailedRun: Bool
     }
 
     private var episode: Episode?
-
-    /// From a minute, which a restart of the server takes, to an hour, after which an operator wants to be reminded.
-    private static let intervals = Duration.seconds(60)...(.seconds(3600))
 
     /// - Parameters:
     ///   - cause: equal for failures that tell an operator the same. Digits in it do not count: they are times, process numbers
@@ -42,9 +39,7 @@ struct RepeatedFailures: Hashable {
     mutating func attemptFailed(cause: String, at now: UTCInstant, wasLast: Bool, wasCounted: Bool = false) -> Verdict {
         let cause = cause.filter { !$0.isNumber }
         guard var known = episode, known.cause == cause else {
-            episode = Episode(
-                cause: cause, since: now, attempts: 1, lastWritten: now, interval: Self.intervals.lowerBound,
-                hasFailedRun: wasLast)
+            episode = Episode(cause: cause, since: now, lastWritten: now, hasFailedRun: wasLast)
             return .begins
         }
         if !wasCounted { known.attempts += 1 }
@@ -54,11 +49,10 @@ struct RepeatedFailures: Hashable {
         guard isTime || (wasLast && !known.hasFailedRun) else { return .isKnown }
         known.hasFailedRun = known.hasFailedRun || wasLast
         known.lastWritten = now
-        known.interval = min(known.interval * 2, Self.intervals.upperBound)
+        known.interval = min(known.interval * 2, .seconds(3600))
         return known.attempts == 1 ? .begins : .goesOn(attempts: known.attempts, since: known.since)
     }
 
-    /// - Returns: `nil` where nothing had failed.
     mutating func runWentWell() -> End? {
         defer { episode = nil }
         return episode.map { End(attempts: $0.attempts, since: $0.since) }

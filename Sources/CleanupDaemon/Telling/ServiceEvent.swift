@@ -8,25 +8,22 @@ package import Time
 package enum ServiceEvent: Sendable {
     /// The schedule is armed: runs begin at their fire times from now on.
     case started([(job: Job, nextFireTime: UTCInstant?)])
-    /// The configuration is being read again.
     case reloading
     /// A new configuration is in force; the keys whose change waits for a restart are named.
     case reloaded([(job: Job, nextFireTime: UTCInstant?)], waitingForRestart: [String])
     /// The configuration that was read is invalid, and the previous one stays in force. In words, without a secret.
     case reloadFailed(String)
-    /// The wall clock was set, or the machine slept. Carries the clock's time now.
+    /// The wall clock was set, or the machine slept.
     case clockWasSet(to: UTCInstant)
     /// The job's next fire time; `nil` for a disabled job.
     case fireTimeArmed(job: String, UTCInstant?)
     /// An attempt at the run for a fire time begins: its connection is open, or about to be opened.
     case attemptStarted(job: String, scheduledAt: UTCInstant, origin: RunOrigin, number: Int)
-    /// The database URL was read before a connection. Carries host and database, such as `db.example.org/app`. From the task
-    /// that connects.
+    /// The database URL was read before a connection: host and database, such as `db.example.org/app`. From the task that
+    /// connects.
     case databaseNamed(String)
-    /// A connection was opened, for a run or to read the history. From the task that opened it.
-    case connected(after: Duration)
-    /// A connection could not be opened. From the task that tried.
-    case connectFailed(RunFailure)
+    /// A connection was opened after that time, for a run or to read the history, or could not be. From the task that tried.
+    case connectionTried(Result<Duration, RunFailure>)
     /// A batch was committed, or all of its rows were locked by others. From the run's own task.
     case batchEnded(job: String, after: Duration, rowsDeleted: Int)
     /// The attempt failed for a transient cause, and another one follows.
@@ -40,7 +37,7 @@ package enum ServiceEvent: Sendable {
     case lookBackFailed(RunFailure)
     /// The history was read, and has these runs of the job, of every process.
     case earlierRunsKnown(job: String, EarlierRuns)
-    /// The history was read, and has these runs of the job, of every process. From a run's own task, or from the loop.
+    /// The same with the last of them one by one. From a run's own task, or from the loop.
     case recentRunsKnown(job: String, RecentRuns)
     /// A fire time came while its job was running here. It gets a run of its own only if the attempt under way fails.
     case fireTimeCoalesced(job: String, UTCInstant)
@@ -53,12 +50,4 @@ package enum ServiceEvent: Sendable {
     case foundWell
     /// No run starts from now on, and those under way are being canceled.
     case stopping
-
-    /// The event for the result of connecting.
-    package static func connection(_ result: Result<Duration, RunFailure>) -> ServiceEvent {
-        switch result {
-        case .success(let duration): .connected(after: duration)
-        case .failure(let failure): .connectFailed(failure)
-        }
-    }
 }

@@ -1,4 +1,3 @@
-import CleanupSchedule
 package import Logging
 import Postgres
 import SessionCleanup
@@ -28,140 +27,124 @@ package final class ServiceLog: Sendable {
     package func record(_ event: ServiceEvent) {
         switch event {
         case .clockWasSet(let now):
-            logger.notice(
-                "The clock was set, or the machine slept; it is \(now) now.", metadata: MessageID.clockWasSet.with([:]))
+            log(.notice, "The clock was set, or the machine slept; it is \(now) now.", .clockWasSet)
         case .fireTimeArmed(let job, let fireTime):
-            logger.debug(
-                "\(Self.named(job)): \(fireTime.map { "next at \($0)" } ?? "disabled")", metadata: ["job": "\(job)"]
-            )
+            log(.debug, of: job, fireTime.map { "next at \($0)" } ?? "disabled")
         case .attemptFailed(let report, let delay):
             guard let failure = report.failure else { return }
             announced.withLock { $0[report.job] = report.finishedAt }
-            write(failure, of: report, retryingAfter: delay, at: .warning, MessageID.attemptFailed.with([:]))
+            write(failure, of: report, retryingAfter: delay)
         case .runHeldElsewhere(let report, let delay):
             guard let skip = report.skip else { return }
-            logger.debug(
-                "\(Self.named(report.job)): \(skip); looking again in \(delay.secondsText)",
-                metadata: ["job": "\(report.job)"])
+            log(.debug, of: report.job, "\(skip); looking again in \(delay.secondsText)")
         case .runConcluded(let report): write(report)
         case .fireTimeCoalesced(let job, let fireTime):
-            logger.notice(
-                "\(Self.named(job)): still running at the scheduled time \(fireTime), which gets a run of its own only if this one fails.",
-                metadata: ["job": "\(job)"])
+            log(
+                .notice, of: job,
+                "still running at the scheduled time \(fireTime), which gets a run of its own only if this one fails.")
         case .fireTimesMissed(let job, let count):
-            logger.notice(
-                "\(Self.named(job)): missed \(count) scheduled \(count == 1 ? "run" : "runs").",
-                metadata: MessageID.fireTimesMissed.with(["job": "\(job)", "count": .stringConvertible(count)]))
+            let runs = "\(count) scheduled \(count == 1 ? "run" : "runs")"
+            log(.notice, of: job, "missed \(runs).", .fireTimesMissed, ["count": count])
         case .fireTimesPassedOver(let job, let count, let until):
-            logger.info(
-                "\(Self.named(job)): nothing is due before \(until); \(count) scheduled \(count == 1 ? "run is" : "runs are") left out.",
-                metadata: ["job": "\(job)", "count": .stringConvertible(count)])
+            let runs = "\(count) scheduled \(count == 1 ? "run is" : "runs are")"
+            log(.info, of: job, "nothing is due before \(until); \(runs) left out.", nil, ["count": count])
         case .started(let jobs): write(jobs)
-        case .reloading: logger.debug("Reading the configuration again.")
+        case .reloading: log(.debug, "Reading the configuration again.")
         case .reloaded(let jobs, let waiting):
-            logger.notice("Reloaded the configuration.", metadata: MessageID.reloaded.with([:]))
+            log(.notice, "Reloaded the configuration.", .reloaded)
             write(jobs)
-            if !waiting.isEmpty {
-                logger.warning("These changes need a restart: \(waiting.joined(separator: ", ")).")
-            }
+            if !waiting.isEmpty { log(.warning, "These changes need a restart: \(waiting.joined(separator: ", ")).") }
         case .reloadFailed(let why):
             let hint = "Correct the file, check it with mcp-cleanupd config, and reload."
-            logger.error(
-                "Reload failed: invalid configuration; keeping the previous one. \(hint)\n\(why)",
-                metadata: MessageID.reloadFailed.with(["hint": "\(hint)"]))
-        case .stopping: logger.info("Stopping.")
+            let text = "Reload failed: invalid configuration; keeping the previous one. \(hint)\n\(why)"
+            log(.error, text, .reloadFailed, ["hint": hint])
+        case .stopping: log(.info, "Stopping.")
         case .lookBackFailed(let failure):
-            var metadata: Logger.Metadata = [:]
-            if let hint = failure.hint { metadata["hint"] = "\(hint)" }
-            logger.warning(
-                "\(failure); missed fire times are not known yet, and the history is read again", metadata: metadata)
-        case .attemptStarted, .databaseNamed, .connected, .connectFailed, .batchEnded, .earlierRunsKnown,
-            .recentRunsKnown,
+            let consequence = "missed fire times are not known yet, and the history is read again"
+            log(.warning, "\(failure); \(consequence)", nil, failure.hint.map { ["hint": $0] } ?? [:])
+        case .attemptStarted, .databaseNamed, .connectionTried, .batchEnded, .earlierRunsKnown, .recentRunsKnown,
             .foundWell:
             break
         }
     }
 
+    private typealias Facts = [String: any CustomStringConvertible & Sendable]
+
+    /// - Parameter job: its name begins the message.
+    private func log(
+        _ level: Logger.Level, of job: String? = nil, _ text: String, _ id: MessageID? = nil, _ facts: Facts = [:]
+    ) {
+        var metadata = facts.mapValues { fact in
+            (fact as? String).map(Logger.MetadataValue.string) ?? .stringConvertible(fact)
+        }
+        if let id { metadata[MessageID.metadataKey] = "\(id.rawValue)" }
+        if let job { metadata["job"] = "\(job)" }
+        let name = job.map { "\(Self.builtIn($0)?.displayName ?? $0): " } ?? ""
+        logger.log(level: level, "\(name)\(text)", metadata: metadata)
+    }
+
     private func write(_ jobs: [(job: Job, nextFireTime: UTCInstant?)]) {
         for (job, fireTime) in jobs {
-            logger.info(
-                "\(job.displayName): \(job.schedule), \(fireTime.map { "next at \($0)" } ?? "disabled")",
-                metadata: ["job": "\(job.name)"])
+            log(.info, of: job.name, "\(job.schedule), \(fireTime.map { "next at \($0)" } ?? "disabled")")
         }
     }
 
     private func write(_ report: RunReport) {
-        let (duration, progress) = (report.finishedAt - report.startedAt, report.progress)
-        var metadata: Logger.Metadata = [
-            "job": "\(report.job)", "outcome": "\(report.outcome.rawValue)", "fire_time": "\(report.scheduledAt)",
-            "rows_deleted": .stringConvertible(progress.rowsDeleted),
-            "rows_skipped": .stringConvertible(progress.rowsSkipped),
-            "rows_refused": .stringConvertible(progress.rowsRefused),
-            "batches": .stringConvertible(progress.batches), "attempts": .stringConvertible(report.attempts),
-            "duration_usec": .stringConvertible(duration.microseconds),
+        let (job, progress) = (report.job, report.progress)
+        var facts: Facts = [
+            "outcome": report.outcome.rawValue, "fire_time": "\(report.scheduledAt)",
+            "rows_deleted": progress.rowsDeleted, "rows_skipped": progress.rowsSkipped,
+            "rows_refused": progress.rowsRefused, "batches": progress.batches, "attempts": report.attempts,
+            "duration_usec": report.finishedAt.microsecondsSinceEpoch - report.startedAt.microsecondsSinceEpoch,
         ]
-        if let runID = report.runID { metadata["run_id"] = .stringConvertible(runID) }
-        let name = Self.named(report.job)
-        if let skip = report.skip {
-            logger.debug("\(name): \(skip)", metadata: metadata)
-            return
-        }
+        if let runID = report.runID { facts["run_id"] = runID }
+        if let skip = report.skip { return log(.debug, of: job, "\(skip)", nil, facts) }
+        let removed = Self.removed(progress, by: job)
         if let failure = report.failure {
-            if report.outcome == .canceled {
-                logger.info("\(name): \(failure); \(Self.removed(progress, by: report.job))", metadata: metadata)
-            } else {
-                write(failure, of: report, retryingAfter: nil, at: .error, MessageID.runFailed.with(metadata))
-            }
-            return
+            if report.outcome != .canceled { return write(failure, of: report, retryingAfter: nil, facts) }
+            return log(.info, of: job, "\(failure); \(removed)", nil, facts)
         }
-        for subject in [Subject.job(report.job), .connecting] {
+        for subject in [Subject.job(job), .connecting] {
             guard let end = failures.withLock({ $0[subject]?.runWentWell() }) else { continue }
-            let what = subject == .connecting ? "The database can be reached again" : "\(name): succeeds again"
-            logger.notice(
-                "\(what), after \(end.attempts) failed \(end.attempts == 1 ? "attempt" : "attempts") since \(end.since).",
-                metadata: MessageID.failureEnded.with([
-                    "job": "\(report.job)", "attempts": .stringConvertible(end.attempts),
-                ]))
+            let attempts = "\(end.attempts) failed \(end.attempts == 1 ? "attempt" : "attempts") since \(end.since)"
+            if subject == .connecting {
+                let text = "The database can be reached again, after \(attempts)."
+                log(.notice, text, .failureEnded, ["job": job, "attempts": end.attempts])
+            } else {
+                log(.notice, of: job, "succeeds again, after \(attempts).", .failureEnded, ["attempts": end.attempts])
+            }
         }
-        let level: Logger.Level =
-            progress.rowsDeleted + progress.rowsSkipped + progress.rowsRefused > 0 ? .info : .debug
+        let isIdle = progress.rowsDeleted + progress.rowsSkipped + progress.rowsRefused == 0
         let left = report.outcome == .capped ? "; more is due: the limit of a run is reached" : ""
-        logger.log(
-            level: level, "\(name): \(Self.removed(progress, by: report.job)) in \(duration.secondsText)\(left)",
-            metadata: MessageID.runEnded.with(metadata))
+        let time = (report.finishedAt - report.startedAt).secondsText
+        log(isIdle ? .debug : .info, of: job, "\(removed) in \(time)\(left)", .runEnded, facts)
     }
 
     /// - Parameter delay: `nil` where no attempt of the run follows.
     private func write(
-        _ failure: RunFailure, of report: RunReport, retryingAfter delay: Duration?, at level: Logger.Level,
-        _ metadata: Logger.Metadata
+        _ failure: RunFailure, of report: RunReport, retryingAfter delay: Duration?, _ facts: Facts = [:]
     ) {
-        var metadata = metadata
-        metadata["job"] = "\(report.job)"
-        if let hint = failure.hint { metadata["hint"] = "\(hint)" }
+        var facts = facts
+        facts["hint"] = failure.hint
         // A run that is concluded while it waits for another attempt tells its last attempt again.
-        let wasCounted = delay == nil && announced.withLock { $0[report.job] } == report.finishedAt
-        let subject = failure.isOfConnecting ? Subject.connecting : .job(report.job)
+        let wasCounted = delay == nil && announced.withLock { $0[report.job] == report.finishedAt }
         let verdict = failures.withLock {
-            $0[subject, default: RepeatedFailures()].attemptFailed(
+            $0[failure.isOfConnecting ? .connecting : .job(report.job), default: RepeatedFailures()].attemptFailed(
                 cause: "\(failure)", at: report.finishedAt, wasLast: delay == nil, wasCounted: wasCounted)
         }
-        var text = "\(Self.named(report.job)): \(failure)"
-        let rows = report.progress
-        if rows.rowsDeleted > 0 { text += "; \(Self.removed(rows, by: report.job)) before" }
+        var text = "\(failure)"
+        if report.progress.rowsDeleted > 0 { text += "; \(Self.removed(report.progress, by: report.job)) before" }
         if let delay { text += "; retrying in \(delay.secondsText)" }
         if case .goesOn(let attempts, let since) = verdict {
             text += "; \(attempts) attempts have failed since \(since)"
         }
-        if let hint = failure.hint { text += "\(text.sentenceEnd) \(hint)" }
-        logger.log(level: verdict == .isKnown ? .debug : level, "\(text)", metadata: metadata)
+        log(
+            verdict == .isKnown ? .debug : delay == nil ? .error : .warning, of: report.job,
+            text.followed(byHintOf: failure), delay == nil ? .runFailed : .attemptFailed,
+            facts)
     }
 
-    // MARK: Words
-
-    /// A built-in job's short name, which operators know; another job's own.
-    private static func named(_ job: String) -> String { builtIn(job)?.displayName ?? job }
-
+    /// A built-in job has a short name, which operators know.
     private static func builtIn(_ job: String) -> Job? {
         [Job.transientSessions, .dormantSessions()].first { $0.name == job }
     }
@@ -186,11 +169,5 @@ extension RunFailure {
             true
         default: false
         }
-    }
-}
-
-extension Duration {
-    fileprivate var microseconds: Int64 {
-        components.seconds * 1_000_000 + components.attoseconds / 1_000_000_000_000
     }
 }

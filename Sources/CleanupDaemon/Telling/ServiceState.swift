@@ -4,67 +4,48 @@ package import Time
 /// What is known of the service: the one value that health checks, gauges, the page, `/status.json` and the status line are
 /// made from. Events change it; nothing in it asks the database.
 package struct ServiceState: Sendable {
-    /// In the order in which they run.
     package private(set) var jobs: [JobState]
-    package let startedAt: Scheduler.Now
-    /// The version of the program.
+    package let startedAt: UTCInstant
     package let version: String
     /// The name of the host that the service runs on.
     package let host: String
-    /// Host and database that the connection URL named when it was last read, such as `db.example.org/app`; never the role's
-    /// password. `nil` before the first time.
+    /// Host and database that the connection URL named when it was last read, such as `db.example.org/app`.
     package private(set) var database: String?
     /// False until the schedule is armed.
-    package private(set) var isArmed = false
+    private(set) var isArmed = false
     package private(set) var isStopping = false
     /// When the configuration in force was read.
     package private(set) var configuredAt: UTCInstant
-    /// The last reload, where it failed; `nil` where the configuration in force is the one that was read last.
-    package private(set) var failedReload: FailedReload?
+    /// The last reload, where it failed: why, with the place in the file, and never a secret.
+    package private(set) var failedReload: (at: UTCInstant, why: String)?
     /// How far the database's clock is ahead of the host's, as the last run saw it.
     package private(set) var clockSkew: Duration?
 
-    package struct FailedReload: Sendable {
-        package let at: UTCInstant
-        /// In words, with the place in the file; never a secret.
-        package let why: String
-    }
-
-    package init(jobs: [Job], version: String, host: String, startedAt: Scheduler.Now) {
+    package init(jobs: [Job], version: String, host: String, startedAt: TwoClocks) {
         self.jobs = jobs.map { JobState(job: $0, at: startedAt) }
         self.version = version
         self.host = host
-        self.startedAt = startedAt
-        configuredAt = startedAt.wall
+        (self.startedAt, configuredAt) = (startedAt.wall, startedAt.wall)
     }
 
-    package mutating func record(_ event: ServiceEvent, at now: Scheduler.Now) {
+    package mutating func record(_ event: ServiceEvent, at now: TwoClocks) {
         switch event {
         case .started(let armed):
             isArmed = true
             configure(armed, at: now)
         case .reloaded(let armed, _): configure(armed, at: now)
-        case .reloadFailed(let why): failedReload = FailedReload(at: now.wall, why: why)
+        case .reloadFailed(let why): failedReload = (now.wall, why)
         case .databaseNamed(let name): database = name
         case .fireTimeArmed(let name, let fireTime): change(name) { $0.arm(fireTime, at: now) }
         case .attemptStarted(let name, let scheduledAt, let origin, let number):
-            let startedAt = startedAt.wall
-            change(name) { job in
-                // A fire time before the start was another process's to answer.
-                if origin == .schedule || scheduledAt >= startedAt { job.dueSince = job.dueSince ?? now.elapsed }
-                job.begin(scheduledAt, origin, number, at: now)
-            }
+            // A fire time before the start was another process's to answer.
+            let isDue = origin == .schedule || scheduledAt >= startedAt
+            change(name) { $0.begin(scheduledAt, origin, number, isDue: isDue, at: now) }
         case .batchEnded(let name, _, let rowsDeleted): change(name) { $0.deleted(rowsDeleted, at: now) }
         case .attemptFailed(let report, let delay):
-            change(report.job) { job in
-                job.fail(report.failure, at: now)
-                job.retryAt = now + delay
-            }
+            change(report.job) { $0.fail(report.failure, retryAt: now.wall + delay, at: now) }
         case .runHeldElsewhere(let report, let delay):
-            change(report.job) { job in
-                job.isHeldElsewhere = true
-                job.retryAt = now + delay
-            }
+            change(report.job) { ($0.isHeldElsewhere, $0.retryAt) = (true, now.wall + delay) }
         case .runConcluded(let report):
             if let skew = report.clockSkew { clockSkew = skew }
             change(report.job) { $0.conclude(report, at: now) }
@@ -74,11 +55,11 @@ package struct ServiceState: Sendable {
         case .fireTimesMissed(let name, let count): change(name) { $0.missedFires += count }
         case .clockWasSet: for index in jobs.indices { jobs[index].rename(at: now) }
         case .stopping: isStopping = true
-        case .reloading, .fireTimesPassedOver, .connected, .connectFailed, .lookBackFailed, .foundWell: break
+        case .reloading, .fireTimesPassedOver, .connectionTried, .lookBackFailed, .foundWell: break
         }
     }
 
-    private mutating func configure(_ armed: [(job: Job, nextFireTime: UTCInstant?)], at now: Scheduler.Now) {
+    private mutating func configure(_ armed: [(job: Job, nextFireTime: UTCInstant?)], at now: TwoClocks) {
         failedReload = nil
         configuredAt = now.wall
         jobs = armed.map { job, fireTime in
@@ -94,25 +75,17 @@ package struct ServiceState: Sendable {
         body(&jobs[index])
     }
 
-    /// Rows deleted in the last 24 hours, to a quarter of an hour: see `JobState.deletions`.
-    package func rowsDeletedInLastDay(at now: Scheduler.Now) -> Int {
-        jobs.reduce(0) { $0 + $1.deletions.total(at: now.elapsed) }
-    }
+    /// Rows deleted in the last 24 hours, to a quarter of an hour.
+    package func rowsDeletedInLastDay(at now: TwoClocks) -> Int { jobs.reduce(0) { $0 + $1.deletions.total(at: now) } }
 
-    /// True if the rows deleted in the last 24 hours are those of all processes: the history of each enabled job
-    /// was read.
+    /// True if these rows are those of all processes: the history of each enabled job was read.
     package var countsAllProcesses: Bool {
         let enabled = jobs.filter(\.job.isEnabled)
         return !enabled.isEmpty && enabled.allSatisfy(\.deletions.areOfAllProcesses)
     }
 
-    /// The last run that is known, whichever job's; `nil` before the first.
+    /// Of any job.
     package var lastRun: JobState.FinishedRun? {
         jobs.compactMap(\.lastRun).max { $0.report.finishedAt < $1.report.finishedAt }
     }
-}
-
-extension Scheduler.Now {
-    /// Both clocks, so much later.
-    static func + (now: Self, delay: Duration) -> Self { Self(wall: now.wall + delay, elapsed: now.elapsed + delay) }
 }

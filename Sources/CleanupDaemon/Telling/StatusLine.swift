@@ -4,34 +4,28 @@ import Time
 extension ServiceState {
     /// One line for `systemctl status`, with what is wrong at its end: `next: transient 12:05:00Z, dormant 00:00:00Z; last: …;
     /// wrong: …`. Empty until the schedule is armed. Names instants and no ages, since it is sent when it changes.
-    package var statusLine: String {
+    var statusLine: String {
         guard isArmed, !jobs.isEmpty else { return "" }
-        let names = { (isIncluded: (JobState) -> Bool) in
-            jobs.filter(isIncluded).map(\.job.displayName).joined(separator: ", ")
-        }
-        let running = names { $0.underWay != nil && $0.retryAt == nil }
-        let held = names(\.isHeldElsewhere)
-        let last = jobs.compactMap(\.lastRunInWords).joined(separator: ", ")
-        let faults =
-            (failedReload.map { ["configuration, the old one is in force: \($0.why)"] } ?? [])
-            + jobs.compactMap(\.failureInWords)
-        var parts: [String] = []
-        if isStopping { parts.append("stopping") }
-        if !running.isEmpty { parts.append("running: \(running)") }
-        if !held.isEmpty { parts.append("running in another process: \(held)") }
-        if !isStopping { parts.append("next: \(nextInWords)") }
-        if !last.isEmpty { parts.append("last: \(last)") }
-        if !faults.isEmpty { parts.append("wrong: \(faults.joined(separator: ", "))") }
-        return parts.joined(separator: "; ")
+        let running = jobs.filter { $0.underWay != nil && $0.retryAt == nil }.map(\.job.displayName)
+        let held = jobs.filter(\.isHeldElsewhere).map(\.job.displayName)
+        let reload = failedReload.map { "configuration, the old one is in force: \($0.why)" }
+        let parts = [
+            ("running", running), ("running in another process", held), ("next", isStopping ? [] : nextInWords),
+            ("last", jobs.compactMap(\.lastRunInWords)),
+            ("wrong", [reload].compactMap(\.self) + jobs.compactMap(\.failureInWords)),
+        ]
+        let lines = parts.filter { !$0.1.isEmpty }.map { "\($0): \($1.joined(separator: ", "))" }
+        return ((isStopping ? ["stopping"] : []) + lines).joined(separator: "; ")
     }
 
-    private var nextInWords: String {
-        let times = jobs.compactMap { job in job.nextFireTime.map { (job.job.displayName, $0) } }
-        guard let first = times.map(\.1).min() else { return "nothing, every job is disabled" }
-        return times.map { name, time in
-            // Less than a day after the first: the time of day is enough to name it.
-            "\(name) \(time - first < .seconds(86_400) ? time.timeOfDay : "\(time)")"
-        }.joined(separator: ", ")
+    private var nextInWords: [String] {
+        guard let first = jobs.compactMap(\.nextFireTime).min() else { return ["nothing, every job is disabled"] }
+        return jobs.compactMap { job in
+            job.nextFireTime.map { time in
+                // Less than a day after the first: the time of day is enough to name it.
+                "\(job.job.displayName) \(time - first < .seconds(86_400) ? time.timeOfDay : "\(time)")"
+            }
+        }
     }
 }
 
@@ -44,10 +38,8 @@ extension JobState {
     }
 
     fileprivate var failureInWords: String? {
-        failing.map { failing in
-            let retry = isHeldElsewhere ? nil : retryAt.map { "; retrying at \($0.wall.toTheSecond.timeOfDay)" }
-            return "\(job.displayName): \(failing.failure)\(retry ?? "")"
-        }
+        let retry = isHeldElsewhere ? nil : retryAt.map { "; retrying at \($0.toTheSecond.timeOfDay)" }
+        return failing.map { "\(job.displayName): \($0.failure)\(retry ?? "")" }
     }
 }
 

@@ -8,31 +8,27 @@ package final class Supervision: Sendable {
     /// The status line that was sent last.
     private let sent = Mutex("")
 
-    /// - Parameter shutdownTimeout: how long stopping may take.
     package init(notifier: ServiceNotifier, shutdownTimeout: Duration) {
         self.notifier = notifier
         self.shutdownTimeout = shutdownTimeout
     }
 
-    /// Sends what follows from the event; the status line only where it has changed. Does not block. From any thread.
-    ///
-    /// - Parameter state: as it is after the event.
+    /// Sends what follows from the event, with the state after it; the status line only where it has changed. Does not block.
     package func record(_ event: ServiceEvent, _ state: ServiceState) {
         // They come often, from the runs' own tasks, and never change the line.
         if case .batchEnded = event { return }
         let line = state.statusLine
-        let status = sent.withLock { sent -> String? in
-            guard line != sent else { return nil }
-            sent = line
-            return line
+        let status = sent.withLock { sent in
+            defer { sent = line }
+            return line == sent ? nil : line
         }
         switch event {
         case .started, .reloaded, .reloadFailed: notifier.send(Notification(state: .ready, status: status))
         case .reloading: notifier.send(Notification(state: .reloading, status: status))
         case .stopping:
             // A last batch may take as long as the timeout; one second more is for the end of the process.
-            notifier.send(
-                Notification(state: .stopping, status: status, extendedTimeout: shutdownTimeout + .seconds(1)))
+            let timeout = shutdownTimeout + .seconds(1)
+            notifier.send(Notification(state: .stopping, status: status, extendedTimeout: timeout))
         case .foundWell: notifier.send(Notification(isAlive: true))
         default: if let status { notifier.send(Notification(status: status)) }
         }

@@ -1,25 +1,35 @@
-import CleanupDaemon
+import SessionCleanup
 import Time
 
 extension String {
     /// Safe as an element's text and as an attribute's value in quotes, and visible.
-    package var escapedForHTML: String {
-        var text = ""
-        for scalar in visibleLines.unicodeScalars {
-            switch scalar {
-            case "&": text += "&amp;"
-            case "<": text += "&lt;"
-            case ">": text += "&gt;"
-            case "\"": text += "&quot;"
-            case "'": text += "&#39;"
-            default: text.unicodeScalars.append(scalar)
-            }
-        }
-        return text
+    var escapedForHTML: String {
+        let entities: [Unicode.Scalar: String] = ["&": "&amp;", "<": "&lt;", ">": "&gt;", "\"": "&quot;", "'": "&#39;"]
+        return visibleLines.unicodeScalars.map { entities[$0] ?? String($0) }.joined()
     }
 }
 
-extension Runbook {
+/// The runbook, `docs/operations.md`, as alerts and the page link to it.
+enum Runbook {
+    /// Where the project's documentation is published. `config/prometheus-rules.yml` has the same address; a test compares them.
+    static let address = "file:///usr/share/doc/mcp-cleanupd/docs/operations.md"
+
+    /// The section about a failed reload.
+    static let failedReload = "\(address)#mcpcleanupconfigreloadfailed"
+
+    /// The section about failures of this kind; the runbook's section “Causes” has one for each.
+    static func section(for failure: RunFailure) -> String {
+        let anchor =
+            switch failure.kind {
+            case .unreachable: "cannot-connect"
+            case .refused: "the-database-refuses"
+            case .misconfigured: "url-configuration-or-schema"
+            case .mayPass: "transient-causes"
+            case .canceled, .unexpected: "causes"
+            }
+        return "\(address)#\(anchor)"
+    }
+
     /// A link to a section of the runbook. Browsers follow no link from a server's page to a file: there the path is its text.
     static func link(to section: String) -> String {
         let path = section.hasPrefix("file://") ? section.dropFirst("file://".count) : ""
@@ -39,25 +49,22 @@ extension UTCInstant {
     var day: String { String(parts[0].suffix(5)) }
 
     /// `12:05:00`, with the date before it where that is another than today's.
-    func clock(at now: Scheduler.Now) -> String {
-        parts[0] == now.wall.parts[0] ? clock : "\(parts[0]) \(minute)"
-    }
+    func clock(at now: TwoClocks) -> String { parts[0] == now.wall.parts[0] ? clock : "\(parts[0]) \(minute)" }
 
     /// The same as an element that machines can read too.
-    func element(at now: Scheduler.Now) -> String { "<time datetime=\"\(toTheSecond)\">\(clock(at: now))</time>" }
+    func element(at now: TwoClocks) -> String { "<time datetime=\"\(toTheSecond)\">\(clock(at: now))</time>" }
 
     /// `4 min 12 s ago`.
-    func ago(at now: Scheduler.Now) -> String { ticking("ago", "\(wholeSeconds(now.wall - self)) ago") }
+    func ago(at now: TwoClocks) -> String { ticking("ago", "\(wholeSeconds(now.wall - self)) ago") }
     /// `in 4 min 12 s`; `now` once it has come.
-    func until(at now: Scheduler.Now) -> String {
+    func until(at now: TwoClocks) -> String {
         ticking("until", self > now.wall ? "in \(wholeSeconds(self - now.wall))" : "now")
     }
     /// `4 min 12 s`.
-    func since(at now: Scheduler.Now) -> String { ticking("since", wholeSeconds(now.wall - self)) }
+    func since(at now: TwoClocks) -> String { ticking("since", wholeSeconds(now.wall - self)) }
 
     private func wholeSeconds(_ duration: Duration) -> String {
-        let seconds = duration.components.seconds
-        return seconds < 1 ? "0 s" : Duration.seconds(seconds).inWords
+        duration < .seconds(1) ? "0 s" : Duration.seconds(duration.components.seconds).inWords
     }
 
     private func ticking(_ kind: String, _ text: String) -> String {

@@ -5,46 +5,31 @@ import Time
 
 /// One job's part of the page: always the same rows in the same places.
 struct JobCard {
-    private let state: JobState
-    private let id: String
-    private let now: Scheduler.Now
-    private let condition: JobState.Condition
+    let state: JobState
+    /// Of its elements.
+    let id: String
+    let now: TwoClocks
 
-    /// - Parameter index: among the page's jobs; ids are made of it.
-    init(_ state: JobState, index: Int, at now: Scheduler.Now) {
-        self.state = state
-        id = "j\(index)"
-        self.now = now
-        condition = state.condition(at: now)
-    }
-
+    private var condition: JobState.Condition { state.condition(at: now) }
     private var job: Job { state.job }
-    /// When this process began.
-    private var startedAt: UTCInstant { now.wall - now.elapsed }
-    private var tone: Tone { Tone(condition) }
 
     var html: String {
         let full = job.shortName == nil ? "" : " <small>\(job.name.escapedForHTML)</small>"
         return """
-            <section class="job \(tone.rawValue)" aria-labelledby="\(id)">
+            <section class="job \(condition.tone.name)" aria-labelledby="\(id)">
             <h2 id="\(id)">\(job.displayName.escapedForHTML)\(full)</h2>
             \(list(facts))
-            \(problem)\(RunChart(state.recent, at: now).html)
+            \(problem)\(RunChart(runs: state.recent).html)
             \(runs)\(more)</section>
 
             """
     }
 
-    // MARK: Rows
-
     private var facts: [(String, String)] {
         [
-            (
-                "State",
-                "<b class=\"\(tone.rawValue)\"><span aria-hidden=\"true\">\(tone.sign)</span> \(stateInWords)</b>"
-            ),
+            ("State", "<b class=\"\(condition.tone.name)\">\(condition.tone.sign) \(stateInWords)</b>"),
             ("Last run", lastRunInWords), ("Removed", removedInWords),
-            ("Took", state.lastRun.map { Self.took($0) } ?? "–"),
+            ("Took", state.lastRun.map(Self.took) ?? "–"),
             ("Next run", state.nextFireTime.map { "\($0.element(at: now)) \(small($0.until(at: now)))" } ?? "none"),
             ("Oldest expired session", oldestInWords),
         ]
@@ -58,24 +43,23 @@ struct JobCard {
     private func small(_ html: String) -> String { "<small>\(html)</small>" }
 
     private var stateInWords: String {
-        guard let underWay = state.underWay else { return condition.rawValue }
-        let time = underWay.startedAt.wall.since(at: now)
-        if state.isHeldElsewhere { return "\(condition.rawValue); another process runs it" }
-        if state.retryAt != nil { return condition.rawValue }
+        let word = condition.rawValue
+        guard let underWay = state.underWay, state.isHeldElsewhere || state.retryAt == nil else { return word }
+        if state.isHeldElsewhere { return "\(word); another process runs it" }
         let attempt = underWay.attempt > 1 ? ", attempt \(underWay.attempt)" : ""
-        let word = condition == .running ? "running" : "\(condition.rawValue); running"
-        return "\(word) for \(time)\(attempt), \(underWay.rowsDeleted.groupedText) removed"
+        return "\(condition == .running ? "" : "\(word); ")running for \(underWay.startedAt.since(at: now))\(attempt), "
+            + "\(underWay.rowsDeleted.groupedText) removed"
     }
 
     private var lastRunInWords: String {
-        if let run = state.lastRun, state.lastEnd.map({ $0.at <= run.report.finishedAt }) ?? true {
-            let end = run.report.finishedAt
-            let whose = run.isOurs ? "" : ", \(end < startedAt ? "before this process began" : "in another process")"
-            return "\(end.element(at: now)) \(small("\(end.ago(at: now)), \(run.report.outcome.words)\(whose)"))"
+        let run = state.lastRun.flatMap { run in
+            state.lastEnd.map { $0.wall <= run.report.finishedAt } ?? true ? run : nil
         }
-        guard let end = state.lastEnd else { return "none known" }
-        let whose = end.elapsed < .zero ? "before this process began" : "in another process"
-        return "\(end.at.element(at: now)) \(small("\(end.at.ago(at: now)), \(whose)"))"
+        guard let end = run?.report.finishedAt ?? state.lastEnd?.wall else { return "none known" }
+        let isBefore = run == nil ? state.lastEnd.map { $0.elapsed < .zero } ?? false : end < now.wall - now.elapsed
+        let whose = isBefore ? ", before this process began" : ", in another process"
+        let note = (run.map { ", \($0.report.outcome.words)" } ?? "") + (run?.isOurs ?? false ? "" : whose)
+        return "\(end.element(at: now)) \(small("\(end.ago(at: now))\(note)"))"
     }
 
     /// To a millisecond below ten seconds: most runs take less.
@@ -86,23 +70,19 @@ struct JobCard {
 
     private var removedInWords: String {
         guard let progress = state.lastRun?.report.progress else { return "–" }
-        var notes: [String] = []
-        if progress.rowsSkipped > 0 { notes.append("\(progress.rowsSkipped.groupedText) locked by others") }
-        if progress.rowsRefused > 0 { notes.append("\(progress.rowsRefused.groupedText) refused by the database") }
-        return progress.rowsDeleted.groupedText + (notes.isEmpty ? "" : " \(small(notes.joined(separator: ", ")))")
+        let counts = [(progress.rowsSkipped, "locked by others"), (progress.rowsRefused, "refused by the database")]
+        let notes = counts.filter { $0.0 > 0 }.map { "\($0.groupedText) \($1)" }.joined(separator: ", ")
+        return progress.rowsDeleted.groupedText + (notes.isEmpty ? "" : " \(small(notes))")
     }
 
     private var oldestInWords: String {
         if job.table != nil { return "not known for a job of your own" }
-        guard let look = state.lastLook else {
+        guard let (cutoff, oldest) = state.lastLook else {
             return state.lastRun?.isOurs == false ? "not measured by this process" : "not known yet"
         }
-        let time = look.cutoff.element(at: now)
-        guard let overdue = look.oldestOverdue else { return "none \(small("at \(time)"))" }
-        return "\(overdue.inWords) \(small("past its time at \(time)"))"
+        let time = cutoff.element(at: now)
+        return oldest.map { "\($0.inWords) \(small("past its time at \(time)"))" } ?? "none \(small("at \(time)"))"
     }
-
-    // MARK: What is wrong
 
     private var problem: String {
         guard job.isEnabled else { return "" }
@@ -116,69 +96,57 @@ struct JobCard {
         }
         let failure = failing.failure
         let attempts = failing.attempts == 1 ? "1 attempt" : "\(failing.attempts.groupedText) attempts"
-        let retry = state.isHeldElsewhere ? nil : state.retryAt.map { " Next attempt \($0.wall.until(at: now))." }
+        let retry = state.isHeldElsewhere ? nil : state.retryAt.map { " Next attempt \($0.until(at: now))." }
         let hint = failure.hint.map { "<p><strong>What to do:</strong> \($0.escapedForHTML)</p>" } ?? ""
+        let overdue = state.overdueAt.map {
+            "Overdue \(condition == .overdue ? "since" : "at") \($0.element(at: now)). "
+        }
         return """
             <div class="problem">
             <p><strong>Failing since \(failing.since.element(at: now))</strong> (\(failing.since.ago(at: now))), \(attempts).\(retry ?? "")</p>
             <p class="error">\("\(failure)".escapedForHTML)</p>
-            \(hint)<p>\(overdue)\(Runbook.link(to: Runbook.section(for: failure)))</p>
+            \(hint)<p>\(overdue ?? "")\(Runbook.link(to: Runbook.section(for: failure)))</p>
             </div>
 
             """
     }
 
-    private var overdue: String {
-        guard let limit = state.overdueAt else { return "" }
-        return "\(condition == .overdue ? "Overdue since" : "Overdue at") \(limit.element(at: now)). "
-    }
-
-    // MARK: More
-
-    private static let shownRuns = 7
-
     private var runs: String {
-        let runs = state.recent.suffix(Self.shownRuns).reversed()
+        let runs = state.recent.suffix(7).reversed()
         guard !runs.isEmpty else { return "" }
+        var columns: [(head: String, cell: (JobState.FinishedRun) -> String)] = [
+            ("Removed", { "<td>\($0.report.progress.rowsDeleted.groupedText)" }),
+            ("Skipped", { "<td>\($0.report.progress.rowsSkipped.groupedText)" }),
+            ("Refused", { "<td>\($0.report.progress.rowsRefused.groupedText)" }),
+            ("Took", { "<td>\(Self.took($0))" }),
+        ]
         // A phone has room for all columns only without those that say nothing.
-        let isSkipped = runs.contains { $0.report.progress.rowsSkipped > 0 }
-        let isRefused = runs.contains { $0.report.progress.rowsRefused > 0 }
-        let rows = runs.map { run in
-            let (report, progress) = (run.report, run.report.progress)
-            var cells = [report.outcome.words, progress.rowsDeleted.groupedText]
-            if isSkipped { cells.append(progress.rowsSkipped.groupedText) }
-            if isRefused { cells.append(progress.rowsRefused.groupedText) }
-            cells.append(Self.took(run))
-            let outcome = report.isSuccess ? "" : " class=bad"
-            return "<tr><th>\(report.scheduledAt.clock(at: now))<td\(outcome)>\(cells[0])"
-                + cells.dropFirst().map { "<td>\($0)" }.joined()
+        for column in ["Skipped", "Refused"] {
+            columns.removeAll { $0.head == column && runs.map($0.cell).allSatisfy { $0 == "<td>0" } }
         }
-        let heads =
-            ["Scheduled", "Outcome", "Removed"] + (isSkipped ? ["Skipped"] : []) + (isRefused ? ["Refused"] : []) + [
-                "Took"
-            ]
+        let rows = runs.map { run in
+            let outcome = run.report.isSuccess ? "" : " class=bad"
+            return "<tr><th>\(run.report.scheduledAt.clock(at: now))<td\(outcome)>\(run.report.outcome.words)"
+                + columns.map { $0.cell(run) }.joined()
+        }
+        let heads = (["Scheduled", "Outcome"] + columns.map(\.head)).map { "<th scope=col>\($0)" }.joined()
         return """
             <details id="\(id)runs"><summary>\(rows.count == 1 ? "The last run" : "The last \(rows.count) runs")</summary>
             <div class="scroll" tabindex="0" role="region" aria-label="Last runs of \(job.displayName.escapedForHTML)"><table>
-            <tr>\(heads.map { "<th scope=col>\($0)" }.joined())
+            <tr>\(heads)
             \(rows.joined(separator: "\n"))</table></div></details>
 
             """
     }
 
     private var more: String {
+        let success = state.lastSuccess.map { "\($0.wall.element(at: now)) \(small($0.wall.ago(at: now)))" }
+        let zone = (job.timeZone?.name ?? "UTC").escapedForHTML
         var facts = [
-            (
-                "Schedule",
-                "<code>\(job.schedule.expression.escapedForHTML)</code> \((job.timeZone?.name ?? "UTC").escapedForHTML)"
-            ),
+            ("Schedule", "<code>\(job.schedule.expression.escapedForHTML)</code> \(zone)"),
             ("Deadline of a run", job.deadline.inWords), ("Overdue without success after", state.budget.inWords),
-            ("Removed in 24 hours", state.deletions.total(at: now.elapsed).groupedText),
-            (
-                "Last success",
-                state.lastSuccess.map { "\($0.moment.at.element(at: now)) \(small($0.moment.at.ago(at: now)))" }
-                    ?? "none known"
-            ),
+            ("Removed in 24 hours", state.deletions.total(at: now).groupedText),
+            ("Last success", success ?? "none known"),
         ]
         let delays = state.recent.compactMap { $0.origin == .schedule ? $0.startDelay : nil }.sorted()
         if let worst = delays.last {

@@ -4,55 +4,41 @@ import Time
 
 /// The rows removed by each of the last runs, as bars on a linear scale with a time axis. A run that failed has a cross.
 struct RunChart {
-    private let runs: [JobState.FinishedRun]
-    private let now: Scheduler.Now
-
-    /// - Parameter runs: the oldest first.
-    init(_ runs: [JobState.FinishedRun], at now: Scheduler.Now) {
-        self.runs = runs
-        self.now = now
-    }
+    /// The oldest first.
+    let runs: [JobState.FinishedRun]
 
     // The drawing's own units: a phone shows one as about a pixel.
-    private static let (width, height) = (320, 120)
     private static let (left, right, top, bottom) = (42, 314, 8, 98)
-    /// A chart of fewer runs leaves the rest empty: its bars are as wide as those of a chart of this many.
-    private static let leastSlots = 12
 
-    private var slots: Int { max(runs.count, Self.leastSlots) }
+    /// A chart of fewer runs leaves the rest empty: its bars are as wide as those of a chart of twelve.
+    private var slots: Int { max(runs.count, 12) }
+    private var most: Int { runs.map(\.report.progress.rowsDeleted).max() ?? 0 }
 
     var html: String {
         guard !runs.isEmpty else { return "<p class=\"none\">No run is known yet.</p>" }
         let failed = runs.count { !$0.report.isSuccess }
-        let most = runs.map(\.report.progress.rowsDeleted).max() ?? 0
         let which = runs.count == 1 ? "the last run" : "\(most == 0 ? "" : "each of ")the last \(runs.count) runs"
         // Without a bar, the chart alone would not tell runs that removed nothing from no runs.
         let title = "\(most == 0 ? "Nothing removed" : "Removed") by \(which)"
-        let label = "\(title): \(most.groupedText) at most, \(failed) failed"
         let legend = failed == 0 ? "" : " <span class=\"bad\">✕ failed</span>"
         return """
             <figure><figcaption>\(title)\(legend)</figcaption>
-            <svg viewBox="0 0 \(Self.width) \(Self.height)" role="img" aria-label="\(label)">
+            <svg viewBox="0 0 320 120" role="img" aria-label="\(title): \(most.groupedText) at most, \(failed) failed">
             \(grid)<path class="bars" stroke-width="\(barWidth)" d="\(bars)"/><path class="crosses" d="\(crosses)"/>\(times)</svg></figure>
             """
     }
 
-    // MARK: Scale
-
-    /// The least of 1, 2 or 5 times a power of ten that no bar exceeds; 2 at least, so that its half is whole.
+    /// The least of 2, 5, 10, 20, 50 and so on that no bar exceeds.
     private var scale: Int {
-        let most = runs.map(\.report.progress.rowsDeleted).max() ?? 0
-        var power = 1
-        while true {
-            for factor in [1, 2, 5] where factor * power >= max(most, 2) { return factor * power }
-            // Ends before an overflow: a table has fewer rows.
-            power *= 10
-        }
+        var scale = 2
+        while scale < most { scale = "\(scale)".hasPrefix("2") ? scale / 2 * 5 : scale * 2 }
+        return scale
     }
 
     private var grid: String {
-        let lines = [(Self.top, scale), ((Self.top + Self.bottom) / 2, scale / 2), (Self.bottom, 0)]
-        return lines.filter { $0.1 * 2 == scale || $0.1 == scale || $0.1 == 0 }.map { y, value in
+        var lines = [(Self.top, scale), (Self.bottom, 0)]
+        if scale.isMultiple(of: 2) { lines.insert(((Self.top + Self.bottom) / 2, scale / 2), at: 1) }
+        return lines.map { y, value in
             "<path class=\"line\" d=\"M\(Self.left) \(y)H\(Self.right)\"/>"
                 + "<text x=\"\(Self.left - 4)\" y=\"\(y + 3)\" text-anchor=\"end\">\(Self.short(value))</text>"
         }.joined()
@@ -60,22 +46,16 @@ struct RunChart {
 
     /// `500`, `20k`, `5M`: values of the scale are round.
     private static func short(_ value: Int) -> String {
-        if value >= 1_000_000 { return value % 1_000_000 == 0 ? "\(value / 1_000_000)M" : "\(value / 1000)k" }
+        if value >= 1_000_000, value.isMultiple(of: 1_000_000) { return "\(value / 1_000_000)M" }
         return value >= 10_000 ? "\(value / 1000)k" : value.groupedText
     }
 
-    // MARK: Bars
-
-    /// The left end of a run's slot. The latest is at the right.
-    private func x(_ index: Int) -> Int {
-        Self.left + (Self.right - Self.left) * (slots - runs.count + index) / slots
+    /// The left end of a run's slot, in tenths of a unit: with whole units the gaps would differ. The latest is at the right.
+    private func tenths(_ index: Int) -> Int {
+        10 * Self.left + 10 * (Self.right - Self.left) * (slots - runs.count + index) / slots
     }
 
-    /// The same, or what is as far to the right of it, to a tenth of a unit: with whole units the gaps would differ.
-    private func exactX(_ index: Int, tenthsFurther: Int = 0) -> String {
-        let tenths = (10 * (Self.right - Self.left) * (slots - runs.count + index)) / slots + tenthsFurther
-        return "\(Self.left + tenths / 10).\(tenths % 10)"
-    }
+    private static func text(_ tenths: Int) -> String { "\(tenths / 10).\(tenths % 10)" }
 
     private var barWidth: Int { max((Self.right - Self.left) / slots - 2, 3) }
 
@@ -89,7 +69,7 @@ struct RunChart {
         runs.enumerated().map { index, run in
             let height = barHeight(run)
             // A line as wide as a bar is half as long to write as a rectangle.
-            return height == 0 ? "" : "M\(exactX(index, tenthsFurther: barWidth * 5)) \(Self.bottom)v-\(height)"
+            return height == 0 ? "" : "M\(Self.text(tenths(index) + barWidth * 5)) \(Self.bottom)v-\(height)"
         }.joined()
     }
 
@@ -97,29 +77,27 @@ struct RunChart {
         runs.enumerated().filter { !$0.element.report.isSuccess }.map { index, run in
             let size = min(barWidth, 7)
             let y = max(Self.bottom - barHeight(run) - size - 3, Self.top - 6)
-            return "M\(exactX(index)) \(y)l\(size) \(size)m0 -\(size)l-\(size) \(size)"
+            return "M\(Self.text(tenths(index))) \(y)l\(size) \(size)m0 -\(size)l-\(size) \(size)"
         }.joined()
     }
 
-    // MARK: Time axis
-
     private var times: String {
+        let last = runs.count - 1
         // The first beside the last only where both have room.
-        var labeled = x(runs.count - 1) - x(0) > 60 ? [0, runs.count - 1] : [runs.count - 1]
+        var labeled = tenths(last) / 10 - tenths(0) / 10 > 60 ? [0, last] : [last]
         if runs.count > slots / 2 { labeled.append(runs.count / 2) }
         return Set(labeled).sorted().map { index in
-            let (isFirst, isLast) = (x(index) < Self.left + 20, index == runs.count - 1)
-            let (place, anchor) =
-                isLast
-                ? (Self.right, "end") : isFirst ? (x(index), "start") : (x(index) + barWidth / 2, "middle")
-            let time = runs[index].report.scheduledAt
-            return "<text x=\"\(place)\" y=\"\(Self.bottom + 14)\" text-anchor=\"\(anchor)\">\(label(time))</text>"
+            let x = tenths(index) / 10
+            var (place, anchor) = x < Self.left + 20 ? (x, "start") : (x + barWidth / 2, "middle")
+            if index == last { (place, anchor) = (Self.right, "end") }
+            let label = label(runs[index].report.scheduledAt)
+            return "<text x=\"\(place)\" y=\"\(Self.bottom + 14)\" text-anchor=\"\(anchor)\">\(label)</text>"
         }.joined()
     }
 
     /// The day where the runs span more than two, the second where they span less than ten minutes, else the minute.
     private func label(_ time: UTCInstant) -> String {
-        let span = (runs.last?.report.scheduledAt ?? time) - (runs.first?.report.scheduledAt ?? time)
+        let span = runs[runs.count - 1].report.scheduledAt - runs[0].report.scheduledAt
         if span > .seconds(2 * 86_400) { return time.day }
         return runs.count > 1 && span < .seconds(600) ? time.clock : time.minute
     }

@@ -1,20 +1,23 @@
-package import CleanupDaemon
+import CleanupDaemon
 import SessionCleanup
 import Time
 
 /// The page for people, as HTML: one response that needs nothing from elsewhere and is complete without its script.
-package struct StatusPage: Sendable {
-    package let html: String
-    /// Allows the page's own style and script by a number that nothing else on the page can know.
-    package let contentPolicy: String
+struct StatusPage {
+    let state: ServiceState
+    let now: TwoClocks
+    /// 128 bits, fresh for each response: nothing else on the page can know it.
+    var nonce = (0..<2).map { _ in String(UInt64.random(in: 1 << 60...UInt64.max), radix: 16) }.joined()
 
-    /// - Parameter nonce: fresh for each response.
-    package init(_ state: ServiceState, at now: Scheduler.Now, nonce: String = Self.makeNonce()) {
-        contentPolicy =
-            "default-src 'none'; style-src 'nonce-\(nonce)'; script-src 'nonce-\(nonce)'; connect-src 'self'; "
+    /// Allows the page's own style and script.
+    var contentPolicy: String {
+        "default-src 'none'; style-src 'nonce-\(nonce)'; script-src 'nonce-\(nonce)'; connect-src 'self'; "
             + "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        let headline = Headline(state, at: now)
-        html = """
+    }
+
+    var html: String {
+        let headline = headline
+        return """
             <!doctype html>
             <html lang="en">
             <head>
@@ -28,7 +31,7 @@ package struct StatusPage: Sendable {
             <body>
             <p id="lost" role="alert" hidden></p>
             <div id="live"><!--live-->
-            \(Self.content(state, headline, now))
+            \(content)
             <!--live--></div>
             <script nonce="\(nonce)">\(PageAssets.script)</script>
             </body>
@@ -37,19 +40,49 @@ package struct StatusPage: Sendable {
             """
     }
 
+    /// The service's state in a sentence, which names the jobs that it is about, as HTML.
+    private var headline: (title: String, tone: Tone, text: String) {
+        let jobs = Dictionary(grouping: state.jobs) { $0.condition(at: now) }
+        if state.isStopping { return ("Stopping", .idle, "Stopping: no run begins any more") }
+        if let overdue = jobs[.overdue] {
+            let rows = overdue.contains { $0.job.table == nil } ? "expired sessions" : "rows that are due"
+            return ("Overdue", .bad, "\(subject(overdue)) overdue: \(rows) stay in the table")
+        }
+        if let failing = jobs[.failing] {
+            let which = failing.count > 1 ? "the first is " : ""
+            let limit = failing.compactMap(\.overdueAt).min()
+            let rest = limit.map { "; \(which)overdue at \($0.clock(at: now)) unless it succeeds" } ?? ""
+            return ("Failing", .warn, "\(subject(failing)) failing\(rest)")
+        }
+        if jobs[.healthy] != nil || jobs[.running] != nil {
+            return ("Healthy", .good, "Expired sessions are removed on time")
+        }
+        if jobs[.waiting] != nil { return ("Waiting", .idle, "Waiting for the first run") }
+        return ("Disabled", .idle, "Every job is disabled")
+    }
+
+    /// `transient is`, `transient and dormant are`, `3 of 8 jobs are`.
+    private func subject(_ jobs: [JobState]) -> String {
+        let names = jobs.map(\.job.displayName.escapedForHTML)
+        if names.count > 2 { return "\(names.count) of \(state.jobs.count) jobs are" }
+        return "\(names.joined(separator: " and ")) \(names.count == 1 ? "is" : "are")"
+    }
+
     /// All that changes while the page is open: its script puts a later one in this one's place.
-    private static func content(_ state: ServiceState, _ headline: Headline, _ now: Scheduler.Now) -> String {
-        let cards = state.jobs.enumerated().map { JobCard($1, index: $0, at: now).html }.joined()
+    private var content: String {
+        let headline = headline
+        let cards = state.jobs.enumerated().map { JobCard(state: $1, id: "j\($0)", now: now).html }.joined()
+        let database = state.database.map { " from <b>\($0.escapedForHTML)</b>" } ?? ""
         return """
             <header>
-            <p class="name"><b>mcp-cleanupd</b> on <b>\(state.host.escapedForHTML)</b> \(place(state))</p>
-            <h1 class="\(headline.tone.rawValue)" role="status"><span aria-hidden="true">\(headline.tone.sign)</span> \(headline.text)</h1>
+            <p class="name"><b>mcp-cleanupd</b> on <b>\(state.host.escapedForHTML)</b> removes expired MCP sessions\(database)</p>
+            <h1 class="\(headline.tone.name)" role="status">\(headline.tone.sign) \(headline.text)</h1>
             </header>
-            \(numbers(state, now))
-            \(reloadProblem(state, now))<main class="jobs">
+            \(numbers)
+            \(reloadProblem)<main class="jobs">
             \(cards)</main>
             <footer>
-            <p>Version \(state.version.escapedForHTML), running since \(state.startedAt.wall.element(at: now)) (\(state.startedAt.wall.ago(at: now))).
+            <p>Version \(state.version.escapedForHTML), running since \(state.startedAt.element(at: now)) (\(state.startedAt.ago(at: now))).
             As of <time id="now" datetime="\(now.wall)">\(now.wall.clock)</time>; all times are UTC.
             This page never asks the database. For programs: <a href="/status.json">status.json</a>, <a href="/metrics">metrics</a>,
             <a href="/readyz">readyz</a>, <a href="/livez">livez</a>.</p>
@@ -57,45 +90,32 @@ package struct StatusPage: Sendable {
             """
     }
 
-    private static func place(_ state: ServiceState) -> String {
-        guard let database = state.database else { return "removes expired MCP sessions" }
-        return "removes expired MCP sessions from <b>\(database.escapedForHTML)</b>"
-    }
-
-    // MARK: The three numbers
-
-    private static func numbers(_ state: ServiceState, _ now: Scheduler.Now) -> String {
-        let last = state.lastRun.map { run in
+    private var numbers: String {
+        let run = state.lastRun
+        let last = run.map { run in
             let name = state.jobs.first { $0.job.name == run.report.job }?.job.displayName ?? run.report.job
             let outcome = run.report.isSuccess ? "" : " <b class=bad>\(run.report.outcome.words)</b>"
-            return (
-                "\(run.report.progress.rowsDeleted.groupedText)",
-                "\(name.escapedForHTML)\(outcome), \(run.report.finishedAt.ago(at: now))"
-            )
+            return "\(name.escapedForHTML)\(outcome), \(run.report.finishedAt.ago(at: now))"
         }
-        let isYoung = now.elapsed - state.startedAt.elapsed < .seconds(86_400)
-        let day =
-            state.countsAllProcesses
-            ? "by all processes"
-            : isYoung ? "by this process, which began \(state.startedAt.wall.ago(at: now))" : "by this process"
-        let overdue = state.jobs.filter { $0.condition(at: now) == .overdue }
+        let start = now.elapsed < .seconds(86_400) ? ", which began \(state.startedAt.ago(at: now))" : ""
+        let day = state.countsAllProcesses ? "by all processes" : "by this process\(start)"
+        let overdue = state.jobs.count { $0.condition(at: now) == .overdue }
         let next = state.jobs.compactMap { job in job.nextFireTime.map { (at: $0, name: job.job.displayName) } }
             .min { $0.at < $1.at }
         let nextRun = next.map { "next run \($0.at.until(at: now)): \($0.name.escapedForHTML)" }
-        return """
-            <dl class="numbers">
-            \(number("Removed in the last run", last?.0 ?? "–", last?.1 ?? "no run is known yet"))
-            \(number("Removed in the last 24 hours", state.rowsDeletedInLastDay(at: now).groupedText, day))
-            \(number("Jobs overdue", "\(overdue.count) of \(state.jobs.count)", state.isStopping ? "stopping" : nextRun ?? "no run is scheduled", overdue.isEmpty ? "" : "bad"))
-            </dl>
-            """
+        func number(_ name: String, _ value: String, _ note: String, _ tone: String = "") -> String {
+            "<div><dt>\(name)</dt><dd class=\"\(tone)\">\(value)</dd><dd class=\"note\">\(note)</dd></div>\n"
+        }
+        let rows = run?.report.progress.rowsDeleted.groupedText ?? "–"
+        let jobs = "\(overdue) of \(state.jobs.count)"
+        return "<dl class=\"numbers\">\n" + number("Removed in the last run", rows, last ?? "no run is known yet")
+            + number("Removed in the last 24 hours", state.rowsDeletedInLastDay(at: now).groupedText, day)
+            + number(
+                "Jobs overdue", jobs, state.isStopping ? "stopping" : nextRun ?? "no run is scheduled",
+                overdue == 0 ? "" : "bad") + "</dl>"
     }
 
-    private static func number(_ name: String, _ value: String, _ note: String, _ tone: String = "") -> String {
-        "<div><dt>\(name)</dt><dd class=\"\(tone)\">\(value)</dd><dd class=\"note\">\(note)</dd></div>"
-    }
-
-    private static func reloadProblem(_ state: ServiceState, _ now: Scheduler.Now) -> String {
+    private var reloadProblem: String {
         guard let reload = state.failedReload else { return "" }
         return """
             <section class="problem">
@@ -107,88 +127,41 @@ package struct StatusPage: Sendable {
 
             """
     }
-
-    /// 128 bits, as hexadecimal digits.
-    package static func makeNonce() -> String {
-        (0..<2).map { _ in String(UInt64.random(in: 1 << 60...UInt64.max), radix: 16) }.joined()
-    }
 }
 
-/// The service's state in a sentence, which names the jobs that it is about.
-private struct Headline {
-    let title: String
-    let tone: Tone
+/// The rank of a state: a color and, since colors are not seen by all, a sign.
+struct Tone {
+    /// The class of its elements.
+    let name: String
     /// As HTML.
-    let text: String
+    let sign: String
+    /// The page's icon, as a data: URL.
+    let icon: String
 
-    init(_ state: ServiceState, at now: Scheduler.Now) {
-        let conditions = state.jobs.map { $0.condition(at: now) }
-        let overdue = state.jobs.filter { $0.condition(at: now) == .overdue }
-        if state.isStopping {
-            (title, tone, text) = ("Stopping", .idle, "Stopping: no run begins any more")
-        } else if !overdue.isEmpty {
-            let rows = overdue.contains { $0.job.table == nil } ? "expired sessions" : "rows that are due"
-            (title, tone) = ("Overdue", .bad)
-            text = "\(Self.subject(overdue, of: state.jobs)) overdue: \(rows) stay in the table"
-        } else if conditions.contains(.failing) {
-            let failing = state.jobs.filter { $0.condition(at: now) == .failing }
-            let limit = failing.compactMap(\.overdueAt).min()
-            let which = failing.count > 1 ? "the first is " : ""
-            let rest = limit.map { "; \(which)overdue at \($0.clock(at: now)) unless it succeeds" } ?? ""
-            (title, tone) = ("Failing", .warn)
-            text = "\(Self.subject(failing, of: state.jobs)) failing\(rest)"
-        } else if conditions.contains(where: { $0 == .healthy || $0 == .running }) {
-            (title, tone, text) = ("Healthy", .good, "Expired sessions are removed on time")
-        } else if conditions.contains(.waiting) {
-            (title, tone, text) = ("Waiting", .idle, "Waiting for the first run")
-        } else {
-            (title, tone, text) = ("Disabled", .idle, "Every job is disabled")
-        }
-    }
+    static let good = Tone("good", "✓", "1a7f37", "M4 8.5l3 3 5-6")
+    static let warn = Tone("warn", "▲", "b26a00", "M8 4v5M8 11v1")
+    static let bad = Tone("bad", "✖", "b42318", "M5 5l6 6M11 5l-6 6")
+    static let busy = Tone("busy", "▶", "1a7f37", "M4 8.5l3 3 5-6")
+    static let idle = Tone("idle", "○", "59636e", "M4 8h8")
 
-    /// `transient is`, `transient and dormant are`, `3 of 8 jobs are`.
-    private static func subject(_ jobs: [JobState], of all: [JobState]) -> String {
-        let names = jobs.map(\.job.displayName.escapedForHTML)
-        if names.count > 2 { return "\(names.count) of \(all.count) jobs are" }
-        return "\(names.joined(separator: " and ")) \(names.count == 1 ? "is" : "are")"
-    }
-}
-
-/// How good a state is: a color and, since colors are not seen by all, a sign.
-enum Tone: String {
-    case good, warn, bad, busy, idle
-
-    init(_ condition: JobState.Condition) {
-        switch condition {
-        case .healthy: self = .good
-        case .failing: self = .warn
-        case .overdue: self = .bad
-        case .running: self = .busy
-        case .waiting, .disabled: self = .idle
-        }
-    }
-
-    var sign: String {
-        switch self {
-        case .good: "✓"
-        case .warn: "▲"
-        case .bad: "✖"
-        case .busy: "▶"
-        case .idle: "○"
-        }
-    }
-
-    /// The page's icon, as a data: URL: a check mark, a triangle, a cross or a ring.
-    var icon: String {
-        let (color, path) =
-            switch self {
-            case .good, .busy: ("1a7f37", "M4 8.5l3 3 5-6")
-            case .warn: ("b26a00", "M8 4v5M8 11v1")
-            case .bad: ("b42318", "M5 5l6 6M11 5l-6 6")
-            case .idle: ("59636e", "M4 8h8")
-            }
-        return "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
+    private init(_ name: String, _ sign: String, _ color: String, _ path: String) {
+        self.name = name
+        self.sign = "<span aria-hidden=\"true\">\(sign)</span>"
+        icon =
+            "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
             + "%3Ccircle cx='8' cy='8' r='8' fill='%23\(color)'/%3E%3Cpath d='\(path)' fill='none' stroke='%23fff' "
             + "stroke-width='2'/%3E%3C/svg%3E"
+    }
+}
+
+extension JobState.Condition {
+    var tone: Tone {
+        switch self {
+        case .healthy: .good
+        case .failing: .warn
+        case .overdue: .bad
+        case .running: .busy
+        case .waiting, .disabled: .idle
+        }
     }
 }

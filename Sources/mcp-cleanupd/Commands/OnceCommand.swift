@@ -28,7 +28,7 @@ struct OnceCommand: Sendable {
         }
         let record = metricsTextfile.map { _ in ServiceRecord(jobs: setup.jobs, version: RootCommand.version) }
         let access = try setup.databaseAccess(
-            saysWhich: StandardStream.error.isTerminal, onConnection: { record?.record(.connection($0)) })
+            saysWhich: StandardStream.error.isTerminal, onConnection: { record?.record(.connectionTried($0)) })
         let code = try await Signals.canceling { await perform(jobs, setup, access, askedAt: asked, record) }
         // Each run has been reported already.
         if code != .success { throw ExitCode(code.rawValue) }

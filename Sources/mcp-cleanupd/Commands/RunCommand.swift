@@ -50,7 +50,7 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
         }
         let access = try setup.databaseAccess(
             sharing: nil, warnsOfTransport: true, onURL: { tell(.databaseNamed($0.place)) },
-            onConnection: { tell(.connection($0)) })
+            onConnection: { tell(.connectionTried($0)) })
         let run: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
             setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
         }
@@ -90,7 +90,7 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
         Signals.serve(timeout: setup.configuration.shutdownTimeout, logger: setup.logger) {
             scheduler.requestStop()
         } reload: {
-            scheduler.reloadBegan()
+            scheduler.relay(.reloading)
             do throws(ConfigurationFaults) {
                 let (new, waiting) = try inForce.withLock(\.self).reloaded()
                 inForce.withLock { $0 = new }
@@ -100,7 +100,7 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
                     makeRun($0, new)
                 }
             } catch {
-                scheduler.reloadFailed("\(error)")
+                scheduler.relay(.reloadFailed("\(error)"))
             }
         }
     }
