@@ -38,7 +38,7 @@ struct BatchRunner: Sendable {
     }
 
     /// Why a batch was rolled back, where its rows brought that about.
-    enum Obstacle: Sendable {
+    enum Obstacle: Hashable, Sendable {
         /// A lock was not to be had in time, or the server ended a deadlock.
         case locked
         /// The server ended it for its length.

@@ -15,8 +15,7 @@ struct Deletion: Sendable {
     private(set) var progress: RunProgress
     /// True if the job's `max-rows` ended the run with due rows left.
     private(set) var isCapped = false
-    /// True after one pass over some pages met a lock or too many rows, until their rows are deleted or left.
-    private var isContended = false
+    private var onePass = OnePass()
     /// True once no unknown part of the table is on another server.
     private var isLocal = false
 
@@ -250,7 +249,7 @@ struct Deletion: Sendable {
             isCapped = true
             return false
         }
-        let canPassOnce = target.mayPassOnce && !isContended
+        let canPassOnce = target.mayPassOnce && onePass.isWorthTrying
         let most = min(limit, size.count * 2)
         let rows: BatchSQL.Rows = canPassOnce ? .all(pages, limit: limit) : .unlocked(pages, limit: most)
         switch try await runner.execute(
@@ -258,7 +257,7 @@ struct Deletion: Sendable {
         {
         case .done(let batch):
             try record(batch)
-            isContended = false
+            onePass.batchEnded(inOnePass: canPassOnce)
             // Rows that a trigger keeps would fill each batch: they are left to a final search.
             let isCut = !canPassOnce && batch.locked == most && batch.deleted > batch.locked / 2
             walk.batchEnded(rows: batch.locked, isCut: isCut)
@@ -266,34 +265,35 @@ struct Deletion: Sendable {
             await pause()
         case .failed(.locked) where canPassOnce, .failed(.tooMany):
             // The same pages again, without the locked rows, as many as the limit allows.
-            isContended = true
+            onePass.failed()
         case .failed(.moved):
             break
         case .failed(let obstacle):
             // A row on these pages is to blame: find it by addresses.
             fail(size.count, obstacle)
-            return try await deleteOneByOne(pages, of: relation, &walk)
+            return try await deleteOneByOne(pages, of: relation, &walk, isContended: obstacle == .locked)
         }
         return true
     }
 
     private mutating func deleteOneByOne(
-        _ pages: Range<Int>, of relation: BatchSQL.Relation, _ walk: inout PageWalk
+        _ pages: Range<Int>, of relation: BatchSQL.Relation, _ walk: inout PageWalk, isContended: Bool
     ) async throws(RunFailure) -> Bool {
         let sql = SearchSQL.unordered(relation, target.rule, cutoff: target.cutoff, on: pages, limit: .max)
         walk.batchEnded(rows: pages.count, isCut: false)
         guard let found = try await read(sql) else { return true }
-        let canGoOn = try await delete(try found.reading(FoundRows.init).rows[...])
-        isContended = false
-        return canGoOn
+        return try await delete(try found.reading(FoundRows.init).rows[...], isContended: isContended)
     }
 
     // MARK: By addresses
 
     /// Deletes rows in batches; halves a batch that fails, down to the row, which is left.
     ///
+    /// - Parameter isContended: true if a batch with these rows met a lock.
     /// - Returns: false if the walk has to stop: too many rows in a row were refused, or `max-rows` is reached.
-    private mutating func delete(_ found: ArraySlice<RowAddress>) async throws(RunFailure) -> Bool {
+    private mutating func delete(
+        _ found: ArraySlice<RowAddress>, isContended: Bool = false
+    ) async throws(RunFailure) -> Bool {
         var rows = left.withoutRefused(found)
         /// The end of a batch that was refused, and whether a row before it was found to blame.
         var suspects: (end: Int, hasCulprit: Bool, largest: Int)?
@@ -301,8 +301,6 @@ struct Deletion: Sendable {
         var failed = 0
         /// The end of a batch that met a lock.
         var contended = isContended ? rows.endIndex : rows.startIndex
-        /// True after a pass that met a lock, until a batch locks all of its rows.
-        var skipsLocked = !target.mayPassOnce
         // Ends because each round leaves rows behind, or takes fewer of them.
         while let first = rows.first {
             try await renewClaim()
@@ -315,13 +313,13 @@ struct Deletion: Sendable {
             var batch = rows.prefix(min(size.count, room, Self.mostAddresses))
             if relation.alone != nil { batch = batch.prefix { $0.partition == first.partition } }
             let isSingle = batch.count == 1
-            let passesOnce = !skipsLocked && batch.startIndex >= contended
+            let passesOnce = target.mayPassOnce && onePass.isWorthTrying && batch.startIndex >= contended
             let outcome = try await runner.execute(
                 .addresses(batch, inOnePass: passesOnce), of: relation, limit: isSingle ? nil : size.timeLimit,
                 isContended: passesOnce || batch.startIndex < contended || left.hasWaitedEnough)
             switch outcome {
             case .done(let done):
-                skipsLocked = !target.mayPassOnce || skipsLocked && done.locked < batch.count
+                onePass.batchEnded(inOnePass: passesOnce)
                 try record(done)
                 left.passed(batch, done)
                 size.batchEnded(batch.count, cost: done.cost, roundTrip: done.roundTrip)
@@ -330,7 +328,7 @@ struct Deletion: Sendable {
                 if size.needsEmptyBatch { try await measureConstant(batch, of: relation) }
                 await pause()
             case .failed(.moved): continue
-            case .failed(.locked) where passesOnce: skipsLocked = true
+            case .failed(.locked) where passesOnce: onePass.failed()
             case .failed(let obstacle) where isSingle:
                 try await leave(first, obstacle)
                 suspects?.hasCulprit = true
@@ -340,7 +338,7 @@ struct Deletion: Sendable {
             case .failed(let obstacle):
                 failed = max(failed, batch.count)
                 fail(batch.count, obstacle)
-                if case .locked = obstacle { contended = max(contended, batch.endIndex) }
+                if obstacle == .locked { contended = max(contended, batch.endIndex) }
                 // 27000: a trigger changed another row of the batch. That is no guard.
                 if case .refused(let message) = obstacle, suspects == nil, message.sqlState.conditionClass != "27" {
                     suspects = (batch.endIndex, false, 0)
