@@ -35,22 +35,22 @@ package struct Endpoints: Sendable {
     /// - Parameter target: the request's, with a query if it has one.
     func answer(method: String, target: String) async -> Answer {
         guard method == "GET" || method == "HEAD" else { return Answer(405, "Only GET and HEAD are answered here.") }
-        let (state, now) = (record.state, record.now)
         switch target.prefix(while: { $0 != "?" }) {
         case "/":
-            let page = StatusPage(state: state, now: now)
+            let page = StatusPage(state: record.state, now: record.now)
             return Answer(contentType: "text/html; charset=utf-8", body: page.html, contentPolicy: page.contentPolicy)
         case "/status.json":
-            return Answer(contentType: "application/json", body: "\(StatusDocument(state, at: now).json)\n")
+            return Answer(
+                contentType: "application/json", body: "\(StatusDocument(record.state, at: record.now).json)\n")
         case "/livez":
             let fault = await fault
             return Answer(fault == nil ? 200 : 503, fault ?? "alive")
         case "/readyz":
-            let obstacles = state.obstacles(at: now)
+            let obstacles = record.state.obstacles(at: record.now)
             return obstacles.isEmpty ? Answer(200, "ready") : Answer(503, obstacles.joined(separator: "\n"))
         case "/metrics":
-            let text = record.metrics(process: .current).text
-            return Answer(contentType: "text/plain; version=0.0.4; charset=utf-8", body: text)
+            return Answer(
+                contentType: "text/plain; version=0.0.4; charset=utf-8", body: record.metricsText(.current))
         default: return Answer(404, "There are /, /status.json, /livez, /readyz and /metrics.")
         }
     }

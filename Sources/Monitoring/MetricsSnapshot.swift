@@ -14,8 +14,8 @@ package struct MetricsSnapshot: Sendable {
 
     private var series: [MetricFamily: [Series]] = [:]
 
-    /// - Parameter process: `nil` leaves out the families about the process, of which only a lasting one has any.
-    init(_ state: ServiceState, _ counts: RunCounts, at now: TwoClocks, process: ProcessFigures?) {
+    /// All but the families about the process, of which only a lasting one has any.
+    init(_ state: ServiceState, _ counts: RunCounts) {
         for (family, list) in counts.series {
             series[family] = list.sorted { $0.key < $1.key }.map { Series(labels: $0.key, values: $0.value) }
         }
@@ -36,8 +36,10 @@ package struct MetricsSnapshot: Sendable {
         add(.reloadSuccessful, state.failedReload == nil ? 1 : 0)
         add(.lastReload, state.configuredAt.fractionalSeconds)
         add(.buildInfo, 1, RunCounts.text(["version": state.version]))
-        guard let process else { return }
-        add(.processStart, state.startedAt.fractionalSeconds)
+    }
+
+    init(_ process: ProcessFigures, startedAt: UTCInstant) {
+        add(.processStart, startedAt.fractionalSeconds)
         add(.processMemory, Double(process.residentBytes))
         add(.processFiles, Double(process.openFiles))
         add(.processCPU, process.processorTime.fractionalSeconds)

@@ -5,7 +5,7 @@ package import Time
 
 /// Keeps what is known of the service, from its events: the state, and the counts. From any thread.
 package final class ServiceRecord: Sendable {
-    private let kept: Mutex<(state: ServiceState, counts: RunCounts)>
+    private let kept: Mutex<(state: ServiceState, counts: RunCounts, text: String?)>
     private let started = ContinuousClock.now
     private let wallClock: @Sendable () -> UTCInstant
 
@@ -17,7 +17,7 @@ package final class ServiceRecord: Sendable {
         self.wallClock = wallClock
         let now = TwoClocks(wall: wallClock(), elapsed: .zero)
         let state = ServiceState(jobs: jobs, version: version, host: host, startedAt: now)
-        kept = Mutex((state, RunCounts(jobs: jobs)))
+        kept = Mutex((state, RunCounts(jobs: jobs), nil))
     }
 
     /// Both clocks, as the state knows them.
@@ -25,19 +25,31 @@ package final class ServiceRecord: Sendable {
 
     package var state: ServiceState { kept.withLock(\.state) }
 
-    /// - Parameter process: `nil` leaves out the families about the process.
-    package func metrics(process: ProcessFigures?) -> MetricsSnapshot {
-        let (now, kept) = (now, kept.withLock(\.self))
-        return MetricsSnapshot(kept.state, kept.counts, at: now, process: process)
+    package var metrics: MetricsSnapshot { kept.withLock { MetricsSnapshot($0.state, $0.counts) } }
+
+    /// What `/metrics` answers. All but the figures of the process is kept until the next event: runs are minutes apart.
+    func metricsText(_ process: ProcessFigures) -> String {
+        let (text, startedAt) = kept.withLock { kept in
+            let text = kept.text ?? MetricsSnapshot(kept.state, kept.counts).text
+            kept.text = text
+            return (text, kept.state.startedAt)
+        }
+        return text + MetricsSnapshot(process, startedAt: startedAt).text
     }
 
-    package func recordNotifyFailure() { kept.withLock { $0.counts.count(.notifyFailures, 1) } }
+    package func recordNotifyFailure() {
+        kept.withLock { kept in
+            kept.counts.count(.notifyFailures, 1)
+            kept.text = nil
+        }
+    }
 
     package func record(_ event: ServiceEvent) {
         let now = now
         kept.withLock { kept in
             kept.state.record(event, at: now)
             kept.counts.record(event, at: now.wall)
+            kept.text = nil
         }
     }
 }

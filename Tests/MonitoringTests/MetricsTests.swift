@@ -11,7 +11,7 @@ import Time
     private let builtIn = [Job.transientSessions, Job.dormantSessions()]
 
     private func lines(_ service: Simulated) -> Set<String> {
-        Set(service.metrics.text.split(separator: "\n").map(String.init))
+        Set(service.scraped.split(separator: "\n").map(String.init))
     }
 
     @Test func everyFamilyAndSeriesIsThereFromTheStart() {
@@ -176,11 +176,25 @@ import Time
 
     // MARK: The text
 
+    /// The text is kept between events.
+    @Test func aScrapeHasEachEventAndTheProcessAsItIsNow() {
+        let record = ServiceRecord(jobs: builtIn, version: "1.2.3")
+        func scrape(_ files: Int) -> String {
+            record.metricsText(ProcessFigures(residentBytes: 1, openFiles: files, processorTime: .zero))
+        }
+        let (first, second) = (scrape(1), scrape(2))
+        #expect(second == first.replacing("process_open_fds 1", with: "process_open_fds 2"))
+        record.record(.batchEnded(job: builtIn[0].name, after: .milliseconds(3), rowsDeleted: 9))
+        #expect(scrape(2).contains("mcp_cleanup_rows_deleted_total{job_name=\"\(builtIn[0].name)\"} 9\n"))
+        record.recordNotifyFailure()
+        #expect(scrape(2).contains("mcp_cleanup_notify_failures_total 1\n"))
+    }
+
     @Test func goesOnWhereAnotherProcessEnded() {
         var first = Simulated(builtIn)
         first.answer(3)
         first.record(.batchEnded(job: builtIn[0].name, after: .milliseconds(3), rowsDeleted: 9))
-        var second = ServiceRecord(jobs: builtIn, version: "1.2.3").metrics(process: nil)
+        var second = ServiceRecord(jobs: builtIn, version: "1.2.3").metrics
         second.merge(first.metrics.text, at: .now)
         // The first said when the next fire time is, and when its configuration was read.
         let lines = { (text: String) in
@@ -245,7 +259,7 @@ import Time
         var service = Simulated(builtIn)
         service.answer(2)
         service.reload(builtIn)
-        let names = service.metrics.text.split(separator: "\n").filter { !$0.hasPrefix("#") }.map {
+        let names = service.scraped.split(separator: "\n").filter { !$0.hasPrefix("#") }.map {
             $0[..<($0.lastIndex(of: " ") ?? $0.endIndex)]
         }
         #expect(Set(names).count == names.count)
@@ -258,7 +272,7 @@ import Time
         #expect(lines(service).contains("process_start_time_seconds 1778673630"))
         #expect(lines(service).contains("process_cpu_seconds_total 1.5"))
         #expect(lines(service).contains("process_open_fds 9"))
-        let once = ServiceRecord(jobs: builtIn, version: "1").metrics(process: nil).text
+        let once = ServiceRecord(jobs: builtIn, version: "1").metrics.text
         #expect(!once.contains("process_"), "the collector has its own")
         #expect(once.contains("mcp_cleanup_next_fire_timestamp_seconds{job_name=\"\(builtIn[0].name)\"} 0\n"))
         #expect(once.contains("mcp_cleanup_interval_seconds{job_name=\"\(builtIn[0].name)\"} 300\n"))
@@ -269,7 +283,7 @@ import Time
         var service = Simulated(builtIn)
         service.answer(3)
         let result = try await Command.run(
-            #require(Tool.promtool), ["check", "metrics"], input: service.metrics.text)
+            #require(Tool.promtool), ["check", "metrics"], input: service.scraped)
         #expect(result.status == 0 && result.error.isEmpty && result.output.isEmpty, "\(result)")
     }
 }

@@ -31,11 +31,12 @@ struct Simulated {
         counts.record(event, at: now.wall)
     }
 
+    var metrics: MetricsSnapshot { MetricsSnapshot(state, counts) }
+
     /// What a scrape gets.
-    var metrics: MetricsSnapshot {
-        MetricsSnapshot(
-            state, counts, at: now,
-            process: ProcessFigures(residentBytes: 1 << 20, openFiles: 9, processorTime: .milliseconds(1500)))
+    var scraped: String {
+        let process = ProcessFigures(residentBytes: 1 << 20, openFiles: 9, processorTime: .milliseconds(1500))
+        return metrics.text + MetricsSnapshot(process, startedAt: state.startedAt).text
     }
 
     mutating func pass(_ duration: Duration) {

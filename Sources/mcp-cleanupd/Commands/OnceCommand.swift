@@ -107,7 +107,7 @@ struct OnceCommand: Sendable {
     private func writeMetrics(_ record: ServiceRecord?) throws(CannotWriteMetrics) {
         guard let record, let metricsTextfile else { return }
         try MetricsTextfile(path: metricsTextfile).update { previous in
-            var metrics = record.metrics(process: nil)
+            var metrics = record.metrics
             metrics.merge(previous, at: .now)
             return metrics.text
         }
