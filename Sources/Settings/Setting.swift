@@ -129,14 +129,10 @@ extension Job {
     fileprivate var after: Duration {
         get { rules.active.after }
         set {
-            rules.active = rules.active.aged(newValue)
-            rules.status = rules.status.aged(newValue)
+            rules.active.after = newValue
+            rules.status.after = newValue
         }
     }
-}
-
-extension Rule {
-    fileprivate func aged(_ after: Duration) -> Rule { Rule(candidates: candidates, column: column, after: after) }
 }
 
 extension Duration {

@@ -45,7 +45,7 @@ struct MigrateCommand: AsyncParsableCommand, Subcommand {
             history: String(decoding: PackageResources.install_mcp_cleanup_runs_sql, as: UTF8.self) + "\n"
                 + String(decoding: PackageResources.install_mcp_cleanup_removed_sql, as: UTF8.self),
             sessions: sessions ? String(decoding: PackageResources.install_mcp_sessions_sql, as: UTF8.self) : nil,
-            grant: role.map { Migration.Grant(role: $0, table: setup.table.name) })
+            grant: role.map { ($0, setup.table.name) })
         let logger = setup.logger
         let indexMigration = IndexMigration(setup.table, jobs: setup.jobs) {
             logger.info("Building the index \($0).")
