@@ -80,11 +80,10 @@ package struct CleanupRun: Sendable {
     /// - Throws: `schemaChanged`.
     func requireUnchanged(_ survey: Survey, _ trusted: SchemaGeneration?) throws(RunFailure) {
         guard let generation = try survey.generation(for: .deleting) else { return }
-        let isConfirmed = table.schema != .auto || trusted != nil
         if table.schema == .auto, let trusted, trusted != generation {
             throw .schemaChanged(table.name, from: trusted, to: generation)
         }
-        try history.memory.remember(generation, of: table.name, isConfirmed: isConfirmed)
+        try history.memory.remember(generation, of: table.name, isConfirmed: table.schema != .auto || trusted != nil)
     }
 }
 

@@ -25,13 +25,11 @@ package struct CronJobs: Sendable {
         case forbidden(reason: String, sql: String)
     }
 
-    private static let deadline = Duration.seconds(30)
-
-    /// Looks, and does what is asked, over a connection of its own.
+    /// Looks, and does what is asked, over a connection of its own, within half a minute.
     ///
     /// - Parameter successors: jobs that a takeover compares pg_cron's with; `nil` accepts every difference.
     package func perform(_ action: Action, comparing successors: CronSuccessors?) async throws(RunFailure) -> Answer {
-        try await access.withSession(deadline: Self.deadline) { session in
+        try await access.withSession(deadline: .seconds(30)) { session in
             try await Self.perform(action, comparing: successors, in: session)
         }
     }
