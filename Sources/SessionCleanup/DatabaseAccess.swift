@@ -48,18 +48,18 @@ package struct DatabaseAccess: Sendable, CustomReflectable {
     ///
     /// - Parameter deadline: the longest time for all of it.
     func withSession<Value>(
-        deadline: Duration, _ body: (DatabaseSession) async throws(RunFailure) -> Value
+        deadline: Duration, _ body: (DatabaseSession) async throws -> Value
     ) async throws(RunFailure) -> Value {
         let budget = RunBudget(deadline: deadline)
         let session = DatabaseSession(connection: try await connect(limit: budget.remaining), budget: budget)
         await session.connection.limitCancellation(to: budget.grace)
+        let result: Result<Value, RunFailure>
         do {
-            let value = try await body(session)
-            await session.connection.close()
-            return value
+            result = .success(try await body(session))
         } catch {
-            await session.connection.close()
-            throw error
+            result = .failure(RunFailure(error))
         }
+        await session.connection.close()
+        return try result.get()
     }
 }

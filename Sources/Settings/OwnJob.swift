@@ -1,20 +1,8 @@
-import CleanupSchedule
 import SessionCleanup
 
 extension Job {
     /// The keys that make a job the operator's own.
     static let ownKeys = ["table", "where"]
-
-    /// A job that a file names, before the rest of what the file says of it: removes nothing, as yet.
-    static func own(named name: String) -> Job {
-        do {
-            return Job(
-                name: name, shortName: nil, schedule: try Schedule("@daily"), deadline: .seconds(4 * 60),
-                table: .sessions, rules: SessionRules(try RowCondition(parsing: "$1 IS NULL")))
-        } catch {
-            preconditionFailure("\(error)")
-        }
-    }
 
     /// Fit for a label, a variable and a key: no dots, and no longer than a name in the database.
     static func isValidName(_ name: String) -> Bool {

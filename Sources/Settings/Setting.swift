@@ -115,10 +115,8 @@ extension Job {
     fileprivate var after: Duration {
         get { rules.active.after }
         set {
-            for path in [\SessionRules.active, \.status] {
-                let rule = rules[keyPath: path]
-                rules[keyPath: path] = Rule(candidates: rule.candidates, column: rule.column, after: newValue)
-            }
+            rules.active.after = newValue
+            rules.status.after = newValue
         }
     }
 }

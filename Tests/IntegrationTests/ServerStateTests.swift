@@ -28,9 +28,8 @@ import Testing
             job: .transientSessions, table: SessionTable(name: .sessions, schema: .auto), limits: .test,
             hostClock: { .hostNow })
         let session = DatabaseSession(connection: connection, budget: RunBudget(deadline: .seconds(30)))
-        var survey = try await Survey.make(of: run.table, for: .reading, in: session)
+        let survey = try await Survey.make(of: run.table, for: .reading, in: session)
         await session.rollBack()
-        survey.isInRecovery = false
         let target = Target(
             table: .sessions, cutoff: .hostNow, rule: run.job.rules.active, survey: survey,
             parts: try await survey.parts(in: session))

@@ -2,7 +2,7 @@ import CleanupDaemon
 import CleanupSchedule
 import Dispatch
 @testable import Monitoring
-import SessionCleanup
+@testable import SessionCleanup
 import Testing
 import Time
 

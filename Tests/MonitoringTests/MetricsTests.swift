@@ -2,7 +2,7 @@ import CleanupDaemon
 import CleanupSchedule
 import Foundation
 @testable import Monitoring
-import SessionCleanup
+@testable import SessionCleanup
 import TestServers
 import Testing
 import Time

@@ -147,4 +147,21 @@ import Testing
             try blind.generation(for: .reading)
         }
     }
+
+    /// To have the server write the condition as SQL would cost as much as all else that a survey asks.
+    @Test(arguments: [
+        ("7", "114 117 110 110 105 110 103", false), ("8", "114 117 110 110 105 110 103", true),
+        ("7", "114 117 110 110 105 110 104", true),
+    ])
+    func knowsTheIndexOfRunningRunsByTheServersOwnTree(column: String, bytes: String, isUnknown: Bool) throws {
+        let tree =
+            "{OPEXPR :opno 98 :opfuncid 67 :args ({VAR :varno 1 :varattno \(column) :varattnosyn 7 :location 87} "
+            + "{CONST :consttype 25 :constvalue 11 [ 44 0 0 0 \(bytes) ]}) :location 94}"
+        let survey = try Self.survey([
+            "has_history": "t", "history_columns": #"{"(2,25,job)","(7,25,status)","(8,25,origin)"}"#,
+            "history_indexes": #"{"(2,\"\#(tree)\")"}"#, "history_types": "{}", "is_history_trusted": "t",
+            "history_owner": "me", "is_history_row_security_active": "f",
+        ])
+        #expect(survey.history.hasUnknownIndex == isUnknown)
+    }
 }

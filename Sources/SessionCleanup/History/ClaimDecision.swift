@@ -72,38 +72,23 @@ enum ClaimDecision: Hashable, Sendable {
             let mayTake = row.isOwned(by: previous) || row.leaseLeft <= .zero
             self = mayTake ? .reopen(row.run, keepsCutoff: true) : row.held
         } else if row.isOwned(by: previous) {
-            if let outcome = row.run.status.outcome, outcome.isFinal {
+            if let outcome = row.run.status.outcome, outcome == .succeeded || outcome == .capped {
                 self = .ended(row.run, outcome)
             } else {
                 self = other?.held ?? .reopen(row.run, keepsCutoff: true)
             }
         } else if row.run.origin == .once {
             self = .skip(.answered)
-        } else if row.wasCutShort {
+        } else if row.wasCutShort || row.retryWait.map({ $0 <= .zero }) ?? false {
             self = other?.held ?? .reopen(row.run, keepsCutoff: true)
         } else if let wait = row.retryWait {
             // The process that is to make the next attempt is given until then.
-            let isDue = wait <= .zero
-            let decision: ClaimDecision =
-                isDue
-                ? .reopen(row.run, keepsCutoff: true)
-                : .skip(.held(by: row.run.claimedBy, lookAgainAfter: wait))
-            self = other?.held ?? decision
+            self = other?.held ?? .skip(.held(by: row.run.claimedBy, lookAgainAfter: wait))
         } else if row.isAhead {
             // Not an answer: a clock that ran ahead must silence nothing.
             self = other?.held ?? .reopen(row.run, keepsCutoff: false)
         } else {
             self = .skip(.answered)
-        }
-    }
-}
-
-extension Outcome {
-    /// True if an attempt with this outcome is the run's last.
-    fileprivate var isFinal: Bool {
-        switch self {
-        case .succeeded, .capped: true
-        case .failed, .timedOut, .canceled, .abandoned, .skipped: false
         }
     }
 }
@@ -115,7 +100,6 @@ extension ClaimCandidate {
         isSameFireTime = try row.bool("is_same_fire_time")
         leaseLeft = .milliseconds(try row.integer("lease_left_ms"))
         isAhead = try row.bool("is_ahead")
-        retryWait =
-            try row.textIfPresent("retry_wait_ms") == nil ? nil : .milliseconds(try row.integer("retry_wait_ms"))
+        if try row.textIfPresent("retry_wait_ms") != nil { retryWait = .milliseconds(try row.integer("retry_wait_ms")) }
     }
 }

@@ -46,24 +46,19 @@ package struct History: Sendable {
         /// - Parameter onAbsence: called once, when the table is not there the first time that one looks.
         package init(onAbsence: @escaping @Sendable () -> Void = {}) { self.onAbsence = onAbsence }
 
-        /// Requires that a table has the generation that it had before, where nothing else tells that.
+        /// Remembers the generation of a table.
         ///
-        /// - Throws: `schemaChanged`: which sessions are active is in doubt then.
-        func require(_ generation: SchemaGeneration, of table: TableName) throws(RunFailure) {
+        /// - Parameter isConfirmed: true if the configuration or the history names it.
+        /// - Throws: `schemaChanged` if nothing confirms it, and it was another one before: which sessions are active is in
+        ///   doubt then.
+        func remember(_ generation: SchemaGeneration, of table: TableName, isConfirmed: Bool) throws(RunFailure) {
             let before = generations.withLock { known in
-                if let before = known.first(where: { $0.table == table }) { return before.generation }
+                if !isConfirmed, let before = known.first(where: { $0.table == table }) { return before.generation }
+                known.removeAll { $0.table == table }
                 known.append((table, generation))
                 return generation
             }
             if before != generation { throw .schemaChanged(table, from: before, to: generation) }
-        }
-
-        /// Remembers the generation of a table that the configuration or the history confirms.
-        func trust(_ generation: SchemaGeneration, of table: TableName) {
-            generations.withLock { known in
-                known.removeAll { $0.table == table }
-                known.append((table, generation))
-            }
         }
 
         /// - Returns: true if the table was there before and is gone.
@@ -87,7 +82,7 @@ package struct History: Sendable {
             if hasVanished || mode == .required { throw .historyMissing(hasVanished: hasVanished) }
             return false
         }
-        if let obstacle = found.obstacle { throw .historyUnusable(.runs, role: role, obstacle) }
+        if let obstacle = found.obstacle() { throw .historyUnusable(.runs, role: role, obstacle) }
         return true
     }
 
@@ -100,23 +95,23 @@ package struct History: Sendable {
 
 /// A table of the history as the database has it.
 package struct HistoryTable: Hashable, Sendable {
-    package let name: Name
-    package var isThere: Bool
-    package var canUseSchema: Bool
-    /// Which of SELECT, INSERT, UPDATE and DELETE the role lacks.
-    package var missingPrivileges: [String]
-    package var isRowSecurityActive: Bool
+    let name: Name
+    let isThere: Bool
+    let canUseSchema: Bool
+    /// Which of SELECT, INSERT, UPDATE (of runs) and DELETE the role lacks.
+    private(set) var missingPrivileges: [String] = []
+    private(set) var isRowSecurityActive = false
     /// The owner is the role itself, a superuser, or the owner of the sessions or of the database: its triggers are the
     /// application's. Another role with CREATE on the database may have made the table.
-    package var isTrusted: Bool
-    package var owner: String
-    package var columns: [String: ColumnType]
+    private var isTrusted = true
+    private var owner = ""
+    private var columns: [String: ColumnType] = [:]
     /// The columns of its valid unique indexes, with the condition of a partial one.
-    package var uniqueIndexes: [String]
+    private var uniqueIndexes: [String] = []
     /// True if the condition of a unique index is in a form that only `SurveySQL.details` reads.
-    var hasUnknownIndex: Bool
+    private(set) var hasUnknownIndex = false
     /// The names of the columns by their numbers.
-    private var names: [String: String]
+    private var names: [String: String] = [:]
 
     package enum Name: String, Hashable, Sendable {
         case runs = "mcp_cleanup.runs"
@@ -133,39 +128,27 @@ package struct HistoryTable: Hashable, Sendable {
         case insertVetoed
     }
 
-    /// The first thing that keeps it from being used, or `nil`.
-    package var obstacle: Obstacle? {
+    /// The first thing that keeps it from being written, or only from being read, or `nil`.
+    func obstacle(for purpose: Purpose = .deleting) -> Obstacle? {
         guard isTrusted else { return .owner(owner) }
         guard canUseSchema else { return .privileges(isOnSchema: true, ["USAGE"]) }
-        if let obstacle = shapeObstacle { return obstacle }
-        guard missingPrivileges.isEmpty else { return .privileges(isOnSchema: false, missingPrivileges) }
-        return isRowSecurityActive ? .rowSecurity : nil
-    }
-
-    /// The first thing that keeps it from being read, or `nil`.
-    var readingObstacle: Obstacle? {
-        guard isTrusted else { return .owner(owner) }
-        guard canUseSchema else { return .privileges(isOnSchema: true, ["USAGE"]) }
-        guard !missingPrivileges.contains("SELECT") else { return .privileges(isOnSchema: false, ["SELECT"]) }
-        return columnObstacle ?? (isRowSecurityActive ? .rowSecurity : nil)
+        if purpose == .deleting, let shapeObstacle { return shapeObstacle }
+        let missing = missingPrivileges.filter { purpose == .deleting || $0 == "SELECT" }
+        guard missing.isEmpty else { return .privileges(isOnSchema: false, missing) }
+        return columnObstacle() ?? (isRowSecurityActive ? .rowSecurity : nil)
     }
 
     /// A column or index that the table lacks; privileges are not looked at.
     var shapeObstacle: Obstacle? {
-        if let columnObstacle { return columnObstacle }
+        if let obstacle = columnObstacle() { return obstacle }
         for (index, text) in name == .runs ? Self.expectedIndexes : [] where !uniqueIndexes.contains(index) {
             return .index(text)
         }
         return nil
     }
 
-    var columnObstacle: Obstacle? { columnObstacle(except: []) }
-
-    /// What keeps the migration from making a history of the table: columns that it does not add.
-    var migrationObstacle: Obstacle? { columnObstacle(except: ["next_attempt_at", "session_schema"]) }
-
     /// - Parameter optional: columns that may be missing.
-    private func columnObstacle(except optional: Set<String>) -> Obstacle? {
+    func columnObstacle(except optional: Set<String> = []) -> Obstacle? {
         for (column, type) in name == .runs ? Self.expectedColumns : Self.removedColumns
         where columns[column]?.oid != type.oid {
             if columns[column] == nil, optional.contains(column) { continue }
@@ -198,37 +181,16 @@ package struct HistoryTable: Hashable, Sendable {
 }
 
 extension HistoryTable {
-    /// Reads what the rows of `SurveySQL.tables` and `RemovedSQL.survey` share.
-    private init(_ name: Name, _ row: QueryResult.Row) throws(PostgresError) {
+    /// Reads a row of `SurveySQL.tables`.
+    init(_ name: Name, _ row: QueryResult.Row) throws(PostgresError) {
         self.name = name
         isThere = try row.bool("has_history")
-        isTrusted = true
-        owner = ""
         canUseSchema = try row.boolIfPresent("can_use_history_schema") ?? false
-        missingPrivileges = []
-        for privilege in ["SELECT", "INSERT", "UPDATE", "DELETE"]
-        where try row.boolIfPresent("can_\(privilege.lowercased())_history") != true {
-            missingPrivileges.append(privilege)
+        for privilege in ["SELECT", "INSERT", "UPDATE", "DELETE"] where name == .runs || privilege != "UPDATE" {
+            if try row.boolIfPresent("can_\(privilege.lowercased())_history") != true {
+                missingPrivileges.append(privilege)
+            }
         }
-        isRowSecurityActive = false
-        columns = [:]
-        names = [:]
-        uniqueIndexes = []
-        hasUnknownIndex = false
-    }
-
-    /// Reads a row of `RemovedSQL.survey`.
-    init(removed row: QueryResult.Row) throws(PostgresError) {
-        try self.init(.removed, row)
-        isTrusted = try row.boolIfPresent("is_history_trusted") ?? true
-        owner = try row.textIfPresent("history_owner") ?? ""
-        isRowSecurityActive = try row.boolIfPresent("is_history_row_security_active") ?? false
-        columns = Self.columns(in: try row.textIfPresent("columns"))
-    }
-
-    /// Reads a row of `SurveySQL.tables`.
-    init(_ row: QueryResult.Row) throws(PostgresError) {
-        try self.init(.runs, row)
         for column in RowText.rows(try row.text("history_columns")) where column.count == 3 {
             columns[column[2]] = ColumnType(oid: column[1])
             names[column[0]] = column[2]
@@ -238,17 +200,6 @@ extension HistoryTable {
             if !index[1].isEmpty, !isRunning { hasUnknownIndex = true }
             add(index: index[0], condition: isRunning ? Self.isRunning : index[1])
         }
-    }
-
-    /// Reads lines of a name, a type's OID and a type's name.
-    static func columns(in text: String?) -> [String: ColumnType] {
-        var columns: [String: ColumnType] = [:]
-        for column in (text ?? "").split(separator: "\n") {
-            let parts = column.split(separator: "\t")
-            guard parts.count == 3, let oid = UInt32(parts[1]) else { continue }
-            columns[String(parts[0])] = ColumnType(oid: oid, name: String(parts[2]))
-        }
-        return columns
     }
 
     /// Reads a row of `SurveySQL.details`.
@@ -271,15 +222,11 @@ extension HistoryTable {
     /// True for the tree that PostgreSQL keeps of `status = 'running'` on a machine of the usual byte order. To have the
     /// server write a condition as SQL costs as much as all else that a survey asks.
     private func isRunningCondition(_ tree: String) -> Bool {
-        let words = tree.split(separator: " ").map { String($0) }
-        func values(after name: String, _ count: Int) -> [String] {
-            words.firstIndex(of: name).map { Array(words[($0 + 1)...].prefix(count)) } ?? []
-        }
-        // 98 is text = text. One operator, one column, one constant: its length and its bytes.
-        return words.first == "{OPEXPR" && values(after: ":opno", 1) == ["98"]
-            && tree.utf8.count { $0 == UInt8(ascii: "{") } == 3
-            && values(after: ":varattno", 1).first.flatMap { names[$0] } == "status"
-            && values(after: ":constvalue", 14)
-                == ["11", "[", "44", "0", "0", "0"] + "running".utf8.map { String($0) } + ["]})"]
+        let fields = tree.split(separator: ":").map { String($0) }
+        let bytes = "running".utf8.map { String($0) }.joined(separator: " ")
+        // One operator, text = text; one column; one constant: its length and its bytes.
+        return fields.first == "{OPEXPR " && tree.utf8.count { $0 == UInt8(ascii: "{") } == 3
+            && fields.contains("opno 98 ") && fields.contains("constvalue 11 [ 44 0 0 0 \(bytes) ]}) ")
+            && fields.contains { $0.hasPrefix("varattno ") && names[String($0.dropFirst(9).dropLast())] == "status" }
     }
 }

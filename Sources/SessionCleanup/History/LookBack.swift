@@ -10,20 +10,9 @@ package struct JobHistory: Hashable, Sendable {
     /// `nil` where they could not be read.
     package var recentRuns: RecentRuns?
 
-    package init(latest: LatestRun?, earlierRuns: EarlierRuns, recentRuns: RecentRuns? = nil) {
-        self.latest = latest
-        self.earlierRuns = earlierRuns
-        self.recentRuns = recentRuns
-    }
-
     package struct LatestRun: Hashable, Sendable {
         package let scheduledAt: UTCInstant
         package let state: State
-
-        package init(scheduledAt: UTCInstant, state: State) {
-            self.scheduledAt = scheduledAt
-            self.state = state
-        }
 
         package enum State: Hashable, Sendable {
             /// The run is at its end.
@@ -62,48 +51,28 @@ package struct LookBack: Sendable {
         self.lease = lease
     }
 
-    /// The longest time that the read may take, connecting included.
-    private static let deadline = Duration.seconds(30)
-
     /// Returns what the history has of each job, by its name; nothing where the table does not exist.
     ///
-    /// Reads over a connection of its own, and closes what dead owners have left behind, if there is anything. Cancellation
-    /// of the task ends it.
+    /// Reads over a connection of its own within half a minute, and closes what dead owners have left behind, if there is
+    /// anything. Cancellation of the task ends it.
     /// - Parameter jobs: their names.
     package func read(_ jobs: [String]) async throws(RunFailure) -> [String: JobHistory] {
         guard !jobs.isEmpty else { return [:] }
-        return try await access.withSession(deadline: Self.deadline) { session throws(RunFailure) in
+        return try await access.withSession(deadline: .seconds(30)) { session in
             // Without the table nothing was missed.
             guard try await session.findsHistory() else { return [:] }
             let statement = HistorySQL.lookBack(at: jobs, lease: lease)
-            let found = try await session.read(statement, limit: session.budget.remaining)
-            var (histories, hasDeadOwners) = try found.reading { result in
-                var histories: [String: JobHistory] = [:]
-                for row in result.rows { histories[try row.text("name")] = try JobHistory(row) }
-                return (histories, try result.rows.contains { try $0.bool("has_dead_owners") })
+            let rows = try await session.read(statement, limit: session.budget.remaining).rows
+            var histories: [String: JobHistory] = [:]
+            for row in rows { histories[try row.text("name")] = try JobHistory(row) }
+            if try rows.contains(where: { try $0.bool("has_dead_owners") }) {
+                // If that fails, for want of a privilege as well, the next claim closes them.
+                _ = try? await session.write(Script(HistorySQL.abandon(after: lease)))
             }
-            if hasDeadOwners { await abandonDead(in: session) }
-            for (job, recent) in await recentRuns(of: jobs, in: session) { histories[job]?.recentRuns = recent }
+            // They are only shown.
+            let recent = (try? await RecentRuns.read(jobs, in: session)) ?? [:]
+            for (job, runs) in recent { histories[job]?.recentRuns = runs }
             return histories
-        }
-    }
-
-    /// Returns nothing if they cannot be read: they are only shown.
-    private func recentRuns(of jobs: [String], in session: DatabaseSession) async -> [String: RecentRuns] {
-        do {
-            return try await RecentRuns.read(jobs, in: session)
-        } catch {
-            await session.rollBack()
-            return [:]
-        }
-    }
-
-    /// Closes the runs of dead owners. If that fails, for want of a privilege as well, the next claim does it.
-    private func abandonDead(in session: DatabaseSession) async {
-        do {
-            _ = try await session.write(Script(HistorySQL.abandon(after: lease)))
-        } catch {
-            await session.rollBack()
         }
     }
 }
@@ -154,7 +123,7 @@ extension HistorySQL {
                     WHERE job = j.name AND origin <> 'once' AND isfinite(scheduled_at) AND scheduled_at <= now()
                     ORDER BY scheduled_at DESC LIMIT 1) AS latest ON true
               LEFT JOIN LATERAL \(lastEnd(of: "j.name")) AS ended ON true
-              LEFT JOIN LATERAL \(lastSuccess(of: "j.name")) AS success ON true
+              LEFT JOIN LATERAL \(lastEnd(of: "j.name", where: isSuccess)) AS success ON true
             """
     }
 }

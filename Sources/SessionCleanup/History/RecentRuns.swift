@@ -8,11 +8,6 @@ package struct RecentRuns: Hashable, Sendable {
     /// Rows that runs of the last 24 hours deleted, by the age of the run's last heartbeat in quarters of an hour.
     package let deletions: [Int: Int]
 
-    package init(runs: [RecordedRun], deletions: [Int: Int]) {
-        self.runs = runs
-        self.deletions = deletions
-    }
-
     /// When the last of the runs ended, by the database's clock.
     package var lastEnd: UTCInstant? { runs.compactMap(\.finishedAt).max() }
 

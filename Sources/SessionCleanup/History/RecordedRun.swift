@@ -31,15 +31,16 @@ package enum RunStatus: Hashable, Sendable {
     case ended(Outcome)
 
     /// The word in the column `status`.
-    package var rawValue: String {
-        switch self {
-        case .running: "running"
-        case .ended(let outcome): outcome.rawValue
-        }
-    }
+    package var rawValue: String { outcome?.rawValue ?? "running" }
 
     package var outcome: Outcome? {
         if case .ended(let outcome) = self { outcome } else { nil }
+    }
+
+    fileprivate init?(rawValue: String) {
+        let outcome = Outcome(rawValue: rawValue)
+        guard rawValue == "running" || outcome != nil, outcome != .skipped else { return nil }
+        self = outcome.map { .ended($0) } ?? .running
     }
 }
 
@@ -62,19 +63,8 @@ extension RecordedRun {
     init(_ row: QueryResult.Row) throws(PostgresError) {
         runID = try row.integer("run_id")
         job = try row.text("job")
-        let status = try row.text("status")
-        if status == RunStatus.running.rawValue {
-            self.status = .running
-        } else if let outcome = Outcome(rawValue: status), outcome != .skipped {
-            self.status = .ended(outcome)
-        } else {
-            throw .unexpectedAnswer("a run with the status \(status)")
-        }
-        let origin = try row.text("origin")
-        guard let known = RunOrigin(rawValue: origin) else {
-            throw .unexpectedAnswer("a run with the origin \(origin)")
-        }
-        self.origin = known
+        status = try Self.word("status", try row.text("status"), RunStatus.init)
+        origin = try Self.word("origin", try row.text("origin"), RunOrigin.init)
         scheduledAt = try row.instant("scheduled")
         startedAt = try row.instant("started")
         heartbeatAt = try row.instant("heartbeat")
@@ -87,12 +77,16 @@ extension RecordedRun {
         attempts = try row.integer("attempts")
         claimedBy = try row.text("claimed_by")
         if let schema = try row.textIfPresent("session_schema") {
-            guard let known = SchemaGeneration(rawValue: schema) else {
-                throw .unexpectedAnswer("a run with the schema \(schema)")
-            }
-            sessionSchema = known
+            sessionSchema = try Self.word("schema", schema, SchemaGeneration.init)
         }
         errorSQLState = try row.textIfPresent("error_sqlstate")
         errorMessage = try row.textIfPresent("error_message")
+    }
+
+    private static func word<Value>(
+        _ column: String, _ text: String, _ known: (String) -> Value?
+    ) throws(PostgresError) -> Value {
+        guard let value = known(text) else { throw .unexpectedAnswer("a run with the \(column) \(text)") }
+        return value
     }
 }

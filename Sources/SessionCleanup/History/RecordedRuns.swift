@@ -17,26 +17,17 @@ package struct RecordedRuns: Sendable {
 
     package init(_ access: DatabaseAccess) { self.access = access }
 
-    private static let deadline = Duration.seconds(30)
-
-    /// The latest runs, the latest first.
+    /// The latest runs of some jobs, or of all if none is named, the latest first.
     ///
-    /// - Parameters:
-    ///   - jobs: their names; none stands for all jobs.
-    ///   - limit: the most to return.
     /// - Throws: `nothingRecorded`, `historyUnusable`, or what a connection throws.
     package func latest(_ limit: Int, of jobs: [String]) async throws(RunFailure) -> [RecordedRun] {
-        try await reading(RecordStatements.latest(limit, of: jobs)) { result in
-            try result.rows.map { try RecordedRun($0) }
-        }
+        try await reading(HistorySQL.latest(limit, of: jobs)) { try $0.rows.map(RecordedRun.init) }
     }
 
-    /// What is known of each job, by its name.
-    ///
-    /// - Throws: `nothingRecorded`, `historyUnusable`, or what a connection throws.
+    /// What is known of each job, by its name. Throws as `latest`.
     package func records(of jobs: [String]) async throws(RunFailure) -> [String: JobRecord] {
         guard !jobs.isEmpty else { return [:] }
-        return try await reading(RecordStatements.records(of: jobs)) { result in
+        return try await reading(HistorySQL.records(of: jobs)) { result in
             var records: [String: JobRecord] = [:]
             for row in result.rows {
                 records[try row.text("name")] = JobRecord(
@@ -51,11 +42,10 @@ package struct RecordedRuns: Sendable {
     private func reading<Value>(
         _ statement: String, _ read: (QueryResult) throws -> Value
     ) async throws(RunFailure) -> Value {
-        let result = try await access.withSession(deadline: Self.deadline) { session throws(RunFailure) in
-            guard try await session.findsHistory() else { throw .nothingRecorded }
-            return try await session.read(statement, limit: session.budget.remaining)
+        try await access.withSession(deadline: .seconds(30)) { session in
+            guard try await session.findsHistory() else { throw RunFailure.nothingRecorded }
+            return try read(await session.read(statement, limit: session.budget.remaining))
         }
-        return try result.reading(read)
     }
 }
 
@@ -69,13 +59,14 @@ extension DatabaseSession {
         let table = SessionTable(name: .sessions, schema: .auto)
         let survey = try await Survey.make(of: table, for: .reading, in: self)
         guard survey.history.isThere else { return false }
-        if let obstacle = survey.history.readingObstacle { throw .historyUnusable(.runs, role: survey.role, obstacle) }
+        if let obstacle = survey.history.obstacle(for: .reading) {
+            throw .historyUnusable(.runs, role: survey.role, obstacle)
+        }
         return true
     }
 }
 
-/// The statements that read the history; all values in them are ours, as literals.
-enum RecordStatements {
+extension HistorySQL {
     /// In the order in which they were claimed, by the primary key, which no clock and no number of rows changes.
     static func latest(_ limit: Int, of jobs: [String]) -> String {
         let condition = jobs.isEmpty ? "" : "WHERE r.job IN (\(jobs.map(SQL.literal).joined(separator: ", ")))"
@@ -90,10 +81,10 @@ enum RecordStatements {
         let runs = "mcp_cleanup.runs AS r WHERE r.job = j.name AND r.scheduled_at < now() + interval '5 minutes'"
         return """
             SELECT j.name, last.*, \(SearchSQL.seconds("now()")) AS clock
-                 , (SELECT \(SearchSQL.seconds("r.finished_at")) FROM \(runs) AND \(HistorySQL.isSuccess)
+                 , (SELECT \(SearchSQL.seconds("r.finished_at")) FROM \(runs) AND \(isSuccess)
                       AND r.finished_at < now() + interval '5 minutes'
                      ORDER BY r.scheduled_at DESC LIMIT 1) AS last_success
-                 , (SELECT \(SearchSQL.seconds(HistorySQL.finite("r.started_at"))) FROM \(runs)
+                 , (SELECT \(SearchSQL.seconds(finite("r.started_at"))) FROM \(runs)
                      ORDER BY r.scheduled_at LIMIT 1) AS first_run
               FROM (VALUES \(names)) AS j (name)
               LEFT JOIN LATERAL (SELECT \(RecordedRun.columns) FROM \(runs) ORDER BY r.scheduled_at DESC LIMIT 1) AS last ON true
@@ -103,8 +94,8 @@ enum RecordStatements {
     /// Runs whose owner has been silent for longer than the lease.
     static func stale(after lease: Duration) -> String {
         """
-        SELECT job, claimed_by, \(SearchSQL.seconds(HistorySQL.finite("heartbeat_at"))) AS heartbeat FROM mcp_cleanup.runs
-         WHERE status = 'running' AND \(HistorySQL.isSilent(for: lease))
+        SELECT job, claimed_by, \(SearchSQL.seconds(finite("heartbeat_at"))) AS heartbeat FROM mcp_cleanup.runs
+         WHERE status = 'running' AND \(isSilent(for: lease))
          ORDER BY run_id LIMIT 1
         """
     }

@@ -29,37 +29,28 @@ package struct RemovedSessions: Sendable {
         self.table = table
     }
 
-    /// The latest ones, the latest first.
+    /// The latest ones, of a user or of all users, the latest first.
     ///
-    /// - Parameters:
-    ///   - limit: the most to return.
-    ///   - user: `nil` for the sessions of all users.
     /// - Throws: `removedMissing`, `nothingRecorded`, `historyUnusable`, or what a connection throws.
     package func latest(_ limit: Int, ofUser user: String?) async throws(RunFailure) -> [RemovedSession] {
-        try await read(RemovedSQL.latest(limit, ofUser: user)).reading { try $0.rows.map(RemovedSession.init) }
+        try await read(RemovedSQL.latest(limit, ofUser: user)) { try $0.rows.map(RemovedSession.init) }
     }
 
-    /// How many are recorded, and when the oldest of them was removed.
-    ///
-    /// - Throws: as `latest`.
+    /// How many are recorded, and when the oldest of them was removed. Throws as `latest`.
     package func count() async throws(RunFailure) -> (recorded: Int, oldest: UTCInstant?) {
-        try await read(RemovedSQL.count).reading { result in
+        try await read(RemovedSQL.count) { result in
             let row = try result.onlyRow()
             return (try row.integer("recorded"), try row.instantIfPresent("oldest"))
         }
     }
 
-    private func read(_ statement: String) async throws(RunFailure) -> QueryResult {
-        try await access.withSession(deadline: .seconds(30)) { session throws(RunFailure) in
-            guard try await session.findsHistory() else { throw .nothingRecorded }
-            let found = try await session.continue(Script(RemovedSQL.survey(table), as: .answer)).read(.answer) {
-                try RemovedTable($0.onlyRow())
-            }
-            guard found.table.isThere else { throw .removedMissing(hasHistory: true) }
-            if let obstacle = found.table.readingObstacle {
-                throw .historyUnusable(.removed, role: found.role, obstacle)
-            }
-            return try await session.read(statement, limit: session.budget.remaining)
+    private func read<Value>(
+        _ statement: String, _ value: (QueryResult) throws -> Value
+    ) async throws(RunFailure) -> Value {
+        try await access.withSession(deadline: .seconds(30)) { session in
+            guard try await session.findsHistory() else { throw RunFailure.nothingRecorded }
+            _ = try await Survey.ofRemoved(table, for: .reading, in: session)
+            return try value(await session.read(statement, limit: session.budget.remaining))
         }
     }
 }
@@ -81,27 +72,20 @@ extension RemovedSession {
     }
 }
 
-/// The table of removed sessions as the database has it, and the types of those columns of a session that it can record.
-struct RemovedTable: Sendable {
-    let role: String
-    let table: HistoryTable
-    let columnTypes: [String: ColumnType]
-
-    /// Reads the row of `RemovedSQL.survey`.
-    init(_ row: QueryResult.Row) throws(PostgresError) {
-        role = try row.text("role")
-        let table = try HistoryTable(removed: row)
-        self.table = table
-        columnTypes = HistoryTable.columns(in: try row.textIfPresent("session_columns"))
-    }
-
-    /// Requires that a run can record there.
+extension Survey {
+    /// Surveys the sessions table, with `mcp_cleanup.removed` as its history. Leaves the transaction open.
     ///
-    /// - Throws: `removedMissing`, `historyUnusable`.
-    func recording(for retention: Duration) throws(RunFailure) -> RemovedSQL.Recording {
-        guard table.isThere else { throw .removedMissing(hasHistory: true) }
-        if let obstacle = table.obstacle { throw .historyUnusable(.removed, role: role, obstacle) }
-        return RemovedSQL.Recording(retention: retention, types: columnTypes)
+    /// - Throws: `removedMissing`, `historyUnusable`, or what a connection throws.
+    fileprivate static func ofRemoved(
+        _ table: TableName, for purpose: Purpose, in session: DatabaseSession
+    ) async throws(RunFailure) -> Survey {
+        let table = SessionTable(name: table, schema: nil)
+        let survey = try await Survey.make(of: table, for: .reading, history: .removed, in: session)
+        guard survey.history.isThere else { throw .removedMissing(hasHistory: true) }
+        if let obstacle = survey.history.obstacle(for: purpose) {
+            throw .historyUnusable(.removed, role: survey.role, obstacle)
+        }
+        return survey
     }
 }
 
@@ -113,9 +97,7 @@ extension History {
     func recording(_ survey: Survey, in session: DatabaseSession) async throws(RunFailure) -> RemovedSQL.Recording? {
         guard let removed, survey.table.schema != nil else { return nil }
         guard mode != .off, survey.history.isThere else { throw .removedMissing(hasHistory: false) }
-        let found = try await session.read(RemovedSQL.survey(survey.table.name)).reading {
-            try RemovedTable($0.onlyRow())
-        }
-        return try found.recording(for: removed)
+        let found = try await Survey.ofRemoved(survey.table.name, for: .deleting, in: session)
+        return RemovedSQL.Recording(retention: removed, types: found.columnTypes)
     }
 }

@@ -26,33 +26,10 @@ package struct Job: Hashable, Sendable {
     /// The rule for each shape of the sessions table; of another table there is one.
     package var rules: SessionRules
 
-    package init(
-        name: String, shortName: String?, isEnabled: Bool = true, schedule: Schedule, timeZone: NamedTimeZone? = nil,
-        catchUp: CatchUp = .once, deadline: Duration, table: TableName? = nil, rules: SessionRules
-    ) {
-        self.name = name
-        self.shortName = shortName
-        self.isEnabled = isEnabled
-        self.schedule = schedule
-        self.timeZone = timeZone
-        self.catchUp = catchUp
-        self.deadline = deadline
-        self.table = table
-        self.rules = rules
-    }
-
     /// Rules that say the same of both shapes of the sessions table.
     package struct SessionRules: Hashable, Sendable {
         package var active: Rule
         package var status: Rule
-
-        package init(active: Rule, status: Rule) {
-            self.active = active
-            self.status = status
-        }
-
-        /// One rule for tables of both schemas.
-        package init(_ condition: RowCondition) { self.init(active: Rule(condition), status: Rule(condition)) }
 
         /// - Parameter generation: `nil` for a table that does not hold sessions.
         package func rule(for generation: SchemaGeneration?) -> Rule {
@@ -79,6 +56,17 @@ package struct Job: Hashable, Sendable {
             rules: SessionRules(
                 active: Rule(candidates: "active = true", column: "updated_at", after: after),
                 status: Rule(candidates: "status = 'active'", column: "updated_at", after: after)))
+    }
+
+    /// A job that a file names, before the rest of what the file says of it: removes nothing, as yet.
+    package static func own(named name: String) -> Job {
+        do {
+            return Job(
+                name: name, shortName: nil, schedule: .builtIn("@daily"), deadline: .seconds(4 * 60), table: .sessions,
+                rules: SessionRules(try RowCondition(parsing: "$1 IS NULL")))
+        } catch {
+            preconditionFailure("\(error)")
+        }
     }
 
     /// How old a success may become before the job counts as overdue: until the second fire time after it, but no less
@@ -164,4 +152,9 @@ package struct RunLimits: Hashable, Sendable {
         self.batchPause = batchPause
         self.searchRows = searchRows
     }
+}
+
+extension Job.SessionRules {
+    /// One rule for tables of both schemas.
+    package init(_ condition: RowCondition) { self.init(active: Rule(condition), status: Rule(condition)) }
 }

@@ -8,7 +8,7 @@ import Postgres
 package struct RowCondition: Hashable, Sendable {
     /// What stands before, between and after the cutoffs.
     private let parts: [String]
-    /// What is called in it, as names for `Statements.volatileFunction`.
+    /// What is called in it, as names for `SurveySQL.volatileFunction`.
     let calls: [Call]
     /// The tables that it looks at by EXISTS.
     let tables: [TableName]

@@ -1,29 +1,14 @@
 /// Which rows of a table are due at a cutoff, and since when each of them is.
 package struct Rule: Hashable, Sendable {
     /// A condition on the row that time does not change; SQL over its columns.
-    package let candidates: String
+    let candidates: String
     /// The `timestamptz` column whose age decides.
-    package let column: String
+    let column: String
     /// How far past the time in the column a row becomes due. In hours or less, never in days, whose length would
     /// depend on the session's time zone.
-    package let after: Duration
+    package var after = Duration.zero
     /// What an operator wrote instead of all that.
-    package let condition: RowCondition?
-
-    package init(candidates: String, column: String, after: Duration = .zero) {
-        self.candidates = candidates
-        self.column = column
-        self.after = after
-        condition = nil
-    }
-
-    /// The rows that meet a condition of the operator's own; since when each of them does is not known.
-    package init(_ condition: RowCondition) {
-        candidates = condition.sql
-        column = "NULL::timestamp with time zone"
-        after = .zero
-        self.condition = condition
-    }
+    package fileprivate(set) var condition: RowCondition?
 
     /// The condition for a row to be due, over the row's columns, with the cutoff as `$1`: as documents show it. A row
     /// exactly at the cutoff is not due.
@@ -58,20 +43,17 @@ package struct Rule: Hashable, Sendable {
 
     /// SQL for the instant up to which the row is kept, under any search path. A time near the end of what the server
     /// can hold counts as the year 9999: adding to it would be an error.
-    package var dueSince: String {
+    var dueSince: String {
         guard after != .zero else { return column }
         let time = "LEAST(\(column), timestamp with time zone '9999-12-31 00:00:00+00')"
         return "\(time) OPERATOR(pg_catalog.+) \(interval)"
     }
 
-    /// SQL for the rows that the job may ever remove, under any search path.
-    var qualifiedCandidates: String { Self.qualified(candidates) }
-
-    /// Makes each operator mean pg_catalog's: another role may have made one of the same name in a schema of the path.
-    ///
-    /// - Parameter sql: of our own making: operators stand between blanks, and in no string.
-    private static func qualified(_ sql: String) -> String {
-        sql.split(separator: " ").map { word in
+    /// SQL for the rows that the job may ever remove, under any search path: each operator means pg_catalog's. Another role
+    /// may have made one of the same name in a schema of the path.
+    var qualifiedCandidates: String {
+        // Of our own making: operators stand between blanks, and in no string.
+        candidates.split(separator: " ").map { word in
             ["=", "<>"].contains(word) ? "OPERATOR(pg_catalog.\(word))" : String(word)
         }.joined(separator: " ")
     }
@@ -83,6 +65,14 @@ package struct Rule: Hashable, Sendable {
         if milliseconds.isMultiple(of: 3_600_000) { return "interval '\(milliseconds / 3_600_000) hours'" }
         return milliseconds.isMultiple(of: 1000)
             ? "interval '\(milliseconds / 1000) seconds'" : "interval '\(milliseconds) milliseconds'"
+    }
+}
+
+extension Rule {
+    /// The rows that meet a condition of the operator's own; since when each of them does is not known.
+    init(_ condition: RowCondition) {
+        self.init(candidates: condition.sql, column: "NULL::timestamp with time zone")
+        self.condition = condition
     }
 }
 

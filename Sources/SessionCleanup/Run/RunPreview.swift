@@ -19,9 +19,13 @@ extension CleanupRun {
     /// server refuse each batch, stops this too.
     func preview(in session: DatabaseSession) async throws(RunFailure) -> RunPreview {
         let (survey, comparison) = try await look(in: session, known: nil)
-        _ = try history.isUsed(survey.history, by: survey.role)
-        let target = try await target(
-            survey, comparison, trusted: try await trustedSchema(survey.history, in: session), in: session)
+        var trusted: SchemaGeneration?
+        if try history.isUsed(survey.history, by: survey.role), table.schema == .auto {
+            trusted = try await session.read(HistorySQL.trustedSchema).reading { result in
+                try result.rows.first.flatMap { SchemaGeneration(rawValue: try $0.text("session_schema")) }
+            }
+        }
+        let target = try await target(survey, comparison, trusted: trusted, in: session)
         try await survey.requireDeletePlan(in: session)
         let count = try await session.read(
             SearchSQL.countDue(table.name, target.rule, cutoff: target.cutoff), limit: session.budget.remaining,
@@ -33,21 +37,6 @@ extension CleanupRun {
                 job: job.name, dueRows: try row.integer("due"),
                 oldestDueAt: try row.instantIfPresent("oldest_due_at"), cutoff: target.cutoff, plan: plan.node,
                 index: plan.index)
-        }
-    }
-}
-
-extension CleanupRun {
-    /// Returns the schema of the sessions table that the history has, if there is a history that the role may read.
-    private func trustedSchema(
-        _ found: HistoryTable, in session: DatabaseSession
-    ) async throws(RunFailure) -> SchemaGeneration? {
-        guard history.mode != .off, table.schema == .auto, found.isThere, found.readingObstacle == nil else {
-            return nil
-        }
-        let answer = try await session.read(HistorySQL.trustedSchema)
-        return try answer.reading { result in
-            try result.rows.first.flatMap { SchemaGeneration(rawValue: try $0.text("session_schema")) }
         }
     }
 }

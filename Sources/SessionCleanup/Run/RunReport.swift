@@ -43,14 +43,10 @@ package struct RunReport: Sendable {
     package var skip: Skip?
     /// The run's row in the history; `nil` where there is none.
     package var runID: Int64?
-    /// What this attempt owns the run by, or tried to; `nil` where it had no history, or got no run.
-    package var claimToken: String? {
-        get { claimTokens.last }
-        set { claimTokens = newValue.map { [$0] } ?? [] }
-    }
-    /// The same for this run's attempts in this process, one each at the most: an answer that was lost leaves it open
-    /// which of them the run's row has.
+    /// What this run's attempts in this process own it by, or tried to, one each at the most: an answer that was lost leaves
+    /// it open which of them the run's row has. Empty where there is no history, or no run.
     package var claimTokens: [String] = []
+    package var claimToken: String? { claimTokens.last }
     /// The end that the run's row has, by the database's clock; `nil` where there is none.
     package var recordedEnd: UTCInstant?
     /// What the history knew of the job when this attempt began; `nil` where it was not asked.
@@ -104,23 +100,13 @@ package struct EarlierRuns: Hashable, Sendable {
     package var lastEnd: UTCInstant?
     /// The last that did all that it was allowed to.
     package var lastSuccess: Success?
-    private var asOf = ContinuousClock.now
+    var asOf = ContinuousClock.now
 
     package struct Success: Hashable, Sendable {
         /// By the database's clock.
         package let at: UTCInstant
         /// How long ago that was, by the database's clock too: no host's clock that is wrong makes it young.
-        package fileprivate(set) var age: Duration
-
-        package init(at: UTCInstant, age: Duration) {
-            self.at = at
-            self.age = age
-        }
-    }
-
-    package init(lastEnd: UTCInstant?, lastSuccess: Success?) {
-        self.lastEnd = lastEnd
-        self.lastSuccess = lastSuccess
+        package var age: Duration
     }
 
     /// Lets ages grow by the time that has passed since they were read.

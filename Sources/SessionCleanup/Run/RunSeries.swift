@@ -13,52 +13,42 @@ package struct RunSeries: Sendable {
 
     /// Executes one run and reports it; never throws. Cancellation of the task cancels the statement under way.
     package mutating func execute(_ run: CleanupRun, _ request: RunRequest) async -> RunReport {
-        let startedAt = run.hostClock()
         let budget = RunBudget(deadline: run.job.deadline, lease: run.history.lease)
-        var report = RunReport(
-            job: run.job.name, outcome: .succeeded, scheduledAt: request.scheduledAt, startedAt: startedAt,
-            finishedAt: startedAt)
+        var attempt = RunAttempt(run, request)
         do {
             let connection = try await openConnection(budget)
-            try await Self.execute(run, request, over: connection, budget, survey: &survey, report: &report)
+            try await Self.execute(&attempt, over: connection, budget, survey: &survey)
         } catch {
-            report.failure = error
-            report.outcome = Outcome(error)
+            attempt.report.failure = error
+            attempt.report.outcome = Outcome(error)
             if let connection { await DatabaseSession(connection: connection, budget: budget).rollBack() }
-            await close(run, request, &report, budget)
+            await close(&attempt, budget)
         }
-        report.finishedAt = run.hostClock()
-        report.earlierRuns?.grow()
-        return report
+        attempt.report.finishedAt = run.hostClock()
+        attempt.report.earlierRuns?.grow()
+        return attempt.report
     }
 
     /// On the connection's own queue, so that no message costs a change of thread.
     private static func execute(
-        _ run: CleanupRun, _ request: RunRequest, over connection: isolated Connection, _ budget: RunBudget,
-        survey: inout Survey?, report: inout RunReport
+        _ attempt: inout RunAttempt, over connection: isolated Connection, _ budget: RunBudget, survey: inout Survey?
     ) async throws(RunFailure) {
-        let session = DatabaseSession(connection: connection, budget: budget)
-        try await run.execute(request, in: session, survey: &survey, report: &report)
+        try await attempt.execute(in: DatabaseSession(connection: connection, budget: budget), survey: &survey)
     }
 
     /// Records in the history how a run failed, over a new connection if need be. If that fails too, the run's own
     /// failure stays the one to report; its row is closed by the next process that claims a run after its lease has ended.
-    private mutating func close(
-        _ run: CleanupRun, _ request: RunRequest, _ report: inout RunReport, _ budget: RunBudget
-    ) async {
-        guard report.claimToken != nil, report.outcome != .abandoned else { return }
+    private mutating func close(_ attempt: inout RunAttempt, _ budget: RunBudget) async {
+        guard attempt.report.claimToken != nil, attempt.report.outcome != .abandoned else { return }
         do {
-            if let connection, await connection.isAlive() {
-                return try await run.close(
-                    request, &report, in: DatabaseSession(connection: connection, budget: budget))
+            var usable = connection
+            if await usable?.isAlive() != true {
+                usable = try await use(access.connect(limit: budget.untilDeadline), budget)
             }
-            let opened = try await access.connect(limit: budget.untilDeadline)
-            await opened.limitCancellation(to: budget.grace)
-            connection = opened
-            survey = nil
-            try await run.close(request, &report, in: DatabaseSession(connection: opened, budget: budget))
-        } catch .claimLost where report.runID != nil {
-            report.outcome = .abandoned
+            guard let usable else { return }
+            try await attempt.close(in: DatabaseSession(connection: usable, budget: budget))
+        } catch .claimLost where attempt.report.runID != nil {
+            attempt.report.outcome = .abandoned
         } catch {
             // Also where no row came about.
         }
@@ -69,12 +59,8 @@ package struct RunSeries: Sendable {
     package func recentRuns(of job: String) async -> RecentRuns? {
         guard let connection, await connection.isAlive() else { return nil }
         let session = DatabaseSession(connection: connection, budget: RunBudget(deadline: .seconds(6)))
-        do {
-            return try await RecentRuns.read([job], in: session)[job]
-        } catch {
-            await session.rollBack()
-            return nil
-        }
+        // They are only shown.
+        return try? await RecentRuns.read([job], in: session)[job]
     }
 
     /// What a run would delete, and how it would look for it. Deletes nothing and records nothing.
@@ -102,11 +88,11 @@ package struct RunSeries: Sendable {
             await connection.limitCancellation(to: budget.grace)
             return connection
         }
-        let hadFullTime = budget.remaining >= access.connectTimeout
+        let (hadFullTime, started) = (budget.remaining >= access.connectTimeout, ContinuousClock.now)
         do {
-            let opened = try await open(limit: budget.remaining)
-            await opened.limitCancellation(to: budget.grace)
-            return opened
+            let opened = try await access.connect(limit: budget.remaining)
+            access.onConnection(.success(started.duration(to: .now)))
+            return await use(opened, budget)
         } catch {
             if error.kind != .canceled { access.onConnection(.failure(error)) }
             // A failure for want of this job's own time says nothing about the next job.
@@ -115,10 +101,8 @@ package struct RunSeries: Sendable {
         }
     }
 
-    private mutating func open(limit: Duration) async throws(RunFailure) -> Connection {
-        let started = ContinuousClock.now
-        let opened = try await access.connect(limit: limit)
-        access.onConnection(.success(started.duration(to: .now)))
+    private mutating func use(_ opened: Connection, _ budget: RunBudget) async -> Connection {
+        await opened.limitCancellation(to: budget.grace)
         connection = opened
         survey = nil
         return opened

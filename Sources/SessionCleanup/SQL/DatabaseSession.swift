@@ -26,13 +26,6 @@ struct DatabaseSession: Sendable {
         try await send(script, by: budget.giveUp(after: limit ?? budget.transactionLimit))
     }
 
-    /// Ends the transaction that is open with one message.
-    ///
-    /// - Parameter script: without COMMIT, which is added.
-    func finish(_ script: Script, limit: Duration? = nil) async throws(RunFailure) -> Script.Answers {
-        try await send(script.adding("COMMIT"), by: budget.giveUp(after: limit ?? budget.transactionLimit))
-    }
-
     /// Runs one statement that reads, in the transaction that is open and then ends, or else in one of its own.
     ///
     /// - Parameters:
@@ -45,13 +38,11 @@ struct DatabaseSession: Sendable {
         prefersIndexes: Bool = false, unfiltered: [TableName] = []
     ) async throws(RunFailure) -> QueryResult {
         let limit = try budget.limit(wanted)
-        var script = Script()
-        if await connection.hasOpenTransaction {
-            script.add(Transaction.setPath(path))
-        } else {
-            script = await begin(
-                isReadOnly: true, limit: limit, lockLimit: min(limit / 2, budget.transactionLimit), path: path)
-        }
+        let lockLimit = min(limit / 2, budget.transactionLimit)
+        var script =
+            await connection.hasOpenTransaction
+            ? Script(Transaction.setPath(path))
+            : begin(isReadOnly: true, limit: limit, lockLimit: lockLimit, path: path)
         if !unfiltered.isEmpty { script.add(Transaction.refuseFilters(of: unfiltered)) }
         if prefersIndexes { script.add(Transaction.preferIndexes) }
         script.add(sql, as: .answer)
@@ -61,22 +52,15 @@ struct DatabaseSession: Sendable {
 
     /// Runs a run's first search, in the transaction that is open and then ends, or else in one of its own.
     ///
-    /// - Parameters:
-    ///   - limit: the longest time that the statement may take.
-    ///   - path: as in `read`.
-    ///   - unfiltered: as in `read`.
-    ///   - records: true if the statement writes to the history when nothing is due. Its commit does not wait for the disk:
-    ///     a run that has done nothing is repeated if it is lost.
+    /// - Parameter records: true if the statement writes to the history when nothing is due. Its commit does not wait for the
+    ///   disk: a run that has done nothing is repeated if it is lost. The others are as in `read`.
     func search(
         _ sql: String, limit: Duration, path: Transaction.SearchPath, unfiltered: [TableName], records: Bool
     ) async throws(RunFailure) -> QueryResult {
-        var script = Script()
-        if await connection.hasOpenTransaction {
-            script.add(Transaction.setLimits(limit))
-            script.add(Transaction.setPath(path))
-        } else {
-            script = await begin(isReadOnly: !records, limit: limit, path: path)
-        }
+        var script =
+            await connection.hasOpenTransaction
+            ? Transaction.setLimits(limit).adding(Transaction.setPath(path))
+            : begin(isReadOnly: !records, limit: limit, path: path)
         if !unfiltered.isEmpty { script.add(Transaction.refuseFilters(of: unfiltered)) }
         if path == .catalog { script.add(Transaction.preferIndexes) }
         script.add("SET LOCAL \(records ? "synchronous_commit = off" : "transaction_read_only = on")")
@@ -88,16 +72,8 @@ struct DatabaseSession: Sendable {
     /// Runs a transaction that writes, with one message.
     ///
     /// - Parameter script: without COMMIT, which is added.
-    func write(
-        _ script: Script, limit wanted: Duration? = nil, lockLimit: Duration? = nil
-    ) async throws(RunFailure)
-        -> Script.Answers
-    {
-        let limit = try budget.limit(wanted)
-        var whole = await begin(isReadOnly: false, limit: limit, lockLimit: lockLimit)
-        whole.add(script)
-        whole.add("COMMIT")
-        return try await send(whole, by: budget.giveUp(after: limit), startsWriting: true)
+    func write(_ script: Script) async throws(RunFailure) -> Script.Answers {
+        try await open(script.adding("COMMIT"), isReadOnly: false)
     }
 
     /// Runs a transaction that closes a run, with `closed` as its last statement: also when the run's time is up or its

@@ -5,21 +5,10 @@ import Postgres
 /// All but `schemasOfPath` run under the search path `pg_catalog, pg_temp`. They read catalogs by their indexes and take no
 /// lock that others wait for.
 enum HazardSQL {
-    /// A recursive query for the table with its partitions and inheritance children.
-    private static func tree(of table: UInt32) -> String {
-        """
-        WITH RECURSIVE tree AS (
-            SELECT \(table)::oid AS relation
-             UNION
-            SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON i.inhparent = tree.relation
-        )
-        """
-    }
-
     /// One row for each foreign key that refers to the table or a part of it.
     static func foreignKeys(to table: UInt32) -> String {
         """
-        \(tree(of: table))
+        \(SurveySQL.tree(of: table))
         SELECT k.conname AS name, n.nspname AS schema, c.relname AS relation, k.confdeltype IN ('a', 'r') AS restricts
              , (SELECT string_agg(a.attname, E'\\n' ORDER BY u.place)
                   FROM unnest(k.conkey) WITH ORDINALITY AS u (number, place)
@@ -39,7 +28,7 @@ enum HazardSQL {
     /// One row for each trigger of the application's on DELETE; pg_trigger.h has ROW as 1, BEFORE as 2, DELETE as 8.
     static func deleteTriggers(of table: UInt32) -> String {
         """
-        \(tree(of: table))
+        \(SurveySQL.tree(of: table))
         SELECT t.tgname AS name, n.nspname AS schema, c.relname AS relation
              , t.tgtype & 1::int2 <> 0::int2 AS is_for_each_row, t.tgtype & 2::int2 <> 0::int2 AS is_before
           FROM tree JOIN pg_trigger AS t ON t.tgrelid = tree.relation

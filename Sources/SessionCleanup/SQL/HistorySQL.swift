@@ -72,7 +72,7 @@ enum HistorySQL {
             SELECT \(SearchSQL.seconds("s.finished_at")) AS last_success_at
                  , \(milliseconds("clock_timestamp() - s.finished_at")) AS last_success_age_ms
                  , \(SearchSQL.seconds(lastEnd(of: job))) AS last_end_at
-              FROM (SELECT) AS one LEFT JOIN \(lastSuccess(of: job)) AS s ON true
+              FROM (SELECT) AS one LEFT JOIN \(lastEnd(of: job, where: isSuccess)) AS s ON true
             """, as: .earlierRuns)
         return script
     }
@@ -174,20 +174,15 @@ enum HistorySQL {
     /// The condition that a run did all that it was allowed to; word for word that of the index runs_job_success_idx.
     static let isSuccess = "status IN ('succeeded', 'capped')"
 
-    /// - Parameter job: SQL for its name.
-    static func lastSuccess(of job: String) -> String {
+    /// Returns the subquery for when the last run of a job ended.
+    ///
+    /// - Parameters:
+    ///   - condition: which runs count.
+    ///   - job: SQL for its name.
+    static func lastEnd(of job: String, where condition: String = "status <> 'running'") -> String {
         """
         (SELECT finished_at FROM mcp_cleanup.runs
-          WHERE job = \(job) AND \(isSuccess) AND \(hasCome) AND \(hasEnded)
-          ORDER BY scheduled_at DESC LIMIT 1)
-        """
-    }
-
-    /// - Parameter job: SQL for its name.
-    static func lastEnd(of job: String) -> String {
-        """
-        (SELECT finished_at FROM mcp_cleanup.runs
-          WHERE job = \(job) AND status <> 'running' AND \(hasCome) AND \(hasEnded)
+          WHERE job = \(job) AND \(condition) AND \(hasCome) AND \(hasEnded)
           ORDER BY scheduled_at DESC LIMIT 1)
         """
     }

@@ -57,42 +57,6 @@ enum RemovedSQL {
 
     // MARK: Reading
 
-    /// One row about the table and what the role may do with it, as `HistoryTable` reads it, and the columns of the sessions
-    /// table. Reads neither table.
-    static func survey(_ sessions: TableName) -> String {
-        func schema(_ name: String) -> String {
-            "(SELECT oid FROM pg_namespace WHERE nspname = \(SQL.literal(name)))"
-        }
-        func columns(of table: String) -> String {
-            """
-            (SELECT string_agg(a.attname || E'\\t' || a.atttypid || E'\\t' || format_type(a.atttypid, NULL), E'\\n')
-                      FROM pg_attribute AS a
-                     WHERE a.attrelid = \(table).oid AND a.attnum > 0 AND NOT a.attisdropped
-                       AND a.attname IN ('run_id', 'removed_at', \(Self.columns.map(SQL.literal).joined(separator: ", "))))
-            """
-        }
-        return """
-            SELECT current_user AS role, h.oid IS NOT NULL AS has_history
-                 , (h.relowner = c.relowner OR r.rolsuper OR r.rolname = current_user OR h.relowner = d.datdba) IS TRUE
-                   AS is_history_trusted
-                 , r.rolname AS history_owner
-                 , has_schema_privilege(h.relnamespace, 'USAGE') AS can_use_history_schema
-                 , has_table_privilege(h.oid, 'SELECT') AS can_select_history
-                 , has_table_privilege(h.oid, 'INSERT') AS can_insert_history
-                 , has_table_privilege(h.oid, 'DELETE') AS can_delete_history
-                 , true AS can_update_history
-                 , row_security_active(h.oid) AS is_history_row_security_active
-                 , \(columns(of: "h")) AS columns
-                 , \(columns(of: "c")) AS session_columns
-              FROM (SELECT) AS one
-              LEFT JOIN pg_class AS h ON h.relname = 'removed' AND h.relnamespace = \(schema("mcp_cleanup"))
-              LEFT JOIN pg_roles AS r ON r.oid = h.relowner
-              LEFT JOIN pg_database AS d ON d.datname = current_database()
-              LEFT JOIN pg_class AS c ON c.relname = \(SQL.literal(sessions.table))
-               AND c.relnamespace = \(schema(sessions.schema))
-            """
-    }
-
     /// Returns the statement for the latest rows, the latest first, and the job of each as far as its run is kept.
     ///
     /// - Parameter user: `nil` for the sessions of all users.

@@ -13,12 +13,12 @@ enum SurveySQL {
              , current_setting('deadlock_timeout'::text) AS deadlock_timeout
         """
 
-    /// One row about the table, the history's table and what the role may do with both. By the unique indexes of pg_class,
+    /// One row about the table, a table of the history and what the role may do with both. By the unique indexes of pg_class,
     /// pg_namespace, pg_attribute and pg_index.
     ///
     /// Each run begins with it, in a server process whose caches are empty: a name that is looked up costs some ten buffers,
     /// and an operator or a function without these very types two hundred. What is rarely needed is in `details`.
-    static func tables(_ table: TableName) -> String {
+    static func tables(_ table: TableName, _ history: HistoryTable.Name) -> String {
         """
         SELECT c.oid AS oid, c.relkind AS kind, c.relhassubclass AS has_children
              , c.relhasrules AS has_rules, c.relrowsecurity AS has_row_security
@@ -37,7 +37,7 @@ enum SurveySQL {
              , \(columns("a.attnum, a.atttypid, a.attname", of: "h")) AS history_columns
              , ARRAY(SELECT ROW(i.indkey, i.indpred) FROM pg_index AS i
                       WHERE i.indrelid = h.oid AND i.indisunique AND i.indisvalid) AS history_indexes
-        \(both(table))
+        \(both(table, history))
         """
     }
 
@@ -46,11 +46,12 @@ enum SurveySQL {
         "ARRAY(SELECT ROW(\(fields)) FROM pg_attribute AS a WHERE a.attrelid = \(relation).oid)"
     }
 
-    private static func both(_ table: TableName) -> String {
+    private static func both(_ table: TableName, _ history: HistoryTable.Name) -> String {
         """
           FROM (SELECT) AS one
           LEFT JOIN pg_class AS c ON c.relname = \(SQL.literal(table.table)) AND c.relnamespace = \(schema(table.schema))
-          LEFT JOIN pg_class AS h ON h.relname = 'runs' AND h.relnamespace = \(schema("mcp_cleanup"))
+          LEFT JOIN pg_class AS h ON h.relname = '\(history == .runs ? "runs" : "removed")'
+           AND h.relnamespace = \(schema("mcp_cleanup"))
         """
     }
 
@@ -61,7 +62,7 @@ enum SurveySQL {
     /// One row: what `tables` leaves open where there are rules, row security, privileges on columns, a history with another
     /// owner, a column of another type than a run needs, or an index whose condition is in no known form. Conditions come
     /// without the quotation marks that `quote_all_identifiers` adds.
-    static func details(_ table: TableName) -> String {
+    static func details(_ table: TableName, _ history: HistoryTable.Name) -> String {
         """
         SELECT c.relhasrules AND EXISTS (
                    SELECT FROM pg_rewrite WHERE ev_class = c.oid AND ev_type = '4') AS has_delete_rule
@@ -69,14 +70,14 @@ enum SurveySQL {
              , row_security_active(c.oid) AS is_row_security_active
              , row_security_active(c.oid) AND current_setting('row_security') = 'off' AS refuses_filters
              , (h.relowner = c.relowner OR r.rolsuper OR r.rolname = current_user OR h.relowner = d.datdba)
-               IS NOT FALSE AS is_history_trusted
+               IS \(history == .runs ? "NOT FALSE" : "TRUE") AS is_history_trusted
              , r.rolname AS history_owner
              , row_security_active(h.oid) AS is_history_row_security_active
              , \(columns("a.atttypid, a.atttypid::regtype", of: "c")) AS types
              , \(columns("a.atttypid, a.atttypid::regtype", of: "h")) AS history_types
              , ARRAY(SELECT ROW(i.indkey, replace(pg_get_expr(i.indpred, i.indrelid), '"', '')) FROM pg_index AS i
                       WHERE i.indrelid = h.oid AND i.indisunique AND i.indisvalid) AS history_indexes
-        \(both(table))
+        \(both(table, history))
           LEFT JOIN pg_roles AS r ON r.oid = h.relowner
           LEFT JOIN pg_database AS d ON h.oid IS NOT NULL AND d.datname = current_database()
         """
@@ -91,16 +92,23 @@ enum SurveySQL {
         """
     }
 
-    /// One row for the table and for each of its partitions and inheritance children. `can_delete`: the role may delete
-    /// from it under its own name, and neither a rule nor a statement trigger there makes that differ from a DELETE from
-    /// the whole table.
-    static func parts(of table: UInt32) -> String {
+    /// A recursive query for the table with its partitions and inheritance children.
+    static func tree(of table: UInt32) -> String {
         """
         WITH RECURSIVE tree AS (
             SELECT \(table)::oid AS relation
              UNION
             SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON i.inhparent = tree.relation
         )
+        """
+    }
+
+    /// One row for the table and for each of its partitions and inheritance children. `can_delete`: the role may delete
+    /// from it under its own name, and neither a rule nor a statement trigger there makes that differ from a DELETE from
+    /// the whole table.
+    static func parts(of table: UInt32) -> String {
+        """
+        \(tree(of: table))
         SELECT c.oid AS oid, n.nspname AS schema, c.relname AS name, c.relkind AS kind
              , has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
                AND (has_table_privilege(c.oid, 'UPDATE') OR has_any_column_privilege(c.oid, 'UPDATE'))
@@ -126,7 +134,8 @@ enum SurveySQL {
     /// The policies of a table that apply to the role: see `RowSecurity`.
     static func policies(of table: UInt32) -> String {
         """
-        SELECT p.polname AS name, p.polcmd AS command, p.polpermissive AS is_permissive
+        SELECT p.polname AS name, p.polpermissive AS is_permissive
+             , CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' END AS command
              , pg_get_expr(p.polqual, p.polrelid) AS condition
           FROM pg_policy AS p
          WHERE p.polrelid = \(table)::oid AND p.polcmd <> 'a'

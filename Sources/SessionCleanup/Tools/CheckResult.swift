@@ -48,48 +48,48 @@ package struct CheckResult: Hashable, Sendable {
         CheckResult(check: check, status: .warn, message: message, hint: hint, kind: nil)
     }
 
-    /// Returns the results of checks that ask the server, or its refusal to answer as the failure of the first of them.
-    static func all(
-        _ check: Check, _ body: () async throws(RunFailure) -> [CheckResult]
-    ) async -> [CheckResult] {
-        do {
-            return try await body()
-        } catch {
-            return [.fail(check, error)]
-        }
-    }
-
     package static func fail(_ check: Check, _ failure: RunFailure) -> CheckResult {
         CheckResult(
             check: check, status: .fail, message: "\(failure)", hint: failure.hint, kind: failure.kind)
     }
+
+    /// Returns the results of checks that ask the server, or its refusal to answer as the failure of the first of them.
+    ///
+    /// - Parameter job: the one that the check is about, for the message of a failure that does not name it.
+    static func all(
+        _ check: Check, of job: String? = nil, _ body: () async throws -> [CheckResult]
+    ) async -> [CheckResult] {
+        do {
+            return try await body()
+        } catch {
+            var result = CheckResult.fail(check, RunFailure(error))
+            if let job, !result.message.contains(job) { result.message = "\(job): \(result.message)" }
+            return [result]
+        }
+    }
 }
 
 extension Survey {
-    /// The version as people write it.
-    private var release: String { "PostgreSQL \(serverVersion / 10_000).\(serverVersion % 10_000)" }
-
     func serverCheck() -> CheckResult {
         guard serverVersion >= 140_000 else { return .fail(.server, .serverTooOld(version: serverVersion)) }
-        return isInRecovery ? .fail(.server, .serverReadOnly) : .ok(.server, "\(release), read-write")
+        if isInRecovery { return .fail(.server, .serverReadOnly) }
+        return .ok(.server, "PostgreSQL \(serverVersion / 10_000).\(serverVersion % 10_000), read-write")
     }
 
     /// One for each privilege; none where there is no table.
     func privilegeChecks() -> [CheckResult] {
         let table = table.name
         guard kind != nil else { return [] }
-        let onSchema: CheckResult =
-            canUseSchema
-            ? .ok(.schemaPrivilege, "\(role) has USAGE on the schema of \(table)")
-            : .fail(.schemaPrivilege, .privilegesMissing(table, role: role, isOnSchema: true, []))
-        let onTable = [
-            ("SELECT", CheckResult.Check.selectPrivilege), ("UPDATE", .updatePrivilege), ("DELETE", .deletePrivilege),
-        ].map { (privilege, check) -> CheckResult in
-            missingPrivileges.contains(privilege)
-                ? .fail(check, .privilegesMissing(table, role: role, isOnSchema: false, [privilege]))
-                : .ok(check, "\(role) has \(privilege) on \(table)")
+        func result(_ check: CheckResult.Check, _ privilege: String, _ has: Bool, onSchema: Bool) -> CheckResult {
+            has
+                ? .ok(check, "\(role) has \(privilege) on \(onSchema ? "the schema of " : "")\(table)")
+                : .fail(check, .privilegesMissing(table, role: role, isOnSchema: onSchema, [privilege]))
         }
-        return [onSchema] + onTable
+        let onTable: [(CheckResult.Check, String)] = [
+            (.selectPrivilege, "SELECT"), (.updatePrivilege, "UPDATE"), (.deletePrivilege, "DELETE"),
+        ]
+        return [result(.schemaPrivilege, "USAGE", canUseSchema, onSchema: true)]
+            + onTable.map { result($0, $1, !missingPrivileges.contains($1), onSchema: false) }
     }
 }
 
@@ -100,18 +100,16 @@ extension ClockComparison {
         } catch {
             return .fail(.clock, error)
         }
+        if skew == .zero { return .ok(.clock, "the database's clock and this host's agree") }
+        let distance = (skew > .zero ? skew : .zero - skew).secondsText
         if skew < .zero - limit {
             return .warn(
-                .clock,
-                "the database's clock is \((.zero - skew).secondsText) behind this host's: sessions are removed that much later",
+                .clock, "the database's clock is \(distance) behind this host's: sessions are removed that much later",
                 hint: "Set both clocks right.")
         }
-        if skew == .zero { return .ok(.clock, "the database's clock and this host's agree") }
         let direction = skew > .zero ? "ahead of" : "behind"
-        let distance = skew > .zero ? skew : .zero - skew
         return .ok(
             .clock,
-            "the database's clock is \(distance.secondsText) \(direction) this host's; \(limit.secondsText) are allowed"
-        )
+            "the database's clock is \(distance) \(direction) this host's; \(limit.secondsText) are allowed")
     }
 }

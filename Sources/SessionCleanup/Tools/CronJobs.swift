@@ -25,52 +25,52 @@ package struct CronJobs: Sendable {
         case forbidden(reason: String, sql: String)
     }
 
-    private static let deadline = Duration.seconds(30)
-
-    /// Looks, and does what is asked, over a connection of its own.
+    /// Looks, and does what is asked, over a connection of its own, within half a minute.
     ///
     /// - Parameter successors: jobs that a takeover compares pg_cron's with; `nil` accepts every difference.
     package func perform(_ action: Action, comparing successors: CronSuccessors?) async throws(RunFailure) -> Answer {
-        try await access.withSession(deadline: Self.deadline) { session throws(RunFailure) in
+        try await access.withSession(deadline: .seconds(30)) { session in
             try await Self.perform(action, comparing: successors, in: session)
         }
     }
 
     static func perform(
         _ action: Action, comparing successors: CronSuccessors? = nil, in session: DatabaseSession
-    ) async throws(RunFailure) -> Answer {
-        let survey = try await session.read(CronSQL.survey).reading { try CronSurvey($0.onlyRow()) }
-        let statement = CronSQL.statement(action, database: survey.database)
+    ) async throws -> Answer {
+        let survey = try await session.read(CronSQL.survey).onlyRow()
+        let (database, role) = (try survey.text("database"), try survey.text("role"))
+        let statement = CronSQL.statement(action, database: database)
         let sql = "\(statement);"
-        if let elsewhere = survey.elsewhere {
+        guard try survey.bool("is_here") else {
+            // Unknown to a role that may not see the setting.
+            guard let home = try survey.textIfPresent("home"), home != database else { return .absent }
             return .forbidden(
-                reason: "pg_cron keeps its jobs in the database \(elsewhere), and this one is \(survey.database)",
-                sql: "-- In the database \(elsewhere):\n\(sql)")
+                reason: "pg_cron keeps its jobs in the database \(home), and this one is \(database)",
+                sql: "-- In the database \(home):\n\(sql)")
         }
-        guard survey.isHere else { return .absent }
-        guard survey.canUseSchema, survey.canSelect else {
-            return .forbidden(reason: "the role \(survey.role) may not read cron.job", sql: sql)
+        guard try survey.bool("can_use_schema"), try survey.bool("can_select") else {
+            return .forbidden(reason: "the role \(role) may not read cron.job", sql: sql)
         }
-        let list = CronSQL.statement(.status, database: survey.database)
-        let jobs = try await session.read(list).reading { try $0.rows.map(CronJob.init) }
-        if jobs.isEmpty, survey.isRestricted {
+        let list = CronSQL.statement(.status, database: database)
+        let jobs = try await session.read(list).rows.map(CronJob.init)
+        if jobs.isEmpty, try survey.bool("is_restricted") {
             return .forbidden(
-                reason: "row security shows the role \(survey.role) its own jobs in cron.job only, and it has none",
-                sql: sql)
+                reason: "row security shows the role \(role) its own jobs in cron.job only, and it has none", sql: sql)
         }
         guard action != .status else { return .jobs(jobs, changed: []) }
         if action == .takeover, let successors {
             let differences = jobs.filter(\.isActive).compactMap(successors.difference)
             if !differences.isEmpty { return .differ(differences) }
         }
+        let answers: Script.Answers
         do {
-            let answers = try await session.write(Script(statement, as: .row).adding(list, as: .answer))
-            let changed = try answers.read(.row) { try $0.rows.map { try $0.integer("jobid") } }
-            return .jobs(try answers.read(.answer) { try $0.rows.map(CronJob.init) }, changed: Set(changed))
+            answers = try await session.write(Script(statement, as: .row).adding(list, as: .answer))
         } catch {
             guard error.sqlState == "42501" else { throw error }
-            return .forbidden(reason: "the role \(survey.role) may not change pg_cron's jobs: \(error)", sql: sql)
+            return .forbidden(reason: "the role \(role) may not change pg_cron's jobs: \(error)", sql: sql)
         }
+        let changed = try answers.read(.row) { try $0.rows.map { try $0.integer("jobid") } }
+        return .jobs(try answers.read(.answer) { try $0.rows.map(CronJob.init) }, changed: Set(changed))
     }
 }
 
@@ -96,28 +96,5 @@ extension CronJob {
         role = try row.text("username")
         isActive = try row.bool("active")
         isTakenOver = try row.bool("is_taken_over")
-    }
-}
-
-/// Where pg_cron is, and what we may do there.
-private struct CronSurvey {
-    let database: String
-    let role: String
-    let isHere: Bool
-    /// The database that pg_cron works from, if it is another one, and if we may know.
-    let elsewhere: String?
-    let canUseSchema: Bool
-    let canSelect: Bool
-    let isRestricted: Bool
-
-    init(_ row: QueryResult.Row) throws(PostgresError) {
-        database = try row.text("database")
-        role = try row.text("role")
-        isHere = try row.bool("is_here")
-        let home = try row.textIfPresent("home")
-        elsewhere = isHere || home == database ? nil : home
-        canUseSchema = try row.bool("can_use_schema")
-        canSelect = try row.bool("can_select")
-        isRestricted = try row.bool("is_restricted")
     }
 }

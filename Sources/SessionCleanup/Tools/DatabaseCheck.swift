@@ -4,30 +4,13 @@ import Time
 
 /// Finds out, before a run does, whether this role on this database can do the work. Changes nothing.
 package struct DatabaseCheck: Sendable {
-    /// The sessions' table with its jobs first, then each table of the operator's own with its.
-    private let tables: [(table: SessionTable, jobs: [Job])]
-    private let history: History
-    private let maxClockSkew: Duration
-    private let lockTimeout: Duration
-    private let hostClock: @Sendable () -> UTCInstant
+    /// What each job would run with, a job of the sessions' table first; they differ in their jobs and tables only.
+    private let runs: [CleanupRun]
 
-    /// - Parameter runs: for each job, what it would run with; they differ in their jobs and tables only.
-    package init(_ runs: [CleanupRun]) {
-        precondition(!runs.isEmpty, "there are built-in jobs")
-        var tables: [(table: SessionTable, jobs: [Job])] = []
-        for run in runs {
-            if let index = tables.firstIndex(where: { $0.table == run.table }) {
-                tables[index].jobs.append(run.job)
-            } else {
-                tables.append((run.table, [run.job]))
-            }
-        }
-        self.tables = tables
-        history = runs[0].history
-        maxClockSkew = runs[0].limits.maxClockSkew
-        lockTimeout = runs[0].limits.lockTimeout
-        hostClock = runs[0].hostClock
-    }
+    /// - Parameter runs: at least one: there are built-in jobs.
+    package init(_ runs: [CleanupRun]) { self.runs = runs }
+
+    private var history: History { runs[0].history }
 
     private static let deadline = Duration.seconds(60)
 
@@ -39,90 +22,63 @@ package struct DatabaseCheck: Sendable {
     ///
     /// Over one connection, within about a minute.
     package func results(_ access: DatabaseAccess) async -> [CheckResult] {
-        let budget = RunBudget(deadline: Self.deadline)
-        let connection: Connection
-        var results: [CheckResult] = []
-        do {
+        await CheckResult.all(.connection) {
             let started = ContinuousClock.now
-            connection = try await access.connect(limit: budget.remaining)
-            let took = started.duration(to: .now)
-            results.append(.ok(.connection, "\(try access.url()), within \(max(took, .milliseconds(1)).secondsText)"))
-        } catch {
-            return [.fail(.connection, error)]
+            let budget = RunBudget(deadline: Self.deadline)
+            let connection = try await access.connect(limit: budget.remaining)
+            let took = max(started.duration(to: .now), .milliseconds(1))
+            let found = await examine(access, in: DatabaseSession(connection: connection, budget: budget))
+            await connection.close()
+            return [.ok(.connection, "\(try access.url()), within \(took.secondsText)")] + found
         }
-        results += await examine(access, in: DatabaseSession(connection: connection, budget: budget))
-        await connection.close()
-        return results
     }
 
     private func examine(_ access: DatabaseAccess, in session: DatabaseSession) async -> [CheckResult] {
-        var results = [transport(await session.connection.transport, access)]
-        let sent = hostClock()
-        let survey: Survey
-        let comparison: ClockComparison
-        do {
-            survey = try await Survey.make(of: tables[0].table, for: .reading, in: session)
-            comparison = ClockComparison(database: survey.clock, sent: sent, received: hostClock())
-        } catch {
-            return results + [.fail(.server, error)]
+        let transport = await session.connection.transport
+        let results = await CheckResult.all(.transport) { [try Self.check(transport, access)] }
+        return await results
+            + CheckResult.all(.server) {
+                let sent = runs[0].hostClock()
+                let survey = try await Survey.make(of: runs[0].table, for: .reading, in: session)
+                let comparison = ClockComparison(database: survey.clock, sent: sent, received: runs[0].hostClock())
+                return await examine(survey, comparison, in: session)
+            }
+    }
+
+    private func examine(
+        _ survey: Survey, _ comparison: ClockComparison, in session: DatabaseSession
+    ) async -> [CheckResult] {
+        var results = [survey.serverCheck()]
+        results += await CheckResult.all(.pooler) {
+            try await session.isDirect
+                ? [.ok(.pooler, "none: the server itself answers")]
+                : [.ok(.pooler, "a pooler or a proxy stands in between, which is fine")]
         }
-        results.append(survey.serverCheck())
-        results.append(
-            await attempt(.pooler) { () async throws(RunFailure) in
-                try await session.isDirect
-                    ? .ok(.pooler, "none: the server itself answers")
-                    : .ok(.pooler, "a pooler or a proxy stands in between, which is fine")
-            })
-        results.append(comparison.check(limit: maxClockSkew))
-        results.append(survey.lockTimeoutCheck(lockTimeout))
+        results.append(comparison.check(limit: runs[0].limits.maxClockSkew))
+        results.append(survey.lockTimeoutCheck(runs[0].limits.lockTimeout))
         results += await survey.searchPathChecks(in: session)
-        for (table, jobs) in tables {
-            do {
+        var tables: [SessionTable] = []
+        for table in runs.map(\.table) where !tables.contains(table) {
+            tables.append(table)
+            results += await CheckResult.all(.table) {
                 let found =
-                    table == tables[0].table
-                    ? survey : try await Survey.make(of: table, for: .reading, in: session)
-                results += await checks(found, jobs, in: session)
-            } catch {
-                results.append(.fail(.table, error))
+                    table == survey.table ? survey : try await Survey.make(of: table, for: .reading, in: session)
+                return await checks(found, runs.filter { $0.table == table }.map(\.job), in: session)
             }
             await session.rollBack()
         }
         results += await historyChecks(survey, in: session)
-        results.append(
-            await attempt(.cron) { () async throws(RunFailure) in
-                try await cronCheck(in: session)
-            })
-        return results
+        return await results + CheckResult.all(.cron) { [try await cronCheck(in: session)] }
     }
 
-    /// A check that asks the server; what the server does not answer is what is wrong.
-    ///
-    /// - Parameter job: the one that the check is about, for the message of a failure that does not name it.
-    private func attempt(
-        _ check: CheckResult.Check, of job: String? = nil, _ body: () async throws(RunFailure) -> CheckResult
-    ) async -> CheckResult {
-        do {
-            return try await body()
-        } catch {
-            var result = CheckResult.fail(check, error)
-            if let job, !result.message.contains(job) { result.message = "\(job): \(result.message)" }
-            return result
-        }
-    }
-
-    private func transport(_ transport: Connection.Transport?, _ access: DatabaseAccess) -> CheckResult {
+    private static func check(_ transport: Connection.Transport?, _ access: DatabaseAccess) throws -> CheckResult {
         let found =
             switch transport {
             case .unixSocket, nil: "a Unix socket"
             case .tls(let version, let cipher): "\(version), \(cipher)"
             case .plainTCP: "TCP without TLS"
             }
-        let warning: String?
-        do {
-            warning = try access.url().transportWarning(environment: access.environment)
-        } catch {
-            return .fail(.transport, error)
-        }
+        let warning = try access.url().transportWarning(environment: access.environment)
         return warning.map { .warn(.transport, "\(found): \($0)", hint: "Complete the database URL.") }
             ?? .ok(.transport, found)
     }
@@ -132,55 +88,51 @@ package struct DatabaseCheck: Sendable {
     private func checks(_ survey: Survey, _ jobs: [Job], in session: DatabaseSession) async -> [CheckResult] {
         var generation: SchemaGeneration?
         var parts: [Target.Part]?
-        var results: [CheckResult] = []
-        do {
+        var results = await CheckResult.all(.table) {
             generation = try survey.generation()
             let found = try await survey.parts(in: session)
             parts = found
             let columns = generation.map { "has the columns of the generation \($0.rawValue)" } ?? "is there"
             let inParts = survey.hasChildren ? ", in \(found.filter { $0.kind == "r" }.count) parts" : ""
-            results.append(.ok(.table, "\(survey.table.name) \(columns)\(inParts)"))
-        } catch {
-            results.append(.fail(.table, error))
+            return [.ok(.table, "\(survey.table.name) \(columns)\(inParts)")]
         }
         results += survey.privilegeChecks()
         if survey.isRowSecurityActive {
-            results.append(
-                await attempt(.rowSecurity) { () async throws(RunFailure) in
-                    try await survey.requireNoHiddenRows(for: .deleting, in: session)
-                    return .ok(.rowSecurity, "active for \(survey.role), and hides nothing from it")
-                })
+            results += await CheckResult.all(.rowSecurity) {
+                try await survey.requireNoHiddenRows(for: .deleting, in: session)
+                return [.ok(.rowSecurity, "active for \(survey.role), and hides nothing from it")]
+            }
         } else if survey.kind != nil {
             results.append(.ok(.rowSecurity, "not active for \(survey.role)"))
         }
         results += await survey.hazardChecks(in: session)
         guard let parts, survey.canUseSchema else { return results }
-        let pages: Int
-        do {
-            pages = try await Survey.pages(of: parts, in: session).values.max() ?? 0
-        } catch {
-            return results + [.fail(.search, error)]
-        }
-        if !survey.missingPrivileges.contains("SELECT") {
-            for job in jobs {
-                results.append(
-                    await attempt(.search, of: job.name) { () async throws(RunFailure) in
-                        try await searchCheck(job, survey, generation, pages, in: session)
-                    })
+        return await results
+            + CheckResult.all(.search) {
+                let pages = try await Survey.pages(of: parts, in: session).values.max() ?? 0
+                return await searchChecks(jobs, survey, generation, pages, in: session)
+            }
+    }
+
+    private func searchChecks(
+        _ jobs: [Job], _ survey: Survey, _ generation: SchemaGeneration?, _ pages: Int, in session: DatabaseSession
+    ) async -> [CheckResult] {
+        var results: [CheckResult] = []
+        for job in jobs where !survey.missingPrivileges.contains("SELECT") {
+            results += await CheckResult.all(.search, of: job.name) {
+                [try await searchCheck(job, survey, generation, pages, in: session)]
             }
         }
-        if survey.kind == "r", generation != nil {
-            results.append(
-                await attempt(.indexes) { () async throws(RunFailure) in
-                    try await indexCheck(of: survey.table, jobs, generation, pages, in: session)
-                })
-        }
-        return results
+        guard survey.kind == "r", generation != nil else { return results }
+        return await results
+            + CheckResult.all(.indexes) {
+                [try await indexCheck(survey.table.partialIndexes(for: jobs, of: generation), pages, in: session)]
+            }
     }
 
     private func searchCheck(
         _ job: Job, _ survey: Survey, _ generation: SchemaGeneration?, _ pages: Int, in session: DatabaseSession
-    ) async throws(RunFailure) -> CheckResult {
+    ) async throws -> CheckResult {
         let rule = job.rules.rule(for: generation)
         _ = try await rule.requireVisibleTables(in: session)
         try await rule.requireStableCondition(of: job, on: survey.table.name, in: session)
@@ -199,13 +151,11 @@ package struct DatabaseCheck: Sendable {
     }
 
     private func indexCheck(
-        of table: SessionTable, _ jobs: [Job], _ generation: SchemaGeneration?, _ pages: Int,
-        in session: DatabaseSession
-    ) async throws(RunFailure) -> CheckResult {
+        _ indexes: [PartialIndex], _ pages: Int, in session: DatabaseSession
+    ) async throws -> CheckResult {
         var (missing, invalid): ([String], [String]) = ([], [])
-        for index in table.partialIndexes(for: jobs, of: generation) {
-            let state = try await session.read(MigrationSQL.state(of: index))
-            switch try state.reading({ try $0.rows.first?.bool("is_valid") }) {
+        for index in indexes {
+            switch try await session.isValid(index) {
             case true?: break
             case false?: invalid.append(index.name)
             case nil: missing.append(index.name)
@@ -229,53 +179,49 @@ package struct DatabaseCheck: Sendable {
 
     private func historyChecks(_ survey: Survey, in session: DatabaseSession) async -> [CheckResult] {
         let found = survey.history
-        guard history.mode != .off else {
-            return [.ok(.history, "off: runs are not recorded, and nothing is promised across processes")]
-                + (await removedChecks(survey, in: session))
-        }
-        guard found.isThere else {
+        var results: [CheckResult]
+        if history.mode == .off {
+            results = [.ok(.history, "off: runs are not recorded, and nothing is promised across processes")]
+        } else if !found.isThere {
             if history.mode == .required { return [.fail(.history, .historyMissing(hasVanished: false))] }
             let absent = RunFailure.nothingRecorded
-            return [.warn(.history, "\(absent)", hint: absent.hint)] + (await removedChecks(survey, in: session))
-        }
-        if let obstacle = found.obstacle {
+            results = [.warn(.history, "\(absent)", hint: absent.hint)]
+        } else if let obstacle = found.obstacle() {
             return [.fail(.history, .historyUnusable(.runs, role: survey.role, obstacle))]
+        } else {
+            results = [.ok(.history, "mcp_cleanup.runs is there, and \(survey.role) may use it")]
+            results += await CheckResult.all(.staleRun) { [try await staleRunCheck(in: session)] }
         }
-        let stale = await attempt(.staleRun) { () async throws(RunFailure) in
-            let statement = RecordStatements.stale(after: history.lease)
-            let row = try await session.read(statement).reading { result in
-                try result.rows.first.map { try ($0.text("job"), $0.text("claimed_by"), $0.instant("heartbeat")) }
+        return await results
+            + CheckResult.all(.removed) {
+                guard let recording = try await history.recording(survey, in: session) else { return [] }
+                let columns = recording.columns.map(\.name).joined(separator: ", ")
+                return [.ok(.removed, "mcp_cleanup.removed is there, and gets \(columns) of each removed session")]
             }
-            guard let (job, owner, heartbeat) = row else { return .ok(.staleRun, "none") }
-            return .warn(
-                .staleRun, "\(owner) left a run of \(job) without an end; its last heartbeat was at \(heartbeat)",
-                hint: "The next run closes or resumes it. If it stays, no process works on this database.")
-        }
-        return [.ok(.history, "mcp_cleanup.runs is there, and \(survey.role) may use it"), stale]
-            + (await removedChecks(survey, in: session))
     }
 
-    /// None where `history.removed` is off.
-    private func removedChecks(_ survey: Survey, in session: DatabaseSession) async -> [CheckResult] {
-        await CheckResult.all(.removed) { () async throws(RunFailure) in
-            guard let recording = try await history.recording(survey, in: session) else { return [] }
-            let columns = recording.columns.map(\.name).joined(separator: ", ")
-            return [.ok(.removed, "mcp_cleanup.removed is there, and gets \(columns) of each removed session")]
+    private func staleRunCheck(in session: DatabaseSession) async throws -> CheckResult {
+        guard let row = try await session.read(HistorySQL.stale(after: history.lease)).rows.first else {
+            return .ok(.staleRun, "none")
         }
+        return .warn(
+            .staleRun,
+            "\(try row.text("claimed_by")) left a run of \(try row.text("job")) without an end; its last heartbeat was at "
+                + "\(try row.instant("heartbeat"))",
+            hint: "The next run closes or resumes it. If it stays, no process works on this database.")
     }
 
-    private func cronCheck(in session: DatabaseSession) async throws(RunFailure) -> CheckResult {
-        let jobs: [CronJob]
+    private func cronCheck(in session: DatabaseSession) async throws -> CheckResult {
+        let active: [String]
         switch try await CronJobs.perform(.status, in: session) {
         case .absent: return .ok(.cron, "not in this database")
         case .forbidden(let reason, _):
             return .warn(
                 .cron, "it is not known whether pg_cron removes sessions too: \(reason)",
                 hint: "mcp-cleanupd pg-cron status prints the SQL that a role with the privilege can run to find out.")
-        case .jobs(let found, _): jobs = found
-        case .differ(let differences): jobs = differences.map(\.job)
+        case .jobs(let jobs, _): active = jobs.filter(\.isActive).map(\.name)
+        case .differ: preconditionFailure("only a takeover compares jobs")
         }
-        let active = jobs.filter(\.isActive).map(\.name)
         guard !active.isEmpty else { return .ok(.cron, "none of its jobs removes sessions") }
         return .warn(
             .cron,

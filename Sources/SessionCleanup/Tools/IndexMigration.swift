@@ -44,9 +44,7 @@ package struct IndexMigration: Sendable {
     ///
     /// - Throws: among others, `indexesOfPartitionedTable`.
     package func generation(_ access: DatabaseAccess) async throws(RunFailure) -> SchemaGeneration? {
-        try await access.withSession(deadline: .seconds(60)) { session throws(RunFailure) in
-            try await generation(in: session)
-        }
+        try await access.withSession(deadline: .seconds(60)) { try await generation(in: $0) }
     }
 
     /// Builds what is missing, one index after the other.
@@ -55,7 +53,7 @@ package struct IndexMigration: Sendable {
     /// - Throws: among others, `indexesOfPartitionedTable`, `indexBlocked`, `indexNameTaken`. What was built before
     ///   stays, and an unfinished index is dropped, if that is possible.
     package func apply(_ access: DatabaseAccess) async throws(RunFailure) -> [String] {
-        try await access.withSession(deadline: Self.deadline) { session throws(RunFailure) in
+        try await access.withSession(deadline: Self.deadline) { session in
             let generation = try await generation(in: session)
             try await limitLocks(in: session)
             var built: [String] = []
@@ -85,7 +83,7 @@ package struct IndexMigration: Sendable {
 
     private func build(_ index: PartialIndex, in session: DatabaseSession) async throws(RunFailure) -> Bool {
         for _ in 0..<Self.attempts {
-            let isValid = try await isValid(index, in: session)
+            let isValid = try await session.isValid(index)
             if isValid == true { return false }
             do {
                 if isValid == false { try await execute(MigrationSQL.drop(index), in: session) }
@@ -99,7 +97,7 @@ package struct IndexMigration: Sendable {
                 }
                 continue
             }
-            guard try await self.isValid(index, in: session) == true else {
+            guard try await session.isValid(index) == true else {
                 throw .indexNameTaken(table.name, index: index.name)
             }
             return true
@@ -110,10 +108,6 @@ package struct IndexMigration: Sendable {
 
     private func execute(_ statement: String, in session: DatabaseSession) async throws(RunFailure) {
         _ = try await session.continue(Script(statement), limit: session.budget.remaining)
-    }
-
-    private func isValid(_ index: PartialIndex, in session: DatabaseSession) async throws(RunFailure) -> Bool? {
-        try await session.read(MigrationSQL.state(of: index)).reading { try $0.rows.first?.bool("is_valid") }
     }
 
     /// Also after a signal: an unfinished index costs each write, and serves no query.
@@ -139,5 +133,10 @@ extension DatabaseSession {
             let found = try await read("SELECT pg_backend_pid() AS process")
             return try found.reading { try $0.onlyRow().integer("process") } == greeted
         }
+    }
+
+    /// Returns false for an index whose building was interrupted, and `nil` if there is none of that name.
+    func isValid(_ index: PartialIndex) async throws(RunFailure) -> Bool? {
+        try await read(MigrationSQL.state(of: index)).reading { try $0.rows.first?.bool("is_valid") }
     }
 }

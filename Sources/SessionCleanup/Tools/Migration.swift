@@ -9,16 +9,7 @@ package struct Migration: Sendable {
     /// Whom to grant what it needs, on the history and on this table.
     private let grant: Grant?
 
-    /// A role, and the sessions table that it is to work on.
-    package struct Grant: Hashable, Sendable {
-        package let role: String
-        package let table: TableName
-
-        package init(role: String, table: TableName) {
-            self.role = role
-            self.table = table
-        }
-    }
+    package typealias Grant = (role: String, table: TableName)
 
     /// Statements may be repeated, and none of them controls a transaction.
     package init(history: String, sessions: String?, grant: Grant?) {
@@ -48,64 +39,54 @@ package struct Migration: Sendable {
     package func apply(
         _ access: DatabaseAccess, onPooler: @Sendable () -> Void = {}
     ) async throws(RunFailure) -> RunFailure? {
-        try await access.withSession(deadline: Self.deadline) { session throws(RunFailure) in
+        try await access.withSession(deadline: Self.deadline) { session in
             if try await !session.isDirect { onPooler() }
             return try await apply(in: session)
         }
     }
 
-    private func apply(in session: DatabaseSession) async throws(RunFailure) -> RunFailure? {
+    private func apply(in session: DatabaseSession) async throws -> RunFailure? {
         let limit = session.budget.remaining
         _ = try await session.open(
             Script(MigrationSQL.takeTurns), isReadOnly: false, limit: limit, lockLimit: Self.lockLimit)
-        try Self.requireRoom(in: try await survey(in: session, limit: limit), creatingSessions: sessions != nil)
-        try await requireRoomForRemoved(in: session)
+        let table = SessionTable(name: .sessions, schema: .auto)
+        try requireRoom(in: try await Survey.make(of: table, for: .deleting, limit: limit, in: session))
+        let removed = try await Survey.make(of: table, for: .deleting, history: .removed, limit: limit, in: session)
+        if removed.history.isThere, let obstacle = removed.history.columnObstacle() {
+            throw RunFailure.historyUnusable(.removed, role: removed.role, obstacle)
+        }
         _ = try await session.continue(Script(script), limit: limit)
-        let after = try await survey(in: session, limit: limit)
-        if let obstacle = after.history.shapeObstacle { throw .historyUnusable(.runs, role: after.role, obstacle) }
+        let after = try await Survey.make(of: table, for: .deleting, limit: limit, in: session)
+        if let obstacle = after.history.shapeObstacle {
+            throw RunFailure.historyUnusable(.runs, role: after.role, obstacle)
+        }
         let lacking = try await lackingPrivileges(in: session)
-        _ = try await session.finish(Script(), limit: limit)
+        _ = try await session.continue(Script("COMMIT"), limit: limit)
         return lacking
     }
 
-    private func survey(in session: DatabaseSession, limit: Duration) async throws(RunFailure) -> Survey {
-        let table = SessionTable(name: .sessions, schema: .auto)
-        return try await Survey.read(table, in: session) { script throws(RunFailure) in
-            try await session.continue(script, limit: limit)
-        }
-    }
-
     /// - Throws: what is there that would be taken for what is to be created.
-    private static func requireRoom(in found: Survey, creatingSessions: Bool) throws(RunFailure) {
-        if creatingSessions, found.kind != nil, found.columnTypes["active"] == nil {
+    private func requireRoom(in found: Survey) throws(RunFailure) {
+        if sessions != nil, found.kind != nil, found.columnTypes["active"] == nil {
             throw .sessionsTableDiffers(.sessions)
         }
-        if found.history.isThere, found.history.canUseSchema, let obstacle = found.history.migrationObstacle {
+        // The columns that a migration adds to the table of an earlier release.
+        let added: Set = ["next_attempt_at", "session_schema"]
+        if found.history.isThere, found.history.canUseSchema,
+            let obstacle = found.history.columnObstacle(except: added)
+        {
             throw .historyUnusable(.runs, role: found.role, obstacle)
         }
     }
 
-    private func requireRoomForRemoved(in session: DatabaseSession) async throws(RunFailure) {
-        let answers = try await session.continue(Script(RemovedSQL.survey(.sessions), as: .answer))
-        let found = try answers.read(.answer) { try RemovedTable($0.onlyRow()) }
-        if found.table.isThere, let obstacle = found.table.columnObstacle {
-            throw .historyUnusable(.removed, role: found.role, obstacle)
-        }
-    }
-
-    private func lackingPrivileges(in session: DatabaseSession) async throws(RunFailure) -> RunFailure? {
+    private func lackingPrivileges(in session: DatabaseSession) async throws -> RunFailure? {
         guard let grant else { return nil }
         let found = try await session.continue(Script(MigrationSQL.privileges(grant), as: .answer))
-        return try found.read(.answer) { result in
-            let row = try result.onlyRow()
-            guard try row.bool("is_there") else { return .tableMissing(grant.table) }
-            let lacksSchema = try !row.bool("can_use_schema")
-            var missing: [String] = []
-            for privilege in MigrationSQL.tablePrivileges where try !row.bool("can_\(privilege.lowercased())") {
-                missing.append(privilege)
-            }
-            guard lacksSchema || !missing.isEmpty else { return nil }
-            return .privilegesMissing(grant.table, role: grant.role, isOnSchema: lacksSchema, missing)
-        }
+        let row = try found.read(.answer) { try $0.onlyRow() }
+        guard try row.bool("is_there") else { return .tableMissing(grant.table) }
+        let lacksSchema = try !row.bool("can_use_schema")
+        let missing = try MigrationSQL.tablePrivileges.filter { try !row.bool("can_\($0.lowercased())") }
+        guard lacksSchema || !missing.isEmpty else { return nil }
+        return .privilegesMissing(grant.table, role: grant.role, isOnSchema: lacksSchema, missing)
     }
 }

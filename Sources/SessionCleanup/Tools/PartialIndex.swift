@@ -2,9 +2,9 @@ import Postgres
 
 /// An optional index over the rows that a job may ever remove, and no others: with it, a search costs what is due, however
 /// many rows the table has.
-package struct PartialIndex: Hashable, Sendable {
-    package let table: TableName
-    package let name: String
+struct PartialIndex: Hashable, Sendable {
+    let table: TableName
+    let name: String
     let rule: Rule
 
     /// - Parameter purpose: the last part of its name: the job's short name.
@@ -21,7 +21,7 @@ package struct PartialIndex: Hashable, Sendable {
 
 extension SessionTable {
     /// The indexes for those of the jobs that have a short name.
-    package func partialIndexes(for jobs: [Job], of generation: SchemaGeneration?) -> [PartialIndex] {
+    func partialIndexes(for jobs: [Job], of generation: SchemaGeneration?) -> [PartialIndex] {
         jobs.compactMap { job in
             job.shortName.map { PartialIndex(on: name, for: $0, rule: job.rules.rule(for: generation)) }
         }

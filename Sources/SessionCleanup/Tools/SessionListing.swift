@@ -28,17 +28,14 @@ extension SessionTable {
     package func sessions(
         ofUser user: String, transient: Job, dormant: Job, now: UTCInstant, access: DatabaseAccess
     ) async throws(RunFailure) -> [ListedSession] {
-        let (result, generation) = try await access.withSession(deadline: .seconds(30)) { session throws(RunFailure) in
+        try await access.withSession(deadline: .seconds(30)) { session in
             let survey = try await Survey.make(of: self, for: .reading, in: session)
             let generation = try survey.generation(for: .reading)
             try await survey.requireNoHiddenRows(for: .reading, in: session)
             let statement = SessionsSQL.sessions(
                 of: name, user: user, transient: transient.rules.rule(for: generation),
                 dormant: dormant.rules.rule(for: generation))
-            return (try await session.read(statement, limit: session.budget.remaining), generation)
-        }
-        return try result.reading { result in
-            try result.rows.map { row in
+            return try await session.read(statement, limit: session.budget.remaining).rows.map { row in
                 let job = try row.bool("is_active") ? dormant : transient
                 return try ListedSession(row, job: job, rule: job.rules.rule(for: generation), now: now)
             }

@@ -47,7 +47,7 @@ struct MigrateCommand: AsyncParsableCommand, Subcommand {
             history: text(PackageResources.install_mcp_cleanup_runs_sql) + "\n"
                 + text(PackageResources.install_mcp_cleanup_removed_sql),
             sessions: sessions ? text(PackageResources.install_mcp_sessions_sql) : nil,
-            grant: role.map { Migration.Grant(role: $0, table: setup.table.name) })
+            grant: role.map { ($0, setup.table.name) })
         let logger = setup.logger
         let indexMigration = IndexMigration(setup.table, jobs: setup.jobs) { logger.info("Building the index \($0).") }
         if root.dryRun {

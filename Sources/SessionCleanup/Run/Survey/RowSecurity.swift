@@ -5,39 +5,24 @@
 /// literal `true` counts as hiding none.
 package enum RowSecurity {
     /// A policy that applies to the role: to PUBLIC, or to a role whose privileges it inherits.
-    package struct Policy: Hashable, Sendable {
-        package let name: String
+    struct Policy: Hashable, Sendable {
+        let name: String
         /// `nil` is FOR ALL.
-        package let command: Command?
-        package let isPermissive: Bool
+        let command: Command?
+        let isPermissive: Bool
         /// The USING condition as the server prints it; `nil` when there is none.
-        package let condition: String?
-
-        package init(name: String, command: Command?, isPermissive: Bool, condition: String?) {
-            self.name = name
-            self.command = command
-            self.isPermissive = isPermissive
-            self.condition = condition
-        }
+        let condition: String?
     }
 
-    /// `pg_policy.polcmd`. INSERT policies have no USING and are of no interest.
+    /// INSERT policies have no USING and are of no interest.
     package enum Command: String, Hashable, Sendable, CaseIterable {
-        case select = "r"
-        case update = "w"
-        case delete = "d"
-
-        package var sql: String {
-            switch self {
-            case .select: "SELECT"
-            case .update: "UPDATE"
-            case .delete: "DELETE"
-            }
-        }
+        case select = "SELECT"
+        case update = "UPDATE"
+        case delete = "DELETE"
     }
 
     /// What stands in the way, or `nil` when every row can be reached by the commands.
-    package static func obstacle(among policies: [Policy], to commands: [Command]) -> RowSecurityObstacle? {
+    static func obstacle(among policies: [Policy], to commands: [Command]) -> RowSecurityObstacle? {
         for command in commands {
             let applicable = policies.filter { $0.command == nil || $0.command == command }
             guard applicable.contains(where: { $0.isPermissive && $0.condition == "true" }) else {
@@ -60,10 +45,8 @@ package enum RowSecurityObstacle: Hashable, Sendable, CustomStringConvertible {
 
     package var description: String {
         switch self {
-        case .noUnconditionalPolicy(let command):
-            "no policy for \(command.sql) applies to it with USING (true)"
-        case .restrictivePolicy(let name):
-            "the restrictive policy \(name) applies to it"
+        case .noUnconditionalPolicy(let command): "no policy for \(command.rawValue) applies to it with USING (true)"
+        case .restrictivePolicy(let name): "the restrictive policy \(name) applies to it"
         case .statementsRefused:
             "its setting row_security is off, so the server refuses every statement that policies apply to"
         }

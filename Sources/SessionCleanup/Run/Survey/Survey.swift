@@ -1,5 +1,5 @@
-package import Postgres
-package import Time
+import Postgres
+import Time
 
 /// The table that a job deletes from, as the configuration names it.
 package struct SessionTable: Hashable, Sendable {
@@ -14,59 +14,46 @@ package struct SessionTable: Hashable, Sendable {
 }
 
 /// What a survey is made for: decides which privileges and policies matter.
-package enum Purpose: Sendable {
+enum Purpose: Sendable {
     case deleting
     case reading
 
-    var privileges: Set<String> {
-        switch self {
-        // FOR UPDATE needs the UPDATE privilege.
-        case .deleting: ["SELECT", "UPDATE", "DELETE"]
-        case .reading: ["SELECT"]
-        }
-    }
-
-    var commands: [RowSecurity.Command] {
-        switch self {
-        case .deleting: RowSecurity.Command.allCases
-        case .reading: [.select]
-        }
-    }
+    /// FOR UPDATE needs the privilege and the policies for UPDATE.
+    var commands: [RowSecurity.Command] { self == .deleting ? RowSecurity.Command.allCases : [.select] }
 }
 
 /// The facts about the server, the table, the history and the role that one look at the catalogs found.
-package struct Survey: Sendable {
-    package let table: SessionTable
-    package var clock: UTCInstant
-    package var serverVersion: Int
-    package var isInRecovery: Bool
-    package var role: String
+struct Survey: Sendable {
+    let table: SessionTable
+    let clock: UTCInstant
+    let serverVersion: Int
+    let isInRecovery: Bool
+    let role: String
     /// `synchronous_commit` is off by default for the role.
-    package var commitsAsynchronously: Bool
+    let commitsAsynchronously: Bool
     /// How long a transaction waits for a lock before the server looks for a deadlock.
-    package var deadlockTimeout: Duration
+    let deadlockTimeout: Duration
 
     /// `nil` if there is no such table.
-    package var oid: UInt32?
+    let oid: UInt32?
     /// `pg_class.relkind`; `nil` if there is no such table.
-    package var kind: String?
+    let kind: String?
     /// The table has partitions or inheritance children.
-    package var hasChildren: Bool
+    let hasChildren: Bool
     /// A rule replaces or accompanies a DELETE: no statement of ours can delete and count there.
-    package var hasDeleteRule: Bool
-    package var isRowSecurityActive: Bool
+    private(set) var hasDeleteRule = false
+    private(set) var isRowSecurityActive = false
     /// Row security is active, and the role's setting `row_security` makes the server refuse what policies would filter.
-    package var refusesFilters: Bool
-    package var canUseSchema: Bool
+    private(set) var refusesFilters = false
+    let canUseSchema: Bool
     /// Which of SELECT, UPDATE (or on any of its columns) and DELETE the role lacks on the table.
-    package var missingPrivileges: [String]
+    private(set) var missingPrivileges: [String] = []
     /// The types of those columns of interest that exist.
-    package var columnTypes: [String: ColumnType]
-
-    package var history: HistoryTable
+    private(set) var columnTypes: [String: ColumnType] = [:]
+    private(set) var history: HistoryTable
 
     /// When the survey was made.
-    package var madeAt = ContinuousClock.now
+    private let madeAt = ContinuousClock.now
 
     /// A second run over the same connection uses the survey for at most 1 s, the age that a survey may have anyway by the
     /// time of the first batch.
@@ -81,12 +68,12 @@ package struct Survey: Sendable {
     ///
     /// - Returns: `nil` for a table of an operator's own job.
     /// - Throws: the first obstacle, in the order in which one would look.
-    package func generation(for purpose: Purpose) throws(RunFailure) -> SchemaGeneration? {
+    func generation(for purpose: Purpose) throws(RunFailure) -> SchemaGeneration? {
         guard serverVersion >= Self.oldestServer else { throw .serverTooOld(version: serverVersion) }
         guard purpose == .reading || !isInRecovery else { throw .serverReadOnly }
         guard let kind else { throw .tableMissing(table.name) }
         guard kind == "r" || kind == "p" else { throw .notATable(table.name) }
-        let missing = missingPrivileges.filter(purpose.privileges.contains)
+        let missing = missingPrivileges.filter { purpose.commands.map(\.rawValue).contains($0) }
         guard canUseSchema, missing.isEmpty else {
             throw .privilegesMissing(table.name, role: role, isOnSchema: !canUseSchema, missing)
         }
@@ -104,29 +91,33 @@ package struct Survey: Sendable {
         guard let generation = schema.generation ?? (found.count == 1 ? found[0] : nil) else {
             throw .generationUndecided(table.name, hasBoth: !found.isEmpty)
         }
-        try require(generation.rawValue, of: table.name, in: generation.columnTypes)
-        try require("expires_at", of: table.name, in: [.timestamp])
-        try require("updated_at", of: table.name, in: [.timestamp])
+        for (column, types) in Self.neededColumns where column == generation.rawValue || column.hasSuffix("_at") {
+            guard let type = columnTypes[column] else { throw .columnMissing(table.name, column: column) }
+            guard types.contains(where: { $0.oid == type.oid }) else {
+                throw .columnType(table.name, column: column, found: type.name, expected: types[0].name)
+            }
+        }
         return generation
     }
 
-    private func require(_ column: String, of table: TableName, in types: [ColumnType]) throws(RunFailure) {
-        guard let type = columnTypes[column] else { throw .columnMissing(table, column: column) }
-        guard types.contains(where: { $0.oid == type.oid }) else {
-            throw .columnType(table, column: column, found: type.name, expected: types[0].name)
-        }
+    /// The columns that decide what is due, each with the types that it may have: one of the first two, and the others.
+    private static let neededColumns: [(String, [ColumnType])] = [
+        ("active", [.boolean]), ("status", [.text, .varchar]), ("expires_at", [.timestamp]),
+        ("updated_at", [.timestamp]),
+    ]
+
+    /// True if a column that decides what is due, or one of the history's, has a type that no run needs.
+    private var hasOtherTypes: Bool {
+        if history.isThere, history.columnObstacle() != nil { return true }
+        guard table.schema != nil else { return false }
+        return Self.neededColumns.contains { column, types in columnTypes[column].map { !types.contains($0) } ?? false }
     }
 }
 
 /// A column's type. Types are compared by OID: how a name is printed depends on settings.
-package struct ColumnType: Hashable, Sendable {
-    package let oid: UInt32
-    package let name: String
-
-    package init(oid: UInt32, name: String) {
-        self.oid = oid
-        self.name = name
-    }
+struct ColumnType: Hashable, Sendable {
+    let oid: UInt32
+    let name: String
 
     // pg_type.dat; the OIDs of built-in types never change.
     static let boolean = ColumnType(oid: 16, name: "boolean")
@@ -137,47 +128,34 @@ package struct ColumnType: Hashable, Sendable {
     static let timestamp = ColumnType(oid: 1184, name: "timestamp with time zone")
 }
 
-extension SchemaGeneration {
-    /// The types that the column with the generation's name may have.
-    fileprivate var columnTypes: [ColumnType] {
-        switch self {
-        case .active: [.boolean]
-        case .status: [.text, .varchar]
-        }
-    }
-}
-
 // MARK: Reading
 
 extension Survey {
-    /// Surveys the server, the table and the history, mostly in one round trip. Leaves the transaction open; the caller ends
-    /// it.
+    /// Surveys the server, the table and the history, mostly in one round trip: in the transaction that is open, or in one of
+    /// its own. Leaves it open; the caller ends it.
+    ///
+    /// - Parameter limit: the longest time that a statement may take; that of any transaction unless given.
     static func make(
-        of table: SessionTable, for purpose: Purpose, in session: DatabaseSession
-    ) async throws(RunFailure) -> Survey {
-        try await read(table, in: session) { script throws(RunFailure) in
-            try await session.open(script, isReadOnly: purpose == .reading)
-        }
-    }
-
-    /// - Parameter send: sends the script in a transaction, which stays open.
-    static func read(
-        _ table: SessionTable, in session: DatabaseSession,
-        send: (Script) async throws(RunFailure) -> Script.Answers
+        of table: SessionTable, for purpose: Purpose, history: HistoryTable.Name = .runs, limit: Duration? = nil,
+        in session: DatabaseSession
     ) async throws(RunFailure) -> Survey {
         let version = await session.connection.serverVersion
         // An older server does not understand the rest.
         if version < oldestServer, version > 0 { throw .serverTooOld(version: version) }
-        let answers = try await send(
-            Script(SurveySQL.server, as: .server).adding(SurveySQL.tables(table.name), as: .tables))
+        let script = Script(SurveySQL.server, as: .server).adding(SurveySQL.tables(table.name, history), as: .tables)
+        let answers =
+            await session.connection.hasOpenTransaction
+            ? try await session.continue(script, limit: limit)
+            : try await session.open(script, isReadOnly: purpose == .reading, limit: limit)
         let server = try answers.read(.server) { try $0.onlyRow() }
         let tables = try answers.read(.tables) { try $0.onlyRow() }
         do {
-            var survey = try Survey(of: table, server: server, tables: tables)
+            var survey = try Survey(of: table, history, server: server, tables: tables)
             if try tables.needsDetails || survey.missingPrivileges.contains("UPDATE")
                 || survey.hasOtherTypes || survey.history.hasUnknownIndex
             {
-                let details = try await session.continue(Script(SurveySQL.details(table.name), as: .details))
+                let details = try await session.continue(
+                    Script(SurveySQL.details(table.name, history), as: .details))
                 try details.read(.details) { try survey.add(details: $0.onlyRow()) }
             }
             return survey
@@ -187,8 +165,9 @@ extension Survey {
     }
 
     /// Reads the rows of `SurveySQL.server` and `SurveySQL.tables`.
-    package init(
-        of table: SessionTable, server: QueryResult.Row, tables row: QueryResult.Row
+    init(
+        of table: SessionTable, _ history: HistoryTable.Name = .runs, server: QueryResult.Row,
+        tables row: QueryResult.Row
     ) throws(PostgresError) {
         self.table = table
         clock = try server.instant("clock")
@@ -202,24 +181,19 @@ extension Survey {
         kind = found.flatMap { ["r", "p", "v", "m", "f", "S"].contains($0) ? $0 : nil }
         oid = kind == nil ? nil : try row.textIfPresent("oid").flatMap { UInt32($0) }
         hasChildren = try row.boolIfPresent("has_children") ?? false || kind == "p"
-        hasDeleteRule = false
-        isRowSecurityActive = false
-        refusesFilters = false
         canUseSchema = try row.boolIfPresent("can_use_schema") ?? true
-        missingPrivileges = []
         for (privilege, column) in [("SELECT", "can_select"), ("UPDATE", "can_update"), ("DELETE", "can_delete")]
         where try row.boolIfPresent(column) == false {
             missingPrivileges.append(privilege)
         }
-        columnTypes = [:]
         for column in RowText.rows(try row.text("columns")) where column.count == 3 {
             columnTypes[column[2]] = ColumnType(oid: column[1])
         }
-        history = try HistoryTable(row)
+        self.history = try HistoryTable(history, row)
     }
 
     /// Reads a row of `SurveySQL.details`.
-    package mutating func add(details row: QueryResult.Row) throws(PostgresError) {
+    mutating func add(details row: QueryResult.Row) throws(PostgresError) {
         hasDeleteRule = try row.boolIfPresent("has_delete_rule") ?? false
         isRowSecurityActive = try row.boolIfPresent("is_row_security_active") ?? false
         refusesFilters = try row.boolIfPresent("refuses_filters") ?? false
@@ -244,17 +218,6 @@ extension QueryResult.Row {
 }
 
 extension Survey {
-    /// True if a column that decides what is due, or one of the history's, has a type that no run needs.
-    private var hasOtherTypes: Bool {
-        if history.isThere, history.columnObstacle != nil { return true }
-        guard table.schema != nil else { return false }
-        let needed: [(String, [ColumnType])] = [
-            ("active", [.boolean]), ("status", [.text, .varchar]), ("expires_at", [.timestamp]),
-            ("updated_at", [.timestamp]),
-        ]
-        return needed.contains { column, types in columnTypes[column].map { !types.contains($0) } ?? false }
-    }
-
     /// Returns the table and its parts, in the transaction that is open or one of its own.
     ///
     /// - Throws: `foreignPartition` if a part is kept on another server, where an address means another row.
@@ -287,8 +250,8 @@ extension Survey {
     func requireNoHiddenRows(for purpose: Purpose, in session: DatabaseSession) async throws(RunFailure) {
         guard isRowSecurityActive, let oid else { return }
         if refusesFilters { throw .rowSecurity(table.name, role: role, .statementsRefused) }
-        let policies = try await session.read(SurveySQL.policies(of: oid)).reading { result in
-            try result.rows.map(RowSecurity.Policy.init)
+        let policies = try await session.read(SurveySQL.policies(of: oid)).reading {
+            try $0.rows.map(RowSecurity.Policy.init)
         }
         if let obstacle = RowSecurity.obstacle(among: policies, to: purpose.commands) {
             throw .rowSecurity(table.name, role: role, obstacle)
@@ -300,7 +263,8 @@ extension RowSecurity.Policy {
     /// Reads a row of `SurveySQL.policies`.
     fileprivate init(_ row: QueryResult.Row) throws(PostgresError) {
         self.init(
-            name: try row.text("name"), command: RowSecurity.Command(rawValue: try row.text("command")),
+            name: try row.text("name"),
+            command: try row.textIfPresent("command").flatMap(RowSecurity.Command.init(rawValue:)),
             isPermissive: try row.bool("is_permissive"), condition: try row.textIfPresent("condition"))
     }
 }
@@ -328,50 +292,29 @@ extension Duration {
     /// Reads a setting as `current_setting` shows it: `1s`, `500ms`, `2min`.
     fileprivate init?(setting text: String) {
         let digits = text.prefix { $0.isNumber }
-        guard let number = Int64(digits) else { return nil }
-        switch text.dropFirst(digits.count) {
-        case "", "ms": self = .milliseconds(number)
-        case "s": self = .seconds(number)
-        case "min": self = .seconds(number * 60)
-        case "h": self = .seconds(number * 3600)
-        default: return nil
-        }
+        let units = ["": 1, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000]
+        guard let number = Int(digits), let unit = units[String(text.dropFirst(digits.count))] else { return nil }
+        self = .milliseconds(number * unit)
     }
 }
 
 extension QueryResult.Row {
     /// Reads a time that `SearchSQL.seconds` wrote; `nil` for NULL and for a time before the year 1 or after 9999.
-    package func instantIfPresent(_ column: String) throws(PostgresError) -> UTCInstant? {
+    func instantIfPresent(_ column: String) throws(PostgresError) -> UTCInstant? {
         guard let text = try textIfPresent(column), text != "Infinity", text != "-Infinity" else { return nil }
-        guard let microseconds = Int64(decimal: text, places: 6) else {
+        // The server writes six digits behind the point.
+        guard text.utf8.dropLast(6).last == UInt8(ascii: "."), let microseconds = Int64(text.filter { $0 != "." })
+        else {
             throw .unexpectedAnswer("column \(column) is not a time")
         }
         let instant = UTCInstant(microsecondsSinceEpoch: microseconds)
         return (UTCInstant.earliestNameable...UTCInstant.latestNameable).contains(instant) ? instant : nil
     }
 
-    package func instant(_ column: String) throws(PostgresError) -> UTCInstant {
+    func instant(_ column: String) throws(PostgresError) -> UTCInstant {
         guard let instant = try instantIfPresent(column) else {
             throw .unexpectedAnswer("column \(column) is not a time")
         }
         return instant
-    }
-}
-
-extension Int64 {
-    /// Reads a decimal number, times 10 to the power of `places`; what is smaller than that is cut.
-    fileprivate init?(decimal text: String, places: Int) {
-        var digits: [UInt8] = []
-        var left: Int?
-        for byte in text.utf8 where left != 0 {
-            if byte == UInt8(ascii: "."), left == nil {
-                left = places
-            } else {
-                digits.append(byte)
-                left = left.map { $0 - 1 }
-            }
-        }
-        digits += Array(repeating: UInt8(ascii: "0"), count: left ?? places)
-        self.init(String(decoding: digits, as: UTF8.self))
     }
 }
