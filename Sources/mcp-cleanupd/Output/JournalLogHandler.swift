@@ -22,12 +22,12 @@ struct JournalLogHandler: LogHandler {
 
     func log(event: LogEvent) {
         var fields = [
-            Journal.Field("MESSAGE", "\(event.message)"), Journal.Field("PRIORITY", "\(event.level.priority)"),
+            (name: "MESSAGE", value: "\(event.message)"), ("PRIORITY", "\(event.level.priority)"),
             // libsystemd would take the program's name, which a link to it changes.
-            Journal.Field("SYSLOG_IDENTIFIER", "mcp-cleanupd"),
+            ("SYSLOG_IDENTIFIER", "mcp-cleanupd"),
         ]
         for (key, value) in metadata.merging(event.metadata ?? [:], uniquingKeysWith: { $1 }) {
-            fields.append(Journal.Field(Self.fieldName(key), "\(value)"))
+            fields.append((Self.fieldName(key), "\(value)"))
         }
         do {
             try Journal.send(fields)
