@@ -73,7 +73,8 @@ extension PostgresError: CustomStringConvertible {
         case .invalidParameters(let message): "the database URL is not usable: \(message)"
         case .unreachable(_, let message): "cannot connect: \(message)"
         case .server(let message, let step) where PoolerRefusal(message) != nil:
-            "the pooler \(step == .connecting ? "refused" : "ended") the connection: \(message)"
+            step == .connecting
+                ? "the pooler refused the connection: \(message)" : "the pooler ended the connection: \(message)"
         case .server(let message, .connecting): "the server refused the connection: \(message)"
         case .server(let message, _): "\(message)"
         case .connectionLost(let step, let message): "the connection was lost while \(step.rawValue): \(message)"

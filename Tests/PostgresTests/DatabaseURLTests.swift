@@ -66,7 +66,14 @@ import Testing
                 .foreignParameters(["schema", "connection_limit", "pool_timeout"])
             ),
             ("postgresql://h/d?uselibpqcompat=true", .foreignParameters(["uselibpqcompat"])),
-            ("postgresql://h/d?sslmod=require", .malformed("invalid URI query parameter: \"…\"")),
+            (
+                "postgresql://h/d?sslmod=require",
+                .malformed("it has a parameter that libpq does not know; did you mean sslmode?")
+            ),
+            (
+                "postgresql://h/d?channelbinding=require",
+                .malformed("it has a parameter that libpq does not know; did you mean channel_binding?")
+            ),
             ("postgresql://h/d?nonsense=1", .malformed("invalid URI query parameter: \"…\"")),
             ("postgresql://h/d?sslmode", .malformed("missing key/value separator \"…\"")),
             ("postgresql://h/d?sslmode=a=b", .malformed("extra key/value separator \"…\"")),

@@ -20,6 +20,7 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable
         let names = query.split(separator: "&").map { $0.prefix { $0 != "=" } }
         let foreign = names.filter(Self.foreignParameters.contains).map(String.init)
         guard foreign.isEmpty else { throw .foreignParameters(foreign) }
+        if !names.isEmpty { try Self.refuseMisspelled(names) }
         parameters = try Self.parse(text)
         for port in Self.list(parameters["port"]) where !(Int(port).map { (1...65_535).contains($0) } ?? port.isEmpty) {
             throw .malformed("the port is not a number from 1 to 65535")
@@ -58,7 +59,21 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable
         "command_timeout", "async_fallback", "supa", "workaround", "pool", "timezone", "charset", "encoding",
     ]
 
-    private static func parse(_ text: String) throws(DatabaseURLError) -> [String: String] {
+    /// Refuses a parameter that libpq does not know by the one that it resembles: its name may be a piece of something
+    /// else, and is not told.
+    private static func refuseMisspelled(_ names: [Substring]) throws(DatabaseURLError) {
+        let known = try parse("postgresql://", hasValue: false)
+        for name in names where known[String(name)] == nil && name != "ssl" {
+            let likely = known.keys.map { (name: $0, shared: zip($0, name).prefix { $0 == $1 }.count) }.max {
+                ($0.shared, $1.name) < ($1.shared, $0.name)
+            }
+            guard let likely, likely.shared >= 4 else { continue }
+            throw .malformed("it has a parameter that libpq does not know; did you mean \(likely.name)?")
+        }
+    }
+
+    /// - Parameter hasValue: false for all keywords that libpq knows, also those without a value.
+    private static func parse(_ text: String, hasValue: Bool = true) throws(DatabaseURLError) -> [String: String] {
         // libpq sets it, to a text that is ours to free, only where it returns no options.
         var message: UnsafeMutablePointer<CChar>?
         guard let options = PQconninfoParse(text, &message) else {
@@ -70,7 +85,8 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable
         var option = options
         // The array ends with an option without a keyword: libpq manual, PQconninfoParse.
         while let keyword = option.pointee.keyword {
-            parameters[String(cString: keyword)] = option.pointee.val.map { String(cString: $0) }
+            let value = option.pointee.val.map { String(cString: $0) }
+            parameters[String(cString: keyword)] = value ?? (hasValue ? nil : "")
             option += 1
         }
         return parameters
