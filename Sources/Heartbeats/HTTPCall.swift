@@ -4,7 +4,6 @@ import Time
 
 /// One GET over a connection of its own. Blocks its thread.
 package struct HTTPCall: Sendable {
-    /// The other end of the connection.
     package enum Server: Hashable, Sendable {
         /// The host is a name, or an address without brackets. With TLS, its certificate has to be signed by one of the
         /// system's authorities or of those in the first of `authorities`' files that can be read.
@@ -12,17 +11,10 @@ package struct HTTPCall: Sendable {
         case unix(path: String)
     }
 
-    package struct Answer: Hashable, Sendable {
-        package let status: Int
-        package let body: String
-    }
-
     private let server: Server
     private let request: String
 
-    /// - Parameters:
-    ///   - target: path and query.
-    ///   - authority: the value of the Host field: RFC 9110, section 7.2.
+    /// - Parameter authority: the value of the Host field: RFC 9110, section 7.2.
     package init(_ server: Server, target: String, authority: String) {
         self.server = server
         request =
@@ -30,17 +22,14 @@ package struct HTTPCall: Sendable {
             + "Accept: */*\r\nConnection: close\r\n\r\n"
     }
 
-    /// `HTTP/1.1 200`.
-    package static let statusLength = 12
-
-    /// Makes the call.
-    ///
-    /// - Parameters:
-    ///   - limit: the time for all of it; only the resolver itself may take longer.
-    ///   - length: the most bytes of the answer to read.
-    package func answer(within limit: Duration, length: Int) throws(HTTPFailure) -> Answer {
+    /// Makes the call, and reads `length` bytes of the answer at most. Only the resolver may take longer than `limit`.
+    package func answer(within limit: Duration, length: Int) throws(HTTPFailure) -> (status: Int, body: String) {
         let deadline = ContinuousClock.now + limit
-        let descriptor = try connected(by: deadline)
+        let descriptor =
+            switch server {
+            case .tcp(let host, let port, _, _): try Self.connected(to: host, port: port, by: deadline)
+            case .unix(let path): try Self.connected(toSocketAt: path)
+            }
         // At the deadline every wait on the socket ends, also if the other end sends nothing.
         let isOpen = Mutex(true)
         let end = Deadlines.shared.add(at: deadline) {
@@ -53,7 +42,11 @@ package struct HTTPCall: Sendable {
                 close(descriptor)
             }
         }
-        return try Self.parsed(try exchange(over: descriptor, length: length))
+        let answer = try exchange(over: descriptor, length: length)
+        guard !answer.isEmpty else { throw .unanswered }
+        guard answer.hasPrefix("HTTP/1."), let status = Int(answer.dropFirst(9).prefix(3)) else { throw .notHTTP }
+        let body = answer.firstRange(of: "\r\n\r\n").map { answer[$0.upperBound...] } ?? ""
+        return (status, String(body))
     }
 
     private func exchange(over descriptor: Int32, length: Int) throws(HTTPFailure) -> String {
@@ -81,20 +74,6 @@ package struct HTTPCall: Sendable {
         return String(decoding: answer, as: UTF8.self)
     }
 
-    private static func parsed(_ answer: String) throws(HTTPFailure) -> Answer {
-        guard !answer.isEmpty else { throw .unanswered }
-        guard answer.hasPrefix("HTTP/1."), let status = Int(answer.dropFirst(9).prefix(3)) else { throw .notHTTP }
-        let end = answer.firstRange(of: "\r\n\r\n")?.upperBound ?? answer.endIndex
-        return Answer(status: status, body: String(answer[end...]))
-    }
-
-    private func connected(by deadline: ContinuousClock.Instant) throws(HTTPFailure) -> Int32 {
-        switch server {
-        case .tcp(let host, let port, _, _): try Self.connected(to: host, port: port, by: deadline)
-        case .unix(let path): try Self.connected(toSocketAt: path)
-        }
-    }
-
     /// Tries the host's addresses in their order, each for its share of the time that is left: a network that loses the
     /// packets to one of them, as happens with IPv6, must not keep us from the others.
     private static func connected(
@@ -105,26 +84,19 @@ package struct HTTPCall: Sendable {
         // A list of getaddrinfo(3)'s if it returns 0; read until it is freed at the end of this function.
         var found: UnsafeMutablePointer<addrinfo>?
         let status = getaddrinfo(host, "\(port)", &hints, &found)
-        guard status == 0 else { throw .unresolved(String(cString: gai_strerror(status))) }
+        guard status == 0, let first = found else { throw .unresolved(String(cString: gai_strerror(status))) }
         defer { freeaddrinfo(found) }
-        var code: Int32 = ETIMEDOUT
-        var next = found
-        // Ends with the list.
-        while let address = next?.pointee, deadline > .now {
-            let type = address.ai_socktype | Int32(SOCK_CLOEXEC.rawValue)
-            let descriptor = socket(address.ai_family, type, address.ai_protocol)
-            guard descriptor >= 0 else { throw .unreachable(errno) }
-            let count = sequence(first: address, next: \.ai_next?.pointee).lazy.reduce(0) { count, _ in count + 1 }
-            let share = max((deadline - .now) / count, .milliseconds(1)).components
-            // The limit of connect(2) too: socket(7).
-            var limit = timeval(tv_sec: Int(share.seconds), tv_usec: Int(share.attoseconds / 1_000_000_000_000))
-            setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-            if connect(descriptor, address.ai_addr, address.ai_addrlen) == 0 { return descriptor }
-            code = errno == EINPROGRESS ? ETIMEDOUT : errno
-            close(descriptor)
-            next = address.ai_next
+        let addresses = Array(sequence(first: first.pointee, next: \.ai_next?.pointee))
+        var failure = HTTPFailure.unreachable(ETIMEDOUT)
+        for (index, address) in addresses.enumerated() where deadline > .now {
+            let share = max((deadline - .now) / (addresses.count - index), .milliseconds(1))
+            do {
+                return try connected(address.ai_family, address.ai_addr, address.ai_addrlen, within: share)
+            } catch {
+                failure = error
+            }
         }
-        throw .unreachable(code)
+        throw failure
     }
 
     private static func connected(toSocketAt path: String) throws(HTTPFailure) -> Int32 {
@@ -133,16 +105,26 @@ package struct HTTPCall: Sendable {
         let bytes = Array(path.utf8)
         guard bytes.count < MemoryLayout.size(ofValue: name.sun_path) else { throw .unreachable(ENAMETOOLONG) }
         withUnsafeMutableBytes(of: &name.sun_path) { $0.copyBytes(from: bytes) }
-        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        guard descriptor >= 0 else { throw .unreachable(errno) }
-        let status = withUnsafeBytes(of: &name) {
+        return try withUnsafeBytes(of: &name) { bytes throws(HTTPFailure) in
             // connect(2) reads as many bytes as it is told, for every family.
-            connect(
-                descriptor, $0.baseAddress?.assumingMemoryBound(to: sockaddr.self),
-                socklen_t(MemoryLayout<sockaddr_un>.size))
+            let address = bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self)
+            return try connected(AF_UNIX, address, socklen_t(bytes.count))
         }
-        guard status == 0 else {
-            let code = errno
+    }
+
+    private static func connected(
+        // Read during the call only.
+        _ family: Int32, _ address: UnsafePointer<sockaddr>?, _ length: socklen_t, within limit: Duration? = nil
+    ) throws(HTTPFailure) -> Int32 {
+        let descriptor = socket(family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { throw .unreachable(errno) }
+        if let (seconds, attoseconds) = limit?.components {
+            // The limit of connect(2) too: socket(7).
+            var time = timeval(tv_sec: Int(seconds), tv_usec: Int(attoseconds / 1_000_000_000_000))
+            setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &time, socklen_t(MemoryLayout<timeval>.size))
+        }
+        guard connect(descriptor, address, length) == 0 else {
+            let code = errno == EINPROGRESS ? ETIMEDOUT : errno
             close(descriptor)
             throw .unreachable(code)
         }
@@ -152,11 +134,9 @@ package struct HTTPCall: Sendable {
 
 /// Why a call failed, or may have. Holds nothing of the URL but its host.
 package enum HTTPFailure: Error, Hashable, Sendable, CustomStringConvertible {
-    /// With the resolver's message.
     case unresolved(String)
     /// With an `errno`.
     case unreachable(Int32)
-    /// With the TLS library's message.
     case tls(String)
     /// The connection ended, or the time did, before an answer came.
     case unanswered

@@ -1,49 +1,84 @@
 import Dispatch
+import Synchronization
+import Time
 
 /// Calls URLs after runs, so that a service elsewhere notices when they stop: a dead man's switch.
 ///
-/// Never delays anything: a call is made on a thread of its own, one at a time and within a limit. Of several calls that
-/// wait for one URL, the latest is made, which says all that the others would have.
+/// Calls are made on a thread of their own, one at a time. Of several that wait for one URL, the latest is made.
 package final class Heartbeats: Sendable {
-    private let sender: LatestSender<HeartbeatURL>
+    private struct State {
+        var isCalling = false
+        /// Each URL once, in the order of its latest request.
+        var waiting: [HeartbeatURL] = []
+    }
+
+    private let state = Mutex(State())
+    private let queue = DispatchQueue(label: "mcp-cleanupd.heartbeats")
+    private let limit: Duration
+    private let authorities: [String]
+    private let onFailure: @Sendable (HeartbeatURL, HTTPFailure) -> Void
 
     /// As long as services of this kind recommend to wait for them; no run waits for it.
     package static let defaultLimit = Duration.seconds(10)
 
     /// - Parameters:
-    ///   - limit: the time for a call, from the name's resolution on; only the resolver itself may take longer.
-    ///   - authorities: files with the authorities that are trusted, of which the first that can be read counts, beside
-    ///     those that the TLS library finds by itself.
+    ///   - limit: the time for a call; only the resolver itself may take longer.
+    ///   - authorities: as in `HTTPCall.Server`.
     ///   - onFailure: called on the calls' thread; must not block for long.
     package init(
         limit: Duration = defaultLimit, authorities: [String],
         onFailure: @escaping @Sendable (HeartbeatURL, HTTPFailure) -> Void
     ) {
-        sender = LatestSender(queue: DispatchQueue(label: "mcp-cleanupd.heartbeats")) { url in
-            do throws(HTTPFailure) {
-                try Self.call(url, limit: limit, authorities: authorities)
-            } catch {
-                onFailure(url, error)
-            }
-        }
+        self.limit = limit
+        self.authorities = authorities
+        self.onFailure = onFailure
     }
 
     /// Calls the URL, now or after the call under way. Returns at once; from any thread.
-    package func send(to url: HeartbeatURL) { sender.send(url) }
+    package func send(to url: HeartbeatURL) {
+        let isIdle = state.withLock { state in
+            defer { state.isCalling = true }
+            state.waiting.removeAll { $0 == url }
+            state.waiting.append(url)
+            return !state.isCalling
+        }
+        guard isIdle else { return }
+        queue.async { [self] in
+            // Ends when nothing was requested during the last call.
+            while let url = next() { call(url) }
+        }
+    }
 
     /// True while a call is under way, or about to be.
-    package var isCalling: Bool { sender.isSending }
+    package var isCalling: Bool { state.withLock(\.isCalling) }
 
-    /// Waits until no call is under way, for as long as `limit` at most; shorter if the task is canceled.
-    ///
-    /// - Returns: true if all calls have ended.
-    package func finish(within limit: Duration) async -> Bool { await sender.finish(within: limit) }
+    /// Waits for the calls under way, for as long as `limit` or the task at most. Returns true if all have ended.
+    package func finish(within limit: Duration) async -> Bool {
+        let (ends, end) = AsyncStream<Void>.makeStream()
+        // Behind the calls, on their queue.
+        queue.async { end.finish() }
+        let deadline = Deadlines.shared.add(at: .now + limit) { end.finish() }
+        for await _ in ends {}
+        Deadlines.shared.cancel(deadline)
+        return !isCalling
+    }
 
-    private static func call(_ url: HeartbeatURL, limit: Duration, authorities: [String]) throws(HTTPFailure) {
-        let server = HTTPCall.Server.tcp(
-            host: url.host, port: url.port, isTLS: url.isTLS, authorities: authorities)
-        let status = try HTTPCall(server, target: url.target, authority: url.authority)
-            .answer(within: limit, length: HTTPCall.statusLength).status
-        guard (200..<300).contains(status) else { throw .refused(status: status) }
+    private func next() -> HeartbeatURL? {
+        state.withLock { state in
+            state.isCalling = !state.waiting.isEmpty
+            return state.isCalling ? state.waiting.removeFirst() : nil
+        }
+    }
+
+    private func call(_ url: HeartbeatURL) {
+        let server = HTTPCall.Server.tcp(host: url.host, port: url.port, isTLS: url.isTLS, authorities: authorities)
+        do throws(HTTPFailure) {
+            // No more of the answer than `HTTP/1.1 200`.
+            let status = try HTTPCall(server, target: url.target, authority: url.authority)
+                .answer(within: limit, length: 12).status
+            guard (200..<300).contains(status) else { throw .refused(status: status) }
+        } catch {
+            onFailure(url, error)
+        }
     }
 }

@@ -3,8 +3,7 @@ import Glibc
 
 /// A request and its answer over TLS, with the host's own name or address in the certificate.
 ///
-/// The TLS library is libpq's own: it costs nothing, where a client library with another one would add megabytes to the
-/// program.
+/// The TLS library is libpq's own: another one would add megabytes to the program.
 enum TLSExchange {
     static func send(
         _ request: String, over descriptor: Int32, host: String, authorities: [String], length: Int
@@ -15,31 +14,12 @@ enum TLSExchange {
         else { throw failure() }
         defer { SSL_CTX_free(context) }
         // The library's own places are links of a package that an image need not have.
-        if let bundle = authorities.first(where: { access($0, R_OK) == 0 }),
-            SSL_CTX_load_verify_file(context, bundle) != 1
-        {
-            throw failure()
-        }
+        let bundle = authorities.first { access($0, R_OK) == 0 }
+        if let bundle, SSL_CTX_load_verify_file(context, bundle) != 1 { throw failure() }
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nil)
         guard let connection = SSL_new(context) else { throw failure() }
         defer { SSL_free(connection) }
-        // RFC 9525: the subject's common name names no server, and a wildcard is a whole label.
-        SSL_set_hostflags(
-            connection, UInt32(X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
-        var address = in6_addr()
-        let isAddress = inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1
-        let isNamed =
-            isAddress
-            ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(connection), host) == 1
-                // The macro SSL_set_tlsext_host_name: a server with many names has to know which is meant.
-            : SSL_set1_host(connection, host) == 1
-                && host.withCString {
-                    SSL_ctrl(
-                        connection, SSL_CTRL_SET_TLSEXT_HOSTNAME, Int(TLSEXT_NAMETYPE_host_name),
-                        // OpenSSL copies the name and writes nothing to it.
-                        UnsafeMutableRawPointer(mutating: $0)) == 1
-                }
-        guard isNamed, SSL_set_fd(connection, descriptor) == 1, SSL_connect(connection) == 1 else {
+        guard expect(host, on: connection), SSL_set_fd(connection, descriptor) == 1, SSL_connect(connection) == 1 else {
             let verification = SSL_get_verify_result(connection)
             guard verification == Int(X509_V_OK) else {
                 throw .tls(String(cString: X509_verify_cert_error_string(verification)))
@@ -49,6 +29,25 @@ enum TLSExchange {
         let bytes = Array(request.utf8)
         guard SSL_write(connection, bytes, Int32(bytes.count)) == Int32(bytes.count) else { return "" }
         return HTTPCall.text(length: length) { Int(SSL_read(connection, $0, Int32($1))) }
+    }
+
+    /// Sets what the server's certificate has to be for. Returns false where it cannot.
+    private static func expect(_ host: String, on connection: OpaquePointer) -> Bool {
+        // RFC 9525: the subject's common name names no server, and a wildcard is a whole label.
+        SSL_set_hostflags(
+            connection, UInt32(X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
+        var address = in6_addr()
+        if inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1 {
+            return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(connection), host) == 1
+        }
+        // The macro SSL_set_tlsext_host_name: a server with many names has to know which is meant.
+        let isNamed = host.withCString {
+            SSL_ctrl(
+                connection, SSL_CTRL_SET_TLSEXT_HOSTNAME, Int(TLSEXT_NAMETYPE_host_name),
+                // OpenSSL copies the name and writes nothing to it.
+                UnsafeMutableRawPointer(mutating: $0))
+        }
+        return isNamed == 1 && SSL_set1_host(connection, host) == 1
     }
 
     private static func failure() -> HTTPFailure {

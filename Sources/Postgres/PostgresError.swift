@@ -1,14 +1,11 @@
 import Time
 
-/// An error of the database, or of the connection to it.
-///
-/// No case carries a password or a connection URL, so any of them may be logged.
+/// An error of the database, or of the connection to it. No case carries a password or a connection URL.
 package enum PostgresError: Error, Hashable, Sendable {
     /// libpq does not accept the connection's parameters.
     case invalidParameters(String)
     /// No server could be reached, or none that can be trusted.
     case unreachable(Unreachability, message: String)
-    /// The server answered with an error.
     case server(ServerMessage, during: Step)
     /// The connection ended, or became unusable, during a step.
     case connectionLost(during: Step, message: String)
@@ -19,33 +16,24 @@ package enum PostgresError: Error, Hashable, Sendable {
     /// The server's answer is not one that the protocol, the statement and the bounds on its size allow.
     case unexpectedAnswer(String)
 
-    /// The step during which an error occurred, in an operator's words.
-    package enum Step: String, Hashable, Sendable, CustomStringConvertible {
+    package enum Step: String, Hashable, Sendable {
         case connecting = "connecting"
         case querying = "running a statement"
         case committing = "committing"
-
-        package var description: String { rawValue }
     }
 
-    /// The reason why no connection was made: a closed set, for metrics.
+    /// The reason why no connection was made, those first that an operator can do most about.
     package enum Unreachability: String, Hashable, Sendable, CaseIterable {
-        /// The host's name has no address.
-        case unresolved
-        /// The port is closed, or the socket file is missing.
-        case refused
-        /// This host has no route to the address, as to one of IPv6 where it has only IPv4.
-        case noRoute = "no_route"
-        /// No answer came in time.
-        case silent
         /// The certificate, the protocol version or the channel binding was not acceptable.
         case tls
         /// The connection ended during its set-up, or another program than PostgreSQL answered.
         case broken
-
-        static let mostTellingFirst: [Unreachability] = [
-            .tls, .broken, .silent, .refused, .noRoute, .unresolved,
-        ]
+        case silent
+        /// The port is closed, or the socket file is missing.
+        case refused
+        /// This host has no route to the address, as to one of IPv6 where it has only IPv4.
+        case noRoute = "no_route"
+        case unresolved
     }
 
     /// True if the error is about one host only.
@@ -57,53 +45,43 @@ package enum PostgresError: Error, Hashable, Sendable {
         }
     }
 
-    /// One error for all hosts, which failed one after the other: the error that a server sent, else the messages of all
-    /// hosts, under the cause that an operator can do most about.
+    /// One error for all hosts: the error that a server sent, else the messages of all.
     init(ofAllHosts failures: [PostgresError]) {
         var messages: [String] = []
-        var causes: Set<Unreachability> = []
+        var causes: [Unreachability] = []
         var refusal: PostgresError?
         for failure in failures {
             if case .unreachable(let cause, let message) = failure {
-                causes.insert(cause)
+                causes.append(cause)
                 messages.append(message)
             } else {
                 refusal = failure
             }
         }
-        let cause = Unreachability.mostTellingFirst.first(where: causes.contains) ?? .unresolved
+        let cause = Unreachability.allCases.first(where: causes.contains) ?? .unresolved
         self = refusal ?? .unreachable(cause, message: messages.joined(separator: "; "))
     }
 
-    /// The SQLSTATE of the server's error; `nil` for other errors.
     package var sqlState: SQLState? {
-        if case .server(let message, _) = self { return message.sqlState }
-        return nil
+        if case .server(let message, _) = self { message.sqlState } else { nil }
     }
 }
 
 extension PostgresError: CustomStringConvertible {
     package var description: String {
         switch self {
-        case .invalidParameters(let message):
-            "the database URL is not usable: \(message)"
-        case .unreachable(_, let message):
-            "cannot connect: \(message)"
+        case .invalidParameters(let message): "the database URL is not usable: \(message)"
+        case .unreachable(_, let message): "cannot connect: \(message)"
         case .server(let message, let step) where PoolerRefusal(message) != nil:
             step == .connecting
                 ? "the pooler refused the connection: \(message)" : "the pooler ended the connection: \(message)"
-        case .server(let message, .connecting):
-            "the server refused the connection: \(message)"
-        case .server(let message, _):
-            "\(message)"
-        case .connectionLost(let step, let message):
-            "the connection was lost while \(step): \(message)"
+        case .server(let message, .connecting): "the server refused the connection: \(message)"
+        case .server(let message, _): "\(message)"
+        case .connectionLost(let step, let message): "the connection was lost while \(step.rawValue): \(message)"
         case .timedOut(let step, let limit):
-            "the server did not answer within \(limit.secondsText) while \(step)"
-        case .canceled(let step):
-            "canceled while \(step)"
-        case .unexpectedAnswer(let what):
-            "the server answered what it should not: \(what)"
+            "the server did not answer within \(limit.secondsText) while \(step.rawValue)"
+        case .canceled(let step): "canceled while \(step.rawValue)"
+        case .unexpectedAnswer(let what): "the server answered what it should not: \(what)"
         }
     }
 }

@@ -6,33 +6,29 @@ import Time
 /// One wait for one socket: until it can be read or written, a deadline passes or the task is canceled.
 ///
 /// libpq may close its socket and open another under the same number, so no Dispatch source may be left when libpq is
-/// called again. A wait makes its own sources, and ends only when each of them has reported its cancellation, which
-/// Dispatch does after it has removed the descriptor.
+/// called again: a wait ends only when each of its sources has reported its cancellation.
 final class SocketWait: Sendable {
     enum Outcome: Sendable {
-        case ready
-        case deadlinePassed
-        case canceled
+        case ready, deadlinePassed, canceled
     }
 
     struct Directions: OptionSet {
-        let rawValue: Int
-        static let read = Directions(rawValue: 1)
-        static let write = Directions(rawValue: 2)
+        let rawValue: Int16
+        static let read = Directions(rawValue: Int16(POLLIN))
+        static let write = Directions(rawValue: Int16(POLLOUT))
     }
 
     private struct State: Sendable {
-        /// The first outcome; later ones change nothing.
+        /// The first one.
         var outcome: Outcome?
         /// Armed sources that have not reported their cancellation yet.
-        var sourcesLeft = 0
+        var sourcesLeft: Int
     }
 
     private let state: Mutex<State>
     private let sources: [any DispatchSourceProtocol & Sendable]
     private let ended = FirstAnswer<Outcome>()
 
-    /// - Parameter queue: where the sources' handlers run, which only record the outcome.
     private init(socket: Int32, directions: Directions, queue: DispatchQueue) {
         var sources: [any DispatchSourceProtocol & Sendable] = []
         if directions.contains(.read) {
@@ -45,22 +41,19 @@ final class SocketWait: Sendable {
         }
         self.sources = sources
         state = Mutex(State(sourcesLeft: sources.count))
-        for source in sources { source.setEventHandler { self.end(.ready) } }
-        for source in sources { source.setCancelHandler { self.sourceEnded() } }
+        for source in sources {
+            source.setEventHandler { self.end(.ready) }
+            source.setCancelHandler { self.sourceEnded() }
+        }
         for source in sources { source.activate() }
     }
 
-    /// The longest wait that blocks the connection's queue, and may delay a cancellation: most answers of a near server come
-    /// within it, its start of a process included. Longer waits use sources, which cost two changes of thread.
+    /// The longest wait that blocks the connection's queue, and may delay a cancellation: most answers of a near server
+    /// come within it, its start of a process included. Longer waits use sources, which cost two changes of thread.
     private static let briefWait = Duration.milliseconds(10)
 
-    /// Waits until the socket is ready, the deadline has passed or the task is canceled.
-    ///
-    /// Returns when no source holds the socket any more.
-    /// - Parameters:
-    ///   - queue: where the sources' handlers run.
-    ///   - heedsCancellation: true if the wait ends when the task is canceled.
-    ///   - isolation: the calling actor, whose queue may be blocked for `briefWait`.
+    /// Waits until the socket is ready, the deadline has passed or the task is canceled, if that is heeded. The
+    /// sources' handlers run on `queue`. The queue of `isolation`, the calling actor, may be blocked for `briefWait`.
     static func wait(
         for directions: Directions, of socket: Int32, until deadline: ContinuousClock.Instant, on queue: DispatchQueue,
         heedsCancellation: Bool = true, isolation: isolated (any Actor)? = #isolation
@@ -77,30 +70,22 @@ final class SocketWait: Sendable {
             if left <= briefWait { return .deadlinePassed }
         }
         let wait = SocketWait(socket: socket, directions: directions, queue: queue)
-        let limit = Deadlines.shared.add(at: deadline) { wait.end(.deadlinePassed) }
-        defer { Deadlines.shared.cancel(limit) }
-        guard heedsCancellation else { return await wait.ended.value }
-        return await withTaskCancellationHandler {
-            await wait.ended.value
-        } onCancel: {
-            wait.end(.canceled)
+        return await wait.ended.value(until: deadline, heedsCancellation: heedsCancellation) { isCanceled in
+            wait.end(isCanceled ? .canceled : .deadlinePassed)
         }
     }
 
     /// True if the socket is ready, at once or within a limit, which blocks.
     static func isReady(_ socket: Int32, _ directions: Directions, after limit: Duration = .zero) -> Bool {
-        let events = (directions.contains(.read) ? POLLIN : 0) | (directions.contains(.write) ? POLLOUT : 0)
-        var descriptor = pollfd(fd: socket, events: Int16(events), revents: 0)
+        var descriptor = pollfd(fd: socket, events: directions.rawValue, revents: 0)
         // Rounded up, so that a wait of less than a millisecond is no busy loop.
-        let milliseconds = Int32((limit / .milliseconds(1)).rounded(.up))
-        return poll(&descriptor, 1, milliseconds) > 0
+        return poll(&descriptor, 1, Int32((limit / .milliseconds(1)).rounded(.up))) > 0
     }
 
     private func end(_ outcome: Outcome) {
         let isFirst = state.withLock { state in
-            guard state.outcome == nil else { return false }
-            state.outcome = outcome
-            return true
+            defer { state.outcome = state.outcome ?? outcome }
+            return state.outcome == nil
         }
         if isFirst { for source in sources { source.cancel() } }
     }

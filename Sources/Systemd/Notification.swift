@@ -9,18 +9,26 @@ package struct Notification: Hashable, Sendable {
         /// The configuration is being read again, since this reading of the monotonic clock.
         case reloading(sinceMonotonicMicroseconds: UInt64)
         case stopping
+
+        package static var reloading: State {
+            var time = timespec()
+            // The clock that the manager compares it with: sd_notify(3). The call cannot fail for a clock that exists.
+            clock_gettime(CLOCK_MONOTONIC, &time)
+            return .reloading(sinceMonotonicMicroseconds: UInt64(time.tv_sec) * 1_000_000 + UInt64(time.tv_nsec) / 1000)
+        }
     }
 
-    package var state: State?
-    /// A line for people. Line breaks become spaces; text beyond 1,000 characters is cut.
-    package var status: String?
-    /// The watchdog's ping: the service does its work.
-    package var isAlive = false
-    /// The time from now that starting, reloading or stopping may still take.
-    package var extendedTimeout: Duration?
-    /// The `errno` that the service fails with.
-    package var failure: Int32?
+    let state: State?
+    private let status: String?
+    private let isAlive: Bool
+    private let extendedTimeout: Duration?
+    private let failure: Int32?
 
+    /// - Parameters:
+    ///   - status: a line for people. Line breaks become spaces; text beyond 1,000 characters is cut.
+    ///   - isAlive: true for the watchdog's ping.
+    ///   - extendedTimeout: the time from now that starting, reloading or stopping may still take.
+    ///   - failure: the `errno` that the service fails with.
     package init(
         state: State? = nil, status: String? = nil, isAlive: Bool = false, extendedTimeout: Duration? = nil,
         failure: Int32? = nil
@@ -32,15 +40,11 @@ package struct Notification: Hashable, Sendable {
         self.failure = failure
     }
 
-    var isEmpty: Bool { self == Notification() }
-
-    /// Takes over the values that the later notification has.
-    mutating func merge(_ later: Notification) {
-        state = later.state ?? state
-        status = later.status ?? status
-        isAlive = isAlive || later.isAlive
-        extendedTimeout = later.extendedTimeout ?? extendedTimeout
-        failure = later.failure ?? failure
+    /// This message with the values that the later one has.
+    func merged(with later: Notification) -> Notification {
+        Notification(
+            state: later.state ?? state, status: later.status ?? status, isAlive: isAlive || later.isAlive,
+            extendedTimeout: later.extendedTimeout ?? extendedTimeout, failure: later.failure ?? failure)
     }
 
     /// The assignments that sd_notify(3) takes, one a line.
@@ -56,24 +60,8 @@ package struct Notification: Hashable, Sendable {
             lines.append("STATUS=" + String(status.prefix(1000).map { $0.isNewline ? " " : $0 }).visible)
         }
         if isAlive { lines.append("WATCHDOG=1") }
-        if let extendedTimeout { lines.append("EXTEND_TIMEOUT_USEC=\(extendedTimeout.microseconds)") }
+        if let extendedTimeout { lines.append("EXTEND_TIMEOUT_USEC=\(Int64(extendedTimeout / .microseconds(1)))") }
         if let failure { lines.append("ERRNO=\(failure)") }
         return lines.joined(separator: "\n")
-    }
-}
-
-extension Notification.State {
-    /// A reload that begins now.
-    package static var reloading: Notification.State {
-        var time = timespec()
-        // The clock that the manager compares it with: sd_notify(3). The call cannot fail for a clock that exists.
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return .reloading(sinceMonotonicMicroseconds: UInt64(time.tv_sec) * 1_000_000 + UInt64(time.tv_nsec) / 1000)
-    }
-}
-
-extension Duration {
-    fileprivate var microseconds: Int64 {
-        components.seconds * 1_000_000 + components.attoseconds / 1_000_000_000_000
     }
 }

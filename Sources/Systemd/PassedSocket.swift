@@ -20,18 +20,15 @@ package struct PassedSocket: Hashable, Sendable {
     package let descriptor: Int32
     package let address: Address
 
-    /// Finds the passed socket.
-    ///
-    /// - Parameter environment: the process's variables.
-    /// - Returns: `nil` if none was passed, or libsystemd cannot be used.
-    /// - Throws: `PassedSocketRefused`.
+    /// Finds the passed socket; `nil` if none was passed, or libsystemd cannot be used.
     package static func find(environment: [String: String]) throws(PassedSocketRefused) -> PassedSocket? {
         guard let count = environment["LISTEN_FDS"], !count.isEmpty else { return nil }
         let passed: [(descriptor: Int32, name: String)]
         do {
             passed = try SystemdLibrary.passedDescriptors()
+        } catch .failed(let code) {
+            throw .unreadable(count: count, code: code)
         } catch {
-            if case .failed(let code) = error { throw .unreadable(count: count, code: code) }
             // The library is missing or too old, which the service warns of once: `SystemdLibrary.shortcoming`.
             return nil
         }
@@ -56,35 +53,33 @@ package struct PassedSocket: Hashable, Sendable {
         var storage = sockaddr_storage()
         var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
         // A sockaddr_storage holds an address of any family: socket(7).
-        let result = withUnsafeMutableBytes(of: &storage) { bytes in
-            bytes.withMemoryRebound(to: sockaddr.self) { getsockname(descriptor, $0.baseAddress, &length) }
-        }
-        guard result == 0 else { return nil }
-        return withUnsafeBytes(of: &storage) { bytes in
+        return withUnsafeMutableBytes(of: &storage) { bytes in
+            let status = bytes.withMemoryRebound(to: sockaddr.self) {
+                getsockname(descriptor, $0.baseAddress, &length)
+            }
+            guard status == 0 else { return nil }
             switch Int32(bytes.load(as: sockaddr.self).sa_family) {
             case AF_INET:
                 let address = bytes.load(as: sockaddr_in.self)
-                return text(AF_INET, address.sin_addr).map { .tcp(host: $0, port: Int(address.sin_port.bigEndian)) }
+                return .tcp(host: text(AF_INET, address.sin_addr), port: Int(address.sin_port.bigEndian))
             case AF_INET6:
                 let address = bytes.load(as: sockaddr_in6.self)
-                return text(AF_INET6, address.sin6_addr).map { .tcp(host: $0, port: Int(address.sin6_port.bigEndian)) }
+                return .tcp(host: text(AF_INET6, address.sin6_addr), port: Int(address.sin6_port.bigEndian))
             case AF_UNIX:
                 // The path begins after the family; an abstract name begins with a zero byte: unix(7).
-                let name = bytes[MemoryLayout<sa_family_t>.size..<max(Int(length), MemoryLayout<sa_family_t>.size)]
-                let isAbstract = name.first == 0
+                let name = bytes[..<Int(length)].dropFirst(MemoryLayout<sa_family_t>.size)
                 let path = String(decoding: name.drop { $0 == 0 }.prefix { $0 != 0 }, as: UTF8.self)
-                return .unix(path: isAbstract ? "@" + path : path)
+                return .unix(path: name.first == 0 ? "@" + path : path)
             default: return nil
             }
         }
     }
 
-    private static func text<IPAddress>(_ family: Int32, _ address: IPAddress) -> String? {
+    private static func text<IPAddress>(_ family: Int32, _ address: IPAddress) -> String {
         var buffer = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
-        return withUnsafePointer(to: address) {
-            // A null pointer means that the family is unknown: inet_ntop(3).
-            inet_ntop(family, $0, &buffer, socklen_t(buffer.count)).map { String(cString: $0) }
-        }
+        // It fails for other families and shorter buffers only: inet_ntop(3).
+        _ = withUnsafePointer(to: address) { inet_ntop(family, $0, &buffer, socklen_t(buffer.count)) }
+        return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }
 
@@ -106,7 +101,6 @@ package enum PassedSocketRefused: Error, Hashable, Sendable, CustomStringConvert
         }
     }
 
-    /// What to do about it.
     package var hint: String {
         switch self {
         case .unreadable: "Start the service by its systemd unit, or unset LISTEN_FDS."

@@ -1,14 +1,10 @@
 import Dispatch
 import Synchronization
 
-/// Sends the service's notifications to the service manager, in order, on a queue of its own.
-///
-/// sd_notify(3) blocks while the manager's queue is full, so no caller calls it: `send` returns at once. Notifications that
-/// cannot be sent yet are merged into one, in which newer values replace older ones. A manager that does not read costs one
-/// waiting thread.
+/// Sends the service's notifications to the service manager, in order, on a queue of its own: sd_notify(3) blocks while
+/// the manager's queue is full. Notifications that cannot be sent yet are merged into one.
 package final class ServiceNotifier: Sendable {
-    /// How long the manager may take to confirm that it has processed `READY=1`. Nothing depends on the confirmation; a
-    /// manager that is busy for longer gets later notifications merged.
+    /// The longest that the manager may take to confirm that it has processed `READY=1`. Nothing depends on it.
     private static let readyTimeout = Duration.seconds(1)
 
     private let queue = DispatchQueue(label: "mcp-cleanupd.notifications")
@@ -18,7 +14,7 @@ package final class ServiceNotifier: Sendable {
     private let onFailure: @Sendable (SystemdError) -> Void
 
     private struct Unsent {
-        var notification = Notification()
+        var notification: Notification?
         var isSending = false
         var hasFailed = false
     }
@@ -37,18 +33,18 @@ package final class ServiceNotifier: Sendable {
         self.onFailure = onFailure
     }
 
-    /// Sends the notification now, or later as part of a newer one. Does not block. From any thread.
+    /// Sends the notification now, or later as part of a newer one. Returns at once; from any thread.
     package func send(_ notification: Notification) {
         let mustStart = unsent.withLock { unsent in
-            unsent.notification.merge(notification)
+            unsent.notification = unsent.notification?.merged(with: notification) ?? notification
             defer { unsent.isSending = true }
             return !unsent.isSending
         }
         if mustStart { queue.async { self.sendAll() } }
     }
 
-    /// Waits until the manager has processed everything that was sent, at most for the limit. For the end of the process: a
-    /// manager attributes a notification to a unit by the sender's process, and cannot once the process is gone.
+    /// Waits until the manager has processed everything that was sent, at most for the limit: it cannot attribute a
+    /// notification to a unit once the sender's process is gone.
     package func flush(limit: Duration = .milliseconds(500)) {
         let isDone = DispatchSemaphore(value: 0)
         queue.async {
@@ -63,29 +59,26 @@ package final class ServiceNotifier: Sendable {
     private func sendAll() {
         // Ends when nothing is left; each round sends what came during the one before.
         while let notification = next() {
+            var failure: SystemdError?
             do {
                 try deliver(notification.message)
-                unsent.withLock { $0.hasFailed = false }
+                // Until the manager has processed READY=1; if it does not confirm in time, nothing here changes.
+                if notification.state == .ready { try? confirm(Self.readyTimeout) }
             } catch {
-                let isNews = unsent.withLock { unsent in
-                    defer { unsent.hasFailed = true }
-                    return !unsent.hasFailed
-                }
-                if isNews { onFailure(error) }
-                continue
+                failure = error
             }
-            // Until the manager has processed READY=1; if it does not confirm in time, nothing here changes.
-            if notification.state == .ready { try? confirm(Self.readyTimeout) }
+            let hadFailed = unsent.withLock { unsent in
+                defer { unsent.hasFailed = failure != nil }
+                return unsent.hasFailed
+            }
+            if let failure, !hadFailed { onFailure(failure) }
         }
     }
 
     private func next() -> Notification? {
         unsent.withLock { unsent in
-            guard !unsent.notification.isEmpty else {
-                unsent.isSending = false
-                return nil
-            }
-            defer { unsent.notification = Notification() }
+            defer { unsent.notification = nil }
+            unsent.isSending = unsent.notification != nil
             return unsent.notification
         }
     }

@@ -1,27 +1,17 @@
 /// A day of the proleptic Gregorian calendar, without a time zone.
 ///
-/// Year 0 is the year before year 1, and years before it are negative. Every function here is O(1) arithmetic;
-/// nothing traps as long as the day is within 2^53 days of 1970-01-01, which holds for every whole number of
-/// seconds that an `Int64` can hold.
-package struct CivilDate: Hashable, Comparable, Sendable, CustomStringConvertible {
+/// Year 0 is the year before year 1, and years before it are negative. Nothing traps as long as the day is within 2^53
+/// days of 1970-01-01, which holds for every whole number of seconds that an `Int64` can hold.
+package struct CivilDate: Sendable, CustomStringConvertible {
     package let year: Int
     /// 1 is January.
     package let month: Int
-    /// 1 is the first day of the month.
     package let day: Int
-
-    /// The day of that name, or `nil` when the calendar has no such day (month 13, 30 February).
-    package init?(year: Int, month: Int, day: Int) {
-        guard (1...12).contains(month), day >= 1, day <= Self.daysInMonth(month, ofYear: year) else { return nil }
-        self.year = year
-        self.month = month
-        self.day = day
-    }
 
     /// The day that is this number of days after 1970-01-01; negative is before.
     package init(daysSinceEpoch: Int) {
-        // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days: years are counted from
-        // 1 March, so that the leap day is the last day of the year and the months' lengths are a straight line.
+        // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days: years are counted from 1
+        // March, so that the leap day is the last day of the year and the months' lengths are a straight line.
         let shifted = daysSinceEpoch + Self.daysFromMarchOfYear0ToEpoch
         let era = shifted.dividedRoundingDown(by: Self.daysInEra)
         let dayOfEra = shifted - era * Self.daysInEra
@@ -32,9 +22,6 @@ package struct CivilDate: Hashable, Comparable, Sendable, CustomStringConvertibl
         month = monthFromMarch < 10 ? monthFromMarch + 3 : monthFromMarch - 9
         year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
     }
-
-    /// Days from 1970-01-01 to this day; negative before it.
-    package var daysSinceEpoch: Int { Self.daysSinceEpoch(year: year, month: month, day: day) }
 
     /// Days from 1970-01-01 to the day of that name. `month` is 1 to 12; a `day` beyond the month's end counts on.
     package static func daysSinceEpoch(year: Int, month: Int, day: Int) -> Int {
@@ -48,27 +35,13 @@ package struct CivilDate: Hashable, Comparable, Sendable, CustomStringConvertibl
         return era * Self.daysInEra + dayOfEra - Self.daysFromMarchOfYear0ToEpoch
     }
 
-    /// The day of the week: 0 is Sunday, 6 is Saturday.
-    package var weekday: Int {
-        // 1970-01-01 was a Thursday.
-        (daysSinceEpoch + 4).remainderRoundingDown(by: 7)
-    }
-
     /// How many days the month has: 28 to 31. `month` is 1 to 12.
     package static func daysInMonth(_ month: Int, ofYear year: Int) -> Int {
         switch month {
-        case 2: isLeapYear(year) ? 29 : 28
+        case 2: year.isMultiple(of: 4) && (!year.isMultiple(of: 100) || year.isMultiple(of: 400)) ? 29 : 28
         case 4, 6, 9, 11: 30
         default: 31
         }
-    }
-
-    package static func isLeapYear(_ year: Int) -> Bool {
-        year.isMultiple(of: 4) && (!year.isMultiple(of: 100) || year.isMultiple(of: 400))
-    }
-
-    package static func < (lhs: CivilDate, rhs: CivilDate) -> Bool {
-        (lhs.year, lhs.month, lhs.day) < (rhs.year, rhs.month, rhs.day)
     }
 
     /// ISO 8601, `2026-05-13`. Years outside 0000–9999 have a sign.

@@ -4,31 +4,23 @@ import TimerWheel
 
 /// All waits of the process that end at an instant: time limits, retries. One wheel under one Dispatch timer.
 ///
-/// The instants are of `ContinuousClock`: it is never set, and counts while the machine sleeps. Nothing is early.
-/// Dispatch's timer stands still while the machine sleeps, so that what came due then is up to `longestWait` late.
-/// While nothing is awaited, nothing wakes up.
+/// `ContinuousClock` is never set, and counts while the machine sleeps; Dispatch's timer does not, so that what came
+/// due then is up to `longestWait` late. Nothing is early. While nothing is awaited, nothing wakes up.
 package final class Deadlines: Sendable {
     /// The process's own; a Dispatch timer for each wait would cost hundreds of times as much.
     package static let shared = Deadlines()
 
-    /// Names a wait until it ends or is canceled; afterward it names nothing.
+    /// Names a wait until it ends or is canceled.
     package struct Handle: Sendable {
         let timer: TimerWheel.Handle
     }
 
-    private struct Handler {
-        let key: UInt64
-        let call: @Sendable () -> Void
-        let mayBeLate: Bool
-    }
+    private typealias Handler = (mayBeLate: Bool, call: @Sendable () -> Void)
 
     private struct State: ~Copyable {
         /// In nanoseconds since `origin`; the payload is the key of what to call.
         var wheel = TimerWheel()
-        /// By their keys, which ascend. Few at a time: one for each wait of the process.
-        var handlers: [Handler] = []
-        /// The number of handlers that must not be late.
-        var punctual = 0
+        var handlers: [UInt64: Handler] = [:]
         var lastKey: UInt64 = 0
         /// The instant that Dispatch's timer is set to; nil when it is off.
         var armed: UInt64?
@@ -51,24 +43,18 @@ package final class Deadlines: Sendable {
         timer.activate()
     }
 
-    deinit {
-        timer.cancel()
-    }
+    deinit { timer.cancel() }
 
     /// Calls the handler once, at the instant or as soon as it can, unless it is canceled before.
-    ///
     /// - Parameters:
-    ///   - mayBeLate: true if a sleep of the machine may delay the call by as long as it lasts; needs no wake-up in
-    ///     between.
-    ///   - handler: runs on the serial queue that all handlers share, in the order of their instants; must not block.
-    ///     It may add and cancel.
+    ///   - mayBeLate: true if a sleep of the machine may delay the call; needs no wake-up in between.
+    ///   - handler: runs on a serial queue, in the order of the instants; must not block. It may add and cancel.
     package func add(
         at instant: ContinuousClock.Instant, mayBeLate: Bool = false, _ handler: @escaping @Sendable () -> Void
     ) -> Handle {
         state.withLock { state in
             state.lastKey += 1
-            state.handlers.append(Handler(key: state.lastKey, call: handler, mayBeLate: mayBeLate))
-            if !mayBeLate { state.punctual += 1 }
+            state.handlers[state.lastKey] = (mayBeLate, handler)
             let timer = state.wheel.add(deadline: nanoseconds(instant), payload: state.lastKey)
             arm(&state)
             return Handle(timer: timer)
@@ -79,36 +65,28 @@ package final class Deadlines: Sendable {
     package func cancel(_ handle: Handle) {
         // Returned, so that the handler is released outside of the lock.
         _ = state.withLock { state in
-            let handler = state.wheel.cancel(handle.timer).flatMap { Self.remove($0, &state) }
+            let key = state.wheel.cancel(handle.timer)
             if state.wheel.isEmpty { arm(&state) }
-            return handler
+            return key.flatMap { state.handlers.removeValue(forKey: $0) }
         }
-    }
-
-    private static func remove(_ key: UInt64, _ state: inout State) -> Handler? {
-        guard let index = state.handlers.lastIndex(where: { $0.key == key }) else { return nil }
-        let handler = state.handlers.remove(at: index)
-        if !handler.mayBeLate { state.punctual -= 1 }
-        return handler
     }
 
     private func timeCame() {
         let due = state.withLock { state in
-            var due: [@Sendable () -> Void] = []
+            var due: [Handler] = []
             let now = nanoseconds(.now)
             // Ends because nothing is added under the lock.
             while let timer = state.wheel.pop(now: now) {
-                if let handler = Self.remove(timer.payload, &state) { due.append(handler.call) }
+                if let handler = state.handlers.removeValue(forKey: timer.payload) { due.append(handler) }
             }
             state.armed = nil
             arm(&state)
             return due
         }
-        for handler in due { handler() }
+        for handler in due { handler.call() }
     }
 
-    /// Sets Dispatch's timer if it has to come earlier than it would, or not at all. A cancellation alone does not move
-    /// it: one wake-up for nothing is cheaper than setting it each time.
+    /// Sets Dispatch's timer only if it has to come earlier, or not at all: an idle wake-up is cheaper.
     private func arm(_ state: inout State) {
         guard let next = state.wheel.next else {
             if state.armed != nil { timer.schedule(deadline: .distantFuture) }
@@ -116,7 +94,8 @@ package final class Deadlines: Sendable {
             return
         }
         let now = ContinuousClock.now
-        let wakeUp = state.punctual == 0 ? next : min(next, nanoseconds(now + Self.longestWait))
+        let mayBeLate = state.handlers.values.allSatisfy(\.mayBeLate)
+        let wakeUp = mayBeLate ? next : min(next, nanoseconds(now + Self.longestWait))
         guard wakeUp < state.armed ?? .max else { return }
         state.armed = wakeUp
         timer.schedule(deadline: .now() + .nanoseconds(Int(wakeUp - min(wakeUp, nanoseconds(now)))))

@@ -1,7 +1,7 @@
 extension Duration {
     /// Seconds for operators, such as `0.25 s` or `15 s`: milliseconds at the finest, rounded toward zero.
     package var secondsText: String {
-        let milliseconds = components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
+        let milliseconds = wholeMilliseconds
         let (whole, rest) = milliseconds.quotientAndRemainder(dividingBy: 1000)
         guard rest != 0 else { return "\(whole) s" }
         var digits = String(1000 + rest.magnitude).dropFirst()
@@ -17,11 +17,9 @@ extension Duration {
         let parts = [
             (seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s"),
         ]
-        let first = parts.firstIndex { $0.0 > 0 } ?? parts.count - 1
-        return parts[first...].prefix(2).filter { $0.0 > 0 }.map { "\($0.0) \($0.1)" }.joined(separator: " ")
+        return parts.drop { $0.0 == 0 }.prefix(2).filter { $0.0 > 0 }.map { "\($0.0) \($0.1)" }.joined(separator: " ")
     }
 
-    /// The duration in seconds, with a fraction.
     package var fractionalSeconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
 
     /// Whole milliseconds, rounded toward zero.
@@ -33,20 +31,16 @@ extension Duration {
 extension Int {
     /// The number in groups of three digits, such as `1,234,567`.
     package var groupedText: String {
-        let digits = Array(String(magnitude).utf8)
-        var text: [UInt8] = self < 0 ? [UInt8(ascii: "-")] : []
-        for (index, digit) in digits.enumerated() {
-            if index > 0, (digits.count - index).isMultiple(of: 3) { text.append(UInt8(ascii: ",")) }
-            text.append(digit)
+        var text = String(magnitude)
+        for place in stride(from: text.count - 3, to: 0, by: -3) {
+            text.insert(",", at: text.index(text.startIndex, offsetBy: place))
         }
-        return String(decoding: text, as: UTF8.self)
+        return self < 0 ? "-" + text : text
     }
 }
 
 extension UTCInstant {
-    /// Seconds since the Unix epoch, with a fraction.
     package var fractionalSeconds: Double { Double(microsecondsSinceEpoch) / 1e6 }
 
-    /// The instant rounded down to a whole second.
     package var toTheSecond: UTCInstant { UTCInstant(secondsSinceEpoch: wholeSecondsSinceEpoch) }
 }

@@ -3,28 +3,22 @@
 /// Time is Unix time: every day has 86,400 seconds, and leap seconds have no name. Arithmetic never traps: results
 /// beyond the 292,000 years that an `Int64` of microseconds can count are clamped to its ends.
 package struct UTCInstant: Hashable, Comparable, Sendable, CustomStringConvertible {
-    /// Microseconds since 1970-01-01T00:00:00Z; negative before it.
+    /// The epoch is 1970-01-01T00:00:00Z.
     package let microsecondsSinceEpoch: Int64
 
-    /// 1970-01-01T00:00:00Z.
-    package static let epoch = UTCInstant(microsecondsSinceEpoch: 0)
     /// 0001-01-01T00:00:00Z, the first instant that RFC 3339 text can carry here.
     package static let earliestNameable = UTCInstant(secondsSinceEpoch: -62_135_596_800)
     /// 9999-12-31T23:59:59.999999Z, the last instant that RFC 3339 text can carry.
     package static let latestNameable = UTCInstant(microsecondsSinceEpoch: 253_402_300_799_999_999)
 
-    package init(microsecondsSinceEpoch: Int64) {
-        self.microsecondsSinceEpoch = microsecondsSinceEpoch
-    }
+    package init(microsecondsSinceEpoch: Int64) { self.microsecondsSinceEpoch = microsecondsSinceEpoch }
 
-    /// The instant this number of seconds after the epoch, clamped to the range of microseconds in 64 bits.
+    /// Clamped to the range of microseconds in 64 bits.
     package init(secondsSinceEpoch: Int64) {
         self.init(clampingMicroseconds: Int128(secondsSinceEpoch) * 1_000_000)
     }
 
-    private init(clampingMicroseconds microseconds: Int128) {
-        microsecondsSinceEpoch = Int64(clamping: microseconds)
-    }
+    private init(clampingMicroseconds microseconds: Int128) { microsecondsSinceEpoch = Int64(clamping: microseconds) }
 
     /// The last whole second at or before this instant, in seconds since the epoch.
     package var wholeSecondsSinceEpoch: Int64 { microsecondsSinceEpoch.dividedRoundingDown(by: 1_000_000) }
@@ -33,23 +27,20 @@ package struct UTCInstant: Hashable, Comparable, Sendable, CustomStringConvertib
         lhs.microsecondsSinceEpoch < rhs.microsecondsSinceEpoch
     }
 
-    /// The exact sum, rounded down to a whole microsecond.
+    /// The exact sum, rounded down.
     package static func + (instant: UTCInstant, duration: Duration) -> UTCInstant {
         let microseconds = duration.attoseconds.dividedRoundingDown(by: attosecondsInMicrosecond)
         return UTCInstant(clampingMicroseconds: Int128(instant.microsecondsSinceEpoch) + microseconds)
     }
 
-    /// The exact difference, rounded down to a whole microsecond.
+    /// The exact difference, rounded down.
     package static func - (instant: UTCInstant, duration: Duration) -> UTCInstant {
-        let wholeMicroseconds = duration.attoseconds.dividedRoundingDown(by: attosecondsInMicrosecond)
-        let isWhole = duration.attoseconds % attosecondsInMicrosecond == 0
-        let microseconds = isWhole ? wholeMicroseconds : wholeMicroseconds + 1
+        let (whole, rest) = duration.attoseconds.quotientAndRemainder(dividingBy: attosecondsInMicrosecond)
+        let microseconds = rest > 0 ? whole + 1 : whole
         return UTCInstant(clampingMicroseconds: Int128(instant.microsecondsSinceEpoch) - microseconds)
     }
 
     package static func += (instant: inout UTCInstant, duration: Duration) { instant = instant + duration }
-
-    package static func -= (instant: inout UTCInstant, duration: Duration) { instant = instant - duration }
 
     /// The time from `earlier` to `later`: exact, and negative when the names lie.
     package static func - (later: UTCInstant, earlier: UTCInstant) -> Duration {
@@ -58,23 +49,17 @@ package struct UTCInstant: Hashable, Comparable, Sendable, CustomStringConvertib
     }
 
     private static let attosecondsInMicrosecond: Int128 = 1_000_000_000_000
-    private static let microsecondsInDay: Int64 = 86_400_000_000
 
-    /// RFC 3339 in UTC with `Z`: `2026-05-13T12:05:00Z`. A fraction appears only when it is not zero, with three
-    /// digits when it is whole milliseconds, else six. Years outside 0000–9999 have a sign, as in ISO 8601.
+    /// RFC 3339 in UTC with `Z`: `2026-05-13T12:05:00Z`. A fraction appears only when it is not zero, with three digits
+    /// when it is whole milliseconds, else six. Years outside 0000–9999 have a sign, as in ISO 8601.
     package var description: String {
-        let days = microsecondsSinceEpoch.dividedRoundingDown(by: Self.microsecondsInDay)
-        let timeOfDay = microsecondsSinceEpoch.remainderRoundingDown(by: Self.microsecondsInDay)
-        let seconds = timeOfDay / 1_000_000
-        let clock = "\((seconds / 3600).twoDigits):\((seconds / 60 % 60).twoDigits):\((seconds % 60).twoDigits)"
-        return "\(CivilDate(daysSinceEpoch: Int(days)))T\(clock)\(Self.fraction(timeOfDay % 1_000_000))Z"
-    }
-
-    /// `.125`, `.125001`, or nothing for zero.
-    private static func fraction(_ microseconds: Int64) -> String {
-        guard microseconds != 0 else { return "" }
+        let date = CivilDate(daysSinceEpoch: Int(wholeSecondsSinceEpoch.dividedRoundingDown(by: 86_400)))
+        let second = wholeSecondsSinceEpoch.remainderRoundingDown(by: 86_400)
+        let clock = "\((second / 3600).twoDigits):\((second / 60 % 60).twoDigits):\((second % 60).twoDigits)"
+        let microseconds = microsecondsSinceEpoch.remainderRoundingDown(by: 1_000_000)
         // A digit in front keeps the leading zeros; it becomes the point.
         let digits = String(1_000_000 + microseconds).dropFirst()
-        return "." + (microseconds.isMultiple(of: 1000) ? digits.prefix(3) : digits)
+        let fraction = microseconds == 0 ? "" : "." + (microseconds.isMultiple(of: 1000) ? digits.prefix(3) : digits)
+        return "\(date)T\(clock)\(fraction)Z"
     }
 }

@@ -2,9 +2,8 @@ extension String {
     /// This text on one line that steers nothing: each control character, line or paragraph separator, and formatting
     /// character that has no shape of its own (among them those that turn the direction of writing) becomes U+FFFD.
     ///
-    /// The one place that does so, for every text that another program wrote. It is called where such a text enters, and
-    /// again by everything that writes: a terminal, the log, the journal, the service manager, HTTP, files. The second
-    /// time changes nothing.
+    /// Every text that another program wrote passes it where it enters, and again where it is written: to a terminal,
+    /// the log, the journal, the service manager, HTTP, files. The second time changes nothing.
     package var visible: String { visible(keepingLines: false) }
 
     /// The same for a text of several lines: line feeds stay.

@@ -2,45 +2,31 @@ import BasicContainers
 
 /// A set of timers that is told the time and answers which are due, in exact order, and when to ask again.
 ///
-/// The wheel never reads a clock, never blocks, never calls back: `pop` hands out one timer at a time, and between
-/// two pops the owner may add and cancel as it likes. Instants are `UInt64` in any unit with any origin, as long as
-/// one wheel sees one clock; all values, zero and `UInt64.max` included, are valid deadlines.
+/// The wheel never reads a clock, never blocks, never calls back. Instants are `UInt64` of one clock in any unit with
+/// any origin; all values, zero and `UInt64.max` included, are valid deadlines.
 ///
-/// Each `pop(now:)` promises:
-/// * never early: no timer leaves before its deadline, even when `now` runs backward;
-/// * never missed: as long as a timer with `deadline <= now` is pending, `pop` returns one;
-/// * exact order: it is the pending timer of the earliest deadline, and of equal deadlines the one added first.
-///
-/// A deadline before the `cursor`, which a `pop` has passed, counts as the cursor's: the timer is due at once, behind
-/// those that are pending for that instant. An owner whose clock is set back makes a new wheel.
+/// No timer is popped before its deadline, even when `now` runs backward. As long as one with `deadline <= now` is
+/// pending, `pop` returns the one of the earliest deadline, and of equal deadlines the one added first. A deadline
+/// before the `cursor`, which a `pop` has passed, counts as the cursor's. An owner whose clock is set back makes a new
+/// wheel.
 ///
 /// Adding and canceling take constant time, and `next` at most `scanLimit` steps. A pop may open a slot, which moves
-/// all timers in it; each is moved at most ten times in its life. Memory is 32 bytes a timer, for the most there ever
-/// were at once, and 22.5 KiB for the slots.
+/// all timers in it, each at most ten times in its life. Memory is 32 bytes a timer, and 22.5 KiB for the slots.
 package struct TimerWheel: ~Copyable, Sendable {
-    /// Names one timer of one wheel from its adding to its end; afterward it names nothing.
-    ///
-    /// Eight bytes. An entry of the slab counts its generations, and is given up after two thousand million timers, so
-    /// a stale handle never names a newer timer. A handle means nothing to another wheel than its own, which cannot
-    /// tell and may take it for one of its timers.
+    /// Names one timer of one wheel from its adding to its end; afterward it names nothing, since an entry of the slab
+    /// is given up after two thousand million timers. Another wheel may take it for one of its own timers.
     package struct Handle: Hashable, Sendable {
         let node: Int32
         let generation: UInt32
     }
 
-    /// A timer that `pop` found due and removed.
     package struct DueTimer: Hashable, Sendable {
-        /// The instant that the timer was due at, at or before the `now` of the `pop`.
         package let deadline: UInt64
-
-        /// The value that was given to `add`.
         package let payload: UInt64
     }
 
-    /// The most timers of a slot that `next` reads to find the earliest one; it answers the start of a fuller slot.
-    ///
-    /// A scan of 128 costs less than a microsecond, an unneeded wake-up of the process some 35. Wrong if timers come
-    /// by the ten thousand in bursts so close that the wake-ups for slot starts are needed anyway.
+    /// The most timers of a slot that `next` reads to find the earliest one; it answers the start of a fuller slot. A
+    /// scan of 128 costs less than a microsecond, an unneeded wake-up of the process some 35.
     package static let scanLimit = 128
 
     /// A head can never be free, so its index ends the list of free entries.
@@ -48,50 +34,51 @@ package struct TimerWheel: ~Copyable, Sendable {
 
     /// The heads of all slots, then one entry for each timer there ever was at once.
     var slab: RigidArray<TimerNode>
-
-    /// The slots whose lists are not empty.
     var occupied = OccupiedSlots()
-
     /// The entry that the next timer gets, the start of a list linked by `next`.
     var firstFree = TimerWheel.endOfFreeList
-
-    /// Before this instant nothing is due and no slot is to be opened: lets a `pop` that comes too soon return at
-    /// once. Never later than `next`, or an owner who wakes for a slot's start would find it closed and wake again,
-    /// and again.
+    /// Before this instant nothing is due and no slot is to be opened: lets a `pop` that comes too soon return at once.
+    /// Never later than `next`, or an owner who wakes for a slot's start would find it closed, and wake again.
     var quietBefore: UInt64 = 0
-
     /// The instant that slots are reckoned from: never later than the greatest `now` so far, and never later than a
     /// pending timer. It moves when a slot is opened, not whenever time passes.
     package internal(set) var cursor: UInt64 = 0
-
-    /// The number of pending timers.
     package internal(set) var count = 0
 
-    /// An empty wheel.
-    ///
-    /// - Parameter minimumCapacity: the number of timers to have memory for from the start. Beyond it memory doubles
-    ///   when it is used up: `add` then copies all there is, which amortizes to constant time. It is never given back.
+    /// - Parameter minimumCapacity: the number of timers to have memory for from the start. Memory that is used up
+    ///   doubles, which amortizes to constant time, and is never given back.
     package init(minimumCapacity: Int = 64) {
         slab = RigidArray(capacity: SlotIndex.count + max(1, minimumCapacity))
         for slot in 0..<SlotIndex.count { slab.append(.emptyHead(at: slot)) }
     }
 
-    /// True if no timer is pending.
     package var isEmpty: Bool { count == 0 }
 
-    /// Adds a timer that is due at `deadline`, or at the cursor if that is later, and behind all pending ones of that
-    /// instant.
+    /// Adds a timer that is due at `deadline`, or at the cursor if that is later, behind all pending ones of that time.
     package mutating func add(deadline: UInt64, payload: UInt64) -> Handle {
         let deadline = max(deadline, cursor)
         let slot = SlotIndex.of(deadline, from: cursor)
         let last = slab[slot].previous
         // Written once, with its links: with every store counted, adding takes two thirds of the time.
-        let handle = enter(deadline: deadline, payload: payload, next: Int32(truncatingIfNeeded: slot), previous: last)
+        var timer = TimerNode(
+            deadline: deadline, payload: payload, generation: 1, next: Int32(truncatingIfNeeded: slot), previous: last)
+        var node = Int(firstFree)
+        if firstFree == Self.endOfFreeList {
+            if slab.isFull { grow() }
+            node = slab.count
+            slab.append(timer)
+        } else {
+            firstFree = slab[node].next
+            timer.generation = slab[node].generation &+ 1
+            slab[node] = timer
+        }
+        let handle = Handle(node: Int32(truncatingIfNeeded: node), generation: timer.generation)
         slab[Int(last)].next = handle.node
         slab[slot].previous = handle.node
         if Int(last) == slot { occupied.insert(slot) }
         // Not the deadline: the slot's start may be announced, and is earlier.
         if deadline < quietBefore { quietBefore = 0 }
+        count &+= 1
         return handle
     }
 
@@ -100,7 +87,6 @@ package struct TimerWheel: ~Copyable, Sendable {
         isPending(handle) ? remove(Int(handle.node)).payload : nil
     }
 
-    /// Returns the instant that the timer of `handle` is due at, or nil if it was popped or canceled before.
     package func deadline(of handle: Handle) -> UInt64? {
         isPending(handle) ? slab[Int(handle.node)].deadline : nil
     }
@@ -111,21 +97,18 @@ package struct TimerWheel: ~Copyable, Sendable {
         return node < slab.count && slab[node].generation == handle.generation
     }
 
-    /// The instant to call `pop` at: never later than the earliest deadline; nil when the wheel is empty.
-    ///
-    /// It is that deadline itself when the first occupied slot holds at most `scanLimit` timers, else the slot's
-    /// start: `pop` may find nothing due then, but opens the slot. It may lie in the past. After `pop(now:)` has
-    /// returned nil, it is later than that `now` unless something was added since.
+    /// The instant to call `pop` at: never later than the earliest deadline; nil when the wheel is empty. It is that
+    /// deadline itself when the first occupied slot holds at most `scanLimit` timers, else the slot's start: `pop` may
+    /// find nothing due then, but opens the slot. After `pop(now:)` has returned nil, it is later than that `now`
+    /// unless something was added since.
     package var next: UInt64? {
         guard let slot = occupied.first else { return nil }
         if slot < SlotIndex.slotsPerLevel { return slab[Int(slab[slot].next)].deadline }
         return earliestDeadline(in: slot, among: Self.scanLimit) ?? SlotIndex.start(of: slot, from: cursor)
     }
 
-    /// Removes and returns the first timer that is due at `now`, or nil when none is.
-    ///
-    /// To get all that is due, call until nil. Timers added meanwhile with deadlines at or before `now` come too, so
-    /// an owner that adds such a timer for each one it pops never sees the nil: the bound is the owner's to set.
+    /// Removes and returns the first timer that is due at `now`, or nil when none is. To get all that is due, call
+    /// until nil, which never comes if a due timer is added for each one.
     package mutating func pop(now: UInt64) -> DueTimer? {
         guard now >= quietBefore else { return nil }
         return popDue(now: now)
@@ -139,33 +122,30 @@ package struct TimerWheel: ~Copyable, Sendable {
             if slot < SlotIndex.slotsPerLevel {
                 let node = Int(slab[slot].next)
                 let deadline = slab[node].deadline
-                guard deadline <= now else { return pause(until: deadline) }
-                return remove(node)
+                if deadline <= now { return remove(node) }
+                quietBefore = deadline
+                return nil
             }
             let start = SlotIndex.start(of: slot, from: cursor)
-            guard start <= now else { return pause(until: start) }
-            // No slot holds more than there are, so the start is never taken; it would be right, too.
+            guard start <= now else {
+                quietBefore = start
+                return nil
+            }
+            // No slot holds more than there are, so the start is never taken.
             let deadline = earliestDeadline(in: slot, among: count) ?? start
             if deadline <= now, slab[slot].next == slab[slot].previous {
                 // Alone in its slot: due as it stands, without being moved level by level.
                 cursor = deadline
                 return remove(Int(slab[slot].next))
             }
-            // Further than the slot's start, so that its timers skip the levels in which they do not differ. The scan
-            // above is not lost: it brings into the cache, by two ways at once, what is now moved one by one.
+            // Further than the slot's start, so that its timers skip the levels in which they do not differ.
             open(slot, at: min(deadline, now))
         }
         return nil
     }
 
-    private mutating func pause(until instant: UInt64) -> DueTimer? {
-        quietBefore = instant
-        return nil
-    }
-
-    /// The earliest deadline in an occupied slot, or nil if it holds more than `most` timers.
-    ///
-    /// Goes from both ends at once: the two chains of loads wait for memory at the same time.
+    /// The earliest deadline in an occupied slot, or nil if it holds more than `most` timers. Goes from both ends at
+    /// once: the two chains of loads wait for memory at the same time.
     @inline(__always)
     private func earliestDeadline(in slot: Int, among most: Int) -> UInt64? {
         var front = Int(slab[slot].next)
@@ -181,10 +161,8 @@ package struct TimerWheel: ~Copyable, Sendable {
         return nil
     }
 
-    /// Moves the cursor into `slot`, the first occupied one, and its timers to lower levels.
-    ///
-    /// - Precondition: no timer is earlier than `instant`, and `instant` is in the slot. All lower levels are empty,
-    ///   so that timers of one deadline keep their order by being taken and appended in turn.
+    /// Moves the cursor into `slot`, the first occupied one, to an instant that no timer precedes, and its timers to
+    /// lower levels, which are empty: timers of one deadline keep their order.
     private mutating func open(_ slot: Int, at instant: UInt64) {
         var node = Int(slab[slot].next)
         slab[slot] = .emptyHead(at: slot)
@@ -192,23 +170,15 @@ package struct TimerWheel: ~Copyable, Sendable {
         cursor = instant
         while node != slot {
             let following = Int(slab[node].next)
-            place(node, deadline: slab[node].deadline)
+            let target = SlotIndex.of(slab[node].deadline, from: cursor)
+            let last = slab[target].previous
+            slab[node].previous = last
+            slab[node].next = Int32(truncatingIfNeeded: target)
+            slab[Int(last)].next = Int32(truncatingIfNeeded: node)
+            slab[target].previous = Int32(truncatingIfNeeded: node)
+            occupied.insert(target)
             node = following
         }
-    }
-
-    /// Appends an entry to the list of its slot.
-    ///
-    /// - Precondition: `deadline` is not before the cursor.
-    @inline(__always)
-    private mutating func place(_ node: Int, deadline: UInt64) {
-        let slot = SlotIndex.of(deadline, from: cursor)
-        let last = slab[slot].previous
-        slab[node].previous = last
-        slab[node].next = Int32(truncatingIfNeeded: slot)
-        slab[Int(last)].next = Int32(truncatingIfNeeded: node)
-        slab[slot].previous = Int32(truncatingIfNeeded: node)
-        occupied.insert(slot)
     }
 
     @inline(__always)
@@ -225,25 +195,6 @@ package struct TimerWheel: ~Copyable, Sendable {
             firstFree = Int32(truncatingIfNeeded: node)
         }
         return DueTimer(deadline: timer.deadline, payload: timer.payload)
-    }
-
-    /// Puts a timer into a free entry, or into a new one at the end of the slab.
-    @inline(__always)
-    private mutating func enter(deadline: UInt64, payload: UInt64, next: Int32, previous: Int32) -> Handle {
-        count &+= 1
-        var timer = TimerNode(deadline: deadline, payload: payload, generation: 1, next: next, previous: previous)
-        let node: Int
-        if firstFree == Self.endOfFreeList {
-            if slab.isFull { grow() }
-            node = slab.count
-            slab.append(timer)
-        } else {
-            node = Int(firstFree)
-            firstFree = slab[node].next
-            timer.generation = slab[node].generation &+ 1
-            slab[node] = timer
-        }
-        return Handle(node: Int32(truncatingIfNeeded: node), generation: timer.generation)
     }
 
     /// Doubles the memory. `Int32` links name the entries of 64 GiB of it, which a process does not have.

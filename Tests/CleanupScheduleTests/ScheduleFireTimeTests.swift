@@ -111,9 +111,9 @@ import Time
     }
 
     @Test func measuresTheIntervalAtATimeOfTheYear() throws {
-        #expect(try Schedule("*/5 * * * *").interval(at: .epoch) == .seconds(300))
-        #expect(try Schedule("@daily").interval(at: .epoch) == .seconds(86_400))
-        #expect(try Schedule("45 seconds").interval(at: .epoch) == .seconds(45))
+        #expect(try Schedule("*/5 * * * *").interval(at: UTCInstant(secondsSinceEpoch: 0)) == .seconds(300))
+        #expect(try Schedule("@daily").interval(at: UTCInstant(secondsSinceEpoch: 0)) == .seconds(86_400))
+        #expect(try Schedule("45 seconds").interval(at: UTCInstant(secondsSinceEpoch: 0)) == .seconds(45))
         let monthly = try Schedule("@monthly")
         #expect(monthly.interval(at: instant("2026-01-15T00:00:00Z")) == .seconds(28 * 86_400))
         #expect(monthly.interval(at: instant("2026-02-01T00:00:00Z")) == .seconds(31 * 86_400))

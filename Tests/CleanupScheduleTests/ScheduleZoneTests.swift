@@ -180,9 +180,15 @@ import Time
 
     @Test func takesNoZoneForUTC() throws {
         let schedule = try Schedule("17 4 * * *")
-        #expect(schedule.next(after: .epoch) == schedule.next(after: .epoch, in: .utc))
-        #expect(schedule.previous(atOrBefore: .epoch) == schedule.previous(atOrBefore: .epoch, in: .utc))
+        #expect(
+            schedule.next(after: UTCInstant(secondsSinceEpoch: 0))
+                == schedule.next(after: UTCInstant(secondsSinceEpoch: 0), in: .utc))
+        #expect(
+            schedule.previous(atOrBefore: UTCInstant(secondsSinceEpoch: 0))
+                == schedule.previous(atOrBefore: UTCInstant(secondsSinceEpoch: 0), in: .utc))
         let utcFile = try ZoneFile.rules("Etc/UTC")
-        #expect(schedule.next(after: .epoch, in: utcFile) == schedule.next(after: .epoch))
+        #expect(
+            schedule.next(after: UTCInstant(secondsSinceEpoch: 0), in: utcFile)
+                == schedule.next(after: UTCInstant(secondsSinceEpoch: 0)))
     }
 }

@@ -45,8 +45,7 @@ import SeededRandom
             ) { print("notice \($0)") }
             PrivateMemory.sample()
             await connection.limitCancellation(to: .milliseconds(200))
-            await report { try await ask(connection, sql, .now + limit) }
-            await report { try await askWithScript(connection, sql, .now + limit) }
+            for _ in 0..<2 { await report { try await ask(connection, sql, .now + limit) } }
             print("warnings", await connection.warnings.count)
             await connection.close()
         } catch {
@@ -68,12 +67,6 @@ import SeededRandom
     }
 
     private static func ask(
-        _ connection: Connection, _ sql: String, _ deadline: ContinuousClock.Instant
-    ) async throws -> String {
-        try await connection.query(sql, deadline: deadline).onlyRow().text("one")
-    }
-
-    private static func askWithScript(
         _ connection: Connection, _ sql: String, _ deadline: ContinuousClock.Instant
     ) async throws -> String {
         let results = try await connection.script(sql, deadline: deadline)

@@ -306,7 +306,7 @@ import Testing
         // The pool's only server connection is as it was for the next client.
         let next = try await Connection.open(
             DatabaseURL(url), deadline: .now + .seconds(10), environment: [:], onNotice: { _ in })
-        let setting = try await next.query("SHOW lock_timeout", deadline: .now + .seconds(10)).onlyRow()
+        let setting = try await next.script("SHOW lock_timeout", deadline: .now + .seconds(10))[0].onlyRow()
         #expect(try setting.text("lock_timeout") == "0")
         await next.close()
     }

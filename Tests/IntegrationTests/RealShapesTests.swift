@@ -303,7 +303,7 @@ import Time
         let client = try await Connection.open(
             DatabaseURL(pooler.url(database.name)), deadline: .now + .seconds(10), environment: [:], onNotice: { _ in })
         func seen() async throws -> String? {
-            try await client.query(settings, deadline: .now + .seconds(10)).onlyRow().textIfPresent("string_agg")
+            try await client.script(settings, deadline: .now + .seconds(10))[0].onlyRow().textIfPresent("string_agg")
         }
         let before = try await seen()
         let result = try await database.daemon(["--once", "--json"], url: pooler.url(database.name))

@@ -65,8 +65,8 @@ extension PostgresServer {
         let row = try await connection.run(
             """
             SELECT true AS yes, false AS no, NULL::boolean AS unknown, (-42)::int4 AS small, 9223372036854775807 AS large,
-                   'ä“🔑' AS text, '' AS empty, NULL AS nothing, $1 AS echo, $2 AS number, $3::text AS absent
-            """, [.text("it's \"$1\" \\ ä"), .integer(Int.min), .text(nil)]
+                   'ä“🔑' AS text, '' AS empty, NULL AS nothing
+            """
         ).onlyRow()
         #expect(try row.bool("yes") && !row.bool("no"))
         #expect(try row.boolIfPresent("unknown") == nil)
@@ -75,9 +75,6 @@ extension PostgresServer {
         #expect(try row.text("text") == "ä“🔑")
         #expect(try row.text("empty") == "")
         #expect(try row.textIfPresent("nothing") == nil)
-        #expect(try row.text("echo") == "it's \"$1\" \\ ä")
-        #expect(try row.integer("number") == Int.min)
-        #expect(try row.textIfPresent("absent") == nil)
         await connection.close()
     }
 
@@ -113,34 +110,20 @@ extension PostgresServer {
         await connection.close()
     }
 
-    @Test(arguments: Place.available) func readsLargeResultsAndSendsLargeParameters(place: Place) async throws {
+    @Test(arguments: Place.available) func readsLargeResultsAndSendsLargeScripts(place: Place) async throws {
         let connection = try await place.open()
         let result = try await connection.run(
-            "SELECT i, repeat('x', 100) AS filler FROM generate_series(1, $1) AS i ORDER BY i", [.integer(50_000)],
+            "SELECT i, repeat('x', 100) AS filler FROM generate_series(1, 50000) AS i ORDER BY i",
             limit: .seconds(60))
         #expect(result.rows.count == 50_000)
         #expect(try result.rows[49_999].integer("i") == 50_000)
         // Far above any socket's buffer: sent in pieces.
         let text = String(repeating: "0123456789abcdef", count: 500_000)
         let row = try await connection.run(
-            "SELECT length($1) AS n, md5($1) = md5(repeat('0123456789abcdef', 500000)) AS same", [.text(text)],
+            "SELECT length(t) AS n, md5(t) = md5(repeat('0123456789abcdef', 500000)) AS same FROM (SELECT '\(text)') AS x (t)",
             limit: .seconds(60)
         ).onlyRow()
         #expect(try row.integer("n") == 8_000_000 && row.bool("same"))
-        await connection.close()
-    }
-
-    @Test func sendsManyParameters() async throws {
-        let connection = try await Place.unixSocket.open()
-        // As many as the protocol has room for.
-        let count = 65_535
-        let list = (1...count).map { "$\($0)" }.joined(separator: ",")
-        let result = try await connection.run(
-            "SELECT count(*), sum(x) AS sum FROM unnest(ARRAY[\(list)]) AS x", (1...count).map { .integer($0) },
-            limit: .seconds(60))
-        #expect(
-            try result.onlyRow().integer("count") == count && result.onlyRow().integer("sum") == count * (count + 1) / 2
-        )
         await connection.close()
     }
 
@@ -154,7 +137,7 @@ extension PostgresServer {
         ] {
             #expect(try await connection.value("SELECT \(SQL.literal(text))") == text)
             guard !text.isEmpty else { continue }
-            #expect(try await connection.run("SELECT 1 AS \(SQL.identifier(text))").columns == [text])
+            #expect(try await connection.run("SELECT 1 AS \(SQL.identifier(text))").onlyRow().text(text) == "1")
         }
         await connection.close()
     }
@@ -163,7 +146,6 @@ extension PostgresServer {
     @Test func refusesATextThatCWouldCut() async throws {
         let connection = try await Place.unixSocket.open()
         for body in [
-            { try await connection.run("SELECT $1 AS x", [.text("a\u{0}b")]) },
             { try await connection.run("SELECT 1\u{0} + 1 AS x") },
             { try await connection.script("SELECT 1\u{0} + 1", deadline: .now + patience)[0] },
         ] as [() async throws -> QueryResult] {

@@ -14,8 +14,9 @@ func open(
 }
 
 extension Connection {
-    func run(_ sql: String, _ parameters: [Parameter] = [], limit: Duration = patience) async throws -> QueryResult {
-        try await query(sql, parameters, deadline: .now + limit)
+    /// The last result of a script.
+    func run(_ sql: String, limit: Duration = patience) async throws -> QueryResult {
+        try #require(try await script(sql, deadline: .now + limit).last)
     }
 
     func value(_ sql: String) async throws -> String? {

@@ -43,7 +43,7 @@ import Time
         #expect(Self.server(sqlState, during: .connecting).kind == kind)
     }
 
-    private static let instant = UTCInstant.epoch
+    private static let instant = UTCInstant(secondsSinceEpoch: 0)
 
     /// Every failure that is no server's error: its kind, its outcome, and words in what it tells the operator.
     @Test(arguments: [

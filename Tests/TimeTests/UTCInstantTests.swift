@@ -86,8 +86,7 @@ import Time
         #expect(noon - .nanoseconds(-1_999) == instant("2026-05-13T12:00:00.000001Z"))
         var moved = noon
         moved += .seconds(3600)
-        moved -= .seconds(60)
-        #expect(moved == instant("2026-05-13T12:59:00Z"))
+        #expect(moved == instant("2026-05-13T13:00:00Z"))
     }
 
     @Test func measuresTheTimeBetweenInstantsExactly() {
@@ -105,7 +104,7 @@ import Time
         #expect(first - .microseconds(1) == first)
         #expect(last - Duration(attoseconds: .min) == last)
         #expect(first + Duration(attoseconds: .min) == first)
-        #expect(UTCInstant.epoch - Duration(attoseconds: .max) == first)
+        #expect(UTCInstant(secondsSinceEpoch: 0) - Duration(attoseconds: .max) == first)
         #expect(UTCInstant(secondsSinceEpoch: .max) == last)
         #expect(UTCInstant(secondsSinceEpoch: .min) == first)
         #expect(UTCInstant(secondsSinceEpoch: -1).wholeSecondsSinceEpoch == -1)
@@ -114,8 +113,8 @@ import Time
     }
 
     @Test func ordersInstantsByTime() {
-        #expect(UTCInstant.epoch < UTCInstant(microsecondsSinceEpoch: 1))
-        #expect(UTCInstant(microsecondsSinceEpoch: -1) < UTCInstant.epoch)
+        #expect(UTCInstant(secondsSinceEpoch: 0) < UTCInstant(microsecondsSinceEpoch: 1))
+        #expect(UTCInstant(microsecondsSinceEpoch: -1) < UTCInstant(secondsSinceEpoch: 0))
     }
 }
 

@@ -1,17 +1,11 @@
 import CLibpq
-import Glibc
 import Time
 
 /// Reads libpq's text about a failed connection attempt. libpq offers no SQLSTATE for it, only prose; with
 /// `PQERRORS_VERBOSE` the prose of a server's refusal contains the SQLSTATE, which no translation changes.
 struct ConnectFailure {
-    private let message: String
-    private let candidate: HostCandidate
-
-    init(message: String, candidate: HostCandidate) {
-        self.message = message
-        self.candidate = candidate
-    }
+    let message: String
+    let candidate: HostCandidate
 
     /// For an attempt that libpq refused before it opened a socket, or whose socket could not be opened.
     var beforeAnyPacket: PostgresError {
@@ -23,9 +17,9 @@ struct ConnectFailure {
         // libpq's own words for what the server would refuse as 28P01.
         if message.contains("no password supplied") {
             let text = "the server asks for a password, and the database URL has none"
-            return .server(
-                ServerMessage(severity: .fatal, sqlState: "28P01", text: text), during: .connecting)
+            return .server(ServerMessage(severity: .fatal, sqlState: "28P01", text: text), during: .connecting)
         }
+        let (reason, cause) = reasonAndCause
         return .unreachable(cause, message: "\(candidate.description): \(reason)".visible)
     }
 
@@ -35,9 +29,7 @@ struct ConnectFailure {
         var refusals: [(code: SQLState, text: String, hasContext: Bool)] = []
         for line in message.split(separator: "\n").map(String.init) {
             // A label begins a line of its own; `failed: ` is in front of every refusal.
-            if let range = line.firstRange(of: "failed: "),
-                let state = Self.sqlState(in: String(line[range.lowerBound...]))
-            {
+            if let range = line.firstRange(of: "failed: "), let state = Self.sqlState(in: line[range.lowerBound...]) {
                 refusals.append((state.code, state.text, false))
             } else if line.hasPrefix("CONTEXT:"), let last = refusals.indices.last {
                 refusals[last].hasContext = true
@@ -52,69 +44,55 @@ struct ConnectFailure {
     }
 
     /// The SQLSTATE and the text that follows it, found as `:  XXXXX: `.
-    private static func sqlState(in line: String) -> (code: SQLState, text: String)? {
+    private static func sqlState(in line: Substring) -> (code: SQLState, text: String)? {
         let bytes = Array(line.utf8)
-        let isCode: (UInt8) -> Bool = { (48...57).contains($0) || (65...90).contains($0) }
         for start in bytes.indices where start + 10 <= bytes.count {
-            guard bytes[start...].starts(with: ":  ".utf8), bytes[start + 3..<start + 8].allSatisfy(isCode),
-                bytes[start + 8] == UInt8(ascii: ":")
-            else { continue }
-            return (
-                SQLState(rawValue: String(decoding: bytes[start + 3..<start + 8], as: UTF8.self)),
-                String(decoding: bytes[(start + 9)...], as: UTF8.self).trimmed
-            )
+            guard bytes[start...].starts(with: ":  ".utf8), bytes[start + 8] == UInt8(ascii: ":") else { continue }
+            let code = SQLState(rawValue: String(decoding: bytes[start + 3..<start + 8], as: UTF8.self))
+            guard code.isWellFormed else { continue }
+            return (code, String(decoding: bytes[(start + 9)...], as: UTF8.self).trimmed)
         }
         return nil
     }
 
-    /// libpq repeats the address in front; the rest says why.
-    private var reason: String {
-        guard let range = message.firstRange(of: "failed: ") else { return message }
-        // Without the question that follows, and the guess: our own hint says what to look at.
-        let text = String(message[range.upperBound...])
-        let telling = text.split(separator: "\n").filter { line in
-            !["\tIs the server running", "\tThis probably means", "\tbefore or while processing"].contains {
-                line.hasPrefix($0)
-            }
-        }
-        return onOneLine(telling.joined(separator: "\n"))
-    }
+    /// The words of libpq that tell a cause, in lower case. The first line that has one counts.
+    private static let causes: [(cause: PostgresError.Unreachability, words: [String])] = [
+        // TLS broke off, or something else than PostgreSQL answered the request for it.
+        (.broken, ["eof detected", "reset by peer", "invalid response"]),
+        (.tls, ["ssl", "tls", "certificate", "channel binding"]),
+        (.noRoute, ["unreachable", "no route", "cannot assign requested address"]),
+        (.refused, ["refused", "no such file"]), (.silent, ["timeout", "timed out"]),
+    ]
 
-    private var cause: PostgresError.Unreachability {
+    private var reasonAndCause: (String, PostgresError.Unreachability) {
+        var reason = message
+        // libpq repeats the address in front; the rest says why.
+        if let range = message.firstRange(of: "failed: ") {
+            // Without the question that follows, and the guess: our own hint says what to look at.
+            let guesses = ["\tIs the server running", "\tThis probably means", "\tbefore or while processing"]
+            let lines = message[range.upperBound...].split(separator: "\n")
+            reason = onOneLine(
+                lines.filter { line in !guesses.contains { line.hasPrefix($0) } }.joined(separator: "\n"))
+        }
         // Not of the whole message: a host may be called `ssl.example.org`.
         let words = reason.lowercased()
-        // TLS broke off, or something else than PostgreSQL answered the request for it.
-        if ["eof detected", "reset by peer", "invalid response"].contains(where: words.contains) { return .broken }
-        if ["ssl", "tls", "certificate", "channel binding"].contains(where: words.contains) { return .tls }
-        if ["unreachable", "no route", "cannot assign requested address"].contains(where: words.contains) {
-            return .noRoute
-        }
-        if words.contains("refused") || words.contains("no such file") { return .refused }
-        if words.contains("timeout") || words.contains("timed out") { return .silent }
-        return .broken
+        return (reason, Self.causes.first { $0.words.contains(where: words.contains) }?.cause ?? .broken)
     }
 }
 
-/// Returns libpq's last message about a connection, without line ends, cut to a bound: a server that speaks no version of
-/// the protocol can have any text taken up in it.
-///
-/// - Parameter secrets: passwords, none of which is repeated.
+/// Returns libpq's last message about a connection, without line ends at its end and without passwords, cut to a bound:
+/// a server that speaks no version of the protocol can have any text taken up in it.
 func libpqMessage(of connection: OpaquePointer, hiding secrets: [String]) -> String {
     // Above two refusals, each with a message of the longest that is shown and its labels.
     let longest = 4 * ServerMessage.longestText
-    guard let text = PQerrorMessage(connection) else { return "no reason given" }
-    return withoutTrailingLines(String(beginningOf: text, upTo: longest, hiding: secrets))
+    var text = String(beginningOf: PQerrorMessage(connection), upTo: longest, hiding: secrets)[...]
+    while text.last?.isNewline == true { text.removeLast() }
+    return text.isEmpty ? "no reason given" : String(text)
 }
 
 /// Returns libpq's text without its line ends and the blanks after them, and visible.
 func onOneLine(_ message: String) -> String {
     message.split(separator: "\n").map { String($0).trimmed }.joined(separator: " ").visible
-}
-
-func withoutTrailingLines(_ message: String) -> String {
-    var text = message[...]
-    while text.last?.isNewline == true { text.removeLast() }
-    return text.isEmpty ? "no reason given" : String(text)
 }
 
 extension String {

@@ -6,17 +6,12 @@ import Time
 /// A libpq connection while it is set up, whose calls into libpq can be abandoned.
 ///
 /// `PQconnectPoll` is documented not to block, and does: it computes as many rounds of SCRAM as the server asks for
-/// (2,147,483,647 take half an hour), and reads files and asks Kerberos servers without a limit. So every step runs on one
-/// thread that all attempts of the process share. When the deadline passes or the task is canceled during a step, the
-/// attempt is left to that thread, which frees it when libpq returns. Until then no other attempt can begin: at most one
-/// thread is ever stuck.
+/// (2,147,483,647 take half an hour), and reads files without a limit. So every step runs on one thread that all
+/// attempts of the process share. When the deadline passes or the task is canceled during a step, the attempt is left
+/// to that thread, which frees it when libpq returns. Until then no other attempt can begin.
 final class ConnectionAttempt: Sendable {
-    /// One thread, so that a second one cannot be stuck.
     private static let queue = DispatchQueue(label: "mcp-cleanupd.postgres.connecting")
-    private static let stuckSteps = Atomic(0)
-
-    /// True while a step that was abandoned has not returned from libpq.
-    static var isAbandonedThreadRunning: Bool { stuckSteps.load(ordering: .relaxed) > 0 }
+    fileprivate static let stuckSteps = Atomic(0)
 
     private struct State {
         var handle: Handle?
@@ -24,7 +19,6 @@ final class ConnectionAttempt: Sendable {
         var isAbandoned = false
     }
 
-    /// A connection of libpq.
     struct Handle: @unchecked Sendable {
         // Used by one thread at a time: by the attempt's step, and by the connection between two steps and after them.
         let pointer: OpaquePointer
@@ -32,167 +26,148 @@ final class ConnectionAttempt: Sendable {
 
     private let state = Mutex(State())
     private let parameters: ConnectionParameters
-    private let candidate: HostCandidate
     /// libpq keeps a pointer to it as long as the connection lives, which may be longer than the `Connection` does.
     private let notices: NoticeReceiver
+    private let started = ContinuousClock.now
+    private let deadline: ContinuousClock.Instant
 
     /// A server that lets us in needs a few kilobytes for it, and a certificate chain. Above this it only fills memory.
     private static let mostBytes = 1 << 20
 
-    init(_ parameters: ConnectionParameters, to candidate: HostCandidate, notices: NoticeReceiver) {
+    init(_ parameters: ConnectionParameters, notices: NoticeReceiver, deadline: ContinuousClock.Instant) {
         self.parameters = parameters
-        self.candidate = candidate
         self.notices = notices
+        self.deadline = deadline
     }
 
-    /// Connects and logs in.
-    ///
-    /// - Parameter queue: where the handlers of waits run.
-    /// - Returns: a connection that the caller has to finish.
+    /// Connects and logs in, once. The caller has to finish the connection.
     /// - Throws: `invalidParameters`, `unreachable`, `server`, `canceled`.
     func complete(
-        until deadline: ContinuousClock.Instant, on queue: DispatchQueue, isolation: isolated (any Actor)? = #isolation
+        on queue: DispatchQueue, isolation: isolated (any Actor)? = #isolation
     ) async throws(PostgresError) -> Handle {
-        guard !Self.isAbandonedThreadRunning else {
-            let message = "an earlier attempt, which libpq has not ended yet, is in the way of this one"
-            throw .unreachable(.silent, message: "\(candidate.description): \(message)")
+        guard !Connection.isAbandonedThreadRunning else {
+            throw unreachable(.silent, ": an earlier attempt, which libpq has not ended yet, is in the way of this one")
         }
-        let started = ContinuousClock.now
-        let parameters = self.parameters
-        let start = await step(until: deadline) { [notices] _ -> Handle? in
+        do throws(PostgresError) {
+            let handle = try await start()
+            try await logIn(handle, on: queue)
+            PQsetErrorVerbosity(handle.pointer, PQERRORS_DEFAULT)
+            // 0 is success: libpq manual, "Asynchronous Command Processing".
+            guard PQsetnonblocking(handle.pointer, 1) == 0 else {
+                throw .unreachable(.broken, message: "the socket cannot be made non-blocking")
+            }
+            IncomingBytes.limitReceiveBuffer(of: PQsocket(handle.pointer))
+            return handle
+        } catch {
+            abandon()
+            throw error
+        }
+    }
+
+    private func start() async throws(PostgresError) -> Handle {
+        let handle = try await step { [self] () -> Handle? in
             guard let connection = parameters.withCStrings({ PQconnectStartParams($0, $1, 0) }) else { return nil }
             PQsetErrorVerbosity(connection, PQERRORS_VERBOSE)
             notices.register(on: connection, hiding: parameters.secrets(in: connection))
-            return Handle(pointer: connection)
+            let handle = Handle(pointer: connection)
+            state.withLock { $0.handle = handle }
+            return handle
         }
-        guard let start else { throw interruption(since: started) }
-        guard let handle = start else { throw .unreachable(.broken, message: "out of memory") }
+        guard let handle else { throw .unreachable(.broken, message: "out of memory") }
         if PQstatus(handle.pointer) == CONNECTION_BAD && PQsocket(handle.pointer) < 0 {
             throw failure(handle).beforeAnyPacket
         }
-        try await logIn(handle, since: started, until: deadline, on: queue)
-        PQsetErrorVerbosity(handle.pointer, PQERRORS_DEFAULT)
-        // 0 is success: libpq manual, "Asynchronous Command Processing".
-        guard PQsetnonblocking(handle.pointer, 1) == 0 else {
-            PQfinish(handle.pointer)
-            throw .unreachable(.broken, message: "the socket cannot be made non-blocking")
-        }
-        IncomingBytes.limitReceiveBuffer(of: PQsocket(handle.pointer))
         return handle
     }
 
     private func logIn(
-        _ handle: Handle, since started: ContinuousClock.Instant, until deadline: ContinuousClock.Instant,
-        on queue: DispatchQueue, isolation: isolated (any Actor)? = #isolation
+        _ handle: Handle, on queue: DispatchQueue, isolation: isolated (any Actor)? = #isolation
     ) async throws(PostgresError) {
         var incoming = IncomingBytes()
         var polled = PGRES_POLLING_WRITING
         while polled != PGRES_POLLING_OK {
             if polled == PGRES_POLLING_FAILED { throw failure(handle).error }
-            let isReading = polled == PGRES_POLLING_READING
-            let outcome = await SocketWait.wait(
-                for: isReading ? .read : .write, of: PQsocket(handle.pointer), until: deadline, on: queue)
-            guard outcome == .ready else {
-                PQfinish(handle.pointer)
-                throw interruption(since: started)
-            }
             // libpq may try a second socket, with TLS or without.
-            incoming.willRead(PQsocket(handle.pointer))
             let socket = PQsocket(handle.pointer)
-            guard incoming.sinceMessage <= Self.mostBytes else {
-                PQfinish(handle.pointer)
-                throw tooMuch
+            let outcome = await SocketWait.wait(
+                for: polled == PGRES_POLLING_READING ? .read : .write, of: socket, until: deadline, on: queue)
+            guard outcome == .ready else { throw interruption }
+            let (counted, next) = try await step { [incoming] in
+                var incoming = incoming
+                let next = incoming.read(socket, limit: Self.mostBytes) { PQconnectPoll(handle.pointer) }
+                return (incoming, next)
             }
-            let read = await step(handle, until: deadline) { [incoming] _ in
-                ReadGuard.run(socket, incoming, limit: Self.mostBytes) { PQconnectPoll(handle.pointer) }
+            guard let next else {
+                throw unreachable(
+                    .broken, ": the server sent more than \(Self.mostBytes >> 20) MB before it let us in")
             }
-            guard let read else { throw interruption(since: started) }
-            guard let next = read else {
-                PQfinish(handle.pointer)
-                throw tooMuch
-            }
-            polled = next
+            (incoming, polled) = (counted, next)
         }
     }
 
-    private var tooMuch: PostgresError {
-        let message = "the server sent more than \(Self.mostBytes >> 20) MB before it let us in"
-        return .unreachable(.broken, message: "\(candidate.description): \(message)")
+    private func unreachable(_ cause: PostgresError.Unreachability, _ words: String) -> PostgresError {
+        .unreachable(cause, message: parameters.candidate.description + words)
     }
 
-    /// Describes why libpq ended the attempt, and frees the connection.
     private func failure(_ handle: Handle) -> ConnectFailure {
         let message = libpqMessage(of: handle.pointer, hiding: parameters.secrets(in: handle.pointer))
-        PQfinish(handle.pointer)
-        return ConnectFailure(message: message, candidate: candidate)
+        return ConnectFailure(message: message, candidate: parameters.candidate)
     }
 
-    private func interruption(since started: ContinuousClock.Instant) -> PostgresError {
+    private var interruption: PostgresError {
         if Task.isCancelled { return .canceled(during: .connecting) }
-        let waited = started.duration(to: .now).secondsText
-        return .unreachable(.silent, message: "\(candidate.description) did not answer within \(waited)")
+        return unreachable(.silent, " did not answer within \(started.duration(to: .now).secondsText)")
     }
 
-    // MARK: Steps
-
-    /// Runs one call of libpq on the shared thread.
-    ///
-    /// - Returns: what `body` returned; `nil` when the deadline passed or the task was canceled first. The connection is
-    ///   freed then, or will be by the shared thread.
+    /// Runs one call of libpq on the shared thread. Throws when the deadline passed or the task was canceled meanwhile.
     private func step<Value: Sendable>(
-        _ handle: Handle? = nil, until deadline: ContinuousClock.Instant,
-        isolation: isolated (any Actor)? = #isolation, _ body: @escaping @Sendable (Handle?) -> Value
-    ) async -> Value? {
+        _ body: @escaping @Sendable () -> Value
+    ) async throws(PostgresError) -> Value {
         let answer = FirstAnswer<Value?>()
-        let limit = Deadlines.shared.add(at: deadline) { answer.give(nil) }
-        defer { Deadlines.shared.cancel(limit) }
         Self.queue.async {
-            guard self.enterLibpq(with: handle) else { return }
-            let value = body(handle)
-            // The first step makes the handle.
-            if self.leaveLibpq(with: handle ?? value as? Handle) { answer.give(value) }
+            guard self.enterLibpq() else { return }
+            let value = body()
+            if self.leaveLibpq() { answer.give(value) }
         }
-        let value = await withTaskCancellationHandler {
-            await answer.value
-        } onCancel: {
-            answer.give(nil)
+        guard let value = await answer.value(until: deadline, interrupt: { _ in answer.give(nil) }) else {
+            throw interruption
         }
-        if value == nil { abandon(handle) }
         return value
     }
 
-    /// - Returns: false for an attempt that was abandoned before its turn came.
-    private func enterLibpq(with handle: Handle?) -> Bool {
+    /// Returns false for an attempt that was abandoned before its turn came.
+    private func enterLibpq() -> Bool {
         state.withLock { state in
-            guard !state.isAbandoned else { return false }
-            state.isInLibpq = true
-            return true
+            state.isInLibpq = !state.isAbandoned
+            return state.isInLibpq
         }
     }
 
-    /// - Returns: false for an attempt that was abandoned meanwhile, and is freed now.
-    private func leaveLibpq(with handle: Handle?) -> Bool {
-        let isAbandoned = state.withLock { state in
+    /// Returns false for an attempt that was abandoned meanwhile, and is freed now.
+    private func leaveLibpq() -> Bool {
+        let (isAbandoned, handle) = state.withLock { state in
             state.isInLibpq = false
-            state.handle = handle
-            return state.isAbandoned
+            return (state.isAbandoned, state.handle)
         }
         guard isAbandoned else { return true }
-        if let handle { PQfinish(handle.pointer) }
+        PQfinish(handle?.pointer)
         Self.stuckSteps.subtract(1, ordering: .relaxed)
         return false
     }
 
     /// Frees the connection now, or leaves that to the thread that is in libpq with it.
-    private func abandon(_ handle: Handle?) {
+    private func abandon() {
         let unused: Handle? = state.withLock { state in
             state.isAbandoned = true
-            if state.isInLibpq {
-                Self.stuckSteps.add(1, ordering: .relaxed)
-                return nil
-            }
-            return handle ?? state.handle
+            if state.isInLibpq { Self.stuckSteps.add(1, ordering: .relaxed) }
+            return state.isInLibpq ? nil : state.handle
         }
-        if let unused { PQfinish(unused.pointer) }
+        PQfinish(unused?.pointer)
     }
+}
+
+extension Connection {
+    /// True while libpq has not returned from an attempt to connect that was abandoned at its deadline or with its
+    /// task, which may take half an hour. Until it has, every `open` fails at once with `unreachable(.silent)`.
+    package static var isAbandonedThreadRunning: Bool { ConnectionAttempt.stuckSteps.load(ordering: .relaxed) > 0 }
 }

@@ -1,15 +1,13 @@
 import CLibpq
 import Time
 
-/// A parsed connection URL: the database, who we are there, and how the connection is secured.
-///
-/// Holds the password, so printing or dumping it shows host, database and role only.
-package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+/// A parsed connection URL: the database, who we are there, and how the connection is secured. Holds the password, so
+/// printing or dumping it shows host, database and role only.
+package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable {
     /// libpq's keywords and their values, only those that the URL names.
     let parameters: [String: String]
 
     /// Reads a `postgresql://` or `postgres://` URL, as libpq does: "Connection URIs" in the libpq manual.
-    ///
     /// - Throws: `DatabaseURLError`, which never repeats a part of the text: what cannot be parsed may be a password.
     package init(_ text: String) throws(DatabaseURLError) {
         // All in bytes, as libpq has it: an `@` with a combining mark after it is another Character.
@@ -18,7 +16,11 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugString
         }
         guard !text.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else { throw .controlCharacter }
         try Self.refuseUnescaped(text.utf8.dropFirst(scheme.utf8.count))
-        try Self.refuseForeignParameters(text)
+        let query = text.drop { $0 != "?" }.dropFirst()
+        let names = query.split(separator: "&").map { $0.prefix { $0 != "=" } }
+        let foreign = names.filter(Self.foreignParameters.contains).map(String.init)
+        guard foreign.isEmpty else { throw .foreignParameters(foreign) }
+        if !names.isEmpty { try Self.refuseMisspelled(names) }
         parameters = try Self.parse(text)
         for port in Self.list(parameters["port"]) where !(Int(port).map { (1...65_535).contains($0) } ?? port.isEmpty) {
             throw .malformed("the port is not a number from 1 to 65535")
@@ -26,8 +28,7 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugString
     }
 
     /// libpq takes what stands before an `@` for the user's name and password, if no `/` comes first. With one of these
-    /// characters in a password it would take the rest of the password for a host, a port or a database, and say so
-    /// in its messages.
+    /// characters in a password it would take the rest for a host, a port or a database, and say so in its messages.
     private static func refuseUnescaped(_ body: Substring.UTF8View) throws(DatabaseURLError) {
         let (at, slash, question) = (UInt8(ascii: "@"), UInt8(ascii: "/"), UInt8(ascii: "?"))
         let user = body.prefix { $0 != at && $0 != slash }
@@ -39,7 +40,7 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugString
         throw .unescaped("/", as: "%2F")
     }
 
-    /// Says why a text does not begin with the scheme, for the slips that are likely.
+    /// Returns why a text does not begin with the scheme, for the slips that are likely.
     private static func wrongStart(of text: String) -> DatabaseURLError {
         guard text.contains("://"), let first = text.unicodeScalars.first else { return .notAPostgresURL }
         if "\"'`“”‘’«<".unicodeScalars.contains(first) { return .quoted }
@@ -58,16 +59,12 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugString
         "command_timeout", "async_fallback", "supa", "workaround", "pool", "timezone", "charset", "encoding",
     ]
 
-    /// Refuses a parameter that libpq does not know. Its name is told only where it is a known one of other drivers, or by
-    /// the libpq parameter that it resembles: a name that is neither may be a piece of something else.
-    private static func refuseForeignParameters(_ text: String) throws(DatabaseURLError) {
-        guard let question = text.firstIndex(of: "?") else { return }
-        let names = text[text.index(after: question)...].split(separator: "&").map { $0.prefix { $0 != "=" } }
-        let foreign = names.filter(foreignParameters.contains)
-        guard foreign.isEmpty else { throw .foreignParameters(foreign.map(String.init)) }
+    /// Refuses a parameter that libpq does not know by the one that it resembles: its name may be a piece of something
+    /// else, and is not told.
+    private static func refuseMisspelled(_ names: [Substring]) throws(DatabaseURLError) {
         let known = try parse("postgresql://", hasValue: false)
         for name in names where known[String(name)] == nil && name != "ssl" {
-            let likely = known.keys.map { (name: $0, shared: $0.commonPrefix(with: name)) }.max {
+            let likely = known.keys.map { (name: $0, shared: zip($0, name).prefix { $0 == $1 }.count) }.max {
                 ($0.shared, $1.name) < ($1.shared, $0.name)
             }
             guard let likely, likely.shared >= 4 else { continue }
@@ -88,27 +85,20 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugString
         var option = options
         // The array ends with an option without a keyword: libpq manual, PQconninfoParse.
         while let keyword = option.pointee.keyword {
-            if let value = option.pointee.val {
-                parameters[String(cString: keyword)] = String(cString: value)
-            } else if !hasValue {
-                parameters[String(cString: keyword)] = ""
-            }
+            let value = option.pointee.val.map { String(cString: $0) }
+            parameters[String(cString: keyword)] = value ?? (hasValue ? nil : "")
             option += 1
         }
         return parameters
     }
 
-    /// The URL's own limit for connecting, `connect_timeout`; `nil` where it has none. As libpq has it, 0 and less are none.
+    /// The URL's own limit for connecting, `connect_timeout`. As libpq has it, 0 and less are none.
     package var connectTimeout: Duration? {
         guard let text = parameters["connect_timeout"], let seconds = Int32(text), seconds > 0 else { return nil }
         return .seconds(Int(seconds))
     }
 
     /// The values of a keyword that takes a comma-separated list, one per host.
-    func list(_ keyword: String) -> [String] {
-        Self.list(parameters[keyword])
-    }
-
     static func list(_ value: String?) -> [String] {
         guard let value, !value.isEmpty else { return [] }
         return value.unicodeScalars.split(separator: ",", omittingEmptySubsequences: false).map { String($0) }
@@ -125,72 +115,54 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomDebugString
         return hosts + port + database
     }
 
-    package var debugDescription: String { description }
     package var customMirror: Mirror { Mirror(self, children: [:]) }
 }
 
 /// Why a text is no connection URL. No case carries a piece of it, but for names from a closed list.
-package enum DatabaseURLError: Error, Hashable, Sendable {
+package enum DatabaseURLError: Error, Hashable, Sendable, CustomStringConvertible {
     case notAPostgresURL
     case quoted
     /// The URL follows something else: a command, or the name of a variable.
     case notAlone
-    /// Parameters of other drivers, by their names.
     case foreignParameters([String])
     case controlCharacter
     /// A character that must be percent-encoded inside a user name or a password.
     case unescaped(Character, as: String)
     /// What libpq says, without its quotations.
     case malformed(String)
-}
 
-extension DatabaseURLError: CustomStringConvertible {
     package var description: String {
         let form = "postgresql://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full"
         switch self {
-        case .notAPostgresURL:
-            return "it does not start with postgresql:// or postgres://; expected \(form)"
-        case .quoted:
-            return "it stands in quotation marks; leave them out"
+        case .notAPostgresURL: return "it does not start with postgresql:// or postgres://; expected \(form)"
+        case .quoted: return "it stands in quotation marks; leave them out"
         case .notAlone:
             return "the URL follows other words, such as psql or the name of a variable; expected \(form) alone"
         case .foreignParameters(let names):
-            let (subject, object) =
-                names.count == 1
-                ? ("the parameter \(names[0]) is", "it")
-                : ("the parameters \(names.joined(separator: ", ")) are", "them")
-            return "\(subject) for other drivers, and libpq does not know \(object); leave \(object) out"
+            let (subject, verb, object) =
+                names.count == 1 ? ("the parameter", "is", "it") : ("the parameters", "are", "them")
+            return "\(subject) \(names.joined(separator: ", ")) \(verb) for other drivers, and libpq does not know "
+                + "\(object); leave \(object) out"
         case .controlCharacter:
             return "it contains a line break or another control character; expected \(form) on one line"
         case .unescaped(let character, let escape):
             return "it has a “\(character)” where none can be; in a user name or a password write \(escape)"
-        case .malformed(let message):
-            return "\(message); expected \(form)"
+        case .malformed(let message): return "\(message); expected \(form)"
         }
     }
 }
 
-extension String {
-    /// The number of letters that the beginnings of both texts have in common.
-    fileprivate func commonPrefix(with other: Substring) -> Int { zip(self, other).prefix { $0 == $1 }.count }
-}
-
-/// libpq's message, its first line, without what stands between the first and the last quotation mark: a piece of the URL,
-/// which may have lines and quotation marks of its own. Where libpq names only the bad value, the good ones follow.
+/// The first line of libpq's message, without what stands between the first and the last quotation mark: a piece of the
+/// URL, which may have lines and quotation marks of its own.
 func withoutQuotations(_ message: String) -> String {
-    let text = withoutQuotedPart(message)
-    guard text.hasPrefix("invalid sslmode value") else { return text }
-    return text + "; expected disable, allow, prefer, require, verify-ca or verify-full"
-}
-
-private func withoutQuotedPart(_ message: String) -> String {
     let text = message.unicodeScalars
-    guard let first = text.firstIndex(of: "\""), let last = text.lastIndex(of: "\"") else {
-        return String(text.prefix { $0 != "\n" })
+    var shown = text.prefix { $0 != "\n" }
+    var result = String(shown)
+    if let first = shown.firstIndex(of: "\""), let last = text.lastIndex(of: "\"") {
+        // A message that was cut has one mark alone.
+        shown = first < last ? text[last...].prefix { $0 != "\n" } : text[first...first]
+        result = String(text[...first]) + "…" + String(shown)
     }
-    // A message that was cut has one mark alone.
-    let end = first < last ? text[last...].prefix { $0 != "\n" } : text[first...first]
-    let start = text[...first]
-    guard let newline = start.firstIndex(of: "\n") else { return String(start) + "…" + String(end) }
-    return String(start[..<newline])
+    guard result.hasPrefix("invalid sslmode value") else { return result }
+    return result + "; expected disable, allow, prefer, require, verify-ca or verify-full"
 }

@@ -9,7 +9,7 @@ struct HostCandidate: Hashable, Sendable {
     var address: String?
     var port: String?
 
-    /// True for a path, an abstract socket's name, and libpq's default host.
+    /// True for a path, an abstract socket's name (`@`), and libpq's default host: libpq manual, `host`.
     var isUnixSocket: Bool {
         guard let place = address ?? host, !place.isEmpty else { return true }
         return place.hasPrefix("/") || place.hasPrefix("@")
@@ -21,15 +21,56 @@ struct HostCandidate: Hashable, Sendable {
         let resolved = address.flatMap { $0 == name ? nil : " (\($0))" } ?? ""
         return name + resolved + (port.map { ", port \($0.withoutURL)" } ?? "")
     }
+
+    /// Returns this host at each of its addresses: libpq would resolve the name itself, without a limit.
+    /// - Throws: `unreachable(.unresolved)` when the name has no address by the deadline; `canceled`.
+    func resolved(deadline: ContinuousClock.Instant) async throws(PostgresError) -> [HostCandidate] {
+        guard address == nil, !isUnixSocket, let host else { return [self] }
+        let started = ContinuousClock.now
+        let answer = await BlockingCalls.nameResolutions.run(limit: started.duration(to: deadline)) {
+            Self.addresses(of: host)
+        }
+        if Task.isCancelled { throw .canceled(during: .connecting) }
+        guard let (addresses, problem) = answer else {
+            let waited = started.duration(to: .now).secondsText
+            let message = "the name server did not answer for \(host.withoutURL) within \(waited)"
+            throw .unreachable(.unresolved, message: message)
+        }
+        guard !addresses.isEmpty else {
+            let message = "the host name \(host.withoutURL) has no address: \(problem)"
+            throw .unreachable(.unresolved, message: message)
+        }
+        return addresses.map { HostCandidate(host: host, address: $0, port: port) }
+    }
+
+    /// getaddrinfo(3); blocks.
+    private static func addresses(of host: String) -> ([String], problem: String) {
+        var hints = addrinfo()
+        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        // A list of getaddrinfo(3)'s if it returns 0; read until it is freed at the end of this function.
+        var list: UnsafeMutablePointer<addrinfo>?
+        let status = getaddrinfo(host, nil, &hints, &list)
+        guard status == 0, let first = list else { return ([], String(cString: gai_strerror(status))) }
+        defer { freeaddrinfo(list) }
+        let addresses = sequence(first: first, next: { $0.pointee.ai_next }).compactMap { entry -> String? in
+            // NI_MAXHOST of netdb.h.
+            var text = [CChar](repeating: 0, count: 1025)
+            let status = getnameinfo(
+                entry.pointee.ai_addr, entry.pointee.ai_addrlen, &text, socklen_t(text.count), nil, 0, NI_NUMERICHOST)
+            guard status == 0 else { return nil }
+            return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        }
+        return (addresses, "no usable address")
+    }
 }
 
 extension DatabaseURL {
     /// Returns the URL's hosts in its order, with their ports, paired as in libpq: one port for all, or one for each.
-    ///
-    /// - Parameter environment: for libpq's own `PGHOST`, `PGHOSTADDR` and `PGPORT`, used where the URL has no value.
     /// - Throws: `invalidParameters` when the lists do not match, or when a service file would have to be read.
     func hosts(environment: [String: String]) throws(PostgresError) -> [HostCandidate] {
-        var (hosts, addresses, ports) = (list("host"), list("hostaddr"), list("port"))
+        var hosts = Self.list(parameters["host"])
+        var addresses = Self.list(parameters["hostaddr"])
+        var ports = Self.list(parameters["port"])
         if hosts.isEmpty && addresses.isEmpty {
             hosts = Self.list(environment["PGHOST"])
             addresses = Self.list(environment["PGHOSTADDR"])
@@ -41,74 +82,13 @@ extension DatabaseURL {
             throw .invalidParameters("connection services are not supported; it has to name the host itself")
         }
         let count = max(hosts.count, addresses.count, 1)
-        guard hosts.isEmpty || hosts.count == count, addresses.isEmpty || addresses.count == count,
-            ports.count <= 1 || ports.count == count
-        else {
-            throw .invalidParameters("it names \(count) hosts but another number of addresses or ports")
-        }
+        guard [0, count].contains(hosts.count), [0, count].contains(addresses.count),
+            [0, 1, count].contains(ports.count)
+        else { throw .invalidParameters("it names \(count) hosts but another number of addresses or ports") }
         return (0..<count).map { index in
             HostCandidate(
                 host: hosts.isEmpty ? nil : hosts[index], address: addresses.isEmpty ? nil : addresses[index],
-                port: ports.count == 1 ? ports[0] : ports.isEmpty ? nil : ports[index])
+                port: ports.count == count ? ports[index] : ports.first)
         }
-    }
-}
-
-extension HostCandidate {
-    /// Returns this host at each of its addresses.
-    ///
-    /// libpq would resolve the name itself, and block its caller without a limit; given an address it does not.
-    /// - Throws: `unreachable(.unresolved)` when the name has no address by the deadline; `canceled`.
-    func resolved(deadline: ContinuousClock.Instant) async throws(PostgresError) -> [HostCandidate] {
-        guard address == nil, let host, Self.needsResolution(host) else { return [self] }
-        let started = ContinuousClock.now
-        let limit = started.duration(to: deadline)
-        let answer = await BlockingCalls.nameResolutions.run(limit: limit) { Self.resolve(host) }
-        if Task.isCancelled { throw .canceled(during: .connecting) }
-        switch answer {
-        case .addresses(let addresses):
-            return addresses.map { HostCandidate(host: host, address: $0, port: port) }
-        case .failure(let message):
-            throw .unreachable(.unresolved, message: "the host name \(host.withoutURL) has no address: \(message)")
-        case nil:
-            let message =
-                "the name server did not answer for \(host.withoutURL) within \(started.duration(to: .now).secondsText)"
-            throw .unreachable(.unresolved, message: message)
-        }
-    }
-
-    /// A path or an abstract socket's name (`@`) is no network host; libpq manual, `host`.
-    private static func needsResolution(_ host: String) -> Bool {
-        !host.isEmpty && !host.hasPrefix("/") && !host.hasPrefix("@")
-    }
-
-    private enum Resolution: Sendable {
-        case addresses([String])
-        case failure(String)
-    }
-
-    /// getaddrinfo(3); blocks.
-    private static func resolve(_ host: String) -> Resolution {
-        var hints = addrinfo()
-        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-        // A list of getaddrinfo(3)'s if it returns 0; read until it is freed at the end of this function.
-        var list: UnsafeMutablePointer<addrinfo>?
-        let status = getaddrinfo(host, nil, &hints, &list)
-        guard status == 0 else { return .failure(String(cString: gai_strerror(status))) }
-        defer { freeaddrinfo(list) }
-        var addresses: [String] = []
-        var entry = list
-        while let current = entry {
-            // NI_MAXHOST of netdb.h.
-            var text = [CChar](repeating: 0, count: 1025)
-            let named = getnameinfo(
-                current.pointee.ai_addr, current.pointee.ai_addrlen, &text, socklen_t(text.count), nil, 0,
-                NI_NUMERICHOST)
-            if named == 0 {
-                addresses.append(String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))
-            }
-            entry = current.pointee.ai_next
-        }
-        return addresses.isEmpty ? .failure("no usable address") : .addresses(addresses)
     }
 }

@@ -1,15 +1,14 @@
 import Time
 
-/// Recognizes database URLs, and parts of them, in places where none belongs: arguments, names of variables, keys and values
-/// of the configuration, parts of another URL. Such a text may hold a password, so nothing prints it.
+/// Recognizes database URLs, and parts of them, in places where none belongs: arguments, names of variables, keys and
+/// values of the configuration, parts of another URL. Such a text may hold a password, so nothing prints it.
 package enum MisplacedURL {
     /// Stands in messages for a text that must not be repeated.
     package static let replacement = "a text that looks like a URL or a password, and is not repeated here"
 
     /// True if the text looks like a URL, or holds a user name and a password: `scheme://…`, `user:password@…`,
-    /// `password=…`, `postgresql:…`, as it stands or percent-encoded, in capitals too.
-    ///
-    /// Errs on the side of caution: a message without a harmless text is worse only a little.
+    /// `password=…`, `postgresql:…`, as it stands or percent-encoded, in capitals too. Errs on the side of caution: a
+    /// message without a harmless text is worse only a little.
     package static func isIn(_ text: String) -> Bool {
         let plain = text.lowercased()
         return looksLikeURL(plain, holdsBlanks: true) || looksLikeURL(percentDecoded(plain), holdsBlanks: true)
@@ -20,10 +19,9 @@ package enum MisplacedURL {
 
     /// - Parameter holdsBlanks: true if a password may have blanks in it.
     private static func looksLikeURL(_ text: String, holdsBlanks: Bool) -> Bool {
-        if text.contains("://") { return true }
+        if text.contains("://") || text.replacing(" ", with: "").contains("password=") { return true }
         let start = text.drop { $0.isWhitespace || "\"'“‘<(".contains($0) }
         if start.hasPrefix("postgres:") || start.hasPrefix("postgresql:") { return true }
-        if text.replacing(" ", with: "").contains("password=") { return true }
         let words = holdsBlanks ? [text[...]] : text.split(whereSeparator: \.isWhitespace)
         return words.contains { word in
             guard let colon = word.firstIndex(of: ":"), let at = word.lastIndex(of: "@") else { return false }
@@ -36,9 +34,8 @@ package enum MisplacedURL {
         var bytes: [UInt8] = []
         var rest = Array(text.utf8)[...]
         while let byte = rest.popFirst() {
-            if byte == UInt8(ascii: "%"), rest.count >= 2,
-                let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16), value < 0x80
-            {
+            let digits = byte == UInt8(ascii: "%") && rest.count >= 2 ? rest.prefix(2) : []
+            if let value = UInt8(String(decoding: digits, as: UTF8.self), radix: 16), value < 0x80 {
                 bytes.append(value)
                 rest = rest.dropFirst(2)
             } else {

@@ -1,26 +1,17 @@
-import CLibpq
 import Glibc
 
-/// The TLS settings of a URL, completed for versions of libpq that lack some.
-///
-/// libpq 16 has `sslrootcert=system`. libpq 15 reads this as a file's name, and `verify-full` needs
-/// `~/.postgresql/root.crt`, which a hardened service does not have. The path of the system's bundle works with both.
+/// The TLS settings of a URL, completed for versions of libpq that lack some. libpq 16 has `sslrootcert=system`. libpq
+/// 15 reads this as a file's name, and `verify-full` needs `~/.postgresql/root.crt`, which a hardened service does not
+/// have. The path of the system's bundle works with both.
 package struct TransportSecurity {
     /// `sslmode` and `sslrootcert`, where they differ from the URL's.
-    let overrides: [String: String]
+    private(set) var overrides: [String: String] = [:]
 
-    /// - Parameters:
-    ///   - url: the operator's URL.
-    ///   - environment: for libpq's own variables, `HOME` and `SSL_CERT_FILE`.
-    ///   - isReadable: returns true for a file that can be read.
-    /// - Throws: `invalidParameters` when certificates must be verified and there are none to verify against, or
-    ///   when `sslrootcert=system` comes with a weaker `sslmode`.
-    init(
-        url: DatabaseURL, environment: [String: String], isReadable: (String) -> Bool
-    ) throws(PostgresError) {
-        let rootCertificates = url.parameters["sslrootcert"] ?? environment["PGSSLROOTCERT"]
-        var mode = url.parameters["sslmode"] ?? environment["PGSSLMODE"]
-        var overrides: [String: String] = [:]
+    /// - Throws: `invalidParameters` when certificates must be verified and there are none to verify against, or when
+    ///   `sslrootcert=system` comes with a weaker `sslmode`.
+    init(url: DatabaseURL, environment: [String: String], isReadable: (String) -> Bool) throws(PostgresError) {
+        let rootCertificates = url.value("sslrootcert", environment)
+        var mode = url.value("sslmode", environment)
         if rootCertificates == "system" {
             // As in libpq 16: to trust every public authority makes sense only if the name is checked too.
             if mode == nil { overrides["sslmode"] = "verify-full" }
@@ -28,23 +19,19 @@ package struct TransportSecurity {
             guard mode == "verify-full" else {
                 throw .invalidParameters("sslrootcert=system needs sslmode=verify-full and has a weaker one")
             }
+        } else {
+            let usersOwn = Self.home(environment).map { $0 + "/.postgresql/root.crt" }
+            guard mode == "verify-full" || mode == "verify-ca", (rootCertificates ?? "").isEmpty,
+                !(usersOwn.map(isReadable) ?? false)
+            else { return }
         }
-        let isVerified = mode == "verify-full" || mode == "verify-ca"
-        let usersOwn = Self.home(environment).map { $0 + "/.postgresql/root.crt" }
-        let needsBundle =
-            rootCertificates == "system"
-            || isVerified && (rootCertificates ?? "").isEmpty && !(usersOwn.map(isReadable) ?? false)
-        if needsBundle {
-            let candidates = [environment["SSL_CERT_FILE"] ?? ""].filter { !$0.isEmpty } + Self.systemBundles
-            guard let bundle = candidates.first(where: isReadable) else {
-                throw .invalidParameters(
-                    "sslmode=\(mode ?? "") needs certificate authorities, and none of "
-                        + "\(candidates.joined(separator: ", ")) can be read; install ca-certificates or set sslrootcert"
-                )
-            }
-            overrides["sslrootcert"] = bundle
+        let candidates = [environment["SSL_CERT_FILE"] ?? ""].filter { !$0.isEmpty } + Self.systemBundles
+        guard let bundle = candidates.first(where: isReadable) else {
+            throw .invalidParameters(
+                "sslmode=\(mode ?? "") needs certificate authorities, and none of "
+                    + "\(candidates.joined(separator: ", ")) can be read; install ca-certificates or set sslrootcert")
         }
-        self.overrides = overrides
+        overrides["sslrootcert"] = bundle
     }
 
     /// The home directory as libpq 15 finds it: `HOME`, else the one in the password database.
@@ -55,10 +42,9 @@ package struct TransportSecurity {
         // Above what sysconf(_SC_GETPW_R_SIZE_MAX) suggests anywhere; a longer record counts as none.
         return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 16_384) { buffer in
             guard let start = buffer.baseAddress,
-                getpwuid_r(geteuid(), &record, start, buffer.count, &found) == 0, found != nil,
-                let home = record.pw_dir
+                getpwuid_r(geteuid(), &record, start, buffer.count, &found) == 0, found != nil
             else { return nil }
-            return String(cString: home)
+            return record.pw_dir.map { String(cString: $0) }
         }
     }
 
@@ -70,26 +56,20 @@ package struct TransportSecurity {
 }
 
 extension DatabaseURL {
-    /// A warning for an operator whose connection leaves this machine less protected than it could be; `nil` if it does
-    /// not.
-    ///
-    /// - Parameter environment: for libpq's own variables, which count where the URL has no value.
+    /// The URL's value of a keyword, else that of libpq's variable for it.
+    fileprivate func value(_ keyword: String, _ environment: [String: String]) -> String? {
+        parameters[keyword] ?? environment["PG" + keyword.filter { $0 != "_" }.uppercased()]
+    }
+
+    /// A warning for an operator whose connection leaves this machine less protected than it could be; else `nil`.
     package func transportWarning(environment: [String: String]) -> String? {
-        let hosts: [HostCandidate]
-        do {
-            hosts = try self.hosts(environment: environment)
-        } catch {
-            // Connecting throws the same error, which is reported.
-            return nil
-        }
-        guard let remote = hosts.first(where: { !$0.isLocal }) else { return nil }
+        // Connecting throws the same error, which is reported.
+        guard let remote = (try? hosts(environment: environment))?.first(where: { !$0.isLocal }) else { return nil }
         var missing: [String] = []
-        let mode = parameters["sslmode"] ?? environment["PGSSLMODE"]
-        let usesSystemBundle = (parameters["sslrootcert"] ?? environment["PGSSLROOTCERT"]) == "system"
+        let mode = value("sslmode", environment)
+        let usesSystemBundle = value("sslrootcert", environment) == "system"
         if mode != "verify-full" && !(mode == nil && usesSystemBundle) { missing.append("sslmode=verify-full") }
-        if (parameters["channel_binding"] ?? environment["PGCHANNELBINDING"]) != "require" {
-            missing.append("channel_binding=require")
-        }
+        if value("channel_binding", environment) != "require" { missing.append("channel_binding=require") }
         guard !missing.isEmpty else { return nil }
         return
             "the database URL for \(remote.host ?? remote.address ?? "") is without \(missing.joined(separator: " and ")); "

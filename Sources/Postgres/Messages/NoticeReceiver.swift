@@ -7,31 +7,27 @@ final class NoticeReceiver: Sendable {
     private let state = Mutex(State())
 
     private struct State {
-        /// Passwords, none of which is repeated.
         var secrets: [String] = []
         var warnings: [ServerMessage] = []
         var handedOn = 0
     }
 
-    /// The most warnings of one statement or script that are kept; later ones replace the first.
+    /// The most warnings of one script that are kept; later ones replace the first.
     static let mostWarnings = 16
-    /// The most notices of one statement or script that are handed on; the others are dropped.
+    /// The most notices of one script that are handed on; the others are dropped.
     static let mostNotices = 64
 
     init(_ handOn: @escaping @Sendable (ServerMessage) -> Void) { self.handOn = handOn }
 
-    /// Passwords, which a server that was given one may quote.
+    /// Passwords, which a server that was given one may quote, and which are not repeated.
     var secrets: [String] { state.withLock(\.secrets) }
 
     /// The last WARNINGs since `begin`.
     var warnings: [ServerMessage] { state.withLock { $0.warnings } }
 
-    /// Forgets what an earlier statement brought.
     func begin() { state.withLock { $0 = State(secrets: $0.secrets) } }
 
     /// libpq keeps a pointer to this object as long as the connection lives: the connection must own it.
-    ///
-    /// - Parameter secrets: passwords, none of which is repeated.
     func register(on connection: OpaquePointer, hiding secrets: [String]) {
         state.withLock { $0.secrets = secrets }
         PQsetNoticeReceiver(
@@ -43,18 +39,16 @@ final class NoticeReceiver: Sendable {
     }
 
     private func receive(_ raw: OpaquePointer) {
-        let (mayHandOn, secrets) = state.withLock { state in
-            state.handedOn += 1
-            return (state.handedOn <= Self.mostNotices, state.secrets)
-        }
         // libpq hands notices out as soon as it sees them, and results in their turn: which came first is not known.
         guard let message = ServerMessage(raw, statementIndex: nil, secrets: secrets) else { return }
-        if message.severity == .warning {
-            state.withLock { state in
+        let mayHandOn = state.withLock { state in
+            if message.severity == .warning {
                 // The last ones: COMMIT, whose warnings say that a commit may be lost, is a script's last statement.
                 if state.warnings.count == Self.mostWarnings { state.warnings.removeFirst() }
                 state.warnings.append(message)
             }
+            state.handedOn += 1
+            return state.handedOn <= Self.mostNotices
         }
         if mayHandOn { handOn(message) }
     }

@@ -1,6 +1,6 @@
-/// Why PgBouncer itself turns a client away. It has one SQLSTATE for all of it, 08P01 (protocol violation), so only its text
-/// tells, which it never translates: pgbouncer 1.18 to 1.24, `disconnect_client` and `disconnect_server` in its sources.
-package enum PoolerRefusal: Hashable, Sendable, CaseIterable {
+/// Why PgBouncer itself turns a client away. It has one SQLSTATE for all of it, 08P01 (protocol violation), so only its
+/// text tells, which it never translates: pgbouncer 1.18 to 1.24, `disconnect_client` and `disconnect_server`.
+package enum PoolerRefusal: Hashable, Sendable {
     /// The role is unknown to it, or the password is wrong.
     case authentication
     /// It has no such database.
@@ -11,45 +11,36 @@ package enum PoolerRefusal: Hashable, Sendable, CaseIterable {
     case startupParameter
     /// `pool_mode = statement`, in which a transaction cannot be opened.
     case statementPooling
-    /// It has no connection to give: its pools or its clients are at their limit, the database is paused, or its server does
-    /// not answer.
+    /// It has no connection to give: its limits are reached, the database is paused, or its server does not answer.
     case busy
 
     /// - Returns: `nil` for a message that is not PgBouncer's own.
     package init?(_ message: ServerMessage) {
         guard message.sqlState == "08P01", let text = message.text else { return nil }
-        for refusal in Self.allCases where refusal.beginnings.contains(where: text.hasPrefix) {
-            self = refusal
-            return
-        }
         // With the name in between. A refusal of the server's is passed on under the pooler's own SQLSTATE.
-        guard text.hasPrefix("database \"") || text.hasPrefix("role \"") else { return nil }
-        if text.hasSuffix(" is disabled") {
+        let hasName = text.hasPrefix("database \"") || text.hasPrefix("role \"")
+        if let found = Self.beginnings.first(where: { $0.value.contains(where: text.hasPrefix) }) {
+            self = found.key
+        } else if hasName, text.hasSuffix(" is disabled") {
             self = .disabled
-        } else if text.hasSuffix(" does not exist") {
+        } else if hasName, text.hasSuffix(" does not exist") {
             self = text.hasPrefix("database") ? .database : .authentication
         } else {
             return nil
         }
     }
 
-    private var beginnings: [String] {
-        switch self {
-        case .authentication:
-            [
-                "SASL authentication failed", "password authentication failed", "no such user", "auth failed",
-                "login rejected",
-            ]
-        case .database: ["no such database"]
-        case .disabled: []
-        case .startupParameter: ["unsupported startup parameter"]
-        case .statementPooling: ["transaction blocks not allowed in statement pooling mode"]
-        case .busy:
-            [
-                "query_wait_timeout", "no more connections allowed", "client_login_timeout",
-                "pgbouncer cannot connect to server", "server login has been failing", "server login failed",
-                "server_login_retry", "server conn crashed?", "client unexpected eof", "pooler is paused",
-            ]
-        }
-    }
+    private static let beginnings: KeyValuePairs<PoolerRefusal, [String]> = [
+        .authentication: [
+            "SASL authentication failed", "password authentication failed", "no such user", "auth failed",
+            "login rejected",
+        ],
+        .database: ["no such database"], .startupParameter: ["unsupported startup parameter"],
+        .statementPooling: ["transaction blocks not allowed in statement pooling mode"],
+        .busy: [
+            "query_wait_timeout", "no more connections allowed", "client_login_timeout",
+            "pgbouncer cannot connect to server", "server login has been failing", "server login failed",
+            "server_login_retry", "server conn crashed?", "client unexpected eof", "pooler is paused",
+        ],
+    ]
 }

@@ -1,117 +1,104 @@
+import CLibpq
+import Glibc
 import Time
 
 /// An error or a notice of the server, reduced to what may be shown.
 ///
-/// A message can quote the values of rows, and the application's own code in the database can raise any SQLSTATE with any
-/// text and any names. So DETAIL, HINT and CONTEXT are dropped here, and the primary message too unless `Condition` has
-/// its code among those whose messages quote no values and no CONTEXT came with it.
+/// A message can quote the values of rows, and the application's own code in the database can raise any SQLSTATE with
+/// any text and any names. So DETAIL, HINT and CONTEXT are dropped here, and the primary message too unless `Condition`
+/// has its code among those whose messages quote no values and no CONTEXT came with it.
 package struct ServerMessage: Hashable, Sendable, CustomStringConvertible {
     package let severity: Severity
     package let sqlState: SQLState
-    /// The primary message, in the server's language, on one line of at most `longestText` bytes; `nil` if it may not be
-    /// shown.
+    /// The primary message on one line, cut to `longestText`; `nil` if it may not be shown.
     package let text: String?
     /// True if a CONTEXT came with the message: it was raised in a function, a trigger or a check of a foreign key.
     package let hasContext: Bool
     /// True if PL/pgSQL's RAISE made the message: its SQLSTATE is the application's choice.
-    package let isRaised: Bool
-    /// The objects that the message names, as they are in the catalog if they are in it. The application's code can choose
-    /// them freely: show one only if the catalog has it. `description` shows none.
-    package let names: Names
-    /// For an error in a script, the index, from 0, of the statement that failed: as many results came before it. Else
-    /// `nil`.
-    package let statementIndex: Int?
+    package private(set) var isRaised = false
+    /// The objects that the message names, if it does. The application's code can choose them freely: show one only if
+    /// the catalog has it. `description` shows none.
+    package internal(set) var table: String?
+    package internal(set) var constraint: String?
+    /// For an error in a script, the index, from 0, of the statement that failed.
+    package private(set) var statementIndex: Int?
 
-    /// A message is cut to this: the server's own are far shorter, and it is stored, logged and shown on a page.
+    /// In bytes: the server's own are far shorter, and it is stored, logged and shown on a page.
     package static let longestText = 1024
-    /// A name is cut to this: four times NAMEDATALEN, the most that a name of the catalog has.
-    static let longestName = 256
+    /// In bytes: four times NAMEDATALEN, the most that a name of the catalog has.
+    private static let longestName = 256
 
-    /// Reduces a message to what may be shown.
-    ///
-    /// - Parameters:
-    ///   - text: the primary message.
-    ///   - isAtPosition: true if the message points at a character of our statement.
+    /// Libpq's `PG_DIAG_SEVERITY_NONLOCALIZED`, which has capitals.
+    package enum Severity: String, Hashable, Sendable {
+        case panic, fatal, error, warning, notice, debug, info, log
+    }
+
+    /// - Parameter isAtPosition: true if the message points at a character of our statement.
     package init(
-        severity: Severity = .error, sqlState: SQLState, text: String, hasContext: Bool = false, isRaised: Bool = false,
-        isAtPosition: Bool = false, names: Names = Names(), statementIndex: Int? = nil
+        severity: Severity = .error, sqlState: SQLState, text: String, hasContext: Bool = false,
+        isAtPosition: Bool = false
     ) {
         self.severity = severity
         self.sqlState = sqlState.isWellFormed ? sqlState : "XX000"
         self.hasContext = hasContext
-        self.isRaised = isRaised
         let mayBeShown =
-            switch Condition.named(self.sqlState)?.text ?? .unused {
-            case .shown: !hasContext
-            case .login: !hasContext && severity == .fatal
-            case .unquoted: !hasContext && !text.hasQuotation
-            case .quoted: !hasContext && isAtPosition
-            case .value, .name, .user, .unused: false
+            switch Condition.all[self.sqlState]?.text ?? .hidden {
+            case .shown: true
+            case .login: severity == .fatal
+            // The marks of any language that the server speaks.
+            case .unquoted: !text.unicodeScalars.contains { $0 == "\"" || $0.properties.isQuotationMark }
+            case .quoted: isAtPosition
+            case .hidden: false
             }
-        self.text = mayBeShown ? text.visible(upTo: Self.longestText) : nil
-        self.names = names
-        self.statementIndex = statementIndex
+        // Cut twice: not to work on a long text, and because U+FFFD may be longer than the character that it replaces.
+        let shown = text.cut(to: Self.longestText).visible.cut(to: Self.longestText)
+        self.text = mayBeShown && !hasContext ? shown : nil
+    }
+
+    /// Reads the message of an error or notice result; `nil` when it has no SQLSTATE, that is when no server made it.
+    /// - Parameter secrets: passwords, none of which is repeated.
+    init?(_ raw: OpaquePointer, statementIndex: Int?, secrets: [String]) {
+        // PG_DIAG_… of postgres_ext.h, which are character constants that Swift does not import. A byte more than the
+        // bound is copied, so that it shows that the field is longer.
+        func field(_ code: Unicode.Scalar, upTo bytes: Int, hiding secrets: [String] = []) -> String? {
+            PQresultErrorField(raw, Int32(code.value)).map {
+                String(beginningOf: $0, upTo: bytes + 1, hiding: secrets)
+            }
+        }
+        func name(_ code: Unicode.Scalar) -> String? {
+            field(code, upTo: Self.longestName, hiding: secrets)?.cut(to: Self.longestName)
+        }
+        guard let state = field("C", upTo: 5) else { return nil }
+        self.init(
+            severity: field("V", upTo: 16).flatMap { Severity(rawValue: $0.lowercased()) } ?? .error,
+            sqlState: SQLState(rawValue: state), text: field("M", upTo: Self.longestText, hiding: secrets) ?? "",
+            hasContext: field("W", upTo: 0) != nil, isAtPosition: field("P", upTo: 0) != nil)
+        isRaised = field("R", upTo: Self.longestName) == "exec_stmt_raise"
+        (table, constraint, self.statementIndex) = (name("t"), name("n"), statementIndex)
     }
 
     /// The message, or the condition's name where the message may not be shown, and the SQLSTATE.
     package var description: String {
         if let text { return "\(text) (SQLSTATE \(sqlState))" }
-        let name = sqlState.conditionName.map { " (\($0))" } ?? ""
+        let name = Condition.all[sqlState].map { " (\($0.name))" } ?? ""
         return "SQLSTATE \(sqlState)\(name); the server's log has the message"
-    }
-
-    /// The severity: libpq's `PG_DIAG_SEVERITY_NONLOCALIZED`.
-    package enum Severity: String, Hashable, Sendable {
-        case panic = "PANIC"
-        case fatal = "FATAL"
-        case error = "ERROR"
-        case warning = "WARNING"
-        case notice = "NOTICE"
-        case debug = "DEBUG"
-        case info = "INFO"
-        case log = "LOG"
-    }
-
-    /// The names of objects that came with a message, without those that it does not have.
-    package struct Names: Hashable, Sendable {
-        package let schema: String?
-        package let table: String?
-        package let column: String?
-        package let dataType: String?
-        package let constraint: String?
-
-        package init(
-            schema: String? = nil, table: String? = nil, column: String? = nil, dataType: String? = nil,
-            constraint: String? = nil
-        ) {
-            self.schema = schema
-            self.table = table
-            self.column = column
-            self.dataType = dataType
-            self.constraint = constraint
-        }
-    }
-}
-
-extension SQLState {
-    /// Five digits and capital letters, as the server and PL/pgSQL let a code be.
-    fileprivate var isWellFormed: Bool {
-        rawValue.utf8.count == 5 && rawValue.utf8.allSatisfy { (48...57).contains($0) || (65...90).contains($0) }
     }
 }
 
 extension String {
-    /// True if the text has a quotation mark of any language that the server speaks.
-    fileprivate var hasQuotation: Bool { unicodeScalars.contains { $0 == "\"" || $0.properties.isQuotationMark } }
-
-    /// Returns the longest beginning of at most this many bytes, visible, with an ellipsis if something was cut.
-    func visible(upTo bytes: Int) -> String {
-        // Cut twice: not to work on a long text, and because U+FFFD may be longer than the character that it replaces.
-        cut(to: bytes).visible.cut(to: bytes)
+    /// Copies the beginning of a text that ends with a NUL, without passwords, and without the beginning of one that
+    /// the bound cuts. The bound is for a text that has none of the passwords.
+    init(beginningOf text: UnsafePointer<CChar>, upTo bytes: Int, hiding secrets: [String]) {
+        let longest = secrets.map(\.utf8.count).max() ?? 0
+        let count = strnlen(text, bytes + longest)
+        // `count` bytes before the NUL; copied at once.
+        let copy = String(decoding: UnsafeRawBufferPointer(start: text, count: count), as: UTF8.self).hiding(secrets)
+        let isCut = count == bytes + longest
+        self = isCut ? String(decoding: copy.utf8.dropLast(longest), as: UTF8.self) : copy
     }
 
     /// Returns the longest beginning of at most this many bytes, with an ellipsis if something was cut.
-    func cut(to bytes: Int) -> String {
+    fileprivate func cut(to bytes: Int) -> String {
         guard utf8.count > bytes else { return self }
         var end = utf8.index(startIndex, offsetBy: bytes - "…".utf8.count)
         while end.samePosition(in: unicodeScalars) == nil { end = utf8.index(before: end) }

@@ -113,9 +113,9 @@ package struct IndexMigration: Sendable {
     /// Also after a signal: an unfinished index costs each write, and serves no query.
     private func dropLeftover(_ index: PartialIndex, _ connection: Connection) async {
         do {
-            let state = try await connection.query(
+            let state = try await connection.script(
                 MigrationSQL.state(of: index), deadline: .now + lockLimit, heedsCancellation: false)
-            guard try state.rows.first?.bool("is_valid") == false else { return }
+            guard try state.first?.rows.first?.bool("is_valid") == false else { return }
             _ = try await connection.script(
                 MigrationSQL.drop(index), deadline: .now + lockLimit, heedsCancellation: false)
         } catch {

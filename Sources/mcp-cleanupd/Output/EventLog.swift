@@ -82,13 +82,13 @@ struct EventLog: LogHandler {
     /// - Returns: false if the journal or libsystemd is missing. Standard error may still lead to the journal then.
     private func isInJournal(_ event: LogEvent, _ fields: Fields) -> Bool {
         var entry = [
-            Journal.Field("MESSAGE", "\(event.message)"), Journal.Field("PRIORITY", "\(event.level.priority)"),
+            (name: "MESSAGE", value: "\(event.message)"), ("PRIORITY", "\(event.level.priority)"),
             // libsystemd would take the program's name, which a link to it changes.
-            Journal.Field("SYSLOG_IDENTIFIER", "mcp-cleanupd"),
+            ("SYSLOG_IDENTIFIER", "mcp-cleanupd"),
         ]
         for (key, value) in fields {
             let name = key == MessageID.metadataKey ? "MESSAGE_ID" : "MCP_CLEANUP_" + key.uppercased()
-            entry.append(Journal.Field(name, "\(value)"))
+            entry.append((name, "\(value)"))
         }
         do {
             try Journal.send(entry)

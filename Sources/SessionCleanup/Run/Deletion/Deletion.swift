@@ -360,7 +360,7 @@ struct Deletion: Sendable {
         case .tooLong: left.refuse(row, .timeLimit)
         case .refused(let message):
             if !left.hasRefused { try await runner.probe() }
-            let isByOwnKey = message.sqlState.conditionClass == "23" && message.names.table == target.table.table
+            let isByOwnKey = message.sqlState.conditionClass == "23" && message.table == target.table.table
             left.refuse(row, .error(message), mayPass: isByOwnKey)
         }
         progress.rowsSkipped = left.skipped

@@ -115,7 +115,7 @@ struct LeftRows: Sendable {
             let names = try await session.read(SurveySQL.keepers(of: oid))
             return .trigger(try names.reading { try $0.rows.map { try $0.text("name") } })
         case .error(let message):
-            guard let name = message.names.constraint else { return .error(message.sqlState) }
+            guard let name = message.constraint else { return .error(message.sqlState) }
             let known = try await session.read(SurveySQL.knows(constraint: name)).reading {
                 try $0.onlyRow().integer("known")
             }

@@ -112,7 +112,7 @@ struct FoundRows: Sendable {
             if rows.isEmpty { rows = found } else { rows += found }
             if let since = try row.instantIfPresent("oldest") { oldest = min(oldest ?? since, since) }
         }
-        guard result.columns.contains("last_address"), let row = result.rows.first else { return }
+        guard let row = result.rows.first, row.columns.contains("last_address") else { return }
         let partition = UInt32(exactly: try row.integer("last_partition"))
         let age = try row.textIfPresent("last_age")
         last = try RowAddress.list(try row.text("last_address")) { _ in partition }.first.map {

@@ -28,7 +28,7 @@ struct HealthCommand: ParsableCommand, Subcommand {
             throw CommandFailure(.configuration, "http.listen is off, so the service cannot be asked")
         }
         let call = HTTPCall(HTTPCall.Server(address), target: ready ? "/readyz" : "/livez", authority: "localhost")
-        let answer: HTTPCall.Answer
+        let answer: (status: Int, body: String)
         do {
             // Less than any container's health check waits, and more than the service takes to find out that its scheduler
             // is stuck; more than the reasons of any number of jobs that is likely to be configured.

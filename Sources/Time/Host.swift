@@ -1,5 +1,14 @@
 import Glibc
 
+extension UTCInstant {
+    /// The host's wall clock. Fire times and reports use it; the database's clock decides what is due.
+    package static var now: UTCInstant {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return UTCInstant(microsecondsSinceEpoch: Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000)
+    }
+}
+
 /// The name of the host that this process runs on; in a container, the container's.
 package enum HostName {
     /// gethostname(2), in ASCII: another byte becomes a question mark, as all does where it fails.
