@@ -11,7 +11,7 @@ extension HistoryTests {
 
     private static func lookBack(_ database: SessionsDatabase, as user: String = "postgres") async throws -> JobHistory
     {
-        let histories = try await LookBack(database.access(as: user)).read([name, Job.dormantSessions().name])
+        let histories = try await LookBack(database.access(as: user), of: .sessions).read([name, Job.dormantSessions().name])
         #expect(histories.count == 2)
         return try #require(histories[name])
     }
@@ -19,10 +19,10 @@ extension HistoryTests {
     @Test func nothingIsKnownWithoutTheTable() async throws {
         let database = try await Self.database()
         try await database.run("DROP TABLE mcp_cleanup.runs")
-        #expect(try await LookBack(database.access()).read([Self.name]).isEmpty)
+        #expect(try await LookBack(database.access(), of: .sessions).read([Self.name]).isEmpty)
         try await database.run("DROP SCHEMA mcp_cleanup")
-        #expect(try await LookBack(database.access()).read([Self.name]).isEmpty)
-        #expect(try await LookBack(database.access()).read([]).isEmpty)
+        #expect(try await LookBack(database.access(), of: .sessions).read([Self.name]).isEmpty)
+        #expect(try await LookBack(database.access(), of: .sessions).read([]).isEmpty)
     }
 
     @Test func aJobWithoutRowsIsNotKnown() async throws {

@@ -70,7 +70,7 @@ extension HistoryTests {
                 let result = try await database.daemon([command])
                 #expect(result.status == 0, "\(command): \(result)")
             }
-            _ = try await LookBack(database.access()).read([Job.transientSessions.name, Job.dormantSessions().name])
+            _ = try await LookBack(database.access(), of: .sessions).read([Job.transientSessions.name, Job.dormantSessions().name])
             let fireTime = sign.isEmpty ? Self.fireTime : Self.fireTime + .seconds(1)
             let run = await Self.run(database, RunRequest(scheduledAt: fireTime, origin: .schedule))
             #expect(run.outcome == .succeeded, "\(run)")
@@ -129,7 +129,7 @@ extension HistoryTests {
             #expect(
                 await Self.run(database, RunRequest(scheduledAt: .hostNow, origin: .once)).outcome == .succeeded)
         }
-        let histories = try await LookBack(database.access()).read([Job.transientSessions.name])
+        let histories = try await LookBack(database.access(), of: .sessions).read([Job.transientSessions.name])
         #expect(histories[Job.transientSessions.name]?.latest?.scheduledAt == Self.fireTime - .seconds(40 * 86_400))
     }
 

@@ -143,8 +143,9 @@ package struct SchedulerService: Service, CustomStringConvertible {
 
     private func readHistory(of jobs: [Job], _ work: Work) async {
         do {
-            let lease = work.makeRun(jobs[0]).history.lease
-            let histories = try await LookBack(work.access, lease: lease).read(jobs.map(\.name))
+            let run = work.makeRun(jobs[0])
+            let lookBack = LookBack(work.access, of: run.table.name, lease: run.history.lease)
+            let histories = try await lookBack.read(jobs.map(\.name))
             sender.yield { scheduler, _, now in scheduler.historyRead(histories, now: now) }
         } catch {
             sender.yield { scheduler, _, now in scheduler.historyReadFailed(error, now: now) }

@@ -204,7 +204,7 @@ extension HistoryTable {
 
     /// Reads a row of `SurveySQL.details`.
     mutating func add(details row: QueryResult.Row) throws(PostgresError) {
-        isTrusted = try row.boolIfPresent("is_history_trusted") ?? true
+        isTrusted = try row.bool("is_history_trusted")
         owner = try row.textIfPresent("history_owner") ?? ""
         isRowSecurityActive = try row.boolIfPresent("is_history_row_security_active") ?? false
         columns.name(RowText.rows(try row.text("history_types")))

@@ -43,11 +43,15 @@ package struct JobHistory: Hashable, Sendable {
 /// Reads, after the start of the service, how far the history has come.
 package struct LookBack: Sendable {
     private let access: DatabaseAccess
+    private let sessions: TableName
     private let lease: Duration
 
-    /// - Parameter lease: the time without a heartbeat after which a run's owner counts as dead.
-    package init(_ access: DatabaseAccess, lease: Duration = .seconds(60)) {
+    /// - Parameters:
+    ///   - sessions: the sessions table, whose owner the history may belong to.
+    ///   - lease: the time without a heartbeat after which a run's owner counts as dead.
+    package init(_ access: DatabaseAccess, of sessions: TableName, lease: Duration = .seconds(60)) {
         self.access = access
+        self.sessions = sessions
         self.lease = lease
     }
 
@@ -60,7 +64,7 @@ package struct LookBack: Sendable {
         guard !jobs.isEmpty else { return [:] }
         return try await access.withSession(deadline: .seconds(30)) { session in
             // Without the table nothing was missed.
-            guard try await session.findsHistory() else { return [:] }
+            guard try await session.findsHistory(of: sessions) else { return [:] }
             let statement = HistorySQL.lookBack(at: jobs, lease: lease)
             let rows = try await session.read(statement, limit: session.budget.remaining).rows
             var histories: [String: JobHistory] = [:]

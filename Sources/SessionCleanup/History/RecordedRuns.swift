@@ -14,8 +14,13 @@ package struct JobRecord: Sendable {
 /// Reads `mcp_cleanup.runs`, for which SELECT is enough, over one connection within half a minute.
 package struct RecordedRuns: Sendable {
     private let access: DatabaseAccess
+    private let sessions: TableName
 
-    package init(_ access: DatabaseAccess) { self.access = access }
+    /// - Parameter sessions: the sessions table, whose owner the history may belong to.
+    package init(_ access: DatabaseAccess, of sessions: TableName) {
+        self.access = access
+        self.sessions = sessions
+    }
 
     /// The latest runs of some jobs, or of all if none is named, the latest first.
     ///
@@ -43,7 +48,7 @@ package struct RecordedRuns: Sendable {
         _ statement: String, _ read: (QueryResult) throws -> Value
     ) async throws(RunFailure) -> Value {
         try await access.withSession(deadline: .seconds(30)) { session in
-            guard try await session.findsHistory() else { throw RunFailure.nothingRecorded }
+            guard try await session.findsHistory(of: sessions) else { throw RunFailure.nothingRecorded }
             return try read(await session.read(statement, limit: session.budget.remaining))
         }
     }
@@ -55,8 +60,8 @@ extension DatabaseSession {
     ///
     /// - Returns: false if there is none.
     /// - Throws: `historyUnusable`, or what a connection throws.
-    func findsHistory() async throws(RunFailure) -> Bool {
-        let table = SessionTable(name: .sessions, schema: .auto)
+    func findsHistory(of sessions: TableName) async throws(RunFailure) -> Bool {
+        let table = SessionTable(name: sessions, schema: .auto)
         let survey = try await Survey.make(of: table, for: .reading, in: self)
         guard survey.history.isThere else { return false }
         if let obstacle = survey.history.obstacle(for: .reading) {

@@ -48,7 +48,7 @@ package struct RemovedSessions: Sendable {
         _ statement: String, _ value: (QueryResult) throws -> Value
     ) async throws(RunFailure) -> Value {
         try await access.withSession(deadline: .seconds(30)) { session in
-            guard try await session.findsHistory() else { throw RunFailure.nothingRecorded }
+            guard try await session.findsHistory(of: table) else { throw RunFailure.nothingRecorded }
             _ = try await Survey.ofRemoved(table, for: .reading, in: session)
             return try value(await session.read(statement, limit: session.budget.remaining))
         }

@@ -69,8 +69,8 @@ enum SurveySQL {
              , has_any_column_privilege(c.oid, 'UPDATE') AS can_update_columns
              , row_security_active(c.oid) AS is_row_security_active
              , row_security_active(c.oid) AND current_setting('row_security') = 'off' AS refuses_filters
-             , (h.relowner = c.relowner OR r.rolsuper OR r.rolname = current_user OR h.relowner = d.datdba)
-               IS \(history == .runs ? "NOT FALSE" : "TRUE") AS is_history_trusted
+             , (h.relowner = c.relowner OR r.rolsuper OR r.rolname = current_user OR h.relowner = d.datdba) IS TRUE
+               AS is_history_trusted
              , r.rolname AS history_owner
              , row_security_active(h.oid) AS is_history_row_security_active
              , \(columns("a.atttypid, a.atttypid::regtype", of: "c")) AS types

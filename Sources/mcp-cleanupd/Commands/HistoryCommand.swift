@@ -23,7 +23,8 @@ struct HistoryCommand: AsyncParsableCommand, ListingCommand {
         let setup = try setup()
         let jobs = try root.jobs.isEmpty ? [] : setup.jobs(named: root.jobs).map(\.name)
         let access = try setup.databaseAccess()
-        let runs = try await Signals.canceling { [limit] in try await RecordedRuns(access).latest(limit, of: jobs) }
+        let recorded = RecordedRuns(access, of: setup.table.name)
+        let runs = try await Signals.canceling { [limit] in try await recorded.latest(limit, of: jobs) }
         try print(
             runs, header: ["SCHEDULED (UTC)", "JOB", "STATUS", "DELETED", "SKIPPED", "TOOK", "ORIGIN"], flexible: 1,
             json: \.json, row: { $0.row(shorten: setup.withShortNames) })

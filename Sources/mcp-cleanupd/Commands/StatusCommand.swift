@@ -24,8 +24,8 @@ struct StatusCommand: AsyncParsableCommand, ListingCommand {
         var records: [String: JobRecord] = [:]
         var unknown: CommandFailure?
         do {
-            let access = try setup.databaseAccess()
-            records = try await Signals.canceling { try await RecordedRuns(access).records(of: jobs.map(\.name)) }
+            let recorded = RecordedRuns(try setup.databaseAccess(), of: setup.table.name)
+            records = try await Signals.canceling { try await recorded.records(of: jobs.map(\.name)) }
         } catch let failure as CommandFailure {
             unknown = failure
             // Without a URL the schedules are all there is to show.

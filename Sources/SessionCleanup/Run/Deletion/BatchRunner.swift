@@ -47,7 +47,7 @@ struct BatchRunner: Sendable {
         case tooMany
         /// Nothing was deleted, and the batch is to be repeated: a row was on its way to another partition, or the run's own
         /// row was locked for a moment.
-        case moved
+        case toBeRepeated
         /// The database would not delete a row.
         case refused(ServerMessage)
     }
@@ -79,7 +79,7 @@ struct BatchRunner: Sendable {
             guard let obstacle = obstacle(in: error, script, after: sent.duration(to: .now), limit: limit) else {
                 throw error
             }
-            if case .moved = obstacle {
+            if case .toBeRepeated = obstacle {
                 conflicts += 1
                 if conflicts > Self.mostConflicts { throw error }
             }
@@ -88,7 +88,7 @@ struct BatchRunner: Sendable {
         if claim != nil, try answers.read(.batch, { try $0.onlyRow().integer("held") }) != 1 {
             // Another process has the run now, or locks its row for a moment.
             try await renewClaim()
-            return .failed(.moved)
+            return .failed(.toBeRepeated)
         }
         conflicts = 0
         return .done(try await batch(answers, sent: sent))
@@ -158,7 +158,7 @@ struct BatchRunner: Sendable {
         if message.isRaised { return .refused(message) }
         switch (message.sqlState.rawValue, message.sqlState.conditionClass) {
         case ("55P03", _), ("40P01", _): return .locked
-        case ("40001", _): return .moved
+        case ("40001", _): return .toBeRepeated
         case ("22012", _) where !message.hasContext: return .tooMany
         // An operator who cancels the statement does so earlier.
         case ("57014", _): return duration >= limit * 9 / 10 ? .tooLong : nil

@@ -16,7 +16,7 @@ extension Deletion {
         let outcome = try await runner.execute(
             .addresses(batch, inOnePass: false), of: relation, limit: nil, isContended: true)
         guard case .done(let done) = outcome else { return }
-        try record(done)
+        try record(done, inOnePass: false)
         if done.locked == 0 { size.emptyBatchEnded(cost: done.cost) }
     }
 }

@@ -256,8 +256,7 @@ struct Deletion: Sendable {
             rows, of: relation, limit: size.timeLimit, isContended: canPassOnce || left.hasWaitedEnough)
         {
         case .done(let batch):
-            try record(batch)
-            onePass.batchEnded(inOnePass: canPassOnce)
+            try record(batch, inOnePass: canPassOnce)
             // Rows that a trigger keeps would fill each batch: they are left to a final search.
             let isCut = !canPassOnce && batch.locked == most && batch.deleted > batch.locked / 2
             walk.batchEnded(rows: batch.locked, isCut: isCut)
@@ -266,7 +265,7 @@ struct Deletion: Sendable {
         case .failed(.locked) where canPassOnce, .failed(.tooMany):
             // The same pages again, without the locked rows, as many as the limit allows.
             onePass.failed()
-        case .failed(.moved):
+        case .failed(.toBeRepeated):
             break
         case .failed(let obstacle):
             // A row on these pages is to blame: find it by addresses.
@@ -319,15 +318,14 @@ struct Deletion: Sendable {
                 isContended: passesOnce || batch.startIndex < contended || left.hasWaitedEnough)
             switch outcome {
             case .done(let done):
-                onePass.batchEnded(inOnePass: passesOnce)
-                try record(done)
+                try record(done, inOnePass: passesOnce)
                 left.passed(batch, done)
                 size.batchEnded(batch.count, cost: done.cost, roundTrip: done.roundTrip)
                 if let known = suspects { suspects?.largest = max(known.largest, batch.count) }
                 rows = rows.dropFirst(batch.count)
                 if size.needsEmptyBatch { try await measureConstant(batch, of: relation) }
                 await pause()
-            case .failed(.moved): continue
+            case .failed(.toBeRepeated): continue
             case .failed(.locked) where passesOnce: onePass.failed()
             case .failed(let obstacle) where isSingle:
                 try await leave(first, obstacle)
@@ -356,7 +354,7 @@ struct Deletion: Sendable {
     /// Leaves a row that cannot be deleted.
     private mutating func leave(_ row: RowAddress, _ obstacle: BatchRunner.Obstacle) async throws(RunFailure) {
         switch obstacle {
-        case .locked, .moved, .tooMany: left.skip()
+        case .locked, .toBeRepeated, .tooMany: left.skip()
         case .tooLong: left.refuse(row, .timeLimit)
         case .refused(let message):
             if !left.hasRefused { try await runner.probe() }
@@ -373,7 +371,8 @@ struct Deletion: Sendable {
     /// How many more rows may be deleted.
     private var room: Int { run.job.maxRows.map { $0 - progress.rowsDeleted } ?? .max }
 
-    mutating func record(_ batch: BatchRunner.Batch) throws(RunFailure) {
+    mutating func record(_ batch: BatchRunner.Batch, inOnePass: Bool) throws(RunFailure) {
+        onePass.batchEnded(inOnePass: inOnePass)
         if batch.deleted > 0 {
             progress.rowsDeleted += batch.deleted
             progress.batches += 1
