@@ -11,7 +11,9 @@ extension HistoryTests {
 
     private static func lookBack(_ database: SessionsDatabase, as user: String = "postgres") async throws -> JobHistory
     {
-        let histories = try await LookBack(database.access(as: user), of: .sessions).read([name, Job.dormantSessions().name])
+        let histories = try await LookBack(database.access(as: user), of: .sessions).read([
+            name, Job.dormantSessions().name,
+        ])
         #expect(histories.count == 2)
         return try #require(histories[name])
     }

@@ -70,7 +70,9 @@ extension HistoryTests {
                 let result = try await database.daemon([command])
                 #expect(result.status == 0, "\(command): \(result)")
             }
-            _ = try await LookBack(database.access(), of: .sessions).read([Job.transientSessions.name, Job.dormantSessions().name])
+            _ = try await LookBack(database.access(), of: .sessions).read([
+                Job.transientSessions.name, Job.dormantSessions().name,
+            ])
             let fireTime = sign.isEmpty ? Self.fireTime : Self.fireTime + .seconds(1)
             let run = await Self.run(database, RunRequest(scheduledAt: fireTime, origin: .schedule))
             #expect(run.outcome == .succeeded, "\(run)")

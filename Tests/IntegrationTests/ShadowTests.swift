@@ -248,7 +248,8 @@ import Testing
             }
             #expect("\(String(describing: error))".contains("mcp_cleanup.runs belongs to the role \(evil)"))
             let command = try await database.daemon(
-                ["history"], url: database.server.url(database.name, user: role), environment: ["MCP_CLEANUP_DATABASE_TABLE": table])
+                ["history"], url: database.server.url(database.name, user: role),
+                environment: ["MCP_CLEANUP_DATABASE_TABLE": table])
             #expect(command.status == 77 && !command.error.contains("ran as"), "\(command.error)")
         }
     }
