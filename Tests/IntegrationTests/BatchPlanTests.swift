@@ -25,7 +25,7 @@ import Testing
             """)
         let statement = BatchSQL(
             relation: BatchSQL.Relation(name: .sessions, alone: 1), rule: Job.transientSessions.rules.active,
-            cutoff: .hostNow, rows: rows, mayKeepRows: true
+            cutoff: .hostNow, rows: rows
         ).statement(claim: nil)
         let plan = try await database.run("EXPLAIN \(statement)").rows
             .map { try $0.text("QUERY PLAN") }

@@ -30,7 +30,8 @@ extension SessionsDatabase {
             job: job, table: SessionTable(name: table, schema: .auto), limits: limits, hostClock: { .hostNow })
         let session = DatabaseSession(connection: connection, budget: RunBudget(deadline: deadline))
         let (survey, comparison) = try await run.look(in: session, known: nil)
-        let target = try await run.target(survey, comparison, cutoff: cutoff, in: session)
+        var target = try await run.target(survey, comparison, cutoff: cutoff, in: session)
+        target.parts = try await survey.parts(in: session)
         var deletion = Deletion(run, target, claim: nil, progress: RunProgress(), in: session)
         _ = try await deletion.execute()
         if given == nil { await connection.close() }

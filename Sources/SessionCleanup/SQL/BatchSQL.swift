@@ -22,8 +22,6 @@ struct BatchSQL: Sendable {
     let rule: Rule
     let cutoff: UTCInstant
     let rows: Rows
-    /// A BEFORE DELETE trigger may keep rows: the statement returns those.
-    let mayKeepRows: Bool
     /// What becomes of the deleted rows in `mcp_cleanup.removed`; `nil` for nothing.
     var recording: RemovedSQL.Recording?
 
@@ -79,9 +77,13 @@ struct BatchSQL: Sendable {
             ), counted AS (
                 SELECT (SELECT pg_catalog.count(*) FROM locked) AS locked
                      , (SELECT pg_catalog.count(*) FROM deleted) AS deleted
-            )\(mayKeepRows ? ", \(kept)" : "")\(account)
-            SELECT locked, deleted, \(mayKeepRows ? Self.keptArrays : "NULL AS kept_partitions, NULL AS kept_addresses")
-                \(isHeld)
+            ), unchanged AS (SELECT tableoid, ctid FROM locked EXCEPT SELECT tableoid, ctid FROM deleted), kept AS (
+                SELECT tableoid, ctid FROM \(relation.sql)
+                 WHERE (SELECT deleted OPERATOR(pg_catalog.<) locked FROM counted) AND \(isOne(of: "unchanged"))
+            )\(account)
+            SELECT locked, deleted
+                 , (SELECT pg_catalog.array_agg(tableoid ORDER BY tableoid, ctid) FROM kept) AS kept_partitions
+                 , (SELECT pg_catalog.array_agg(ctid ORDER BY tableoid, ctid) FROM kept) AS kept_addresses\(isHeld)
               FROM counted
             """
     }
@@ -100,20 +102,6 @@ struct BatchSQL: Sendable {
         return
             ", 1 OPERATOR(pg_catalog./) (CASE WHEN deleted OPERATOR(pg_catalog.>) \(limit) THEN 0 ELSE 1 END) AS fits"
     }
-
-    private var kept: String {
-        """
-        unchanged AS (SELECT tableoid, ctid FROM locked EXCEPT SELECT tableoid, ctid FROM deleted), kept AS (
-            SELECT tableoid, ctid FROM \(relation.sql)
-             WHERE (SELECT deleted OPERATOR(pg_catalog.<) locked FROM counted) AND \(isOne(of: "unchanged"))
-        )
-        """
-    }
-
-    private static let keptArrays = """
-        (SELECT pg_catalog.array_agg(tableoid ORDER BY tableoid, ctid) FROM kept) AS kept_partitions
-             , (SELECT pg_catalog.array_agg(ctid ORDER BY tableoid, ctid) FROM kept) AS kept_addresses
-        """
 
     private var isStillPart: String {
         guard relation.isPart, let alone = relation.alone else { return "" }

@@ -98,8 +98,7 @@ struct BatchRunner: Sendable {
         _ rows: BatchSQL.Rows, of relation: BatchSQL.Relation, limit: Duration, lockLimit: Duration
     ) async throws(RunFailure) -> Script {
         let batch = BatchSQL(
-            relation: relation, rule: target.rule, cutoff: target.cutoff, rows: rows,
-            mayKeepRows: target.mayKeepRows, recording: target.recording)
+            relation: relation, rule: target.rule, cutoff: target.cutoff, rows: rows, recording: target.recording)
         let longest = try session.budget.limit()
         // Triggers run under the role's own search path.
         var script = await session.begin(

@@ -15,7 +15,7 @@ struct Deletion: Sendable {
     private(set) var progress: RunProgress
     /// True if the job's `max-rows` ended the run with due rows left.
     private(set) var isCapped = false
-    private var onePass = OnePass()
+    private var onePass: OnePass
     /// True once no unknown part of the table is on another server.
     private var isLocal = false
 
@@ -38,6 +38,7 @@ struct Deletion: Sendable {
         self.session = session
         self.progress = progress
         runner = BatchRunner(run, target, claim: claim, in: session)
+        onePass = OnePass(isPossible: target.mayPassOnce)
         size = BatchSize(limit: run.limits.batchTarget, most: run.limits.batchRows)
     }
 
@@ -56,9 +57,7 @@ struct Deletion: Sendable {
         }
     }
 
-    private mutating func deleteAll(
-        after first: CleanupRun.FirstSearch
-    ) async throws(RunFailure) -> UTCInstant? {
+    private mutating func deleteAll(after first: CleanupRun.FirstSearch) async throws(RunFailure) -> UTCInstant? {
         if let share = run.job.maxFraction { try await refuseMore(than: share) }
         if let recording = target.recording { try await prune(recording) }
         let (oldest, end) = try await firstSearch(first)
@@ -249,7 +248,7 @@ struct Deletion: Sendable {
             isCapped = true
             return false
         }
-        let canPassOnce = target.mayPassOnce && onePass.isWorthTrying
+        let canPassOnce = onePass.isWorthTrying
         let most = min(limit, size.count * 2)
         let rows: BatchSQL.Rows = canPassOnce ? .all(pages, limit: limit) : .unlocked(pages, limit: most)
         switch try await runner.execute(
@@ -312,13 +311,13 @@ struct Deletion: Sendable {
             var batch = rows.prefix(min(size.count, room, Self.mostAddresses))
             if relation.alone != nil { batch = batch.prefix { $0.partition == first.partition } }
             let isSingle = batch.count == 1
-            let passesOnce = target.mayPassOnce && onePass.isWorthTrying && batch.startIndex >= contended
+            let passesOnce = onePass.isWorthTryingByAddress && batch.startIndex >= contended
             let outcome = try await runner.execute(
                 .addresses(batch, inOnePass: passesOnce), of: relation, limit: isSingle ? nil : size.timeLimit,
                 isContended: passesOnce || batch.startIndex < contended || left.hasWaitedEnough)
             switch outcome {
             case .done(let done):
-                try record(done, inOnePass: passesOnce)
+                try record(done, inOnePass: passesOnce, of: batch.count)
                 left.passed(batch, done)
                 size.batchEnded(batch.count, cost: done.cost, roundTrip: done.roundTrip)
                 if let known = suspects { suspects?.largest = max(known.largest, batch.count) }
@@ -371,8 +370,9 @@ struct Deletion: Sendable {
     /// How many more rows may be deleted.
     private var room: Int { run.job.maxRows.map { $0 - progress.rowsDeleted } ?? .max }
 
-    mutating func record(_ batch: BatchRunner.Batch, inOnePass: Bool) throws(RunFailure) {
-        onePass.batchEnded(inOnePass: inOnePass)
+    /// - Parameter rows: how many it was to delete, where that is known.
+    mutating func record(_ batch: BatchRunner.Batch, inOnePass: Bool, of rows: Int? = nil) throws(RunFailure) {
+        onePass.batchEnded(inOnePass: inOnePass, leftRow: rows.map { batch.deleted < $0 } ?? false)
         if batch.deleted > 0 {
             progress.rowsDeleted += batch.deleted
             progress.batches += 1

@@ -35,12 +35,9 @@ struct Target: Sendable {
     /// these would be refused too.
     var unfiltered: [TableName] { (survey.isRowSecurityActive ? [] : [table]) + others }
 
-    /// A batch may have to leave rows although it has locked them.
-    var mayKeepRows: Bool { parts.contains(where: \.mayKeepRows) }
-
-    /// One pass costs a half or less of locking the rows first. It waits for locked rows, and does not tell kept ones; an
-    /// own job's condition may look at other tables, which it would see as they were before the wait.
-    var mayPassOnce: Bool { !mayKeepRows && rule.condition == nil }
+    /// One pass costs a half or less of locking the rows first. It waits for locked rows, and does not tell those that a BEFORE
+    /// DELETE trigger keeps; an own job's condition may look at other tables, which it would see as they were before the wait.
+    var mayPassOnce: Bool { rule.condition == nil && !parts.contains(where: \.mayKeepRows) }
 
     /// Returns the relation that a statement for rows of a part names.
     ///
