@@ -15,6 +15,11 @@ struct BatchSQL: Sendable {
         /// All due rows on some pages of one table. Waits for rows that another transaction has locked, and fails with
         /// `division_by_zero` if there are more than `limit`.
         case all(Range<Int>, limit: Int)
+
+        /// True if `division_by_zero` may be the statement's own. In any other form the row's condition divides by zero.
+        var failsIfTooMany: Bool {
+            if case .all = self { true } else { false }
+        }
     }
 
     /// The table to name: a table or partition by itself, or one with all its parts.
