@@ -142,6 +142,31 @@ import Testing
         #expect(try await server.value("SELECT count(*) FROM cron.job_run_details", in: "postgres") == "7")
     }
 
+    /// The first search has not met the row that the condition fails for: a batch of pages meets it.
+    @Test func aConditionThatDividesByZeroFailsTheRunAtOnce() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            """
+            CREATE TABLE public.quotas (quota INT, expires_at TIMESTAMPTZ);
+            INSERT INTO public.quotas SELECT CASE WHEN n = 60000 THEN 0 ELSE 10 END, now() - interval '1 hour'
+              FROM generate_series(1, 70000) AS n;
+            """)
+        let config = try file(
+            """
+            jobs:
+              quotas:
+                table: public.quotas
+                where: expires_at < $1 AND 100 / quota > 5
+                schedule: "0 4 * * *"
+                deadline: 20s
+            """)
+        let result = try await database.daemon(["--once", "--json", "--job", "quotas", "--config", config])
+        #expect(result.output.contains(#""outcome":"failed""#) && result.output.contains("22012"), "\(result)")
+        let failures = try await database.value(
+            "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()")
+        #expect(try #require(failures.flatMap(Int.init)) < 10)
+    }
+
     @Test(arguments: [
         ("expires_at < $1 AND random() < 0.5", 78, "calls random, which may answer otherwise"),
         ("expires_at < clock_timestamp() AND $1 > expires_at", 78, "calls clock_timestamp"),

@@ -15,6 +15,11 @@ struct BatchSQL: Sendable {
         /// All due rows on some pages of one table. Waits for rows that another transaction has locked, and fails with
         /// `division_by_zero` if there are more than `limit`.
         case all(Range<Int>, limit: Int)
+
+        /// True if `division_by_zero` may be the statement's own. In any other form the row's condition divides by zero.
+        var failsIfTooMany: Bool {
+            if case .all = self { true } else { false }
+        }
     }
 
     /// The table to name: a table or partition by itself, or one with all its parts.
@@ -136,8 +141,8 @@ struct BatchSQL: Sendable {
     /// The condition that a row is one of those that `source` has by `tableoid` and `ctid`.
     ///
     /// `ARRAY(SELECT …)` makes the planner fetch these addresses; with a bare `ANY` it may walk an index over everything
-    /// that is due. An address means a row only together with its table; `OFFSET 0` keeps the planner from a join, which
-    /// takes a multiple of the time to plan over hundreds of partitions.
+    /// that is due. An address means a row only together with its table: over many parts both are compared with the whole list,
+    /// since a condition for each part takes a multiple of the time to plan.
     private func isOne(of source: String) -> String {
         let isThere = "\(isInRelation)ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT ctid FROM \(source)))"
         guard relation.alone == nil else { return isThere }

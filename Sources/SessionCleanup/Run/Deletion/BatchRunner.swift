@@ -76,7 +76,8 @@ struct BatchRunner: Sendable {
             answers = try await session.send(
                 script, by: session.budget.giveUp(after: session.budget.transactionLimit), startsWriting: true)
         } catch {
-            guard let obstacle = obstacle(in: error, script, after: sent.duration(to: .now), limit: limit) else {
+            let duration = sent.duration(to: .now)
+            guard let obstacle = obstacle(in: error, script, of: rows, after: duration, limit: limit) else {
                 throw error
             }
             if case .toBeRepeated = obstacle {
@@ -148,7 +149,7 @@ struct BatchRunner: Sendable {
 
     /// Returns what a failure says about the batch's rows, or `nil` if it says nothing about them: then the attempt fails.
     private func obstacle(
-        in failure: RunFailure, _ script: Script, after duration: Duration, limit: Duration
+        in failure: RunFailure, _ script: Script, of rows: BatchSQL.Rows, after duration: Duration, limit: Duration
     ) -> Obstacle? {
         guard case .database(.server(let message, _)) = failure, let index = message.statementIndex,
             script.isAtOrAfter(.batch, index)
@@ -158,7 +159,7 @@ struct BatchRunner: Sendable {
         switch (message.sqlState.rawValue, message.sqlState.conditionClass) {
         case ("55P03", _), ("40P01", _): return .locked
         case ("40001", _): return .toBeRepeated
-        case ("22012", _) where !message.hasContext: return .tooMany
+        case ("22012", _) where rows.failsIfTooMany && !message.hasContext: return .tooMany
         // An operator who cancels the statement does so earlier.
         case ("57014", _): return duration >= limit * 9 / 10 ? .tooLong : nil
         // The server's own trouble, met in a trigger or elsewhere.

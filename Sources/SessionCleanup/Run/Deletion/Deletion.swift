@@ -261,8 +261,8 @@ struct Deletion: Sendable {
             walk.batchEnded(rows: batch.locked, isCut: isCut)
             size.batchEnded(batch.deleted, cost: batch.cost, roundTrip: batch.roundTrip)
             await pause()
-        case .failed(.locked) where canPassOnce, .failed(.tooMany):
-            // The same pages again, without the locked rows, as many as the limit allows.
+        case .failed(.locked) where canPassOnce, .failed(.tooLong) where canPassOnce, .failed(.tooMany):
+            // The same pages again, without the locked rows, as many as the limit allows: there may be far more than expected.
             onePass.failed()
         case .failed(.toBeRepeated):
             break
