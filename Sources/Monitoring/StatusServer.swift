@@ -173,13 +173,16 @@ package struct StatusServer: Service, CustomStringConvertible {
 }
 
 extension Endpoints.Answer {
+    private static let referrerPolicy = HTTPField.Name("Referrer-Policy")
+    private static let resourcePolicy = HTTPField.Name("Cross-Origin-Resource-Policy")
+
     fileprivate var head: HTTPResponse {
         var fields: HTTPFields = [
             .contentType: contentType, .contentLength: "\(body.utf8.count)", .cacheControl: "no-store",
             .contentSecurityPolicy: contentPolicy, .xContentTypeOptions: "nosniff", .connection: "close",
         ]
-        if let name = HTTPField.Name("Referrer-Policy") { fields[name] = "no-referrer" }
-        if let name = HTTPField.Name("Cross-Origin-Resource-Policy") { fields[name] = "same-origin" }
+        if let name = Self.referrerPolicy { fields[name] = "no-referrer" }
+        if let name = Self.resourcePolicy { fields[name] = "same-origin" }
         if status == 405 { fields[.allow] = "GET, HEAD" }
         return HTTPResponse(status: .init(code: status), headerFields: fields)
     }
