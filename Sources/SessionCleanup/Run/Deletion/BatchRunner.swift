@@ -63,12 +63,12 @@ struct BatchRunner: Sendable {
     /// - Parameters:
     ///   - limit: the longest time that a batch of several rows may work, besides half of the time after which the server
     ///     looks for a deadlock; `nil` for a batch of one row, which may take longer than that.
-    ///   - isContended: true after a batch with some of the same rows met a lock.
+    ///   - waitsBriefly: true for one pass, and after a batch with some of the same rows met a lock.
     mutating func execute(
-        _ rows: BatchSQL.Rows, of relation: BatchSQL.Relation, limit wanted: Duration?, isContended: Bool
+        _ rows: BatchSQL.Rows, of relation: BatchSQL.Relation, limit wanted: Duration?, waitsBriefly: Bool
     ) async throws(RunFailure) -> Outcome {
         let limit = try session.budget.limit(wanted.map { min($0, target.survey.deadlockTimeout / 2) })
-        let lockLimit = isContended ? min(Self.shortLockLimit, run.limits.lockTimeout) : run.limits.lockTimeout
+        let lockLimit = waitsBriefly ? min(Self.shortLockLimit, run.limits.lockTimeout) : run.limits.lockTimeout
         let script = try await script(rows, of: relation, limit: limit, lockLimit: lockLimit)
         let sent = ContinuousClock.now
         let answers: Script.Answers
@@ -80,7 +80,7 @@ struct BatchRunner: Sendable {
             guard let obstacle = obstacle(in: error, script, of: rows, after: duration, limit: limit) else {
                 throw error
             }
-            if case .toBeRepeated = obstacle {
+            if obstacle == .toBeRepeated {
                 conflicts += 1
                 if conflicts > Self.mostConflicts { throw error }
             }

@@ -14,7 +14,7 @@ extension Deletion {
         _ batch: ArraySlice<RowAddress>, of relation: BatchSQL.Relation
     ) async throws(RunFailure) {
         let outcome = try await runner.execute(
-            .addresses(batch, inOnePass: false), of: relation, limit: nil, isContended: true)
+            .addresses(batch, inOnePass: false), of: relation, limit: nil, waitsBriefly: true)
         guard case .done(let done) = outcome else { return }
         try record(done, inOnePass: false)
         if done.locked == 0 { size.emptyBatchEnded(cost: done.cost) }

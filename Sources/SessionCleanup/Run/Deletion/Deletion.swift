@@ -212,7 +212,7 @@ struct Deletion: Sendable {
         // The table may grow meanwhile: the final searches find what lies behind.
         var walk = PageWalk(pages: pages, searchLimit: run.limits.searchRows, canBatch: canBatch)
         walk.resize(to: rowsOfPages)
-        // Ends because each step begins behind the one before, or is smaller, or leaves fewer due rows.
+        // Ends because each step begins behind the one before, or is smaller, or leaves fewer due rows, or locks them first.
         while let step = walk.step {
             try await renewClaim()
             switch step {
@@ -252,7 +252,7 @@ struct Deletion: Sendable {
         let most = min(limit, size.count * 2)
         let rows: BatchSQL.Rows = canPassOnce ? .all(pages, limit: limit) : .unlocked(pages, limit: most)
         switch try await runner.execute(
-            rows, of: relation, limit: size.timeLimit, isContended: canPassOnce || left.hasWaitedEnough)
+            rows, of: relation, limit: size.timeLimit, waitsBriefly: canPassOnce || left.hasWaitedEnough)
         {
         case .done(let batch):
             try record(batch, inOnePass: canPassOnce)
@@ -314,7 +314,7 @@ struct Deletion: Sendable {
             let passesOnce = onePass.isWorthTryingByAddress && batch.startIndex >= contended
             let outcome = try await runner.execute(
                 .addresses(batch, inOnePass: passesOnce), of: relation, limit: isSingle ? nil : size.timeLimit,
-                isContended: passesOnce || batch.startIndex < contended || left.hasWaitedEnough)
+                waitsBriefly: passesOnce || batch.startIndex < contended || left.hasWaitedEnough)
             switch outcome {
             case .done(let done):
                 try record(done, inOnePass: passesOnce, of: batch.count)

@@ -20,7 +20,7 @@ struct OnePass: Sendable {
     var isWorthTrying: Bool { isPossible && left == 0 }
     var isWorthTryingByAddress: Bool { isWorthTrying && !hasLeftRow }
 
-    /// One pass met a lock, or more rows than a batch may take.
+    /// One pass met a lock, or found more rows than a batch may take or has time for.
     mutating func failed() {
         length = min(max(1, length * 2), Self.longest)
         left = length
