@@ -7,9 +7,9 @@ import Testing
     /// Lets the size settle on a server with these costs, and returns the mean of the last two sizes.
     private static func settled(
         constant: Duration, perRow: Duration, limit: Duration = .milliseconds(50), most: Int = 10_000,
-        roundTrip: Duration = .zero, rounds: Int = 40
+        roundTrip: Duration = .zero, records: Bool = false, rounds: Int = 40
     ) -> (count: Int, longest: Duration, batches: Int) {
-        var size = BatchSize(limit: limit, most: most)
+        var size = BatchSize(limit: limit, most: most, records: records)
         var longest = Duration.zero
         var counts: [Int] = []
         for _ in 0..<rounds {
@@ -35,6 +35,13 @@ import Testing
     @Test func cheapRowsAreTakenForAboutTwoMilliseconds() {
         let settled = Self.settled(constant: .microseconds(300), perRow: .microseconds(3))
         #expect((400...700).contains(settled.count), "\(settled)")
+    }
+
+    /// A row that is recorded costs twice as much: about as many of them are taken as of others.
+    @Test func aBatchThatRecordsItsRowsMayWorkForTwiceAsLong() {
+        let plain = Self.settled(constant: .milliseconds(2), perRow: .microseconds(5))
+        let recorded = Self.settled(constant: .milliseconds(2), perRow: .microseconds(10), records: true)
+        #expect(abs(plain.count - recorded.count) < plain.count / 4, "\(plain) \(recorded)")
     }
 
     /// A row of 50 ms, as under a slow trigger: never more than two at once, and that now and then.

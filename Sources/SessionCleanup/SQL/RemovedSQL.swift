@@ -99,7 +99,8 @@ extension RemovedSQL.Recording.Column {
     }
 
     /// SQL for a URL without user info, query and fragment; NULL for a text that no URL can be, since any part of it may be
-    /// a password. Most URLs are plain, and LIKE finds that in a fifth of the pattern's time.
+    /// a password. Most URLs are plain, which LIKE finds in a fifth of the time that the pattern takes; ANY and an array cost
+    /// half as much again.
     private static func withoutSecrets(_ url: String) -> String {
         let url = "(\(url)) COLLATE pg_catalog.\"C\""
         // Scheme and slashes, user info, host, port, path, the rest. A browser takes any number of slashes, and backslashes.
@@ -107,9 +108,12 @@ extension RemovedSQL.Recording.Column {
             #"^(?:([A-Za-z][-+.0-9A-Za-z]*:[/\\]+)|[/\\]*)(?:[^/?#\\]*@)?"#
             + #"(\[[0-9A-Fa-f:.]+(?:%[-._~0-9A-Za-z]+)?\]|[^]\[/?#@:\\%<>^|"{}[:space:][:cntrl:]]+)(:[0-9]+)?"#
             + #"([/\\][^?#]*)?(?:[?#].*)?$"#
+        func compared(_ comparison: String, _ patterns: [String], _ conjunction: String) -> String {
+            patterns.map { "\(url) OPERATOR(pg_catalog.\(comparison)) '\($0)'" }.joined(separator: " \(conjunction) ")
+        }
         return """
-            CASE WHEN \(url) OPERATOR(pg_catalog.~~) ANY (ARRAY['https://_%', 'http://_%'])
-                  AND \(url) OPERATOR(pg_catalog.!~~) ALL (ARRAY['%@%', '%?%', '%#%', '%://%:%']) THEN \(url)
+            CASE WHEN (\(compared("~~", ["https://_%", "http://_%"], "OR")))
+                  AND \(compared("!~~", ["%@%", "%?%", "%#%", "%://%:%"], "AND")) THEN \(url)
                  ELSE pg_catalog.array_to_string(pg_catalog.regexp_match(\(url),\(SQL.literal(parts))), '') END
             """
     }

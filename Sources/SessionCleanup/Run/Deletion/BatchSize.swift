@@ -7,6 +7,8 @@ struct BatchSize: Hashable, Sendable {
     private let most: Int
     /// `batch.target-duration`: the longest time that a batch should hold its locks.
     private let limit: Duration
+    /// True if each deleted row is recorded as well.
+    private let records: Bool
     private var samples: [Sample] = []
     /// The estimated parts of the cost, in microseconds.
     private var constant = 0.0
@@ -30,8 +32,9 @@ struct BatchSize: Hashable, Sendable {
 
     /// Small batches whose commits wait for the disk disturb clients least: their own commits never wait for much WAL.
     private static let aim = Duration.milliseconds(2)
-    /// The least work on rows, as a multiple of a batch's constant cost, up to 4 ms; beyond that both parts are equal. The
-    /// constant part of a batch is near 1 ms; batches that aimed at equal parts took three times the single DELETE's time.
+    /// The least work on rows, as a multiple of a batch's constant cost, up to 4 ms, or to 8 ms where rows are recorded, which
+    /// doubles what each costs; beyond that both parts are equal. The constant part of a batch is near 1 ms; batches that
+    /// aimed at equal parts took three times the single DELETE's time.
     private static let workPerConstant = 5.0
     /// Enough to average out a stall of the disk, few enough to follow a change within a second.
     private static let memory = 16
@@ -44,9 +47,11 @@ struct BatchSize: Hashable, Sendable {
     /// - Parameters:
     ///   - limit: the longest time that a batch should take.
     ///   - most: rows that a batch takes at most; at least 1.
-    init(limit: Duration, most: Int) {
+    ///   - records: true if each deleted row is recorded as well.
+    init(limit: Duration, most: Int, records: Bool = false) {
         self.limit = limit
         self.most = most
+        self.records = records
     }
 
     /// A batch of `rows` rows has been committed.
@@ -73,7 +78,7 @@ struct BatchSize: Hashable, Sendable {
         let limit = limit / .microseconds(1)
         let travel = min(roundTrip / .microseconds(1), limit / 4)
         let aim = Self.aim / .microseconds(1)
-        let share = max(constant, min(constant * Self.workPerConstant, aim * 2))
+        let share = max(constant, min(constant * Self.workPerConstant, aim * (records ? 4 : 2)))
         let wanted = max(aim - constant, share, travel)
         let work = min(wanted, max(limit / 2 - constant, constant))
         let fitting = min(work / max(perRow, 0.001), 1e9)

@@ -39,7 +39,8 @@ struct Deletion: Sendable {
         self.progress = progress
         runner = BatchRunner(run, target, claim: claim, in: session)
         onePass = OnePass(isPossible: target.mayPassOnce)
-        size = BatchSize(limit: run.limits.batchTarget, most: run.limits.batchRows)
+        size = BatchSize(
+            limit: run.limits.batchTarget, most: run.limits.batchRows, records: target.recording != nil)
     }
 
     /// Deletes what is due and not locked by another transaction.
