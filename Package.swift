@@ -48,7 +48,7 @@ let package = Package(
             name: "TimerWheel",
             dependencies: [.product(name: "BasicContainers", package: "swift-collections")],
             swiftSettings: sources),
-        .target(name: "Time", dependencies: ["TimerWheel"], swiftSettings: sources),
+        .target(name: "Time", dependencies: ["CTimerfd", "TimerWheel"], swiftSettings: sources),
         .target(name: "Postgres", dependencies: ["CLibpq", "Time"], swiftSettings: sources),
         .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres", "Time"], swiftSettings: sources),
         .target(
@@ -57,12 +57,10 @@ let package = Package(
             dependencies: ["CYaml", "CleanupSchedule", "Heartbeats", "Postgres", "SessionCleanup", "Time"],
             swiftSettings: sources),
         .target(name: "Systemd", dependencies: ["CSystemd", "Time"], swiftSettings: sources),
-        .target(name: "Pseudorandom", swiftSettings: sources),
         .target(
             name: "CleanupDaemon",
             dependencies: [
-                "CTimerfd", "CleanupSchedule", "Postgres", "Pseudorandom", "SessionCleanup", "Systemd", "Time",
-                "TimerWheel",
+                "CleanupSchedule", "Postgres", "SessionCleanup", "Time", "TimerWheel",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -102,6 +100,7 @@ let package = Package(
                 .product(name: "SystemPackage", package: "swift-system"),
             ],
             path: "Tests/TestServers", swiftSettings: settings),
+        .target(name: "Pseudorandom", path: "Tests/Pseudorandom", swiftSettings: settings),
         .target(
             name: "SeededRandom", dependencies: ["Pseudorandom"], path: "Tests/SeededRandom", swiftSettings: settings),
         .testTarget(

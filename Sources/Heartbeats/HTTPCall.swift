@@ -3,7 +3,7 @@ import Synchronization
 import Time
 
 /// One GET over a connection of its own. Blocks its thread.
-package struct HTTPCall: Sendable {
+package enum HTTPCall {
     package enum Server: Hashable, Sendable {
         /// The host is a name, or an address without brackets. With TLS, its certificate has to be signed by one of the
         /// system's authorities or of those in the first of `authorities`' files that can be read.
@@ -11,25 +11,14 @@ package struct HTTPCall: Sendable {
         case unix(path: String)
     }
 
-    private let server: Server
-    private let request: String
-
-    /// - Parameter authority: the value of the Host field: RFC 9110, section 7.2.
-    package init(_ server: Server, target: String, authority: String) {
-        self.server = server
-        request =
-            "GET \(target) HTTP/1.1\r\nHost: \(authority)\r\nUser-Agent: mcp-cleanupd\r\n"
-            + "Accept: */*\r\nConnection: close\r\n\r\n"
-    }
-
     /// Makes the call, and reads `length` bytes of the answer at most. Only the resolver may take longer than `limit`.
-    package func answer(within limit: Duration, length: Int) throws(HTTPFailure) -> (status: Int, body: String) {
+    ///
+    /// - Parameter authority: the value of the Host field: RFC 9110, section 7.2.
+    package static func get(
+        _ target: String, from server: Server, authority: String, within limit: Duration, length: Int
+    ) throws(HTTPFailure) -> (status: Int, body: String) {
         let deadline = ContinuousClock.now + limit
-        let descriptor =
-            switch server {
-            case .tcp(let host, let port, _, _): try Self.connected(to: host, port: port, by: deadline)
-            case .unix(let path): try Self.connected(toSocketAt: path)
-            }
+        let descriptor = try connected(to: server, by: deadline)
         // At the deadline every wait on the socket ends, also if the other end sends nothing.
         let isOpen = Mutex(true)
         let end = Deadlines.shared.add(at: deadline) {
@@ -42,22 +31,26 @@ package struct HTTPCall: Sendable {
                 close(descriptor)
             }
         }
-        let answer = try exchange(over: descriptor, length: length)
+        let request =
+            "GET \(target) HTTP/1.1\r\nHost: \(authority)\r\nUser-Agent: mcp-cleanupd\r\n"
+            + "Accept: */*\r\nConnection: close\r\n\r\n"
+        let answer =
+            if case .tcp(let host, _, true, let authorities) = server {
+                try TLSExchange.send(request, over: descriptor, host: host, authorities: authorities, length: length)
+            } else {
+                exchange(request, over: descriptor, length: length)
+            }
         guard !answer.isEmpty else { throw .unanswered }
         guard answer.hasPrefix("HTTP/1."), let status = Int(answer.dropFirst(9).prefix(3)) else { throw .notHTTP }
         let body = answer.firstRange(of: "\r\n\r\n").map { answer[$0.upperBound...] } ?? ""
         return (status, String(body))
     }
 
-    private func exchange(over descriptor: Int32, length: Int) throws(HTTPFailure) -> String {
-        if case .tcp(let host, _, true, let authorities) = server {
-            return try TLSExchange.send(
-                request, over: descriptor, host: host, authorities: authorities, length: length)
-        }
+    private static func exchange(_ request: String, over descriptor: Int32, length: Int) -> String {
         let bytes = Array(request.utf8)
         // A few hundred bytes fit into any socket's buffer.
         guard send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count else { return "" }
-        return Self.text(length: length) { recv(descriptor, $0, $1, 0) }
+        return text(length: length) { recv(descriptor, $0, $1, 0) }
     }
 
     /// Reads to the end of the answer, or as much as is wanted of it.
@@ -74,24 +67,17 @@ package struct HTTPCall: Sendable {
         return String(decoding: answer, as: UTF8.self)
     }
 
-    /// Tries the host's addresses in their order, each for its share of the time that is left: a network that loses the
+    /// Tries the server's addresses in their order, each for its share of the time that is left: a network that loses the
     /// packets to one of them, as happens with IPv6, must not keep us from the others.
     private static func connected(
-        to host: String, port: Int, by deadline: ContinuousClock.Instant
+        to server: Server, by deadline: ContinuousClock.Instant
     ) throws(HTTPFailure) -> Int32 {
-        var hints = addrinfo()
-        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-        // A list of getaddrinfo(3)'s if it returns 0; read until it is freed at the end of this function.
-        var found: UnsafeMutablePointer<addrinfo>?
-        let status = getaddrinfo(host, "\(port)", &hints, &found)
-        guard status == 0, let first = found else { throw .unresolved(String(cString: gai_strerror(status))) }
-        defer { freeaddrinfo(found) }
-        let addresses = Array(sequence(first: first.pointee, next: \.ai_next?.pointee))
+        let addresses = try addresses(of: server)
         var failure = HTTPFailure.unreachable(ETIMEDOUT)
         for (index, address) in addresses.enumerated() where deadline > .now {
-            let share = max((deadline - .now) / (addresses.count - index), .milliseconds(1))
             do {
-                return try connected(address.ai_family, address.ai_addr, address.ai_addrlen, within: share)
+                let left = (deadline - .now) / (addresses.count - index)
+                return try connected(to: address, within: max(left, .milliseconds(1)))
             } catch {
                 failure = error
             }
@@ -99,31 +85,44 @@ package struct HTTPCall: Sendable {
         throw failure
     }
 
-    private static func connected(toSocketAt path: String) throws(HTTPFailure) -> Int32 {
-        var name = sockaddr_un()
-        name.sun_family = sa_family_t(AF_UNIX)
-        let bytes = Array(path.utf8)
-        guard bytes.count < MemoryLayout.size(ofValue: name.sun_path) else { throw .unreachable(ENAMETOOLONG) }
-        withUnsafeMutableBytes(of: &name.sun_path) { $0.copyBytes(from: bytes) }
-        return try withUnsafeBytes(of: &name) { bytes throws(HTTPFailure) in
-            // connect(2) reads as many bytes as it is told, for every family.
-            let address = bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self)
-            return try connected(AF_UNIX, address, socklen_t(bytes.count))
+    /// Returns the bytes of each address: of a `sockaddr_in`, `sockaddr_in6` or `sockaddr_un`.
+    private static func addresses(of server: Server) throws(HTTPFailure) -> [[UInt8]] {
+        switch server {
+        case .unix(let path):
+            var name = sockaddr_un()
+            name.sun_family = sa_family_t(AF_UNIX)
+            // A longer path would have no zero byte at its end.
+            guard path.utf8.count < MemoryLayout.size(ofValue: name.sun_path) else { throw .unreachable(ENAMETOOLONG) }
+            withUnsafeMutableBytes(of: &name.sun_path) { $0.copyBytes(from: path.utf8) }
+            return [withUnsafeBytes(of: name) { Array($0) }]
+        case .tcp(let host, let port, _, _):
+            var hints = addrinfo()
+            hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+            // A list of getaddrinfo(3)'s if it returns 0; read until it is freed at the end of this function.
+            var found: UnsafeMutablePointer<addrinfo>?
+            let status = getaddrinfo(host, "\(port)", &hints, &found)
+            guard status == 0, let first = found else { throw .unresolved(String(cString: gai_strerror(status))) }
+            defer { freeaddrinfo(found) }
+            return sequence(first: first.pointee, next: \.ai_next?.pointee).map {
+                // An address has as many bytes as its entry says.
+                Array(UnsafeRawBufferPointer(start: $0.ai_addr, count: Int($0.ai_addrlen)))
+            }
         }
     }
 
-    private static func connected(
-        // Read during the call only.
-        _ family: Int32, _ address: UnsafePointer<sockaddr>?, _ length: socklen_t, within limit: Duration? = nil
-    ) throws(HTTPFailure) -> Int32 {
+    private static func connected(to address: [UInt8], within limit: Duration) throws(HTTPFailure) -> Int32 {
+        // Every address begins with its family.
+        let family = address.withUnsafeBytes { Int32($0.loadUnaligned(as: sa_family_t.self)) }
         let descriptor = socket(family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw .unreachable(errno) }
-        if let (seconds, attoseconds) = limit?.components {
-            // The limit of connect(2) too: socket(7).
-            var time = timeval(tv_sec: Int(seconds), tv_usec: Int(attoseconds / 1_000_000_000_000))
-            setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &time, socklen_t(MemoryLayout<timeval>.size))
+        // The limit of connect(2) too: socket(7).
+        let (seconds, attoseconds) = limit.components
+        var time = timeval(tv_sec: Int(seconds), tv_usec: Int(attoseconds / 1_000_000_000_000))
+        setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &time, socklen_t(MemoryLayout<timeval>.size))
+        let status = address.withUnsafeBytes {
+            connect(descriptor, $0.baseAddress?.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count))
         }
-        guard connect(descriptor, address, length) == 0 else {
+        guard status == 0 else {
             let code = errno == EINPROGRESS ? ETIMEDOUT : errno
             close(descriptor)
             throw .unreachable(code)

@@ -27,20 +27,15 @@ package struct HeartbeatURL: Hashable, Sendable, CustomStringConvertible, Custom
             portText = authority[bracket...].dropFirst()
         } else {
             host = String(authority.prefix { $0 != ":" })
-            guard !host.isEmpty, host.allSatisfy({ $0.isLetter || $0.isNumber || "-._".contains($0) }) else {
-                return nil
-            }
+            let isName = host.allSatisfy { $0.isLetter || $0.isNumber || "-._".contains($0) }
+            guard isName, !host.isEmpty else { return nil }
             portText = authority.dropFirst(host.count)
         }
-        if portText.isEmpty {
-            port = isTLS ? 443 : 80
-        } else {
-            let digits = portText.dropFirst()
-            guard portText.first == ":", digits.allSatisfy(\.isNumber), let port = Int(digits),
-                (1...65_535).contains(port)
-            else { return nil }
-            self.port = port
-        }
+        let digits = portText.dropFirst()
+        guard portText.isEmpty || portText.first == ":" && digits.allSatisfy(\.isNumber),
+            let port = portText.isEmpty ? isTLS ? 443 : 80 : Int(digits), (1...65_535).contains(port)
+        else { return nil }
+        self.port = port
         let target = rest.dropFirst(authority.count)
         self.target = target.hasPrefix("/") ? String(target) : "/" + target
         self.text = text

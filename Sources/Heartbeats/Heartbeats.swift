@@ -6,13 +6,8 @@ import Time
 ///
 /// Calls are made on a thread of their own, one at a time. Of several that wait for one URL, the latest is made.
 package final class Heartbeats: Sendable {
-    private struct State {
-        var isCalling = false
-        /// Each URL once, in the order of its latest request.
-        var waiting: [HeartbeatURL] = []
-    }
-
-    private let state = Mutex(State())
+    /// Each URL once, in the order of its latest request.
+    private let waiting = Mutex<[HeartbeatURL]>([])
     private let queue = DispatchQueue(label: "mcp-cleanupd.heartbeats")
     private let limit: Duration
     private let authorities: [String]
@@ -34,48 +29,36 @@ package final class Heartbeats: Sendable {
         self.onFailure = onFailure
     }
 
-    /// Calls the URL, now or after the call under way. Returns at once; from any thread.
+    /// Calls the URL, now or after the calls that wait. Returns at once; from any thread.
     package func send(to url: HeartbeatURL) {
-        let isIdle = state.withLock { state in
-            defer { state.isCalling = true }
-            state.waiting.removeAll { $0 == url }
-            state.waiting.append(url)
-            return !state.isCalling
+        let isNew = waiting.withLock { waiting in
+            let count = waiting.count
+            waiting.removeAll { $0 == url }
+            waiting.append(url)
+            return waiting.count > count
         }
-        guard isIdle else { return }
-        queue.async { [self] in
-            // Ends when nothing was requested during the last call.
-            while let url = next() { call(url) }
-        }
+        guard isNew else { return }
+        // As many calls wait on the queue as URLs in the list.
+        queue.async { [self] in call(waiting.withLock { $0.removeFirst() }) }
     }
-
-    /// True while a call is under way, or about to be.
-    package var isCalling: Bool { state.withLock(\.isCalling) }
 
     /// Waits for the calls under way, for as long as `limit` or the task at most. Returns true if all have ended.
     package func finish(within limit: Duration) async -> Bool {
-        let (ends, end) = AsyncStream<Void>.makeStream()
+        let (ends, end) = AsyncStream<Bool>.makeStream()
         // Behind the calls, on their queue.
-        queue.async { end.finish() }
-        let deadline = Deadlines.shared.add(at: .now + limit) { end.finish() }
-        for await _ in ends {}
-        Deadlines.shared.cancel(deadline)
-        return !isCalling
-    }
-
-    private func next() -> HeartbeatURL? {
-        state.withLock { state in
-            state.isCalling = !state.waiting.isEmpty
-            return state.isCalling ? state.waiting.removeFirst() : nil
-        }
+        queue.async { end.yield(true) }
+        let deadline = Deadlines.shared.add(at: .now + limit) { end.yield(false) }
+        defer { Deadlines.shared.cancel(deadline) }
+        return await ends.first { _ in true } ?? false
     }
 
     private func call(_ url: HeartbeatURL) {
         let server = HTTPCall.Server.tcp(host: url.host, port: url.port, isTLS: url.isTLS, authorities: authorities)
         do throws(HTTPFailure) {
             // No more of the answer than `HTTP/1.1 200`.
-            let status = try HTTPCall(server, target: url.target, authority: url.authority)
-                .answer(within: limit, length: 12).status
+            let status = try HTTPCall.get(
+                url.target, from: server, authority: url.authority, within: limit, length: 12
+            ).status
             guard (200..<300).contains(status) else { throw .refused(status: status) }
         } catch {
             onFailure(url, error)

@@ -1,3 +1,4 @@
+import CSystemd
 import Glibc
 import Time
 
@@ -13,11 +14,23 @@ package enum Journal {
         return fstat(descriptor, &status) == 0 && stream == "\(status.st_dev):\(status.st_ino)"
     }
 
-    /// Sends one entry, visible. Blocks while journald does not read, as writing to standard error would. Throws
-    /// `.failed(ENOENT)` if there is none. Names have capitals, digits and underscores, and begin with a capital.
+    /// Sends one entry, visible: sd_journal_sendv(3). Blocks while journald does not read, as writing to standard error would.
+    /// Throws `.failed(ENOENT)` if there is none. Names have capitals, digits and underscores, and begin with a capital.
     package static func send(_ fields: [(name: String, value: String)]) throws(SystemdError) {
-        // sd_journal_sendv(3) reports success if the socket does not exist.
+        // The function reports success if the socket does not exist.
         guard access(socket, F_OK) == 0 else { throw .failed(errno) }
-        try SystemdLibrary.sendToJournal(fields.map { "\($0.name)=\($0.value.visibleLines)" })
+        let function = try SystemdLibrary.function("sd_journal_sendv", as: sd_journal_sendv_function.self)
+        let fields = fields.map { Array("\($0.name)=\($0.value.visibleLines)".utf8) }
+        var bytes = fields.flatMap(\.self)
+        let result = bytes.withUnsafeMutableBytes { buffer in
+            var offset = 0
+            let vectors = fields.map { field in
+                defer { offset += field.count }
+                // Within the buffer, which has all fields one after the other and outlives the call.
+                return iovec(iov_base: buffer.baseAddress?.advanced(by: offset), iov_len: field.count)
+            }
+            return function(vectors, Int32(vectors.count))
+        }
+        try SystemdLibrary.check(result)
     }
 }

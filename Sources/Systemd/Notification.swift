@@ -2,66 +2,56 @@ import Glibc
 import Time
 
 /// One message to the service manager: sd_notify(3).
-package struct Notification: Hashable, Sendable {
-    package enum State: Hashable, Sendable {
-        /// The service serves, with the configuration in force: at start and after a reload.
-        case ready
-        /// The configuration is being read again, since this reading of the monotonic clock.
-        case reloading(sinceMonotonicMicroseconds: UInt64)
-        case stopping
+package struct Notification: Sendable {
+    /// The states, of which a merged message has the later one's only.
+    private static let states = ["READY", "RELOADING", "MONOTONIC_USEC", "STOPPING"]
+    /// The order of a message's lines.
+    private static let names = states + ["STATUS", "WATCHDOG", "EXTEND_TIMEOUT_USEC", "ERRNO"]
 
-        package static var reloading: State {
-            var time = timespec()
-            // The clock that the manager compares it with: sd_notify(3). The call cannot fail for a clock that exists.
-            clock_gettime(CLOCK_MONOTONIC, &time)
-            return .reloading(sinceMonotonicMicroseconds: UInt64(time.tv_sec) * 1_000_000 + UInt64(time.tv_nsec) / 1000)
-        }
+    private let values: [String: String]
+
+    /// The service serves, with the configuration in force: at start and after a reload.
+    package static let ready = Notification(values: ["READY": "1"])
+
+    /// The watchdog's ping.
+    package static let alive = Notification(values: ["WATCHDOG": "1"])
+
+    /// The configuration is being read again, from now on.
+    package static var reloading: Notification {
+        var time = timespec()
+        // The clock that the manager compares it with: sd_notify(3).
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        let microseconds = time.tv_sec * 1_000_000 + time.tv_nsec / 1000
+        return Notification(values: ["RELOADING": "1", "MONOTONIC_USEC": "\(microseconds)"])
     }
 
-    let state: State?
-    private let status: String?
-    private let isAlive: Bool
-    private let extendedTimeout: Duration?
-    private let failure: Int32?
+    /// - Parameter limit: the time from now that stopping may still take.
+    package static func stopping(within limit: Duration) -> Notification {
+        Notification(values: ["STOPPING": "1", "EXTEND_TIMEOUT_USEC": "\(Int64(limit / .microseconds(1)))"])
+    }
 
     /// - Parameters:
-    ///   - status: a line for people. Line breaks become spaces; text beyond 1,000 characters is cut.
-    ///   - isAlive: true for the watchdog's ping.
-    ///   - extendedTimeout: the time from now that starting, reloading or stopping may still take.
+    ///   - line: for people. Line breaks become spaces; text beyond 1,000 characters is cut.
     ///   - failure: the `errno` that the service fails with.
-    package init(
-        state: State? = nil, status: String? = nil, isAlive: Bool = false, extendedTimeout: Duration? = nil,
-        failure: Int32? = nil
-    ) {
-        self.state = state
-        self.status = status
-        self.isAlive = isAlive
-        self.extendedTimeout = extendedTimeout
-        self.failure = failure
+    package static func status(_ line: String, failure: Int32? = nil) -> Notification {
+        let text = String(line.prefix(1000).map { $0.isNewline ? " " : $0 }).visible
+        var values = ["STATUS": text]
+        values["ERRNO"] = failure.map { "\($0)" }
+        return Notification(values: values)
     }
 
+    /// True if the manager learns from it that the service serves.
+    var isReady: Bool { values["READY"] != nil }
+
     /// This message with the values that the later one has.
-    func merged(with later: Notification) -> Notification {
-        Notification(
-            state: later.state ?? state, status: later.status ?? status, isAlive: isAlive || later.isAlive,
-            extendedTimeout: later.extendedTimeout ?? extendedTimeout, failure: later.failure ?? failure)
+    package func merged(with later: Notification) -> Notification {
+        let isState = Self.states.contains { later.values[$0] != nil }
+        let kept = values.filter { !isState || !Self.states.contains($0.key) }
+        return Notification(values: kept.merging(later.values) { $1 })
     }
 
     /// The assignments that sd_notify(3) takes, one a line.
     package var message: String {
-        var lines: [String] = []
-        switch state {
-        case .ready: lines.append("READY=1")
-        case .reloading(let since): lines += ["RELOADING=1", "MONOTONIC_USEC=\(since)"]
-        case .stopping: lines.append("STOPPING=1")
-        case nil: break
-        }
-        if let status {
-            lines.append("STATUS=" + String(status.prefix(1000).map { $0.isNewline ? " " : $0 }).visible)
-        }
-        if isAlive { lines.append("WATCHDOG=1") }
-        if let extendedTimeout { lines.append("EXTEND_TIMEOUT_USEC=\(Int64(extendedTimeout / .microseconds(1)))") }
-        if let failure { lines.append("ERRNO=\(failure)") }
-        return lines.joined(separator: "\n")
+        Self.names.compactMap { name in values[name].map { "\(name)=\($0)" } }.joined(separator: "\n")
     }
 }

@@ -21,23 +21,34 @@ package struct PassedSocket: Hashable, Sendable {
     package let address: Address
 
     /// Finds the passed socket; `nil` if none was passed, or libsystemd cannot be used.
-    package static func find(environment: [String: String]) throws(PassedSocketRefused) -> PassedSocket? {
+    package static func find(environment: [String: String]) throws(SystemdRefusal) -> PassedSocket? {
         guard let count = environment["LISTEN_FDS"], !count.isEmpty else { return nil }
         let passed: [(descriptor: Int32, name: String)]
         do {
             passed = try SystemdLibrary.passedDescriptors()
         } catch .failed(let code) {
-            throw .unreadable(count: count, code: code)
+            throw SystemdRefusal(
+                "the sockets that systemd passed cannot be used: LISTEN_FDS is “\(count)” (\(SystemdError.failed(code)))",
+                hint: "Start the service by its systemd unit, or unset LISTEN_FDS.")
         } catch {
             // The library is missing or too old, which the service warns of once: `SystemdLibrary.shortcoming`.
             return nil
         }
         guard let (descriptor, name) = passed.first else { return nil }
-        guard passed.count == 1 else { throw .several(names: passed.map(\.name)) }
+        guard passed.count == 1 else {
+            let names = passed.map(\.name).joined(separator: ", ")
+            throw SystemdRefusal(
+                "systemd passed \(passed.count) sockets (\(names)), and the service listens on one",
+                hint: "Keep one ListenStream= in mcp-cleanupd.socket.")
+        }
         guard option(SO_ACCEPTCONN, of: descriptor) == 1,
             option(SO_TYPE, of: descriptor) == Int32(SOCK_STREAM.rawValue),
             let address = address(of: descriptor)
-        else { throw .notListening(name: name) }
+        else {
+            throw SystemdRefusal(
+                "what systemd passed as “\(name)” is no listening stream socket",
+                hint: "Use one ListenStream= with Accept=no in mcp-cleanupd.socket.")
+        }
         return PassedSocket(descriptor: descriptor, address: address)
     }
 
@@ -80,32 +91,5 @@ package struct PassedSocket: Hashable, Sendable {
         // It fails for other families and shorter buffers only: inet_ntop(3).
         _ = withUnsafePointer(to: address) { inet_ntop(family, $0, &buffer, socklen_t(buffer.count)) }
         return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
-}
-
-/// The service manager passed something that HTTP cannot be served on.
-package enum PassedSocketRefused: Error, Hashable, Sendable, CustomStringConvertible {
-    /// An `errno`.
-    case unreadable(count: String, code: Int32)
-    case several(names: [String])
-    case notListening(name: String)
-
-    package var description: String {
-        switch self {
-        case .unreadable(let count, let code):
-            "the sockets that systemd passed cannot be used: LISTEN_FDS is “\(count)” (\(String(cString: strerror(code))))"
-        case .several(let names):
-            "systemd passed \(names.count) sockets (\(names.joined(separator: ", "))), and the service listens on one"
-        case .notListening(let name):
-            "what systemd passed as “\(name)” is no listening stream socket"
-        }
-    }
-
-    package var hint: String {
-        switch self {
-        case .unreadable: "Start the service by its systemd unit, or unset LISTEN_FDS."
-        case .several: "Keep one ListenStream= in mcp-cleanupd.socket."
-        case .notListening: "Use one ListenStream= with Accept=no in mcp-cleanupd.socket."
-        }
     }
 }

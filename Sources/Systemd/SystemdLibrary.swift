@@ -6,12 +6,13 @@ import Glibc
 /// Linking would make every process load it and seven more libraries, `--once` from cron included, which never calls
 /// it: 0.6 ms of each start (Benchmarks/RESULTS.md).
 package enum SystemdLibrary {
-    /// What the installed library lacks of what a service needs, for a message; `nil` if it lacks nothing.
+    /// The installed library's lack of functions that a service needs, for a message; `nil` if it has them all.
     package static var shortcoming: String? {
         if case .failure(let error) = handle { return "\(error)" }
-        let missing = versions.filter { $0.key != "sd_journal_sendv" && address(of: $0.key) == nil }
+        let missing = versions.filter { address(of: $0.key) == nil }
         guard !missing.isEmpty else { return nil }
-        return missing.map { "\(SystemdError.lacks(function: $0.key, since: $0.value))" }.joined(separator: "; ")
+        return missing.map { "libsystemd has no \($0.key), which came with systemd \($0.value)" }.joined(
+            separator: "; ")
     }
 
     /// Sends assignments to the service manager: sd_notify(3). Blocks while the manager's queue is full.
@@ -26,11 +27,27 @@ package enum SystemdLibrary {
         try check(function(0, UInt64(timeout / .microseconds(1))))
     }
 
-    /// The time after which the manager ends this process if it is silent: sd_watchdog_enabled(3).
-    static func watchdogMicroseconds() throws(SystemdError) -> UInt64? {
-        var microseconds: UInt64 = 0
-        let isSet = try check(function("sd_watchdog_enabled", as: sd_watchdog_enabled_function.self)(0, &microseconds))
-        return isSet > 0 ? microseconds : nil
+    /// Returns the time after which the manager ends this process if it is silent: sd_watchdog_enabled(3). `nil` without
+    /// a watchdog for this process.
+    package static func watchdogInterval(environment: [String: String]) throws(SystemdRefusal) -> Duration? {
+        guard let text = environment["WATCHDOG_USEC"], !text.isEmpty else { return nil }
+        do throws(SystemdError) {
+            let function = try function("sd_watchdog_enabled", as: sd_watchdog_enabled_function.self)
+            var microseconds: UInt64 = 0
+            guard try check(function(0, &microseconds)) > 0 else { return nil }
+            // From 0.1 s to a year: with less, the service would do little but send pings.
+            guard (100_000...365 * 86_400 * 1_000_000).contains(microseconds) else { throw .failed(ERANGE) }
+            return .microseconds(Int64(microseconds))
+        } catch .failed {
+            let processID = environment["WATCHDOG_PID"].map { " and WATCHDOG_PID “\($0)”" } ?? ""
+            throw SystemdRefusal(
+                "No watchdog: WATCHDOG_USEC is “\(text)”\(processID); expected microseconds, from 0.1 s to a year, and a "
+                    + "process ID. If the unit has WatchdogSec=, the service manager will end this service because it "
+                    + "sends no pings; correct WatchdogSec= or remove it.")
+        } catch {
+            // The library is missing or too old, which the service warns of once: `shortcoming`.
+            return nil
+        }
     }
 
     /// The descriptors that the manager passed to this process, with their names: sd_listen_fds_with_names(3).
@@ -47,33 +64,15 @@ package enum SystemdLibrary {
         }
     }
 
-    /// Sends one entry of fields, each `NAME=value`, to the journal: sd_journal_sendv(3). Blocks while journald does
-    /// not read. Without a journal's socket the call succeeds and the entry is lost.
-    static func sendToJournal(_ fields: [String]) throws(SystemdError) {
-        let function = try function("sd_journal_sendv", as: sd_journal_sendv_function.self)
-        var bytes = fields.flatMap(\.utf8)
-        let result = bytes.withUnsafeMutableBytes { buffer in
-            var offset = 0
-            let vectors = fields.map { field in
-                defer { offset += field.utf8.count }
-                // Within the buffer, which has all fields one after the other and outlives the call.
-                return iovec(iov_base: buffer.baseAddress?.advanced(by: offset), iov_len: field.utf8.count)
-            }
-            return function(vectors, Int32(vectors.count))
-        }
-        try check(result)
-    }
-
-    /// The version of systemd that brought each function to this library, which came with 209.
+    /// The version of systemd that brought each function of a service to this library, which came with 209.
     private static let versions: KeyValuePairs = [
         "sd_notify": 209, "sd_notify_barrier": 246, "sd_watchdog_enabled": 209, "sd_listen_fds_with_names": 227,
-        "sd_journal_sendv": 209,
     ]
 
     private static let handle: Result<UInt, SystemdError> = {
         let name = "libsystemd.so.0"
         guard let pointer = dlopen(name, RTLD_NOW | RTLD_LOCAL) else {
-            return .failure(.notLoaded(dlerror().map { String(cString: $0) } ?? name))
+            return .failure(.unusable("libsystemd cannot be loaded (\(dlerror().map { String(cString: $0) } ?? name))"))
         }
         return .success(UInt(bitPattern: pointer))
     }()
@@ -85,18 +84,16 @@ package enum SystemdLibrary {
         return dlsym(UnsafeMutableRawPointer(bitPattern: handle), function)
     }
 
-    private static func function<Function>(_ name: String, as: Function.Type) throws(SystemdError) -> Function {
+    static func function<Function>(_ name: String, as: Function.Type) throws(SystemdError) -> Function {
         _ = try handle.get()
-        guard let address = address(of: name) else {
-            throw .lacks(function: name, since: versions.first { $0.key == name }?.value ?? 0)
-        }
+        guard let address = address(of: name) else { throw .unusable("libsystemd has no \(name)") }
         // A C function pointer is as large as a data pointer on Linux: dlsym(3). The headers give its type (CSystemd).
         return unsafeBitCast(address, to: Function.self)
     }
 
     /// Libsystemd's convention: a negative `errno`, or a result.
     @discardableResult
-    private static func check(_ result: Int32) throws(SystemdError) -> Int32 {
+    static func check(_ result: Int32) throws(SystemdError) -> Int32 {
         guard result >= 0 else { throw .failed(-result) }
         return result
     }
@@ -104,17 +101,23 @@ package enum SystemdLibrary {
 
 /// Why a call to libsystemd did not succeed.
 package enum SystemdError: Error, Hashable, Sendable, CustomStringConvertible {
-    case notLoaded(String)
-    /// The installed library is older than the function.
-    case lacks(function: String, since: Int)
+    /// The library is missing, or older than the function.
+    case unusable(String)
     /// An `errno`.
     case failed(Int32)
 
     package var description: String {
         switch self {
-        case .notLoaded(let message): "libsystemd cannot be loaded (\(message))"
-        case .lacks(let function, let version): "libsystemd has no \(function), which came with systemd \(version)"
+        case .unusable(let message): message
         case .failed(let code): String(cString: strerror(code))
         }
     }
+}
+
+/// Something that the service manager asks for, or has passed, makes no sense.
+package struct SystemdRefusal: Error, Hashable, Sendable {
+    package let message: String
+    package let hint: String?
+
+    init(_ message: String, hint: String? = nil) { (self.message, self.hint) = (message, hint) }
 }

@@ -1,7 +1,6 @@
 /// A day of the proleptic Gregorian calendar, without a time zone.
 ///
-/// Year 0 is the year before year 1, and years before it are negative. Nothing traps as long as the day is within 2^53
-/// days of 1970-01-01, which holds for every whole number of seconds that an `Int64` can hold.
+/// Year 0 is the year before year 1, and years before it are negative. Nothing traps within 2^53 days of 1970-01-01.
 package struct CivilDate: Sendable, CustomStringConvertible {
     package let year: Int
     /// 1 is January.
@@ -35,7 +34,7 @@ package struct CivilDate: Sendable, CustomStringConvertible {
         return era * Self.daysInEra + dayOfEra - Self.daysFromMarchOfYear0ToEpoch
     }
 
-    /// How many days the month has: 28 to 31. `month` is 1 to 12.
+    /// 28 to 31. `month` is 1 to 12.
     package static func daysInMonth(_ month: Int, ofYear year: Int) -> Int {
         switch month {
         case 2: year.isMultiple(of: 4) && (!year.isMultiple(of: 100) || year.isMultiple(of: 400)) ? 29 : 28

@@ -1,12 +1,11 @@
 extension Duration {
     /// Seconds for operators, such as `0.25 s` or `15 s`: milliseconds at the finest, rounded toward zero.
     package var secondsText: String {
-        let milliseconds = wholeMilliseconds
-        let (whole, rest) = milliseconds.quotientAndRemainder(dividingBy: 1000)
-        guard rest != 0 else { return "\(whole) s" }
-        var digits = String(1000 + rest.magnitude).dropFirst()
-        while digits.last == "0" { digits.removeLast() }
-        return "\(milliseconds < 0 ? "-" : "")\(whole.magnitude).\(digits) s"
+        let milliseconds = wholeMilliseconds.magnitude
+        // A digit in front keeps the leading zeros; it becomes the point.
+        var fraction = ".\(String(1000 + milliseconds % 1000).dropFirst())"
+        while let last = fraction.last, ".0".contains(last) { fraction.removeLast() }
+        return "\(wholeMilliseconds < 0 ? "-" : "")\(milliseconds / 1000)\(fraction) s"
     }
 
     /// The duration to two units for people: `4 min 12 s`, `13 h 5 min`. Below a second: `12 ms`.
@@ -22,10 +21,8 @@ extension Duration {
 
     package var fractionalSeconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
 
-    /// Whole milliseconds, rounded toward zero.
-    package var wholeMilliseconds: Int64 {
-        components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
-    }
+    /// Rounded toward zero.
+    package var wholeMilliseconds: Int64 { components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000 }
 }
 
 extension Int {

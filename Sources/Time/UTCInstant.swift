@@ -1,7 +1,7 @@
 /// A point in time, in whole microseconds of UTC: the resolution of PostgreSQL's `timestamptz`.
 ///
-/// Time is Unix time: every day has 86,400 seconds, and leap seconds have no name. Arithmetic never traps: results
-/// beyond the 292,000 years that an `Int64` of microseconds can count are clamped to its ends.
+/// Every day has 86,400 seconds: leap seconds have no name. Arithmetic never traps: it ends at the first and the last
+/// instant, 292,000 years from 1970.
 package struct UTCInstant: Hashable, Comparable, Sendable, CustomStringConvertible {
     /// The epoch is 1970-01-01T00:00:00Z.
     package let microsecondsSinceEpoch: Int64
@@ -14,9 +14,7 @@ package struct UTCInstant: Hashable, Comparable, Sendable, CustomStringConvertib
     package init(microsecondsSinceEpoch: Int64) { self.microsecondsSinceEpoch = microsecondsSinceEpoch }
 
     /// Clamped to the range of microseconds in 64 bits.
-    package init(secondsSinceEpoch: Int64) {
-        self.init(clampingMicroseconds: Int128(secondsSinceEpoch) * 1_000_000)
-    }
+    package init(secondsSinceEpoch: Int64) { self.init(clampingMicroseconds: Int128(secondsSinceEpoch) * 1_000_000) }
 
     private init(clampingMicroseconds microseconds: Int128) { microsecondsSinceEpoch = Int64(clamping: microseconds) }
 
@@ -36,8 +34,7 @@ package struct UTCInstant: Hashable, Comparable, Sendable, CustomStringConvertib
     /// The exact difference, rounded down.
     package static func - (instant: UTCInstant, duration: Duration) -> UTCInstant {
         let (whole, rest) = duration.attoseconds.quotientAndRemainder(dividingBy: attosecondsInMicrosecond)
-        let microseconds = rest > 0 ? whole + 1 : whole
-        return UTCInstant(clampingMicroseconds: Int128(instant.microsecondsSinceEpoch) - microseconds)
+        return UTCInstant(clampingMicroseconds: Int128(instant.microsecondsSinceEpoch) - whole - (rest > 0 ? 1 : 0))
     }
 
     package static func += (instant: inout UTCInstant, duration: Duration) { instant = instant + duration }

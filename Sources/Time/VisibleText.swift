@@ -12,13 +12,11 @@ extension String {
     private func visible(keepingLines: Bool) -> String {
         // Printable ASCII, which is nearly every text, needs no copy.
         if utf8.allSatisfy({ (0x20...0x7E).contains($0) || keepingLines && $0 == 0x0A }) { return self }
-        var text = ""
         // By scalars: as a Character, a line feed after a carriage return is part of another one.
-        for scalar in unicodeScalars {
-            let isKept = keepingLines && scalar == "\n" || !scalar.isInvisible
-            text.unicodeScalars.append(isKept ? scalar : "\u{FFFD}")
+        let scalars = unicodeScalars.map { scalar in
+            keepingLines && scalar == "\n" || !scalar.isInvisible ? scalar : "\u{FFFD}"
         }
-        return text
+        return String(String.UnicodeScalarView(scalars))
     }
 }
 

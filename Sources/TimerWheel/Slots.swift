@@ -3,7 +3,7 @@ import BasicContainers
 /// The arithmetic of slots: 11 levels, one for each 6 bits of an instant, of 64 slots each.
 ///
 /// A slot is named by the index of its head in the slab, `level * 64 + digit`. Eleven levels hold 66 bits, so every
-/// `UInt64` has a slot and none is out of range; of the highest level only the first 16 slots are ever used.
+/// `UInt64` has a slot; of the highest level only the first 16 slots are ever used.
 enum SlotIndex {
     static let bitsPerLevel = 6
     static let slotsPerLevel = 64
@@ -40,12 +40,12 @@ enum SlotIndex {
 
 /// The slots that hold timers: a word for each level with one bit a slot, and a summary with one bit a level.
 ///
-/// Lower levels hold earlier instants, and so do lower slots of one level: all that the cursor has passed is empty.
-/// Hence the first occupied slot is two counts of trailing zeros, however many timers there are.
+/// All that the cursor has passed is empty, and lower levels and slots hold earlier instants. Hence the first occupied slot
+/// is two counts of trailing zeros, however many timers there are.
 struct OccupiedSlots: ~Copyable {
     private(set) var summary: UInt64 = 0
-    /// Not an `InlineArray`: Swift 6.3 copies the whole of one (88 bytes) to read one word of it through a borrow,
-    /// which made `TimerWheel.next` four times slower than this indirection does.
+    /// Not an `InlineArray`: Swift 6.3 copies the whole of one (88 bytes) to read one word of it through a borrow, which made
+    /// `TimerWheel.next` four times slower than this indirection does.
     private(set) var words = RigidArray<UInt64>(repeating: 0, count: SlotIndex.levels)
 
     /// The occupied slot of the earliest instants.

@@ -2,19 +2,16 @@ import BasicContainers
 
 /// A set of timers that is told the time and answers which are due, in exact order, and when to ask again.
 ///
-/// The wheel never reads a clock, never blocks, never calls back. Instants are `UInt64` of one clock in any unit with
-/// any origin; all values, zero and `UInt64.max` included, are valid deadlines.
+/// The wheel never reads a clock, never blocks, never calls back. Instants are `UInt64` of one clock in any unit with any
+/// origin. No timer is popped before its deadline, even when `now` runs backward; of those that are due, `pop` returns the one
+/// of the earliest deadline, and of equal deadlines the one added first. A deadline before the `cursor`, which a `pop` has
+/// passed, counts as the cursor's. An owner whose clock is set back makes a new wheel.
 ///
-/// No timer is popped before its deadline, even when `now` runs backward. As long as one with `deadline <= now` is
-/// pending, `pop` returns the one of the earliest deadline, and of equal deadlines the one added first. A deadline
-/// before the `cursor`, which a `pop` has passed, counts as the cursor's. An owner whose clock is set back makes a new
-/// wheel.
-///
-/// Adding and canceling take constant time, and `next` at most `scanLimit` steps. A pop may open a slot, which moves
-/// all timers in it, each at most ten times in its life. Memory is 32 bytes a timer, and 22.5 KiB for the slots.
+/// Adding and canceling take constant time, and `next` at most `scanLimit` steps. A pop may open a slot, which moves all timers
+/// in it, each at most ten times in its life. Memory is 32 bytes a timer, and 22.5 KiB for the slots.
 package struct TimerWheel: ~Copyable, Sendable {
-    /// Names one timer of one wheel from its adding to its end; afterward it names nothing, since an entry of the slab
-    /// is given up after two thousand million timers. Another wheel may take it for one of its own timers.
+    /// Names one timer of one wheel from its adding to its end; afterward it names nothing, since an entry of the slab is
+    /// given up after two thousand million timers. Another wheel may take it for one of its own timers.
     package struct Handle: Hashable, Sendable {
         let node: Int32
         let generation: UInt32
@@ -25,8 +22,8 @@ package struct TimerWheel: ~Copyable, Sendable {
         package let payload: UInt64
     }
 
-    /// The most timers of a slot that `next` reads to find the earliest one; it answers the start of a fuller slot. A
-    /// scan of 128 costs less than a microsecond, an unneeded wake-up of the process some 35.
+    /// The most timers of a slot that `next` reads to find the earliest one; it answers the start of a fuller slot. A scan of
+    /// 128 costs less than a microsecond, an unneeded wake-up of the process some 35.
     package static let scanLimit = 128
 
     /// A head can never be free, so its index ends the list of free entries.
@@ -37,16 +34,16 @@ package struct TimerWheel: ~Copyable, Sendable {
     var occupied = OccupiedSlots()
     /// The entry that the next timer gets, the start of a list linked by `next`.
     var firstFree = TimerWheel.endOfFreeList
-    /// Before this instant nothing is due and no slot is to be opened: lets a `pop` that comes too soon return at once.
-    /// Never later than `next`, or an owner who wakes for a slot's start would find it closed, and wake again.
+    /// Before this instant nothing is due and no slot is to be opened: a `pop` that comes too soon returns at once. Never later
+    /// than `next`, or an owner who wakes for a slot's start would find it closed, and wake again.
     var quietBefore: UInt64 = 0
-    /// The instant that slots are reckoned from: never later than the greatest `now` so far, and never later than a
-    /// pending timer. It moves when a slot is opened, not whenever time passes.
+    /// The instant that slots are reckoned from: never later than the greatest `now` so far, nor than a pending timer. It moves
+    /// when a slot is opened, not whenever time passes.
     package internal(set) var cursor: UInt64 = 0
     package internal(set) var count = 0
 
-    /// - Parameter minimumCapacity: the number of timers to have memory for from the start. Memory that is used up
-    ///   doubles, which amortizes to constant time, and is never given back.
+    /// - Parameter minimumCapacity: the number of timers to have memory for. Memory that is used up doubles, which amortizes to
+    ///   constant time, and is never given back.
     package init(minimumCapacity: Int = 64) {
         slab = RigidArray(capacity: SlotIndex.count + max(1, minimumCapacity))
         for slot in 0..<SlotIndex.count { slab.append(.emptyHead(at: slot)) }
@@ -97,25 +94,24 @@ package struct TimerWheel: ~Copyable, Sendable {
         return node < slab.count && slab[node].generation == handle.generation
     }
 
-    /// The instant to call `pop` at: never later than the earliest deadline; nil when the wheel is empty. It is that
-    /// deadline itself when the first occupied slot holds at most `scanLimit` timers, else the slot's start: `pop` may
-    /// find nothing due then, but opens the slot. After `pop(now:)` has returned nil, it is later than that `now`
-    /// unless something was added since.
+    /// The instant to call `pop` at: never later than the earliest deadline; nil when the wheel is empty. It is that deadline
+    /// itself when the first occupied slot holds at most `scanLimit` timers, else the slot's start, where `pop` may find nothing
+    /// due. After `pop(now:)` has returned nil, it is later than that `now` unless something was added since.
     package var next: UInt64? {
         guard let slot = occupied.first else { return nil }
         if slot < SlotIndex.slotsPerLevel { return slab[Int(slab[slot].next)].deadline }
         return earliestDeadline(in: slot, among: Self.scanLimit) ?? SlotIndex.start(of: slot, from: cursor)
     }
 
-    /// Removes and returns the first timer that is due at `now`, or nil when none is. To get all that is due, call
-    /// until nil, which never comes if a due timer is added for each one.
+    /// Removes and returns the first timer that is due at `now`, or nil when none is. To get all that is due, call until nil,
+    /// which never comes if a due timer is added for each one.
     package mutating func pop(now: UInt64) -> DueTimer? {
         guard now >= quietBefore else { return nil }
         return popDue(now: now)
     }
 
-    /// Takes two turns at most: opening a slot puts its earliest timer on level 0 if it is due, and if it is not, the
-    /// cursor so close that the next slot starts later than `now`.
+    /// Takes two turns at most: opening a slot puts its earliest timer on level 0 if it is due, and if it is not, the cursor so
+    /// close that the next slot starts later than `now`.
     @inline(never)
     private mutating func popDue(now: UInt64) -> DueTimer? {
         while let slot = occupied.first {
@@ -144,8 +140,8 @@ package struct TimerWheel: ~Copyable, Sendable {
         return nil
     }
 
-    /// The earliest deadline in an occupied slot, or nil if it holds more than `most` timers. Goes from both ends at
-    /// once: the two chains of loads wait for memory at the same time.
+    /// The earliest deadline in an occupied slot, or nil if it holds more than `most` timers. Goes from both ends at once: the
+    /// two chains of loads wait for memory at the same time.
     @inline(__always)
     private func earliestDeadline(in slot: Int, among most: Int) -> UInt64? {
         var front = Int(slab[slot].next)
@@ -161,8 +157,8 @@ package struct TimerWheel: ~Copyable, Sendable {
         return nil
     }
 
-    /// Moves the cursor into `slot`, the first occupied one, to an instant that no timer precedes, and its timers to
-    /// lower levels, which are empty: timers of one deadline keep their order.
+    /// Moves the cursor into `slot`, the first occupied one, to an instant that no timer precedes, and its timers to lower
+    /// levels, which are empty: timers of one deadline keep their order.
     private mutating func open(_ slot: Int, at instant: UInt64) {
         var node = Int(slab[slot].next)
         slab[slot] = .emptyHead(at: slot)
@@ -201,5 +197,24 @@ package struct TimerWheel: ~Copyable, Sendable {
     @inline(never)
     private mutating func grow() {
         slab.reallocate(capacity: SlotIndex.count + 2 * (slab.capacity - SlotIndex.count))
+    }
+}
+
+/// One entry of the slab, of 32 bytes: a pending timer, a free entry, or, among the first, the head of a slot's list.
+struct TimerNode: BitwiseCopyable {
+    /// The instant of a pending timer, in the wheel's unit, and the owner's value; zero in a head.
+    var deadline: UInt64
+    var payload: UInt64
+    /// The number of times that a timer was put into the entry or taken out of it: odd while one is pending; zero in a head. An
+    /// entry that has had them all is zero again, and given up: in no list.
+    var generation: UInt32
+    /// The neighbors in the circular list of the slot; of a free entry only `next` has a meaning, in the list of free entries.
+    var next: Int32
+    var previous: Int32
+
+    /// A head whose list is empty: it links to itself.
+    static func emptyHead(at index: Int) -> TimerNode {
+        let link = Int32(truncatingIfNeeded: index)
+        return TimerNode(deadline: 0, payload: 0, generation: 0, next: link, previous: link)
     }
 }

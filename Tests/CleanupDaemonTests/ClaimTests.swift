@@ -25,7 +25,7 @@ import Time
     @Test func looksAgainWhenTheOwnersLeaseEnds() throws {
         let (scheduler, attempt, due) = begun()
         let told = scheduler.attemptEnded(attempt, held(attempt, for: .seconds(60), due), now: due).events
-        guard case .runHeldElsewhere(_, let wait)? = told.last else {
+        guard case .attemptEnded(_, let wait)? = told.last else {
             Issue.record("\(told)")
             return
         }

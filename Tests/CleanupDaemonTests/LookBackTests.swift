@@ -121,7 +121,7 @@ import Time
         let actions = scheduler.historyRead(
             [transient.name: history("12:00:00", .waiting(.seconds(40)))], now: now("12:02:00"))
         #expect(actions.attempts.isEmpty)
-        #expect(scheduler.wakeUp == WakeUp(wall: instant("12:05:00"), elapsed: .seconds(40), mayBeLate: false))
+        #expect(scheduler.wakeUp == WakeUp(wall: instant("12:05:00"), elapsed: .seconds(40)))
         #expect(scheduler.clockAdvanced(to: now("12:02:39")).attempts.isEmpty)
         #expect(
             scheduler.clockAdvanced(to: now("12:02:40")).attempts
@@ -210,7 +210,7 @@ import Time
             let actions = scheduler.historyReadFailed(.serverReadOnly, now: now("12:02:01"))
             told += failures(actions)
             let end = try #require(scheduler.wakeUp.elapsed) - .seconds(1)
-            #expect(RetryPolicy.delays(after: attempt).contains(end) && !scheduler.wakeUp.mayBeLate)
+            #expect(RetryPolicy.delays(after: attempt).contains(end))
             let clock = TwoClocks(wall: instant("12:02:01") + end, elapsed: .seconds(1) + end)
             #expect(scheduler.clockAdvanced(to: clock).read == [[transient.name]])
         }

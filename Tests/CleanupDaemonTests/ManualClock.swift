@@ -2,6 +2,12 @@ import CleanupDaemon
 import Synchronization
 import Time
 
+/// The instants at which the scheduler's loop has work to do.
+struct WakeUp: Hashable, Sendable {
+    var wall: UTCInstant?
+    var elapsed: Duration?
+}
+
 /// A clock that moves only when told to, and tells when the loop has gone to sleep.
 final class ManualClock: SchedulerClock {
     private struct State {
@@ -20,11 +26,11 @@ final class ManualClock: SchedulerClock {
 
     var now: TwoClocks { state.withLock { $0.now } }
 
-    func start(onWakeUp: @escaping @Sendable (_ wasClockSet: Bool) -> Void) throws(TimerUnavailable) {
+    func start(onWakeUp: @escaping @Sendable (_ wasClockSet: Bool) -> Void) throws(KernelTimer.Unavailable) {
         state.withLock { $0.onWakeUp = onWakeUp }
     }
 
-    func sleep(until wakeUp: WakeUp) { sender.yield(wakeUp) }
+    func sleep(untilWall wall: UTCInstant?, elapsed: Duration?) { sender.yield(WakeUp(wall: wall, elapsed: elapsed)) }
 
     /// Waits until the loop goes to sleep for the next time. Each sleep counts, in order; for one task only.
     ///

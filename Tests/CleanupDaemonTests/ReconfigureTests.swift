@@ -64,7 +64,7 @@ import Time
         let simulation = Simulation(jobs, at: "2026-05-13T11:59:59Z")
         simulation.attempt = { _ in (.milliseconds(10), true) }
         simulation.advance(by: .seconds(20))
-        #expect(simulation.scheduler.nextWait != nil)
+        #expect(simulation.scheduler.wakeUp.elapsed != nil)
         var disabled = jobs
         disabled[0].isEnabled = false
         simulation.reconfigure(disabled)

@@ -12,11 +12,12 @@ import Time
     /// then.
     @Test func countsTheAttemptOnceThatARunIsConcludedWith() {
         var failures = RepeatedFailures()
-        #expect(failures.attemptFailed(cause: "locked", at: start, wasLast: false) == .begins)
-        #expect(failures.attemptFailed(cause: "locked", at: start, wasLast: true, wasCounted: true) == .begins)
+        #expect(failures.attemptFailed(cause: "locked", at: start, wasLast: false) == .init(since: start))
+        #expect(
+            failures.attemptFailed(cause: "locked", at: start, wasLast: true, wasCounted: true) == .init(since: start))
         #expect(
             failures.attemptFailed(cause: "locked", at: start + .seconds(130), wasLast: true)
-                == .goesOn(attempts: 2, since: start))
+                == .init(attempts: 2, since: start))
     }
 
     @Test func countsEachAttempt() {
@@ -26,8 +27,9 @@ import Time
         }
         #expect(
             failures.attemptFailed(cause: "locked", at: start + .seconds(9), wasLast: true)
-                == .goesOn(attempts: 4, since: start))
-        #expect(failures.runWentWell() == .init(attempts: 4, since: start))
+                == .init(attempts: 4, since: start))
+        let end = failures.runWentWell()
+        #expect(end?.attempts == 4 && end?.since == start)
     }
 
     /// What the operator reads when the service is stopped between two attempts.
@@ -37,7 +39,7 @@ import Time
         var report = RunReport(
             job: "job", outcome: .failed, scheduledAt: start, startedAt: start, finishedAt: start + .seconds(1))
         report.failure = .serverReadOnly
-        log.record(.attemptFailed(report, retryAfter: .seconds(1)))
+        log.record(.attemptEnded(report, nextAfter: .seconds(1)))
         log.record(.runConcluded(report))
         #expect(
             lines.texts.count == 2 && !lines.texts.contains { $0.contains("attempts have failed") }, "\(lines.texts)")

@@ -174,14 +174,14 @@ import Time
             for attempt in attempts {
                 let actions = scheduler.attemptEnded(
                     attempt, .ended(attempt, failure: .serverReadOnly, now: now), now: now)
-                guard case .attemptFailed(_, let delay)? = actions.events.last else {
+                guard case .attemptEnded(_, let delay)? = actions.events.last else {
                     Issue.record("\(actions)")
                     return
                 }
                 #expect(delay <= RetryPolicy.delays(after: number - 1).upperBound)
                 pass(.milliseconds(3))
             }
-            pass((scheduler.nextWait ?? .zero) - now.elapsed)
+            pass((scheduler.wakeUp.elapsed ?? .zero) - now.elapsed)
             let actions = scheduler.clockAdvanced(to: now, wasSet: false)
             #expect(actions.starts.count == 1)
             attempts = actions.attempts
@@ -233,7 +233,7 @@ import Time
             #expect(assignment.request.waitAfter(.databaseURL("wrong"), at: now.wall) == nil)
             #expect(assignment.request.waitAfter(nil, at: now.wall) == nil)
             let ended = scheduler.attemptEnded(assignment.attempt, report, now: now)
-            guard case .attemptFailed(_, let delay)? = ended.events.last else {
+            guard case .attemptEnded(_, let delay)? = ended.events.last else {
                 Issue.record("\(ended)")
                 return
             }

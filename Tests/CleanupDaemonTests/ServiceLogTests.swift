@@ -74,7 +74,7 @@ import Time
 
     @Test func aFailureSaysTheJobTheErrorAndWhatToDo() {
         let log = log
-        log.record(.attemptFailed(report(failure: denied), retryAfter: .seconds(2)))
+        log.record(.attemptEnded(report(failure: denied), nextAfter: .seconds(2)))
         let text = messages.texts.first ?? ""
         #expect(
             text.hasPrefix(
@@ -88,8 +88,8 @@ import Time
 
     @Test func aDatabaseThatIsAwayIsOneMessageForAllJobs() {
         let log = log
-        log.record(.attemptFailed(report(failure: away), retryAfter: .seconds(2)))
-        log.record(.attemptFailed(report(.dormantSessions(), failure: away), retryAfter: .seconds(2)))
+        log.record(.attemptEnded(report(failure: away), nextAfter: .seconds(2)))
+        log.record(.attemptEnded(report(.dormantSessions(), failure: away), nextAfter: .seconds(2)))
         #expect(messages.texts.count == 1, "\(messages.texts)")
         #expect(
             messages.texts[0].hasPrefix(

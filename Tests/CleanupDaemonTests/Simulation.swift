@@ -1,5 +1,6 @@
 @testable import CleanupDaemon
 import CleanupSchedule
+import Pseudorandom
 @testable import SessionCleanup
 import Time
 
@@ -39,14 +40,14 @@ final class Simulation {
         let end = now.elapsed + duration
         while true {
             var next = end
-            if let wakeUp = scheduler.nextFireTime { next = min(next, now.elapsed + max(.zero, wakeUp - now.wall)) }
-            if let retry = scheduler.nextWait { next = min(next, max(retry, now.elapsed)) }
+            let wakeUp = scheduler.wakeUp
+            if let wall = wakeUp.wall { next = min(next, now.elapsed + max(.zero, wall - now.wall)) }
+            if let retry = wakeUp.elapsed { next = min(next, max(retry, now.elapsed)) }
             if let first = underWay.map(\.end).min() { next = min(next, max(first, now.elapsed)) }
             move(to: next)
             if let index = underWay.firstIndex(where: { $0.end <= now.elapsed }) {
                 endAttempt(underWay.remove(at: index))
-            } else if scheduler.nextFireTime.map({ $0 <= now.wall }) ?? false
-                || scheduler.nextWait.map({ $0 <= now.elapsed }) ?? false
+            } else if wakeUp.wall.map({ $0 <= now.wall }) ?? false || wakeUp.elapsed.map({ $0 <= now.elapsed }) ?? false
             {
                 wakeUps += 1
                 carryOut(scheduler.clockAdvanced(to: now, wasSet: false))
@@ -115,8 +116,8 @@ final class Simulation {
         }
     }
 
-    var nextFireTime: UTCInstant? { scheduler.nextFireTime }
-    var isBusy: Bool { scheduler.isBusy }
+    var nextFireTime: UTCInstant? { scheduler.wakeUp.wall }
+    var isBusy: Bool { scheduler.states.contains { $0.runUnderWay != nil } }
     var isFinished: Bool { scheduler.isFinished }
 
     /// The fire times of the first attempts of a job's runs.
@@ -124,6 +125,14 @@ final class Simulation {
         happenings.compactMap {
             if case .started(job, let fireTime, _, 1) = $0 { fireTime } else { nil }
         }
+    }
+}
+
+extension Scheduler {
+    init(jobs: [Job], now: TwoClocks, seed: UInt64, watchdogInterval: Duration? = nil, looksBack: Bool = false) {
+        self.init(
+            jobs: jobs, now: now, watchdogInterval: watchdogInterval, looksBack: looksBack,
+            generator: SplitMix64(seed: seed))
     }
 }
 

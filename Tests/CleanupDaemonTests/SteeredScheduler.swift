@@ -10,7 +10,7 @@ final class SteeredScheduler {
         scheduler = Scheduler(jobs: jobs, now: now, seed: seed, looksBack: looksBack)
     }
 
-    var wakeUp: WakeUp { scheduler.wakeUp }
+    var wakeUp: WakeUp { WakeUp(wall: scheduler.wakeUp.wall, elapsed: scheduler.wakeUp.elapsed) }
     var isFinished: Bool { scheduler.isFinished }
     func nextFireTime(of job: Int) -> UTCInstant? { scheduler.nextFireTime(of: job) }
 

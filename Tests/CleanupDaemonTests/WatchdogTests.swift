@@ -20,7 +20,7 @@ import Time
         let simulation = try Simulation([.named("job", "0 0 1 1 *")], at: "2026-05-13T12:00:00Z")
         simulation.advance(by: .seconds(86_400))
         #expect(simulation.wakeUps == 0)
-        #expect(simulation.scheduler.nextWait == nil)
+        #expect(simulation.scheduler.wakeUp.elapsed == nil)
     }
 
     /// The deadline of the job is 60 s, and it has 30 s more to end.

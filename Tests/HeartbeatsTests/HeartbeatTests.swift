@@ -14,7 +14,7 @@ import Testing
             failures.withLock { $0.append(failure) }
         }
         heartbeats.send(to: url)
-        try await eventually("the call ends", within: .seconds(60)) { !heartbeats.isCalling }
+        #expect(await heartbeats.finish(within: .seconds(60)))
         return failures.withLock { $0.first }
     }
 

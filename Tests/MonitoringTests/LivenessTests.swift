@@ -22,7 +22,7 @@ import Time
                 CleanupRun(
                     job: job, table: SessionTable(name: .sessions, schema: .auto),
                     limits: RunLimits(maxClockSkew: .seconds(300), batchRows: 1), hostClock: { .now })
-            }, looksBack: false, onEvent: onEvent)
+            }, looksBack: false, clock: HostSchedulerClock(queue: DispatchQueue(label: "clock")), onEvent: onEvent)
     }
 
     private func endpoints(_ scheduler: SchedulerService, isConnectingStuck: Bool = false) -> Endpoints {

@@ -88,9 +88,9 @@ enum PageState: String, CaseIterable {
             service.arm(transient)
             service.pass(.seconds(3))
             service.record(
-                .attemptFailed(
+                .attemptEnded(
                     .ended(transient.name, .failed, at: service.now.wall, failure: .databaseAway),
-                    retryAfter: .seconds(8)))
+                    nextAfter: .seconds(8)))
         case .reloadFailed:
             service.record(
                 .reloadFailed(

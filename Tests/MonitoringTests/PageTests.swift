@@ -69,9 +69,9 @@ import Time
         service.pass(.seconds(290))
         service.beginRun()
         service.record(
-            .attemptFailed(
+            .attemptEnded(
                 .ended(Job.transientSessions.name, .failed, at: service.now.wall, failure: .noPrivilege),
-                retryAfter: .seconds(4)))
+                nextAfter: .seconds(4)))
         let text = service.visible
         #expect(
             text.contains(

@@ -32,7 +32,7 @@ import Time
         service.record(
             .attemptStarted(job: job, scheduledAt: service.now.wall - .seconds(30), origin: .catchUp, number: 1))
         service.record(
-            .attemptFailed(.ended(job, .failed, at: service.now.wall, failure: .databaseAway), retryAfter: .seconds(1)))
+            .attemptEnded(.ended(job, .failed, at: service.now.wall, failure: .databaseAway), nextAfter: .seconds(1)))
         #expect(service.obstacles.isEmpty)
         #expect(service.condition == .failing)
     }
@@ -288,7 +288,7 @@ import Time
         let inProgress = #"mcp_cleanup_run_in_progress{job_name="\#(job)"} "#
         #expect(service.metrics.text.contains(inProgress + "1"))
         service.record(
-            .runHeldElsewhere(.ended(job, .skipped, at: service.now.wall), lookAgainAfter: .seconds(60)))
+            .attemptEnded(.ended(job, .skipped, at: service.now.wall), nextAfter: .seconds(60)))
         #expect(service.metrics.text.contains(inProgress + "0"))
         #expect(service.visible.contains("State ▶ running; another process runs it"))
         #expect(service.obstacles.isEmpty)
@@ -354,8 +354,8 @@ import Time
         var waiting = Simulated()
         waiting.beginRun()
         waiting.record(
-            .runHeldElsewhere(
-                .ended(Job.transientSessions.name, .skipped, at: waiting.now.wall), lookAgainAfter: .seconds(900)))
+            .attemptEnded(
+                .ended(Job.transientSessions.name, .skipped, at: waiting.now.wall), nextAfter: .seconds(900)))
         waiting.pass(.seconds(600))
         waiting.arm(.transientSessions)
         #expect(waiting.state.fault(at: waiting.now) == nil)

@@ -8,23 +8,30 @@ import Time
 
 @Suite struct NotificationTests {
     @Test func saysWhatTheManualHas() {
-        #expect(Notification(state: .ready, status: "all\nis well").message == "READY=1\nSTATUS=all is well")
-        #expect(Notification(status: "a\u{1B}\u{9B}\u{202E}b\r\nc\u{2028}d").message == "STATUS=a���b c d")
+        let ready = Notification.ready.merged(with: .status("all\nis well"))
+        #expect(ready.message == "READY=1\nSTATUS=all is well")
+        #expect(Notification.status("a\u{1B}\u{9B}\u{202E}b\r\nc\u{2028}d").message == "STATUS=a���b c d")
         #expect(
-            Notification(state: .reloading(sinceMonotonicMicroseconds: 17)).message
-                == "RELOADING=1\nMONOTONIC_USEC=17")
+            Notification.stopping(within: .milliseconds(21_500)).message == "STOPPING=1\nEXTEND_TIMEOUT_USEC=21500000")
         #expect(
-            Notification(state: .stopping, extendedTimeout: .milliseconds(21_500)).message
-                == "STOPPING=1\nEXTEND_TIMEOUT_USEC=21500000")
-        #expect(Notification(isAlive: true, failure: 22).message == "WATCHDOG=1\nERRNO=22")
-        #expect(Notification(status: String(repeating: "x", count: 5000)).message.count == 1007)
+            Notification.alive.merged(with: .status("gone", failure: 22)).message == "STATUS=gone\nWATCHDOG=1\nERRNO=22"
+        )
+        #expect(Notification.status(String(repeating: "x", count: 5000)).message.count == 1007)
+    }
+
+    @Test func aMergedMessageHasTheLastStateOnly() {
+        let reloaded = Notification.reloading.merged(with: .status("new")).merged(with: .ready)
+        #expect(reloaded.message == "READY=1\nSTATUS=new")
+        #expect(Notification.ready.merged(with: .stopping(within: .zero)).message.hasPrefix("STOPPING=1\n"))
     }
 
     @Test func tellsWhenReloadingBeganByTheManagersClock() throws {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)
-        let before = UInt64(time.tv_sec) * 1_000_000
-        guard case .reloading(let since) = Notification.State.reloading else { throw TestServerError("another state") }
+        let before = time.tv_sec * 1_000_000
+        let message = Notification.reloading.message
+        #expect(message.hasPrefix("RELOADING=1\nMONOTONIC_USEC="))
+        let since = try #require(Int(message.split(separator: "=").last ?? ""))
         #expect(since >= before && since < before + 60_000_000)
     }
 
@@ -54,10 +61,10 @@ import Time
     @Test func sendsInOrderAndWaitsForTheManagerAfterReady() {
         let manager = Manager()
         let notifier = manager.notifier()
-        notifier.send(Notification(isAlive: true))
+        notifier.send(.alive)
         notifier.flush(limit: .seconds(5))
         #expect(manager.confirmations.load(ordering: .relaxed) == 1, "one for the flush")
-        notifier.send(Notification(state: .ready))
+        notifier.send(.ready)
         notifier.flush(limit: .seconds(5))
         #expect(manager.confirmations.load(ordering: .relaxed) == 3)
         #expect(manager.messages.withLock(\.self) == ["WATCHDOG=1", "READY=1"])
@@ -69,12 +76,12 @@ import Time
         let notifier = manager.notifier { error in complaints.withLock { $0.append(error) } }
         manager.failure.withLock { $0 = .failed(ENOENT) }
         for _ in 0..<3 {
-            notifier.send(Notification(isAlive: true))
+            notifier.send(.alive)
             notifier.flush(limit: .seconds(5))
         }
         #expect(complaints.withLock(\.self) == [.failed(ENOENT)])
         manager.failure.withLock { $0 = nil }
-        notifier.send(Notification(status: "back"))
+        notifier.send(.status("back"))
         notifier.flush(limit: .seconds(5))
         #expect(manager.messages.withLock(\.self) == ["STATUS=back"])
     }
@@ -83,8 +90,8 @@ import Time
         let manager = Manager()
         let notifier = manager.notifier(blocksFirst: true)
         let began = ContinuousClock.now
-        notifier.send(Notification(state: .ready))
-        for number in 1...10_000 { notifier.send(Notification(status: "\(number)", isAlive: true)) }
+        notifier.send(.ready)
+        for number in 1...10_000 { notifier.send(.alive.merged(with: .status("\(number)"))) }
         notifier.flush(limit: .milliseconds(50))
         #expect(began.duration(to: .now) < .seconds(3))
         manager.isReading.signal()

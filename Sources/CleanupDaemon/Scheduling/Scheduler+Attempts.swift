@@ -12,37 +12,30 @@ extension Scheduler {
         if let due = report.restsUntil { rest(attempt, until: due, now: now) }
         states[attempt.job].phase = .idle
         let total = run.report.map(report.following) ?? report
-        let delay: Duration
+        var wait: Duration?
         if case .held(_, let lease) = report.skip {
             // A little later than the lease's end, and processes that wait for it not all at the same instant.
-            delay = max(lease, .zero) + .milliseconds(Int64.random(in: 100...1000, using: &generator))
+            wait = max(lease, .zero) + .milliseconds(Int64.random(in: 100...1000, using: &generator))
         } else if report.failure?.mayPass ?? false, report.skip == nil {
             // After the first attempt's wait where the next one is another run's first.
             let number = successor == nil ? attempt.number : 1
             let nominal = successor == nil ? run.retryDelay : RetryPolicy.delay(after: 1, using: &generator)
-            delay = joined(nominal, after: number, now)
-        } else {
-            tell(.runConcluded(total))
-            if report.failure == nil, report.skip == nil {
-                if case .failed(_, nil) = lookBack { repeatLookBack() }
-            } else if let successor, !isStopping, states[attempt.job].job.isEnabled {
-                begin([Run(attempt: successor)], at: now)
-            }
+            wait = joined(nominal, after: number, now)
+        }
+        let following = successor.map { Run(attempt: $0) } ?? Run(attempt: attempt.next, report: total)
+        if let wait, !isStopping, following.attempt.number <= RetryPolicy.maximumAttempts,
+            // Inside the interval only: once the next fire time has come, its own run is the better retry.
+            now.wall + wait < endOfInterval(of: following.attempt)
+        {
+            states[attempt.job].phase = .waiting(following, addWait(UInt64(attempt.job), until: now.elapsed + wait))
+            tell(successor == nil ? .attemptEnded(total, nextAfter: wait) : .runConcluded(total))
             return takeActions()
         }
-        // Inside the interval only: once the next fire time has come, its own run is the better retry.
-        let following = successor.map { Run(attempt: $0) } ?? Run(attempt: attempt.next, report: total)
-        let isInTime = now.wall + delay < endOfInterval(of: following.attempt)
-        if isInTime, !isStopping, following.attempt.number <= RetryPolicy.maximumAttempts {
-            let timer = addWait(UInt64(attempt.job), until: now.elapsed + delay)
-            states[attempt.job].phase = .waiting(following, timer)
-        }
-        if states[attempt.job].retryTimer == nil || successor != nil {
-            tell(.runConcluded(total))
-        } else if total.failure == nil {
-            tell(.runHeldElsewhere(total, lookAgainAfter: delay))
-        } else {
-            tell(.attemptFailed(total, retryAfter: delay))
+        tell(.runConcluded(total))
+        if report.failure == nil, report.skip == nil {
+            if case .failed(let reads, nil) = lookBack { readHistory(attempt: reads + 1) }
+        } else if wait == nil, let successor, !isStopping, states[attempt.job].job.isEnabled {
+            begin([Run(attempt: successor)], at: now)
         }
         return takeActions()
     }
@@ -53,8 +46,8 @@ extension Scheduler {
         var limit = now.elapsed
         for var run in runs.sorted(by: { order(of: $0.attempt.job) < order(of: $1.attempt.job) }) {
             let (attempt, job) = (run.attempt, states[run.attempt.job].job)
-            // One after the other: each may take its own deadline and all those before it. The deadline covers
-            // canceling and closing; half a minute more than a slow machine may need means that the task is stuck.
+            // One after the other: each may take its own deadline and all those before it. The deadline covers canceling and
+            // closing; half a minute is more than a slow machine needs on top.
             limit += job.deadline + .seconds(30)
             run.limit = limit
             run.retryDelay = RetryPolicy.delay(after: attempt.number, using: &generator)
@@ -65,7 +58,7 @@ extension Scheduler {
                 previousTokens: run.report?.claimTokens ?? [],
                 rowsDeletedBefore: run.report.map { $0.runID == nil ? $0.progress.rowsDeleted : 0 } ?? 0,
                 retry: isLast ? nil : RunRequest.Retry(delay: run.retryDelay, before: endOfInterval(of: attempt)))
-            assignments.append(Assignment(attempt: attempt, job: job, request: request))
+            assignments.append((attempt, job, request))
         }
         actions.append(.start(assignments))
     }
@@ -78,25 +71,12 @@ extension Scheduler {
         return min(next, states[attempt.job].job.fireTime(after: attempt.scheduledAt) ?? next)
     }
 
-    /// Returns the wait of another job that ends at about the time that is allowed after the attempt, since one
-    /// connection serves both; else the delay. Not of one that ends much sooner: a job that has waited long would be
-    /// repeated as often as one whose first attempt failed.
+    /// Returns the wait of another job that ends at about the time that is allowed after the attempt, since one connection serves
+    /// both; else the delay. Not much sooner: a job that has waited long would be repeated as often as one that failed just now.
     func joined(_ delay: Duration, after attempt: Int, _ now: TwoClocks) -> Duration {
         let range = RetryPolicy.delays(after: attempt)
-        for state in states {
-            guard let end = state.retryTimer.flatMap({ waits.deadline(of: $0) }) else { continue }
-            let wait = .microseconds(Int64(clamping: end)) - now.elapsed
-            if wait >= range.lowerBound / 2, wait <= range.upperBound { return wait }
-        }
-        return delay
-    }
-
-    /// Takes a run's next attempt from it. A run that had no attempt yet has nothing to conclude.
-    mutating func endWait(of job: Int) {
-        guard case .waiting(let run, let timer) = states[job].phase else { return }
-        _ = waits.cancel(timer)
-        states[job].phase = .idle
-        if let report = run.report { tell(.runConcluded(report)) }
+        let ends = states.compactMap { $0.retryTimer.flatMap { waits.deadline(of: $0) }.map(Self.elapsed) }
+        return ends.map { $0 - now.elapsed }.first { $0 >= range.lowerBound / 2 && $0 <= range.upperBound } ?? delay
     }
 }
 
@@ -120,7 +100,7 @@ enum RetryPolicy {
     /// Returns a random wait that is allowed after an attempt, to a thousandth of their range.
     static func delay(after attempt: Int, using generator: inout some RandomNumberGenerator) -> Duration {
         let range = delays(after: attempt)
-        return range.lowerBound + (range.upperBound - range.lowerBound) * Int.random(in: 0...1000, using: &generator)
-            / 1000
+        let width = range.upperBound - range.lowerBound
+        return range.lowerBound + width * Int.random(in: 0...1000, using: &generator) / 1000
     }
 }

@@ -4,15 +4,14 @@ import Time
 import TimerWheel
 
 extension Scheduler {
-    /// A fire time that is answered later than this was missed: the machine slept, or its clock was set. A slow machine
-    /// is late by less.
+    /// A fire time that is answered later was missed: the machine slept, or its clock was set. A slow machine is late by less.
     private static let punctuality = Duration.seconds(60)
 
     /// A fire time has come. Returns the attempt to begin, if there is one.
     mutating func answer(_ fireTime: UTCInstant, of job: Int, at now: UTCInstant) -> Attempt? {
         let state = states[job]
         // The latest that has come and was not answered before: the earlier ones were missed, and its run answers them.
-        let latest = max(fireTime, state.answered.lastAbsent(of: state.job, atOrBefore: now) ?? fireTime)
+        let latest = max(fireTime, state.job.fireTime(atOrBefore: now, without: state.answered) ?? fireTime)
         arm(job, after: now)
         let isPunctual = now - latest <= Self.punctuality
         let count = state.job.countFireTimes(from: fireTime, before: latest, without: state.answered)
@@ -34,8 +33,8 @@ extension Scheduler {
         return attempt
     }
 
-    /// After the wall clock was set. Fire times that have come meanwhile stay due; a clock that went back has others
-    /// ahead of it. A wheel does not run backward: it is replaced.
+    /// After the wall clock was set. Fire times that have come meanwhile stay due; a clock that went back has others ahead of it.
+    /// A wheel does not run backward: it is replaced.
     mutating func nameFireTimesAgain(after now: UTCInstant) {
         let armed = states.indices.map { nextFireTime(of: $0) }
         fireTimes = TimerWheel()
@@ -46,8 +45,8 @@ extension Scheduler {
         }
     }
 
-    /// The attempt found nothing, and nothing will be due before the instant: fire times until then are passed over,
-    /// but none that is later than the job's `maxStaleness` after the attempt's.
+    /// The attempt found nothing, and nothing will be due before the instant: fire times until then are passed over, but none that
+    /// is later than the job's `maxStaleness` after the attempt's.
     mutating func rest(_ attempt: Attempt, until due: UTCInstant, now: TwoClocks) {
         let state = states[attempt.job]
         guard !isStopping, let limit = state.job.maxStaleness, let next = nextFireTime(of: attempt.job), next > now.wall
@@ -65,13 +64,8 @@ extension Scheduler {
     mutating func arm(_ job: Int, after now: UTCInstant) {
         let state = states[job]
         guard state.job.isEnabled else { return }
-        states[job].isResting = false
-        var fireTime = state.job.fireTime(after: now)
-        // Ends because each range is left behind once, and there is a bounded number of them.
-        while let candidate = fireTime, let range = state.answered.range(of: candidate) {
-            fireTime = state.job.fireTime(after: range.upperBound)
-        }
-        states[job].fireTimer = nil
+        (states[job].isResting, states[job].fireTimer) = (false, nil)
+        let fireTime = state.job.fireTime(after: now, without: state.answered)
         if let fireTime { addFireTime(fireTime, of: job) }
         tellFireTime(of: job)
     }
@@ -89,7 +83,7 @@ extension Scheduler {
         tell(.fireTimeArmed(job: states[job].job.name, nextFireTime(of: job)))
     }
 
-    var armedJobs: [(job: Job, nextFireTime: UTCInstant?)] { jobs.map { (states[$0].job, nextFireTime(of: $0)) } }
+    var armedJobs: ServiceEvent.ArmedJobs { jobs.map { (states[$0].job, nextFireTime(of: $0)) } }
 
     mutating func markAnswered(_ fireTime: UTCInstant, of job: Int) {
         states[job].answered.insert(fireTime, after: states[job].job.fireTime(atOrBefore: fireTime - .microseconds(1)))
@@ -102,10 +96,18 @@ extension Job {
         isEnabled == other.isEnabled && schedule == other.schedule && timeZone == other.timeZone
     }
 
-    func fireTime(after instant: UTCInstant) -> UTCInstant? { schedule.next(after: instant, in: timeZone?.rules) }
+    /// Returns the first fire time after the instant that was not answered. Ends because each range is left behind once.
+    func fireTime(after instant: UTCInstant, without answered: AnsweredFireTimes = .init()) -> UTCInstant? {
+        let next = schedule.next(after: instant, in: timeZone?.rules)
+        guard let range = next.flatMap(answered.range) else { return next }
+        return fireTime(after: range.upperBound, without: answered)
+    }
 
-    func fireTime(atOrBefore instant: UTCInstant) -> UTCInstant? {
-        schedule.previous(atOrBefore: instant, in: timeZone?.rules)
+    /// Returns the last fire time up to the instant that was not answered.
+    func fireTime(atOrBefore instant: UTCInstant, without answered: AnsweredFireTimes = .init()) -> UTCInstant? {
+        let last = schedule.previous(atOrBefore: instant, in: timeZone?.rules)
+        guard let range = last.flatMap(answered.range) else { return last }
+        return fireTime(atOrBefore: range.lowerBound - .microseconds(1), without: answered)
     }
 
     /// Returns the number of fire times after the one that was answered, up to and with the last. Those within
@@ -115,17 +117,13 @@ extension Job {
         return countFireTimes(from: first, before: last + .microseconds(1), without: AnsweredFireTimes())
     }
 
-    /// The highest count, since fire times are counted one by one: a day of a schedule with seconds.
-    private static let countLimit = 86_400
-
-    /// Returns the number of unanswered fire times from the first, itself one, up to but without the end.
+    /// Returns the number of unanswered fire times from the first, itself one, up to but without the end: at most a day of
+    /// a schedule with seconds, since they are counted one by one.
     func countFireTimes(from first: UTCInstant?, before end: UTCInstant, without answered: AnsweredFireTimes) -> Int {
-        var count = 0
-        var next = first
-        while let candidate = next, candidate < end, count < Self.countLimit {
-            let range = answered.range(of: candidate)
-            if range == nil { count += 1 }
-            next = fireTime(after: range?.upperBound ?? candidate)
+        var (count, next) = (0, first)
+        while let candidate = next, candidate < end, count < 86_400 {
+            if answered.range(of: candidate) == nil { count += 1 }
+            next = fireTime(after: candidate, without: answered)
         }
         return count
     }

@@ -1,5 +1,6 @@
 import SessionCleanup
 import Time
+import TimerWheel
 
 /// The look-back: after the start, the history tells which fire times were missed while no process ran, and which runs
 /// of an earlier process are to be resumed.
@@ -15,7 +16,9 @@ extension Scheduler {
             guard let history = histories[name] else { continue }
             tell(.earlierRunsKnown(job: name, history.earlierRuns))
             // Where a run has begun meanwhile, rows of it might count twice: the history is read after that run.
-            if isUntouched(job), let recent = history.recentRuns { tell(.recentRunsKnown(job: name, recent)) }
+            if states[job].answered.isEmpty, let recent = history.recentRuns {
+                tell(.recentRunsKnown(job: name, recent))
+            }
             guard let (attempt, wait) = catchUp(with: history, of: job, now.wall) else { continue }
             markAnswered(attempt.scheduledAt, of: job)
             if wait <= .zero {
@@ -33,22 +36,18 @@ extension Scheduler {
         guard !isStopping else { return [] }
         guard case .reading(let attempt) = lookBack else { preconditionFailure("the history was not being read") }
         if attempt == 1 { tell(.lookBackFailed(failure)) }
-        if !isLookBackOpen || attempt >= RetryPolicy.maximumAttempts {
-            lookBack = .done
-        } else if failure.mayPass {
+        var timer: TimerWheel.Handle?
+        if failure.mayPass {
             let delay = joined(RetryPolicy.delay(after: attempt, using: &generator), after: attempt, now)
-            lookBack = .failed(attempt: attempt, addWait(Self.lookBackPayload, until: now.elapsed + delay))
-        } else {
-            lookBack = .failed(attempt: attempt, nil)
+            timer = addWait(Self.lookBackPayload, until: now.elapsed + delay)
         }
+        lookBack = .failed(attempt: attempt, timer)
         return takeActions()
     }
 
-    /// Returns the attempt, and the wait before it, that a job needs because of what its history has. None where a fire
-    /// time has come since the start: its own run answers the earlier ones.
-    private mutating func catchUp(
-        with history: JobHistory, of index: Int, _ now: UTCInstant
-    ) -> (Attempt, wait: Duration)? {
+    /// Returns the attempt, and the wait before it, that a job needs because of its history. None where a fire time has come
+    /// since the start: its own run answers the earlier ones.
+    private mutating func catchUp(with history: JobHistory, of index: Int, _ now: UTCInstant) -> (Attempt, Duration)? {
         let job = states[index].job
         guard let latest = history.latest, let last = job.fireTime(atOrBefore: min(start, now)) else { return nil }
         let isMissed = latest.scheduledAt < last
@@ -56,7 +55,7 @@ extension Scheduler {
             let count = job.fireTimesMissed(since: latest.scheduledAt, through: last)
             if count > 0 { tell(.fireTimesMissed(job: job.name, count)) }
         }
-        guard isUntouched(index) else { return nil }
+        guard states[index].answered.isEmpty else { return nil }
         if isMissed, job.catchUp == .once { return (Attempt(job: index, scheduledAt: last, origin: .catchUp), .zero) }
         // Of fire times behind the last one only a run that has no end in its row yet: its owner has died, or holds it.
         guard latest.scheduledAt <= start, let wait = isMissed ? latest.waitIfRunning : latest.waitIfUnfinished
@@ -64,23 +63,11 @@ extension Scheduler {
         return (Attempt(job: index, scheduledAt: latest.scheduledAt, origin: .catchUp), wait)
     }
 
-    /// True if the job has answered no fire time since the start and has no run.
-    private func isUntouched(_ job: Int) -> Bool {
-        guard case .idle = states[job].phase else { return false }
-        return states[job].answered.isEmpty
-    }
-
-    /// True while the history may still name a missed fire time: an enabled job has answered none since the start.
-    private var isLookBackOpen: Bool { jobs.contains { states[$0].job.isEnabled && states[$0].answered.isEmpty } }
-
+    /// Asks for the history as long as it may name a missed fire time: an enabled job has answered none since the start.
     mutating func readHistory(attempt: Int) {
-        let enabled = jobs.map { states[$0].job }.filter(\.isEnabled)
-        lookBack = enabled.isEmpty ? .done : .reading(attempt: attempt)
-        if !enabled.isEmpty { actions.append(.readHistory(of: enabled)) }
-    }
-
-    mutating func repeatLookBack() {
-        guard case .failed(let attempt, _) = lookBack else { preconditionFailure("the history was not waited for") }
-        if isLookBackOpen { readHistory(attempt: attempt + 1) } else { lookBack = .done }
+        let enabled = jobs.map { states[$0] }.filter(\.job.isEnabled)
+        let isOpen = enabled.contains(where: \.answered.isEmpty)
+        lookBack = isOpen ? .reading(attempt: attempt) : .done
+        if isOpen { actions.append(.readHistory(of: enabled.map(\.job))) }
     }
 }

@@ -1,12 +1,9 @@
-import Pseudorandom
 import SessionCleanup
 import Time
 import TimerWheel
 
-/// Decides which job runs when. It is told both clocks and each event, and answers with actions; it has no clock, no
-/// thread and no connection, so that a test can take it through a year in a second.
-///
-/// The two wheels keep the instants of fire times and waits; a state holds at most the handle of its timer.
+/// Decides which job runs when. It is told both clocks and each event, and answers with actions; it has no clock, no thread and
+/// no connection. The two wheels keep the instants of fire times and waits; a state holds at most the handle of its timer.
 struct Scheduler: ~Copyable {
     /// One attempt at the run for a fire time.
     struct Attempt: Hashable, Sendable {
@@ -20,11 +17,7 @@ struct Scheduler: ~Copyable {
         var next: Attempt { Attempt(job: job, scheduledAt: scheduledAt, origin: origin, number: number + 1) }
     }
 
-    struct Assignment: Sendable {
-        let attempt: Attempt
-        let job: Job
-        let request: RunRequest
-    }
+    typealias Assignment = (attempt: Attempt, job: Job, request: RunRequest)
 
     enum Action: Sendable {
         /// Make these attempts, one after the other, over one connection, and report each end as `attemptEnded`.
@@ -37,15 +30,13 @@ struct Scheduler: ~Copyable {
     }
 
     enum Phase {
-        /// No attempt is under way and none is to come before the next fire time. Leaves to: running; waiting, for a
-        /// run of an earlier process whose next attempt lies ahead.
+        /// No attempt is to come before the next fire time. Leaves to: running; waiting, for a run of an earlier process.
         case idle
-        /// An attempt is under way. The successor is for the latest fire time that came meanwhile, and is made only if
-        /// the attempt fails or finds that there is no run to make. Leaves to: running, for the successor; waiting;
-        /// idle.
+        /// An attempt is under way. The successor is for the latest fire time that came meanwhile, and is made only if the
+        /// attempt fails or finds that there is no run to make. Leaves to: running, for the successor; waiting; idle.
         case running(Run, successor: Attempt?)
-        /// The next attempt begins when the timer comes. Leaves to: running; idle, when the run's interval ends, its
-        /// job is disabled or the service stops.
+        /// The next attempt begins when the timer comes. Leaves to: running; idle, when the run's interval ends, its job is
+        /// disabled or the service stops.
         case waiting(Run, TimerWheel.Handle)
     }
 
@@ -77,8 +68,8 @@ struct Scheduler: ~Copyable {
     enum LookBack {
         /// Leaves to: failed; done.
         case reading(attempt: Int)
-        /// The read is repeated when the timer comes. Where the cause does not pass by itself there is none, and the
-        /// read is repeated when a run has succeeded. Leaves to: reading; done.
+        /// The read is repeated when the timer comes. Where the cause does not pass by itself there is none, and the read is
+        /// repeated when a run has succeeded. Leaves to: reading; done.
         case failed(attempt: Int, TimerWheel.Handle?)
         /// The history was read, or there is nothing to read it for.
         case done
@@ -91,7 +82,7 @@ struct Scheduler: ~Copyable {
     /// Fire times, in microseconds since the Unix epoch; the payload is the job's index.
     var fireTimes = TimerWheel()
     /// Waits, in microseconds since the process began; the payload is the job's index, or one of the next two.
-    var waits = TimerWheel()
+    private(set) var waits = TimerWheel()
     private static let watchdogPayload = UInt64.max
     static let lookBackPayload = UInt64.max - 1
     private let watchdogInterval: Duration?
@@ -99,50 +90,41 @@ struct Scheduler: ~Copyable {
     let start: UTCInstant
     private var lastWall: UTCInstant
     private(set) var isStopping = false
-    var generator: SplitMix64
+    var generator: any RandomNumberGenerator & Sendable
     var actions: [Action] = []
 
     /// - Parameters:
     ///   - jobs: in the order in which they run when they are due together.
-    ///   - watchdogInterval: half of the time after which the service manager ends a service without a ping:
-    ///     sd_watchdog_enabled(3). Nil without a watchdog.
+    ///   - watchdogInterval: the time between two `foundWell`; nil without a watchdog.
     ///   - looksBack: true if `started` is to ask for the history.
-    init(jobs: [Job], now: TwoClocks, seed: UInt64, watchdogInterval: Duration? = nil, looksBack: Bool = false) {
+    init(
+        jobs: [Job], now: TwoClocks, watchdogInterval: Duration?, looksBack: Bool,
+        generator: any RandomNumberGenerator & Sendable = SystemRandomNumberGenerator()
+    ) {
         states = jobs.map { ScheduledJob(job: $0) }
         self.jobs = Array(jobs.indices)
         self.watchdogInterval = watchdogInterval
         lookBack = looksBack ? .reading(attempt: 1) : .done
         (start, lastWall) = (now.wall, now.wall)
-        generator = SplitMix64(seed: seed)
+        self.generator = generator
         for job in states.indices { arm(job, after: now.wall) }
         armWatchdog(after: now.elapsed)
         // Nothing is told before `started`.
         actions = []
     }
 
-    /// The instants to say `clockAdvanced` at.
-    var wakeUp: WakeUp {
-        // Any wait but the watchdog's has to end on time.
-        var mayBeLate = states.allSatisfy { $0.retryTimer == nil }
-        if case .failed(_, _?) = lookBack { mayBeLate = false }
-        return WakeUp(wall: nextFireTime, elapsed: nextWait, mayBeLate: mayBeLate)
+    /// The instants to say `clockAdvanced` at: the next fire time, and the end of the next wait.
+    var wakeUp: (wall: UTCInstant?, elapsed: Duration?) {
+        (fireTimes.next.map(Self.instant), waits.next.map(Self.elapsed))
     }
-
-    /// The next fire time of any job.
-    var nextFireTime: UTCInstant? { fireTimes.next.map(Self.instant) }
-
-    /// The end of the next wait, in time since the process began.
-    var nextWait: Duration? { waits.next.map { .microseconds(Int64(clamping: $0)) } }
 
     /// The next fire time of a job; nil while it is disabled.
     func nextFireTime(of job: Int) -> UTCInstant? {
         states[job].fireTimer.flatMap { fireTimes.deadline(of: $0) }.map(Self.instant)
     }
 
-    var isBusy: Bool { states.contains { $0.runUnderWay != nil } }
-
     /// True when the service was asked to stop and its last attempt has ended.
-    var isFinished: Bool { isStopping && !isBusy }
+    var isFinished: Bool { isStopping && states.allSatisfy { $0.runUnderWay == nil } }
 
     // MARK: Events
 
@@ -161,30 +143,24 @@ struct Scheduler: ~Copyable {
         return takeActions()
     }
 
-    /// The configuration was read again.
-    ///
-    /// Jobs are known by their names. Fire times that have come by now are answered first, by the schedules that were
-    /// in force. An attempt under way continues; one that waits keeps its time, unless its job is removed or disabled.
+    /// The configuration was read again. Jobs are known by their names. Fire times that have come by now are answered first, by
+    /// the schedules that were in force. An attempt under way continues; one that waits keeps its time, unless its job is removed
+    /// or disabled.
     mutating func reconfigured(jobs: [Job], waitingForRestart: [String] = [], now: TwoClocks) -> [Action] {
         guard !isStopping else { return [] }
         answerAllThatCame(by: now, wasSet: false)
-        self.jobs = []
-        var changed: Set<Int> = []
-        for job in jobs {
-            let index = states.firstIndex { $0.job.name == job.name } ?? states.endIndex
-            if index == states.endIndex { states.append(ScheduledJob(job: job)) }
-            let state = states[index]
-            // A new job has no timer yet.
-            if state.fireTimer == nil || state.isResting || !state.job.firesAsOften(as: job) { changed.insert(index) }
-            states[index].job = job
-            self.jobs.append(index)
-        }
+        let known = Set(states.map(\.job.name))
+        states += jobs.filter { !known.contains($0.name) }.map { ScheduledJob(job: $0) }
+        self.jobs = jobs.compactMap { job in states.firstIndex { $0.job.name == job.name } }
         for index in states.indices {
-            if !self.jobs.contains(index) || !states[index].job.isEnabled {
+            let old = states[index]
+            let job = jobs.first { $0.name == old.job.name }
+            states[index].job = job ?? old.job
+            if !(job?.isEnabled ?? false) {
                 disable(index)
-            } else if changed.contains(index) {
+            } else if old.fireTimer == nil || old.isResting || !old.job.firesAsOften(as: states[index].job) {
+                // The instant itself included: the schedule before, if there was one, did not have it.
                 disarm(index)
-                // The instant itself included: the schedule before did not have it.
                 arm(index, after: now.wall - .microseconds(1))
             }
         }
@@ -217,12 +193,12 @@ struct Scheduler: ~Copyable {
             if let attempt { runs.append(Run(attempt: attempt)) }
         }
         while let timer = waits.pop(now: Self.ticks(now.elapsed)) {
-            switch timer.payload {
-            case Self.watchdogPayload:
+            switch (timer.payload, lookBack) {
+            case (Self.watchdogPayload, _):
                 // A stuck wheel, or an attempt that is past its limit, sends no ping.
                 if states.allSatisfy({ $0.runUnderWay.map { now.elapsed <= $0.limit } ?? true }) { tell(.foundWell) }
                 armWatchdog(after: now.elapsed)
-            case Self.lookBackPayload: repeatLookBack()
+            case (Self.lookBackPayload, .failed(let attempt, _)): readHistory(attempt: attempt + 1)
             default:
                 guard case .waiting(let run, _) = states[Int(timer.payload)].phase else {
                     preconditionFailure("a wait ended that no run had begun")
@@ -243,8 +219,16 @@ struct Scheduler: ~Copyable {
         endWait(of: job)
     }
 
-    private mutating func armWatchdog(after elapsed: Duration) {
-        if let watchdogInterval { _ = addWait(Self.watchdogPayload, until: elapsed + watchdogInterval) }
+    /// Takes a run's next attempt from it. A run that had no attempt yet has nothing to conclude.
+    mutating func endWait(of job: Int) {
+        guard case .waiting(let run, let timer) = states[job].phase else { return }
+        _ = waits.cancel(timer)
+        states[job].phase = .idle
+        if let report = run.report { tell(.runConcluded(report)) }
+    }
+
+    private mutating func armWatchdog(after now: Duration) {
+        if let watchdogInterval { _ = addWait(Self.watchdogPayload, until: now + watchdogInterval) }
     }
 
     mutating func addWait(_ payload: UInt64, until elapsed: Duration) -> TimerWheel.Handle {
@@ -258,14 +242,16 @@ struct Scheduler: ~Copyable {
         return actions
     }
 
-    static func instant(_ ticks: UInt64) -> UTCInstant { UTCInstant(microsecondsSinceEpoch: Int64(clamping: ticks)) }
+    private static func instant(_ ticks: UInt64) -> UTCInstant {
+        UTCInstant(microsecondsSinceEpoch: Int64(clamping: ticks))
+    }
+
+    static func elapsed(_ ticks: UInt64) -> Duration { .microseconds(Int64(clamping: ticks)) }
 
     /// Nothing is scheduled before 1970.
     static func ticks(_ instant: UTCInstant) -> UInt64 { UInt64(clamping: instant.microsecondsSinceEpoch) }
 
-    /// Rounded up, so that nothing is early.
-    static func ticks(_ elapsed: Duration) -> UInt64 {
-        let (seconds, attoseconds) = elapsed.components
-        return UInt64(clamping: seconds * 1_000_000 + (attoseconds + 999_999_999_999) / 1_000_000_000_000)
+    private static func ticks(_ elapsed: Duration) -> UInt64 {
+        UInt64(clamping: elapsed.attoseconds / 1_000_000_000_000)
     }
 }

@@ -1,29 +1,31 @@
+import Postgres
 import ServiceLifecycle
 package import SessionCleanup
+import Synchronization
 import Time
 
 /// Runs the jobs at their fire times until it is asked to stop: the shell around `Scheduler`.
 ///
 /// One loop takes one event after the other, so that the scheduler needs no lock; between events nothing in the process
 /// wakes up.
-package struct SchedulerService: Service, CustomStringConvertible {
+package final class SchedulerService: Service {
+    private let jobs: [Job]
     private let work: Work
     private let looksBack: Bool
     private let tell: @Sendable (ServiceEvent) -> Void
     private let watchdogInterval: Duration?
     private let clock: any SchedulerClock
-    private let probe = LoopProbe()
     private let runsOfOthers = RunsOfOthers()
+    /// The callers of `isTurning` that the event under way will answer; `nil` while there is none.
+    private let waiting = Mutex<[FirstAnswer<Bool>]?>(nil)
+    /// More than HTTP has connections: a stuck loop does not collect callers.
+    private static let waitingLimit = 128
     /// At most one attempt per job, one wake-up of each timer, one probe and a few requests are under way at a time.
     private let events: AsyncStream<Event>
     private let sender: AsyncStream<Event>.Continuation
 
     /// The parts of the configuration that a reload replaces.
-    private struct Work: Sendable {
-        let jobs: [Job]
-        let access: DatabaseAccess
-        let makeRun: @Sendable (Job) -> CleanupRun
-    }
+    private typealias Work = (access: DatabaseAccess, makeRun: @Sendable (Job) -> CleanupRun)
 
     /// A call of the scheduler for the loop to make.
     private typealias Event = @Sendable (inout Scheduler, inout Work, TwoClocks) -> [Scheduler.Action]
@@ -35,19 +37,17 @@ package struct SchedulerService: Service, CustomStringConvertible {
     ///   - onEvent: receives every event, on the loop's task or a run's; must not block.
     package init(
         jobs: [Job], access: DatabaseAccess, makeRun: @escaping @Sendable (Job) -> CleanupRun, looksBack: Bool,
-        watchdogInterval: Duration? = nil, clock: any SchedulerClock = HostSchedulerClock(),
+        watchdogInterval: Duration? = nil, clock: any SchedulerClock,
         onEvent: @escaping @Sendable (ServiceEvent) -> Void
     ) {
-        work = Work(jobs: jobs, access: access, makeRun: makeRun)
+        self.jobs = jobs
+        work = (access, makeRun)
         self.looksBack = looksBack
-        tell = onEvent
         self.watchdogInterval = watchdogInterval
         self.clock = clock
-        (events, sender) = AsyncStream<Event>.makeStream(bufferingPolicy: .unbounded)
+        tell = onEvent
+        (events, sender) = AsyncStream.makeStream()
     }
-
-    /// Short: the service group puts it into its messages.
-    package var description: String { "scheduler" }
 
     // MARK: Requests, from any thread
 
@@ -58,12 +58,20 @@ package struct SchedulerService: Service, CustomStringConvertible {
 
     /// True if the loop takes an event within the limit: false before it runs, when it is stuck and after its end.
     package func isTurning(within limit: Duration) async -> Bool {
-        await probe.isAnswered(within: limit) {
-            sender.yield { [probe] _, _, _ in
-                probe.answer()
+        let answer = FirstAnswer<Bool>()
+        let isFirst = waiting.withLock { waiting in
+            defer { waiting = ((waiting ?? []) + [answer]).suffix(Self.waitingLimit) }
+            return waiting == nil
+        }
+        if isFirst {
+            sender.yield { [self] _, _, _ in
+                for answer in waiting.withLock({ $0.take() }) ?? [] { answer.give(true) }
                 return []
             }
         }
+        let end = Deadlines.shared.add(at: .now + limit) { answer.give(false) }
+        defer { Deadlines.shared.cancel(end) }
+        return await answer.value
     }
 
     /// Tells an event of a reload in its order among the others: `reloading`, or `reloadFailed`.
@@ -75,7 +83,7 @@ package struct SchedulerService: Service, CustomStringConvertible {
         makeRun: @escaping @Sendable (Job) -> CleanupRun
     ) {
         sender.yield { scheduler, work, now in
-            work = Work(jobs: jobs, access: access, makeRun: makeRun)
+            work = (access, makeRun)
             return scheduler.reconfigured(jobs: jobs, waitingForRestart: waitingForRestart, now: now)
         }
     }
@@ -83,28 +91,27 @@ package struct SchedulerService: Service, CustomStringConvertible {
     // MARK: The loop
 
     /// Returns after a graceful shutdown, when the last run has ended.
-    /// - Throws: `TimerUnavailable`.
+    /// - Throws: `KernelTimer.Unavailable`.
     package func run() async throws {
-        try clock.start { wasSet in
+        try clock.start { [sender] wasSet in
             sender.yield { scheduler, _, now in scheduler.clockAdvanced(to: now, wasSet: wasSet) }
         }
         await withGracefulShutdownHandler {
             await withDiscardingTaskGroup { group in
                 var work = work
                 var scheduler = Scheduler(
-                    jobs: work.jobs, now: clock.now, seed: UInt64.random(in: 0...UInt64.max),
-                    watchdogInterval: watchdogInterval, looksBack: looksBack)
+                    jobs: jobs, now: clock.now, watchdogInterval: watchdogInterval, looksBack: looksBack)
                 carryOut(scheduler.started(), work, in: &group)
-                clock.sleep(until: scheduler.wakeUp)
+                clock.sleep(untilWall: scheduler.wakeUp.wall, elapsed: scheduler.wakeUp.elapsed)
                 for await event in events {
                     carryOut(event(&scheduler, &work, clock.now), work, in: &group)
                     if scheduler.isFinished { break }
-                    clock.sleep(until: scheduler.wakeUp)
+                    clock.sleep(untilWall: scheduler.wakeUp.wall, elapsed: scheduler.wakeUp.elapsed)
                 }
-                clock.sleep(until: .never)
+                clock.sleep(untilWall: nil, elapsed: nil)
             }
         } onGracefulShutdown: {
-            requestStop()
+            self.requestStop()
         }
     }
 
@@ -114,10 +121,10 @@ package struct SchedulerService: Service, CustomStringConvertible {
             case .tell(let event): tell(event)
             case .start(let assignments):
                 // Ends within its jobs' deadlines, or with the group.
-                group.addTask { await execute(assignments, work) }
+                group.addTask { await self.execute(assignments, work) }
             case .readHistory(let jobs):
                 // Ends within `LookBack`'s deadline, or with the group.
-                group.addTask { await readHistory(of: jobs, work) }
+                group.addTask { await self.readHistory(of: jobs, work) }
             case .cancelAttempts: group.cancelAll()
             }
         }
@@ -125,12 +132,11 @@ package struct SchedulerService: Service, CustomStringConvertible {
 
     private func execute(_ assignments: [Scheduler.Assignment], _ work: Work) async {
         var series = RunSeries(work.access)
-        for assignment in assignments {
-            let (job, attempt) = (assignment.job, assignment.attempt)
+        for (attempt, job, request) in assignments {
             tell(
                 .attemptStarted(
                     job: job.name, scheduledAt: attempt.scheduledAt, origin: attempt.origin, number: attempt.number))
-            let report = await series.execute(work.makeRun(job), assignment.request)
+            let report = await series.execute(work.makeRun(job), request)
             sender.yield { scheduler, _, now in scheduler.attemptEnded(attempt, report, now: now) }
             // Once the attempt has ended: it waits for nothing that is only shown.
             if runsOfOthers.areUnknown(after: report), let recent = await series.recentRuns(of: job.name) {

@@ -2,23 +2,20 @@ import SessionCleanup
 package import Time
 
 extension ServiceState {
-    /// Why the service is not ready, a sentence for each cause; empty when it is ready.
-    ///
-    /// Ready is when every enabled job has succeeded within its budget, here or in another process, or is not yet due. Ages are
-    /// measured by a clock that nothing sets.
+    /// Why the service is not ready, a sentence for each cause. Ready is when every enabled job has succeeded within its budget,
+    /// here or in another process, or is not yet due. Ages are measured by a clock that nothing sets.
     package func obstacles(at now: TwoClocks) -> [String] {
         (isStopping ? ["the service is stopping"] : []) + jobs.compactMap { $0.obstacle(at: now) }
     }
 
-    /// Why the scheduler does not do its work although its loop turns; `nil` if it does.
-    ///
-    /// The next fire time is armed at the instant one comes, so an armed fire time that has passed by more than the limit was
-    /// not answered: the timer is dead. An attempt ends by its deadline, so one that is past it by as much hangs.
+    /// Why the scheduler does not do its work although its loop turns; `nil` if it does. The next fire time is armed at the
+    /// instant one comes, so that one which has passed means a dead timer.
     package func fault(at now: TwoClocks) -> String? {
         for job in jobs {
             if let stuck = job.stuckAttempt(at: now) { return stuck }
-            guard !isStopping, let fireTime = job.nextFireTime, now.wall - fireTime > Self.lateness else { continue }
-            return "the scheduled time \(fireTime) of \(job.job.name) has passed and no run began"
+            if !isStopping, let fireTime = job.nextFireTime, now.wall - fireTime > Self.lateness {
+                return "the scheduled time \(fireTime) of \(job.job.name) has passed and no run began"
+            }
         }
         return nil
     }
@@ -76,8 +73,7 @@ extension JobState {
 }
 
 extension String {
-    /// The text and what to do about the failure, with a full stop between unless the text ends with a mark of its own, as
-    /// libpq's question does.
+    /// The text and what to do about the failure, with a full stop between unless the text ends with a mark of its own.
     func followed(byHintOf failure: RunFailure) -> String {
         guard let hint = failure.hint else { return self }
         return "\(self)\(last.map { "?.!".contains($0) } ?? true ? "" : ".") \(hint)"

@@ -10,14 +10,13 @@ package struct JobState: Sendable {
     package private(set) var interval = Duration.zero
     package private(set) var underWay: RunUnderWay?
     /// True while another process executes the run under way, and this one waits to look again.
-    package var isHeldElsewhere = false
+    package private(set) var isHeldElsewhere = false
     /// When the next attempt of the run under way begins; `nil` during an attempt.
-    package var retryAt: UTCInstant?
+    package private(set) var retryAt: UTCInstant?
     /// `nil` after a run that did not fail, here or in another process.
     package private(set) var failing: Failing?
-    /// In any process that shares the history.
+    /// Of runs in any process that shares the history.
     package private(set) var lastSuccess: TwoClocks?
-    /// When the last run ended, in any process that shares the history.
     package private(set) var lastEnd: TwoClocks?
     /// The time since which a fire time has come that the job has to answer.
     private(set) var dueSince: Duration?
@@ -32,13 +31,12 @@ package struct JobState: Sendable {
     /// The last runs that are known, the oldest first: this process's, and where there is a history those of every process.
     package private(set) var recent: [FinishedRun] = []
     package private(set) var deletions = RecentDeletions()
-    /// The last look at the table: its time, by the database's clock, and for how long the oldest due row had been due; `nil`
-    /// when none was.
+    /// The last look at the table: its time, by the database's clock, and how long the oldest due row had been due, if any.
     package private(set) var lastLook: (cutoff: UTCInstant, oldestOverdue: Duration?)?
-    package var coalescedFires = 0
-    package var missedFires = 0
+    package private(set) var coalescedFires = 0
+    package private(set) var missedFires = 0
 
-    /// The most runs that are kept: as many bars as a chart on a phone has room for.
+    /// As many bars as a chart on a phone has room for.
     package static let recentLimit = 40
 
     package struct RunUnderWay: Sendable {
@@ -51,7 +49,7 @@ package struct JobState: Sendable {
         /// The job's deadline when the attempt began: a reload changes that of later ones only.
         let deadline: Duration
         /// In committed batches of this process.
-        package fileprivate(set) var rowsDeleted = 0
+        package fileprivate(set) var rowsDeleted: Int
     }
 
     /// Attempts that failed one after the other, with the failure of the last one.
@@ -87,28 +85,45 @@ package struct JobState: Sendable {
 
     package var lastRun: FinishedRun? { recent.last }
 
-    mutating func begin(_ scheduledAt: UTCInstant, _ origin: RunOrigin, _ number: Int, isDue: Bool, at now: TwoClocks) {
-        if isDue, dueSince == nil { dueSince = now.elapsed }
-        let earlier = number > 1 ? underWay : nil
-        endRun()
-        underWay = RunUnderWay(
-            scheduledAt: scheduledAt, startedAt: earlier?.startedAt ?? now.wall, origin: origin, attempt: number,
-            attemptStartedAt: now.elapsed, deadline: job.deadline, rowsDeleted: earlier?.rowsDeleted ?? 0)
+    /// Takes over what the event says of this job.
+    mutating func record(_ event: ServiceEvent, serviceStartedAt: UTCInstant, at now: TwoClocks) {
+        switch event {
+        case .fireTimeArmed(job.name, let fireTime): arm(fireTime, at: now)
+        case .attemptStarted(job.name, let scheduledAt, let origin, let number):
+            // A fire time before the start was another process's to answer.
+            let isDue = origin == .schedule || scheduledAt >= serviceStartedAt
+            if isDue, dueSince == nil { dueSince = now.elapsed }
+            let earlier = number > 1 ? underWay : nil
+            endRun()
+            underWay = RunUnderWay(
+                scheduledAt: scheduledAt, startedAt: earlier?.startedAt ?? now.wall, origin: origin, attempt: number,
+                attemptStartedAt: now.elapsed, deadline: job.deadline, rowsDeleted: earlier?.rowsDeleted ?? 0)
+        case .batchEnded(job.name, _, let rows):
+            underWay?.rowsDeleted += rows
+            deletions.add(rows, at: now)
+        case .attemptEnded(let report, let delay) where report.job == job.name:
+            (retryAt, isHeldElsewhere) = (now.wall + delay, report.failure == nil)
+            if let failure = report.failure { fail(failure, at: now) }
+        case .runConcluded(let report) where report.job == job.name: conclude(report, at: now)
+        case .earlierRunsKnown(job.name, let earlier):
+            if let end = earlier.lastEnd { ended(at: end, now) }
+            if let success = earlier.lastSuccess { succeeded(at: success.at, ago: success.age, now) }
+        case .recentRunsKnown(job.name, let recent): learn(recent, at: now)
+        case .fireTimeCoalesced(job.name, _): coalescedFires += 1
+        case .fireTimesMissed(job.name, let count): missedFires += count
+        case .clockWasSet: (lastEnd, lastSuccess) = (lastEnd?.renamed(at: now), lastSuccess?.renamed(at: now))
+        default: break
+        }
     }
 
-    mutating func deleted(_ rows: Int, at now: TwoClocks) {
-        underWay?.rowsDeleted += rows
-        deletions.add(rows, at: now)
-    }
-
-    mutating func conclude(_ report: RunReport, at now: TwoClocks) {
+    private mutating func conclude(_ report: RunReport, at now: TwoClocks) {
         if case .held = report.skip { wasLeftToAnother = true } else { wasAnswered = dueSince != nil }
         if report.outcome != .skipped {
             // It may have been read from the history already.
             if report.runID != nil { recent.removeAll { $0.report.runID == report.runID } }
             let delay = underWay.map { $0.startedAt - $0.scheduledAt }
-            recent.append(FinishedRun(report: report, origin: underWay?.origin, startDelay: delay))
-            if recent.count > Self.recentLimit { recent.removeFirst() }
+            let run = FinishedRun(report: report, origin: underWay?.origin, startDelay: delay)
+            recent = (recent + [run]).suffix(Self.recentLimit)
             ended(at: report.finishedAt, now)
             wasLeftToAnother = false
         }
@@ -121,30 +136,20 @@ package struct JobState: Sendable {
 
     private mutating func endRun() { (underWay, retryAt, isHeldElsewhere) = (nil, nil, false) }
 
-    mutating func fail(_ failure: RunFailure?, retryAt: UTCInstant? = nil, at now: TwoClocks) {
-        self.retryAt = retryAt
+    private mutating func fail(_ failure: RunFailure?, at now: TwoClocks) {
         let (since, attempts) = (failing?.since ?? now.wall, (failing?.attempts ?? 0) + 1)
         failing = failure.map { Failing(failure: $0, since: since, lastAt: now.elapsed, attempts: attempts) }
     }
 
-    /// Takes over what the history says of earlier runs, in whichever process.
-    mutating func learn(_ earlier: EarlierRuns, at now: TwoClocks) {
-        if let end = earlier.lastEnd { ended(at: end, now) }
-        if let success = earlier.lastSuccess { succeeded(at: success.at, ago: success.age, now) }
-    }
-
     /// Takes over what the history says of the last runs, in whichever process. Of this process's own runs, what it knows itself
     /// stays, since it is more: also of those that have no row, for want of a connection.
-    mutating func learn(_ history: RecentRuns, at now: TwoClocks) {
-        var ours: [Int64: FinishedRun] = [:]
-        for run in recent where run.isOurs { if let runID = run.report.runID { ours[runID] = run } }
-        let recorded = history.runs.compactMap { run in
-            ours.removeValue(forKey: Int64(run.runID))
-                ?? RunReport(run).map { FinishedRun(report: $0, origin: run.origin, startDelay: nil, isOurs: false) }
+    private mutating func learn(_ history: RecentRuns, at now: TwoClocks) {
+        let ours = recent.filter(\.isOurs)
+        let known = Set(ours.compactMap(\.report.runID))
+        let others = history.runs.filter { !known.contains(Int64($0.runID)) }.compactMap { run in
+            RunReport(run).map { FinishedRun(report: $0, origin: run.origin, startDelay: nil, isOurs: false) }
         }
-        let unrecorded = recent.filter { $0.isOurs && $0.report.runID == nil } + ours.values
-        recent = (recorded + unrecorded).sorted { $0.report.finishedAt < $1.report.finishedAt }
-            .suffix(Self.recentLimit)
+        recent = (others + ours).sorted { $0.report.finishedAt < $1.report.finishedAt }.suffix(Self.recentLimit)
         deletions.replace(by: history.deletions, at: now)
     }
 
@@ -159,17 +164,6 @@ package struct JobState: Sendable {
         lastSuccess = TwoClocks(wall: time, elapsed: elapsed)
         setAllowance(at: now)
         if let failing, elapsed > failing.lastAt { self.failing = nil }
-    }
-
-    /// Names the instants of the past by the clock as it is now, where it was set by a second or more: alerts compare them
-    /// with Prometheus' clock.
-    mutating func rename(at now: TwoClocks) {
-        func renamed(_ instant: TwoClocks) -> TwoClocks {
-            let wall = now.wall - (now.elapsed - instant.elapsed)
-            let difference = max(wall - instant.wall, instant.wall - wall)
-            return difference < .seconds(1) ? instant : TwoClocks(wall: wall, elapsed: instant.elapsed)
-        }
-        (lastEnd, lastSuccess) = (lastEnd.map(renamed), lastSuccess.map(renamed))
     }
 
     mutating func arm(_ fireTime: UTCInstant?, at now: TwoClocks) {
@@ -189,9 +183,20 @@ package struct JobState: Sendable {
     }
 
     private mutating func setAllowance(at now: TwoClocks) {
-        // By the wall clock as it is now, which names the fire times to come.
-        let wall = { now.wall - (now.elapsed - $0) }
-        allowance = job.budget(after: wall(lastSuccess?.elapsed ?? now.elapsed), changedAt: changedAt.map(wall))
+        let success = now.wall(at: lastSuccess?.elapsed ?? now.elapsed)
+        allowance = job.budget(after: success, changedAt: changedAt.map(now.wall))
+    }
+}
+
+extension TwoClocks {
+    /// Returns another instant's name by the wall clock as it is now.
+    fileprivate func wall(at elapsed: Duration) -> UTCInstant { wall - (self.elapsed - elapsed) }
+
+    /// Names this instant of the past by the clock as it is now, where it was set by a second or more: alerts compare it with
+    /// Prometheus' clock.
+    fileprivate func renamed(at now: TwoClocks) -> TwoClocks {
+        let name = now.wall(at: elapsed)
+        return max(name - wall, wall - name) < .seconds(1) ? self : TwoClocks(wall: name, elapsed: elapsed)
     }
 }
 
@@ -212,7 +217,7 @@ extension Job {
 }
 
 /// Counts the rows deleted in the last 24 hours, in slots of a quarter of an hour, which are numbered by the time since the
-/// process began: 97 numbers at most. Where there is a history, of every process, as of the last time that it was read.
+/// process began. Where there is a history, of every process, as of the last time that it was read.
 package struct RecentDeletions: Sendable {
     private var slots: [Int: Int] = [:]
     /// True once the history was read; before, only this process's deletions count.
@@ -220,22 +225,19 @@ package struct RecentDeletions: Sendable {
 
     mutating func add(_ rows: Int, at now: TwoClocks) {
         slots[Self.slot(now), default: 0] += rows
-        slots = slots.filter { Self.isRecent($0.key, now) }
+        slots = recent(at: now)
     }
 
     /// Takes over what the history has, this process's own included, by their age in slots.
     mutating func replace(by rows: [Int: Int], at now: TwoClocks) {
-        slots = [:]
-        for (age, count) in rows { slots[Self.slot(now) - age] = count }
+        slots = Dictionary(uniqueKeysWithValues: rows.map { (Self.slot(now) - $0, $1) })
         areOfAllProcesses = true
     }
 
-    package func total(at now: TwoClocks) -> Int {
-        slots.reduce(0) { $0 + (Self.isRecent($1.key, now) ? $1.value : 0) }
-    }
+    package func total(at now: TwoClocks) -> Int { recent(at: now).values.reduce(0, +) }
 
-    /// True for the current slot and the 96 before it.
-    private static func isRecent(_ slot: Int, _ now: TwoClocks) -> Bool { slot >= Self.slot(now) - 96 }
+    /// The current slot and the 96 before it.
+    private func recent(at now: TwoClocks) -> [Int: Int] { slots.filter { $0.key >= Self.slot(now) - 96 } }
 
     private static func slot(_ now: TwoClocks) -> Int { Int(now.elapsed.components.seconds / 900) }
 }

@@ -3,25 +3,15 @@ import Time
 /// Decides which of a row of failures are worth a message: the first, then fewer and fewer while the cause stays the same, and
 /// the end. A database that is away for a day makes some thirty messages and not three thousand.
 struct RepeatedFailures {
-    enum Verdict: Hashable {
-        /// A new cause.
-        case begins
-        /// The same cause as before.
-        case goesOn(attempts: Int, since: UTCInstant)
-        /// The same cause, too soon after the last line about it.
-        case isKnown
-    }
-
-    /// The failures that a successful run ends.
-    struct End: Hashable {
-        let attempts: Int
+    /// Attempts that failed one after the other, for one cause.
+    struct Series: Hashable {
+        var attempts = 1
         let since: UTCInstant
     }
 
     private struct Episode {
         let cause: String
-        let since: UTCInstant
-        var attempts = 1
+        var failures: Series
         var lastWritten: UTCInstant
         /// From a minute, which a restart of the server takes, to an hour, after which an operator wants to be reminded.
         var interval = Duration.seconds(60)
@@ -36,25 +26,28 @@ struct RepeatedFailures {
     ///     and the like.
     ///   - wasLast: true if no attempt of the run follows; the first such failure is always worth a message.
     ///   - wasCounted: true if the attempt failed before another one was to follow, and now none does.
-    mutating func attemptFailed(cause: String, at now: UTCInstant, wasLast: Bool, wasCounted: Bool = false) -> Verdict {
+    /// - Returns: the failures with this cause; `nil` if it is too soon after the last message about them.
+    mutating func attemptFailed(cause: String, at now: UTCInstant, wasLast: Bool, wasCounted: Bool = false) -> Series? {
         let cause = cause.filter { !$0.isNumber }
         guard var known = episode, known.cause == cause else {
-            episode = Episode(cause: cause, since: now, lastWritten: now, hasFailedRun: wasLast)
-            return .begins
+            episode = Episode(
+                cause: cause, failures: Series(since: now), lastWritten: now, hasFailedRun: wasLast)
+            return episode?.failures
         }
-        if !wasCounted { known.attempts += 1 }
+        if !wasCounted { known.failures.attempts += 1 }
         defer { episode = known }
         // A clock that was set back would silence the episode until it is there again.
         let isTime = now - known.lastWritten >= known.interval || now < known.lastWritten
-        guard isTime || (wasLast && !known.hasFailedRun) else { return .isKnown }
+        guard isTime || (wasLast && !known.hasFailedRun) else { return nil }
         known.hasFailedRun = known.hasFailedRun || wasLast
         known.lastWritten = now
         known.interval = min(known.interval * 2, .seconds(3600))
-        return known.attempts == 1 ? .begins : .goesOn(attempts: known.attempts, since: known.since)
+        return known.failures
     }
 
-    mutating func runWentWell() -> End? {
+    /// Returns the failures that a successful run ends; `nil` where there was none.
+    mutating func runWentWell() -> Series? {
         defer { episode = nil }
-        return episode.map { End(attempts: $0.attempts, since: $0.since) }
+        return episode?.failures
     }
 }

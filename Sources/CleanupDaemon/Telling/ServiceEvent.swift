@@ -1,16 +1,18 @@
 package import SessionCleanup
 package import Time
 
-/// A fact about the service, for its listeners: the log, the state and its metrics, the supervision and the heartbeats.
+/// A fact about the service, for its listeners: the log, the state and its metrics, the service manager and the heartbeats.
 ///
 /// Events come in the order in which they happened, from the service's own loop except where a case says otherwise. A listener
 /// must not block. Jobs go by their full names.
 package enum ServiceEvent: Sendable {
+    package typealias ArmedJobs = [(job: Job, nextFireTime: UTCInstant?)]
+
     /// The schedule is armed: runs begin at their fire times from now on.
-    case started([(job: Job, nextFireTime: UTCInstant?)])
+    case started(ArmedJobs)
     case reloading
     /// A new configuration is in force; the keys whose change waits for a restart are named.
-    case reloaded([(job: Job, nextFireTime: UTCInstant?)], waitingForRestart: [String])
+    case reloaded(ArmedJobs, waitingForRestart: [String])
     /// The configuration that was read is invalid, and the previous one stays in force. In words, without a secret.
     case reloadFailed(String)
     /// The wall clock was set, or the machine slept.
@@ -19,21 +21,17 @@ package enum ServiceEvent: Sendable {
     case fireTimeArmed(job: String, UTCInstant?)
     /// An attempt at the run for a fire time begins: its connection is open, or about to be opened.
     case attemptStarted(job: String, scheduledAt: UTCInstant, origin: RunOrigin, number: Int)
-    /// The database URL was read before a connection: host and database, such as `db.example.org/app`. From the task that
-    /// connects.
+    /// The host and database, such as `db.example.org/app`, of the URL read before a connection. From the task that connects.
     case databaseNamed(String)
     /// A connection was opened after that time, for a run or to read the history, or could not be. From the task that tried.
     case connectionTried(Result<Duration, RunFailure>)
     /// A batch was committed, or all of its rows were locked by others. From the run's own task.
     case batchEnded(job: String, after: Duration, rowsDeleted: Int)
-    /// The attempt failed for a transient cause, and another one follows.
-    case attemptFailed(RunReport, retryAfter: Duration)
-    /// Another process executes a run of the job. This process looks again after the given time.
-    case runHeldElsewhere(RunReport, lookAgainAfter: Duration)
+    /// The attempt failed for a transient cause, or met another process that executes the run, and another one follows.
+    case attemptEnded(RunReport, nextAfter: Duration)
     /// No attempt of this run follows.
     case runConcluded(RunReport)
-    /// The history could not be read after the start, so that missed fire times are not known yet. It is read again; told
-    /// the first time only.
+    /// The history could not be read after the start. It is read again; told the first time only.
     case lookBackFailed(RunFailure)
     /// The history was read, and has these runs of the job, of every process.
     case earlierRunsKnown(job: String, EarlierRuns)
@@ -43,8 +41,7 @@ package enum ServiceEvent: Sendable {
     case fireTimeCoalesced(job: String, UTCInstant)
     /// The given number of fire times passed while no process was there to run them.
     case fireTimesMissed(job: String, Int)
-    /// A run found nothing, and nothing will be due before the instant. The given number of fire times gets no run, so that
-    /// the database may sleep.
+    /// Nothing will be due before the instant, and as many fire times get no run, so that the database may sleep.
     case fireTimesPassedOver(job: String, Int, until: UTCInstant)
     /// Half of the watchdog's time has passed, the loop turns, and no attempt is past its deadline.
     case foundWell

@@ -11,15 +11,10 @@ import Time
 /// rest of it is at level debug.
 package final class ServiceLog: Sendable {
     private let logger: Logger
-    private let failures = Mutex<[Subject: RepeatedFailures]>([:])
+    /// By the job's name; a database that cannot be connected to is one failure of all jobs, under nil.
+    private let failures = Mutex<[String?: RepeatedFailures]>([:])
     /// The end of the last attempt that another one was to follow, by the job's name.
     private let announced = Mutex<[String: UTCInstant]>([:])
-
-    /// What fails. A database that cannot be connected to is one subject for all jobs.
-    private enum Subject: Hashable {
-        case job(String)
-        case connecting
-    }
 
     package init(logger: Logger) { self.logger = logger }
 
@@ -30,13 +25,12 @@ package final class ServiceLog: Sendable {
             log(.notice, "The clock was set, or the machine slept; it is \(now) now.", .clockWasSet)
         case .fireTimeArmed(let job, let fireTime):
             log(.debug, of: job, fireTime.map { "next at \($0)" } ?? "disabled")
-        case .attemptFailed(let report, let delay):
-            guard let failure = report.failure else { return }
+        case .attemptEnded(let report, let delay):
+            if let skip = report.skip {
+                return log(.debug, of: report.job, "\(skip); looking again in \(delay.secondsText)")
+            }
             announced.withLock { $0[report.job] = report.finishedAt }
-            write(failure, of: report, retryingAfter: delay)
-        case .runHeldElsewhere(let report, let delay):
-            guard let skip = report.skip else { return }
-            log(.debug, of: report.job, "\(skip); looking again in \(delay.secondsText)")
+            if let failure = report.failure { write(failure, of: report, retryingAfter: delay) }
         case .runConcluded(let report): write(report)
         case .fireTimeCoalesced(let job, let fireTime):
             log(
@@ -44,10 +38,11 @@ package final class ServiceLog: Sendable {
                 "still running at the scheduled time \(fireTime), which gets a run of its own only if this one fails.")
         case .fireTimesMissed(let job, let count):
             let runs = "\(count) scheduled \(count == 1 ? "run" : "runs")"
-            log(.notice, of: job, "missed \(runs).", .fireTimesMissed, ["count": count])
+            log(.notice, of: job, "missed \(runs).", .fireTimesMissed, ["count": .stringConvertible(count)])
         case .fireTimesPassedOver(let job, let count, let until):
             let runs = "\(count) scheduled \(count == 1 ? "run is" : "runs are")"
-            log(.info, of: job, "nothing is due before \(until); \(runs) left out.", nil, ["count": count])
+            let text = "nothing is due before \(until); \(runs) left out."
+            log(.info, of: job, text, nil, ["count": .stringConvertible(count)])
         case .started(let jobs): write(jobs)
         case .reloading: log(.debug, "Reading the configuration again.")
         case .reloaded(let jobs, let waiting):
@@ -57,33 +52,30 @@ package final class ServiceLog: Sendable {
         case .reloadFailed(let why):
             let hint = "Correct the file, check it with mcp-cleanupd config, and reload."
             let text = "Reload failed: invalid configuration; keeping the previous one. \(hint)\n\(why)"
-            log(.error, text, .reloadFailed, ["hint": hint])
+            log(.error, text, .reloadFailed, ["hint": "\(hint)"])
         case .stopping: log(.info, "Stopping.")
         case .lookBackFailed(let failure):
             let consequence = "missed fire times are not known yet, and the history is read again"
-            log(.warning, "\(failure); \(consequence)", nil, failure.hint.map { ["hint": $0] } ?? [:])
+            log(.warning, "\(failure); \(consequence)", nil, Self.hint(failure))
         case .attemptStarted, .databaseNamed, .connectionTried, .batchEnded, .earlierRunsKnown, .recentRunsKnown,
             .foundWell:
             break
         }
     }
 
-    private typealias Facts = [String: any CustomStringConvertible & Sendable]
-
     /// - Parameter job: its name begins the message.
     private func log(
-        _ level: Logger.Level, of job: String? = nil, _ text: String, _ id: MessageID? = nil, _ facts: Facts = [:]
+        _ level: Logger.Level, of job: String? = nil, _ text: String, _ id: MessageID? = nil,
+        _ facts: Logger.Metadata = [:]
     ) {
-        var metadata = facts.mapValues { fact in
-            (fact as? String).map(Logger.MetadataValue.string) ?? .stringConvertible(fact)
-        }
+        var metadata = facts
         if let id { metadata[MessageID.metadataKey] = "\(id.rawValue)" }
         if let job { metadata["job"] = "\(job)" }
         let name = job.map { "\(Self.builtIn($0)?.displayName ?? $0): " } ?? ""
         logger.log(level: level, "\(name)\(text)", metadata: metadata)
     }
 
-    private func write(_ jobs: [(job: Job, nextFireTime: UTCInstant?)]) {
+    private func write(_ jobs: ServiceEvent.ArmedJobs) {
         for (job, fireTime) in jobs {
             log(.info, of: job.name, "\(job.schedule), \(fireTime.map { "next at \($0)" } ?? "disabled")")
         }
@@ -91,28 +83,30 @@ package final class ServiceLog: Sendable {
 
     private func write(_ report: RunReport) {
         let (job, progress) = (report.job, report.progress)
-        var facts: Facts = [
-            "outcome": report.outcome.rawValue, "fire_time": "\(report.scheduledAt)",
-            "rows_deleted": progress.rowsDeleted, "rows_skipped": progress.rowsSkipped,
-            "rows_refused": progress.rowsRefused, "batches": progress.batches, "attempts": report.attempts,
-            "duration_usec": report.finishedAt.microsecondsSinceEpoch - report.startedAt.microsecondsSinceEpoch,
+        let duration = report.finishedAt.microsecondsSinceEpoch - report.startedAt.microsecondsSinceEpoch
+        var facts: Logger.Metadata = [
+            "outcome": "\(report.outcome.rawValue)", "fire_time": "\(report.scheduledAt)",
+            "rows_deleted": .stringConvertible(progress.rowsDeleted),
+            "rows_skipped": .stringConvertible(progress.rowsSkipped),
+            "rows_refused": .stringConvertible(progress.rowsRefused), "batches": .stringConvertible(progress.batches),
+            "attempts": .stringConvertible(report.attempts), "duration_usec": .stringConvertible(duration),
         ]
-        if let runID = report.runID { facts["run_id"] = runID }
+        facts["run_id"] = report.runID.map { .stringConvertible($0) }
         if let skip = report.skip { return log(.debug, of: job, "\(skip)", nil, facts) }
         let removed = Self.removed(progress, by: job)
         if let failure = report.failure {
             if report.outcome != .canceled { return write(failure, of: report, retryingAfter: nil, facts) }
             return log(.info, of: job, "\(failure); \(removed)", nil, facts)
         }
-        for subject in [Subject.job(job), .connecting] {
+        for subject in [job, nil] {
             guard let end = failures.withLock({ $0[subject]?.runWentWell() }) else { continue }
             let attempts = "\(end.attempts) failed \(end.attempts == 1 ? "attempt" : "attempts") since \(end.since)"
-            if subject == .connecting {
-                let text = "The database can be reached again, after \(attempts)."
-                log(.notice, text, .failureEnded, ["job": job, "attempts": end.attempts])
-            } else {
-                log(.notice, of: job, "succeeds again, after \(attempts).", .failureEnded, ["attempts": end.attempts])
-            }
+            let text =
+                subject == nil
+                ? "The database can be reached again, after \(attempts)." : "succeeds again, after \(attempts)."
+            log(
+                .notice, of: subject, text, .failureEnded,
+                ["job": "\(job)", "attempts": .stringConvertible(end.attempts)])
         }
         let isIdle = progress.rowsDeleted + progress.rowsSkipped + progress.rowsRefused == 0
         let left = report.outcome == .capped ? "; more is due: the limit of a run is reached" : ""
@@ -122,26 +116,28 @@ package final class ServiceLog: Sendable {
 
     /// - Parameter delay: `nil` where no attempt of the run follows.
     private func write(
-        _ failure: RunFailure, of report: RunReport, retryingAfter delay: Duration?, _ facts: Facts = [:]
+        _ failure: RunFailure, of report: RunReport, retryingAfter delay: Duration?, _ facts: Logger.Metadata = [:]
     ) {
-        var facts = facts
-        facts["hint"] = failure.hint
         // A run that is concluded while it waits for another attempt tells its last attempt again.
         let wasCounted = delay == nil && announced.withLock { $0[report.job] == report.finishedAt }
-        let verdict = failures.withLock {
-            $0[failure.isOfConnecting ? .connecting : .job(report.job), default: RepeatedFailures()].attemptFailed(
+        let series = failures.withLock {
+            $0[failure.isOfConnecting ? nil : report.job, default: RepeatedFailures()].attemptFailed(
                 cause: "\(failure)", at: report.finishedAt, wasLast: delay == nil, wasCounted: wasCounted)
         }
         var text = "\(failure)"
         if report.progress.rowsDeleted > 0 { text += "; \(Self.removed(report.progress, by: report.job)) before" }
         if let delay { text += "; retrying in \(delay.secondsText)" }
-        if case .goesOn(let attempts, let since) = verdict {
-            text += "; \(attempts) attempts have failed since \(since)"
+        if let series, series.attempts > 1 {
+            text += "; \(series.attempts) attempts have failed since \(series.since)"
         }
         log(
-            verdict == .isKnown ? .debug : delay == nil ? .error : .warning, of: report.job,
+            series == nil ? .debug : delay == nil ? .error : .warning, of: report.job,
             text.followed(byHintOf: failure), delay == nil ? .runFailed : .attemptFailed,
-            facts)
+            facts.merging(Self.hint(failure)) { $1 })
+    }
+
+    private static func hint(_ failure: RunFailure) -> Logger.Metadata {
+        failure.hint.map { ["hint": "\($0)"] } ?? [:]
     }
 
     /// A built-in job has a short name, which operators know.

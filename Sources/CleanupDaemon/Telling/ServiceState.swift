@@ -36,30 +36,14 @@ package struct ServiceState: Sendable {
         case .reloaded(let armed, _): configure(armed, at: now)
         case .reloadFailed(let why): failedReload = (now.wall, why)
         case .databaseNamed(let name): database = name
-        case .fireTimeArmed(let name, let fireTime): change(name) { $0.arm(fireTime, at: now) }
-        case .attemptStarted(let name, let scheduledAt, let origin, let number):
-            // A fire time before the start was another process's to answer.
-            let isDue = origin == .schedule || scheduledAt >= startedAt
-            change(name) { $0.begin(scheduledAt, origin, number, isDue: isDue, at: now) }
-        case .batchEnded(let name, _, let rowsDeleted): change(name) { $0.deleted(rowsDeleted, at: now) }
-        case .attemptFailed(let report, let delay):
-            change(report.job) { $0.fail(report.failure, retryAt: now.wall + delay, at: now) }
-        case .runHeldElsewhere(let report, let delay):
-            change(report.job) { ($0.isHeldElsewhere, $0.retryAt) = (true, now.wall + delay) }
-        case .runConcluded(let report):
-            if let skew = report.clockSkew { clockSkew = skew }
-            change(report.job) { $0.conclude(report, at: now) }
-        case .earlierRunsKnown(let name, let earlier): change(name) { $0.learn(earlier, at: now) }
-        case .recentRunsKnown(let name, let recent): change(name) { $0.learn(recent, at: now) }
-        case .fireTimeCoalesced(let name, _): change(name) { $0.coalescedFires += 1 }
-        case .fireTimesMissed(let name, let count): change(name) { $0.missedFires += count }
-        case .clockWasSet: for index in jobs.indices { jobs[index].rename(at: now) }
+        case .runConcluded(let report): clockSkew = report.clockSkew ?? clockSkew
         case .stopping: isStopping = true
-        case .reloading, .fireTimesPassedOver, .connectionTried, .lookBackFailed, .foundWell: break
+        default: break
         }
+        for index in jobs.indices { jobs[index].record(event, serviceStartedAt: startedAt, at: now) }
     }
 
-    private mutating func configure(_ armed: [(job: Job, nextFireTime: UTCInstant?)], at now: TwoClocks) {
+    private mutating func configure(_ armed: ServiceEvent.ArmedJobs, at now: TwoClocks) {
         failedReload = nil
         configuredAt = now.wall
         jobs = armed.map { job, fireTime in
@@ -68,11 +52,6 @@ package struct ServiceState: Sendable {
             state.arm(fireTime, at: now)
             return state
         }
-    }
-
-    private mutating func change(_ name: String, _ body: (inout JobState) -> Void) {
-        guard let index = jobs.firstIndex(where: { $0.job.name == name }) else { return }
-        body(&jobs[index])
     }
 
     /// Rows deleted in the last 24 hours, to a quarter of an hour.

@@ -2,9 +2,9 @@ import SessionCleanup
 import Time
 
 extension ServiceState {
-    /// One line for `systemctl status`, with what is wrong at its end: `next: transient 12:05:00Z, dormant 00:00:00Z; last: …;
-    /// wrong: …`. Empty until the schedule is armed. Names instants and no ages, since it is sent when it changes.
-    var statusLine: String {
+    /// One line for `systemctl status`: `next: transient 12:05:00Z, dormant 00:00:00Z; last: …; wrong: …`. Empty until the
+    /// schedule is armed. Names instants and no ages, since it is sent when it changes.
+    package var statusLine: String {
         guard isArmed, !jobs.isEmpty else { return "" }
         let running = jobs.filter { $0.underWay != nil && $0.retryAt == nil }.map(\.job.displayName)
         let held = jobs.filter(\.isHeldElsewhere).map(\.job.displayName)

@@ -46,7 +46,7 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
             record.record(event)
             log.record(event)
             heartbeats?.record(event)
-            manager.supervision?.record(event, record.state)
+            manager.record(event, record.state)
         }
         let access = try setup.databaseAccess(
             sharing: nil, warnsOfTransport: true, onURL: { tell(.databaseNamed($0.place)) },
@@ -73,7 +73,7 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
                 logger: Self.silent))
         do {
             try await group.run()
-        } catch let error as TimerUnavailable {
+        } catch let error as KernelTimer.Unavailable {
             throw CommandFailure(.software, "\(error)")
         } catch let error as ListenFailure {
             throw CommandFailure(error.mayPass ? .temporaryFailure : .configuration, "\(error)", hint: error.hint)

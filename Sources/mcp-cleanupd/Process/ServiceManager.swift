@@ -3,16 +3,19 @@ import Glibc
 import Logging
 import Monitoring
 import Settings
+import Synchronization
 import Systemd
 
 /// The service's connection to systemd: notifications, the watchdog, the passed socket. Does nothing where systemd has not
 /// started the process.
-struct ServiceManager: Sendable {
-    /// `nil` if the manager wants no notifications.
-    let supervision: Supervision?
+final class ServiceManager: Sendable {
     /// Half of the watchdog's time, as sd_watchdog_enabled(3) recommends; `nil` if no watchdog is set.
     let pingInterval: Duration?
+    /// `nil` if the manager wants no notifications.
     private let notifier: ServiceNotifier?
+    private let shutdownTimeout: Duration
+    /// The status line that was sent last.
+    private let sentStatus = Mutex("")
 
     /// Reads what the environment asks for, and warns of what makes no sense in it and of what libsystemd lacks.
     init(_ setup: CommandSetup) {
@@ -27,15 +30,38 @@ struct ServiceManager: Sendable {
                 metadata: ["hint": "Install the package libsystemd0, or run the service with Type=exec."])
         }
         notifier = Self.notifier(setup.environment, logger)
-        supervision = notifier.map { Supervision(notifier: $0, shutdownTimeout: setup.configuration.shutdownTimeout) }
+        shutdownTimeout = setup.configuration.shutdownTimeout
         do {
-            let interval = try WatchdogSetting.interval(environment: setup.environment)
+            let interval = try SystemdLibrary.watchdogInterval(environment: setup.environment)
             // A ping without a receiver would wake the process for nothing.
             pingInterval = notifier == nil ? nil : interval.map { $0 / 2 }
         } catch {
-            logger.error("\(error)")
+            logger.error("\(error.message)")
             pingInterval = nil
         }
+    }
+
+    /// Sends what follows from the event, with the state after it; the status line only where it has changed. Does not block.
+    func record(_ event: ServiceEvent, _ state: ServiceState) {
+        // Batches come often, from the runs' own tasks, and never change the line.
+        if case .batchEnded = event { return }
+        guard let notifier else { return }
+        let line = state.statusLine
+        let isChanged = sentStatus.withLock { sent in
+            defer { sent = line }
+            return sent != line
+        }
+        var notification: Notification? =
+            switch event {
+            case .started, .reloaded, .reloadFailed: .ready
+            case .reloading: .reloading
+            // A last batch may take as long as the timeout; one second more is for the end of the process.
+            case .stopping: .stopping(within: shutdownTimeout + .seconds(1))
+            case .foundWell: .alive
+            default: nil
+            }
+        if isChanged { notification = notification?.merged(with: .status(line)) ?? .status(line) }
+        if let notification { notifier.send(notification) }
     }
 
     /// Waits until the manager has processed the last notification.
@@ -45,7 +71,7 @@ struct ServiceManager: Sendable {
     static func report(_ failure: CommandFailure) {
         guard let notifier = notifier(CommandSetup.processEnvironment(), nil) else { return }
         let code = failure.code == .configuration ? EINVAL : EIO
-        notifier.send(Notification(status: "failed: \(failure.message)", failure: code))
+        notifier.send(.status("failed: \(failure.message)", failure: code))
         notifier.flush()
     }
 
@@ -68,7 +94,7 @@ struct ServiceManager: Sendable {
         do {
             passed = try PassedSocket.find(environment: setup.environment)
         } catch {
-            throw CommandFailure(.configuration, "\(error)", hint: error.hint)
+            throw CommandFailure(.configuration, error.message, hint: error.hint)
         }
         let configured = setup.configuration.httpListen
         guard let passed else { return configured.map(StatusServer.Address.init) }

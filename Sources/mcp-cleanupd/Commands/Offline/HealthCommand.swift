@@ -27,12 +27,13 @@ struct HealthCommand: ParsableCommand, Subcommand {
         guard let address = setup.configuration.httpListen else {
             throw CommandFailure(.configuration, "http.listen is off, so the service cannot be asked")
         }
-        let call = HTTPCall(HTTPCall.Server(address), target: ready ? "/readyz" : "/livez", authority: "localhost")
         let answer: (status: Int, body: String)
         do {
             // Less than any container's health check waits, and more than the service takes to find out that its scheduler
             // is stuck; more than the reasons of any number of jobs that is likely to be configured.
-            answer = try call.answer(within: .seconds(3), length: 65_536)
+            answer = try HTTPCall.get(
+                ready ? "/readyz" : "/livez", from: HTTPCall.Server(address), authority: "localhost",
+                within: .seconds(3), length: 65_536)
         } catch .notHTTP {
             throw CommandFailure(
                 .unavailable, "the server at \(address) is not mcp-cleanupd",
