@@ -18,9 +18,8 @@ final class LoopProbe: Sendable {
             return !state.isAsked
         }
         if isFirst { send() }
-        let end = Deadlines.shared.add(at: .now + limit) { answer.give(false) }
-        defer { Deadlines.shared.cancel(end) }
-        let isAnswered = await answer.value
+        let isAnswered = await answer.value(
+            until: .now + limit, heedsCancellation: false, orLate: false, orCanceled: false)
         if !isAnswered { state.withLock { $0.waiting.removeAll { $0 === answer } } }
         return isAnswered
     }
