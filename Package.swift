@@ -49,7 +49,7 @@ let package = Package(
             dependencies: [.product(name: "BasicContainers", package: "swift-collections")],
             swiftSettings: sources),
         .target(name: "Time", dependencies: ["TimerWheel"], swiftSettings: sources),
-        .target(name: "Postgres", dependencies: ["CLibpq", "CMalloc", "Time"], swiftSettings: sources),
+        .target(name: "Postgres", dependencies: ["CLibpq", "Time"], swiftSettings: sources),
         .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres", "Time"], swiftSettings: sources),
         .target(
             // Not Configuration: a package that hummingbird names has a target of that name.

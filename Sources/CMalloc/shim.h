@@ -1,2 +1,2 @@
-// mallopt(3) and mallinfo2(3), which Swift's Glibc module does not export.
+// mallopt(3), which Swift's Glibc module does not export.
 #include <malloc.h>

@@ -6,13 +6,12 @@ import Time
 struct CalendarRule: Hashable, Sendable {
     let minutes: UInt64
     let hours: UInt64
-    /// Bits 1 to 31.
+    /// Bits 1 to 31; 0 is the last day of the month.
     let daysOfMonth: UInt64
     /// Bits 1 to 12.
     let months: UInt64
     /// Bits 0 to 6; 0 is Sunday.
     let daysOfWeek: UInt64
-    let includesLastDayOfMonth: Bool
     /// True if a day matches when either its number or its weekday does; otherwise both must.
     let eitherDayMatches: Bool
 
@@ -76,7 +75,7 @@ struct CalendarRule: Hashable, Sendable {
         guard months & 1 << month != 0 else { return (0, 0) }
         let length = CivilDate.daysInMonth(month, ofYear: year)
         let zero = CivilDate.daysSinceEpoch(year: year, month: month, day: 1) - 1
-        let byNumber = daysOfMonth | (includesLastDayOfMonth ? 1 << length : 0)
+        let byNumber = daysOfMonth | (daysOfMonth & 1) << length
         // 1970-01-01 was a Thursday. Bit 0 of the week stands for the weekday of day 0; five weeks cover a month.
         let week = (daysOfWeek | daysOfWeek << 7) >> (zero + 4).remainderRoundingDown(by: 7) & 0x7f
         let byWeekday = week | week << 7 | week << 14 | week << 21 | week << 28

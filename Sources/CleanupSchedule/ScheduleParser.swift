@@ -97,7 +97,6 @@ struct ScheduleParser {
         let minutes = try values(of: Field(name: "minute", range: 0...59))
         let hours = try values(of: Field(name: "hour", range: 0...23))
         let dayStart = position
-        let isLastDay = current == "$"
         let daysOfMonth = try values(of: .dayOfMonth)
         let monthStart = position
         let months = try values(of: .month)
@@ -107,7 +106,7 @@ struct ScheduleParser {
         let rule = CalendarRule(
             minutes: minutes, hours: hours, daysOfMonth: daysOfMonth, months: months,
             // 7 is Sunday as well.
-            daysOfWeek: daysOfWeek & 0x7f | daysOfWeek >> 7, includesLastDayOfMonth: isLastDay,
+            daysOfWeek: daysOfWeek & 0x7f | daysOfWeek >> 7,
             eitherDayMatches: characters[dayStart] != "*" && characters[weekdayStart] != "*")
         guard rule.canFire else {
             let words = [dayStart, monthStart].map { characters[$0...].prefix { !Self.isBlank($0) } }
@@ -119,11 +118,11 @@ struct ScheduleParser {
         return rule
     }
 
-    /// A field's values, one bit for each number: items with commas between them, and the blanks after them. None for `$`.
+    /// A field's values, one bit for each number: items with commas between them, and the blanks after them. Bit 0 for `$`.
     private mutating func values(of field: Field) throws(ScheduleError) -> UInt64 {
         guard current != nil else { throw error("the \(field.name) (a schedule has five fields)") }
         let isLastDay = field.name == Field.dayOfMonth.name && skip("$")
-        var values = isLastDay ? 0 : try item(field)
+        var values = isLastDay ? 1 : try item(field)
         while !isLastDay, skip(",") { values |= try item(field) }
         guard current.map(Self.isBlank) ?? true else {
             throw error(

@@ -15,8 +15,7 @@ package actor Connection {
     private var handle: LibpqConnection?
     private var isBusy = false
 
-    /// The longest that a request to cancel a statement may take, and half of what it may take with the server's
-    /// confirmation: a round trip and the start of a process on a loaded server.
+    /// A round trip and the start of a process on a loaded server.
     private var cancelLimit = Duration.seconds(1)
 
     private init(queue: DispatchQueue?) { executor = QueueExecutor(target: queue) }
@@ -39,11 +38,11 @@ package actor Connection {
             (host, share) async throws(PostgresError) in
             try await firstToAnswer(host.resolved(deadline: share), deadline: share) {
                 (address, share) async throws(PostgresError) in
-                let parameters = ConnectionParameters(
-                    url: url, tls: tls, candidate: address, environment: environment)
+                let attempt = ConnectionAttempt(
+                    parameters: ConnectionParameters(url: url, tls: tls, candidate: address, environment: environment),
+                    deadline: share, onNotice: onNotice)
                 let connection = Connection(queue: queue)
-                try await connection.establish(
-                    ConnectionAttempt(parameters: parameters, deadline: share, onNotice: onNotice))
+                try await connection.establish(attempt)
                 return connection
             }
         }
@@ -171,12 +170,11 @@ package actor Connection {
     }
 }
 
-/// Runs an actor's jobs on a serial Dispatch queue of its own: libpq may take a lock or read a file, and must not block
-/// a thread of Swift's cooperative pool, which has one for each core.
-final class QueueExecutor: SerialExecutor {
+/// Runs an actor's jobs on a serial Dispatch queue of its own, on the thread of the target if there is one: libpq may take
+/// a lock or read a file, and must not block a thread of Swift's cooperative pool, which has one for each core.
+private final class QueueExecutor: SerialExecutor {
     let queue: DispatchQueue
 
-    /// - Parameter target: a serial queue whose thread the jobs use, or `nil` for a thread of their own.
     init(target: DispatchQueue?) {
         queue = DispatchQueue(label: "mcp-cleanupd.postgres.connection", target: target)
     }

@@ -1,7 +1,7 @@
-import CMalloc
 import Dispatch
 import Glibc
 import Synchronization
+import Time
 
 /// Counts the bytes that a server sends, before libpq reads them, and ends a read that takes in too many: libpq takes a
 /// message of any length into memory before it hands it out, and keeps up to six copies of an error meanwhile.
@@ -14,7 +14,7 @@ struct IncomingBytes {
     /// Runs a call of libpq that reads: for as long as the kernel has more of a long message, and a near server can
     /// keep up with it, so that a hundred megabytes come within one call.
     /// - Parameter limit: the most that may have come since the last row, in bytes. The kernel counts the bytes of a
-    ///   TCP socket. For a Unix socket the growth of the heap takes their place: libpq keeps all it reads.
+    ///   TCP socket. For a Unix socket the growth of the process's memory takes their place: libpq keeps all it reads.
     /// - Returns: what `body` returned, or `nil` when the limit was passed; the socket may be shut down then.
     mutating func read<Value: Sendable>(_ socket: Int32, limit: Int, _ body: () -> Value) -> Value? {
         willRead(socket)
@@ -23,10 +23,10 @@ struct IncomingBytes {
         // some 200 KiB, and a server that has filled one of its own buffers of 8 KiB has more to send.
         guard Self.unread(in: socket) > (received == nil ? 4 << 10 : 64 << 10) else { return body() }
         let watch = ReadGuard()
-        let (before, heapSize) = (self, Self.heapSize)
+        let (before, resident) = (self, received == nil ? HostProcess.residentBytes : 0)
         DispatchQueue(label: "mcp-cleanupd.postgres.read-guard").async {
             watch.look(at: socket) {
-                if before.received == nil { return before.sinceMessage + Self.heapSize - heapSize > limit }
+                if before.received == nil { return before.sinceMessage + HostProcess.residentBytes - resident > limit }
                 var now = before
                 now.willRead(socket)
                 return now.sinceMessage > limit
@@ -80,12 +80,6 @@ struct IncomingBytes {
             else { return nil }
             return Int(exactly: buffer.load(fromByteOffset: offset, as: UInt64.self))
         }
-    }
-
-    /// The bytes that the process has allocated and not freed.
-    private static var heapSize: Int {
-        let heap = mallinfo2()
-        return heap.uordblks + heap.hblkhd
     }
 }
 

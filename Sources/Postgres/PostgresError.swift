@@ -35,9 +35,10 @@ package enum PostgresError: Error, Hashable, Sendable {
         case unresolved
     }
 
-    /// True if the error is about one host only.
+    /// True if another host may accept the connection: also if a server is starting, stopping or recovering (57P03,
+    /// 57P01) or has no connection left (53300).
     var leavesOtherHostsToTry: Bool {
-        if case .unreachable = self { true } else { sqlState?.isTemporaryRefusal ?? false }
+        if case .unreachable = self { true } else { ["57P03", "57P01", "53300"].contains(sqlState) }
     }
 
     /// One error for all hosts: the error that a server sent, else the messages of all.

@@ -18,8 +18,9 @@ final class LoopProbe: Sendable {
             return !state.isAsked
         }
         if isFirst { send() }
-        let isAnswered = await answer.value(
-            until: .now + limit, heedsCancellation: false, orLate: false, orCanceled: false)
+        let end = Deadlines.shared.add(at: .now + limit) { answer.give(false) }
+        defer { Deadlines.shared.cancel(end) }
+        let isAnswered = await answer.value
         if !isAnswered { state.withLock { $0.waiting.removeAll { $0 === answer } } }
         return isAnswered
     }

@@ -65,16 +65,12 @@ struct TimeZoneFooter {
 
     /// Returns the days from the epoch to the day of a year.
     private mutating func day() throws(TimeZoneError) -> (_ year: Int) -> Int {
-        if skip("J") {
-            // `Jn`, where 60 is always 1 March: counted from 1 January, and past 28 February from 1 March.
-            let number = try number(1...365)
-            let (month, day) = number < 60 ? (1, number) : (3, number - 59)
-            return { year in CivilDate.daysSinceEpoch(year: year, month: month, day: day) }
-        }
         guard skip("M") else {
-            // `n`, where the leap day counts.
-            let number = try number(0...365)
-            return { year in CivilDate.daysSinceEpoch(year: year, month: 1, day: 1 + number) }
+            // `Jn`, from 1 on, where 60 is always 1 March; or `n`, from 0 on, where the leap day counts.
+            let skipsLeapDay = skip("J")
+            let number = skipsLeapDay ? try number(1...365) : try number(0...365) + 1
+            let (month, day) = skipsLeapDay && number >= 60 ? (3, number - 59) : (1, number)
+            return { year in CivilDate.daysSinceEpoch(year: year, month: month, day: day) }
         }
         // `Mm.w.d`: the month, the week, of which 5 is the last, and the weekday, of which 0 is Sunday.
         let month = try number(1...12)

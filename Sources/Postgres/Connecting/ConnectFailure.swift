@@ -21,11 +21,9 @@ struct ConnectFailure {
         var reason = message
         // libpq repeats the address in front; the rest says why.
         if let range = message.firstRange(of: "failed: ") {
-            // Without the question that follows, and the guess: our own hint says what to look at.
-            let guesses = ["\tIs the server running", "\tThis probably means", "\tbefore or while processing"]
-            let lines = message[range.upperBound...].split(separator: "\n")
-            reason = onOneLine(
-                lines.filter { line in !guesses.contains { line.hasPrefix($0) } }.joined(separator: "\n"))
+            // Without its questions and guesses, which begin with a tab: our own hint says what to look at.
+            let lines = message[range.upperBound...].split(separator: "\n").filter { !$0.hasPrefix("\t") }
+            reason = onOneLine(lines.joined(separator: "\n"))
         }
         // Not of the whole message: a host may be called `ssl.example.org`.
         let words = reason.lowercased()

@@ -20,13 +20,13 @@ struct ConnectionParameters {
         // Overrides PGCLIENTENCODING: our statements are UTF-8.
         values["client_encoding"] = "UTF8"
         // Kerberos is negotiated with blocking calls to other servers: only where it is asked for.
-        if values["gssencmode"] == nil, environment["PGGSSENCMODE"] == nil { values["gssencmode"] = "disable" }
+        if url.value("gssencmode", environment) == nil { values["gssencmode"] = "disable" }
         // A password in clear is for a server that has proved its name, or for the owner of a Unix socket: on the
         // loopback address any user may hold the port while the server is down. libpq 16 can refuse to send it; libpq
         // 15 has only channel_binding=require for that.
-        if libpqVersion >= 160_000, values["require_auth"] == nil, environment["PGREQUIREAUTH"] == nil,
-            !candidate.isUnixSocket,
-            !["verify-ca", "verify-full"].contains(values["sslmode"] ?? environment["PGSSLMODE"])
+        let mode = overrides["sslmode"] ?? url.value("sslmode", environment)
+        if libpqVersion >= 160_000, url.value("require_auth", environment) == nil, !candidate.isUnixSocket,
+            mode != "verify-ca", mode != "verify-full"
         {
             values["require_auth"] = "!password"
         }

@@ -56,7 +56,7 @@ extension DatabaseURL {
     }
 
     /// The URL's value of a keyword, else that of libpq's variable for it.
-    private func value(_ keyword: String, _ environment: [String: String]) -> String? {
+    func value(_ keyword: String, _ environment: [String: String]) -> String? {
         parameters[keyword] ?? environment["PG" + keyword.filter { $0 != "_" }.uppercased()]
     }
 

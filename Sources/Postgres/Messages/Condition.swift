@@ -1,4 +1,4 @@
-/// A five-character SQLSTATE: PostgreSQL manual, appendix A.
+/// Five characters: PostgreSQL manual, appendix A.
 package struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConvertible, ExpressibleByStringLiteral {
     package let rawValue: String
 
@@ -7,10 +7,6 @@ package struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConve
 
     /// The first two characters, which name the kind of condition: `08` is a connection exception.
     package var conditionClass: String { String(rawValue.prefix(2)) }
-
-    /// True for a server that is starting, stopping or recovering (57P03, 57P01) or has no connection left (53300):
-    /// another host may accept the connection.
-    var isTemporaryRefusal: Bool { self == "57P03" || self == "53300" || self == "57P01" }
 
     /// Five digits and capital letters, as the server and PL/pgSQL let a code be.
     var isWellFormed: Bool {
