@@ -5,14 +5,13 @@ import Time
 /// It knows calendars and no time zones: local times are counted in seconds as if they were UTC.
 struct CalendarRule: Hashable, Sendable {
     let minutes: UInt64
-    let hours: UInt32
-    /// Bits 1 to 31.
-    let daysOfMonth: UInt32
+    let hours: UInt64
+    /// Bits 1 to 31; 0 is the last day of the month.
+    let daysOfMonth: UInt64
     /// Bits 1 to 12.
-    let months: UInt16
+    let months: UInt64
     /// Bits 0 to 6; 0 is Sunday.
-    let daysOfWeek: UInt8
-    let includesLastDayOfMonth: Bool
+    let daysOfWeek: UInt64
     /// True if a day matches when either its number or its weekday does; otherwise both must.
     let eitherDayMatches: Bool
 
@@ -25,33 +24,26 @@ struct CalendarRule: Hashable, Sendable {
     var canFire: Bool { nearestDay(to: 0, .later) != nil }
 
     /// The directions of a search, as the difference from one number to the next.
-    private enum Direction: Int {
+    enum Direction: Int {
         case later = 1
         case earlier = -1
     }
 
-    /// The first matching minute at or after the local time, both in local seconds; `nil` when none is within
-    /// `longestGapInYears`, which `canFire` excludes.
-    func first(atOrAfter localSeconds: Int64) -> Int64? {
-        // Rounded up: a minute is named by its first second.
-        nearest(to: Int((localSeconds + 59).dividedRoundingDown(by: 60)), .later)
-    }
-
-    /// The last matching minute at or before the local time, both in local seconds; `nil` as in `first`.
-    func last(atOrBefore localSeconds: Int64) -> Int64? {
-        nearest(to: Int(localSeconds.dividedRoundingDown(by: 60)), .earlier)
-    }
-
-    private func nearest(to minute: Int, _ direction: Direction) -> Int64? {
+    /// The first matching minute at or after the local time, or the last at or before it, both in local seconds; `nil`
+    /// when none is within `longestGapInYears`, which `canFire` excludes.
+    func nearest(to localSeconds: Int64, _ direction: Direction) -> Int64? {
+        // A minute is named by its first second.
+        let minute = Int((direction == .later ? localSeconds + 59 : localSeconds).dividedRoundingDown(by: 60))
         let today = minute.dividedRoundingDown(by: 1440)
-        var day = nearestDay(to: today, direction)
-        var minuteOfDay = day == today ? nearestMinuteOfDay(to: minute - today * 1440, direction) : nil
-        if minuteOfDay == nil {
-            if day == today { day = nearestDay(to: today + direction.rawValue, direction) }
-            minuteOfDay = nearestMinuteOfDay(to: direction == .later ? 0 : 1439, direction)
+        if nearestDay(to: today, direction) == today,
+            let minuteOfDay = nearestMinuteOfDay(to: minute - today * 1440, direction)
+        {
+            return Int64(today * 1440 + minuteOfDay) * 60
         }
-        guard let day, let minuteOfDay else { return nil }
-        return Int64(day * 86_400 + minuteOfDay * 60)
+        guard let day = nearestDay(to: today + direction.rawValue, direction),
+            let minuteOfDay = nearestMinuteOfDay(to: direction == .later ? 0 : 1439, direction)
+        else { return nil }
+        return Int64(day * 1440 + minuteOfDay) * 60
     }
 
     private func nearestMinuteOfDay(to minuteOfDay: Int, _ direction: Direction) -> Int? {
@@ -65,42 +57,37 @@ struct CalendarRule: Hashable, Sendable {
         return hour * 60 + minute
     }
 
+    /// Tries a month after the other, by their masks: 491 at most.
     private func nearestDay(to daysSinceEpoch: Int, _ direction: Direction) -> Int? {
         let start = CivilDate(daysSinceEpoch: daysSinceEpoch)
-        for years in 0...Self.longestGapInYears {
-            var month = years == 0 ? start.month : direction == .later ? 1 : 12
-            while let candidate = Self.nearestBit(of: months, to: month, direction) {
-                let (days, dayZero) = matchingDays(candidate, ofYear: start.year + years * direction.rawValue)
-                let isFirst = years == 0 && candidate == start.month
-                let from = isFirst ? start.day : direction == .later ? 1 : 31
-                if let day = Self.nearestBit(of: days, to: from, direction) { return dayZero + day }
-                month = candidate + direction.rawValue
-            }
+        for distance in 0..<(Self.longestGapInYears + 1) * 12 {
+            let month = start.year * 12 + start.month - 1 + distance * direction.rawValue
+            let days = matchingDays(
+                month.remainderRoundingDown(by: 12) + 1, ofYear: month.dividedRoundingDown(by: 12))
+            let first = distance == 0 ? start.day : direction == .later ? 1 : 31
+            if let day = Self.nearestBit(of: days.bits, to: first, direction) { return days.zero + day }
         }
         return nil
     }
 
     /// The days of the month that match, as bits 1 to 31, and the day before the month's first since the epoch.
-    private func matchingDays(_ month: Int, ofYear year: Int) -> (days: UInt32, dayZero: Int) {
+    private func matchingDays(_ month: Int, ofYear year: Int) -> (bits: UInt64, zero: Int) {
+        guard months & 1 << month != 0 else { return (0, 0) }
         let length = CivilDate.daysInMonth(month, ofYear: year)
-        let dayZero = CivilDate.daysSinceEpoch(year: year, month: month, day: 1) - 1
-        let byNumber = daysOfMonth | (includesLastDayOfMonth ? 1 << length : 0)
+        let zero = CivilDate.daysSinceEpoch(year: year, month: month, day: 1) - 1
+        let byNumber = daysOfMonth | (daysOfMonth & 1) << length
         // 1970-01-01 was a Thursday. Bit 0 of the week stands for the weekday of day 0; five weeks cover a month.
-        let weekdayOfDayZero = (dayZero + 4).remainderRoundingDown(by: 7)
-        let doubled = UInt64(daysOfWeek) | UInt64(daysOfWeek) << 7
-        let week = doubled >> weekdayOfDayZero & 0x7f
-        let byWeekday = UInt32(truncatingIfNeeded: week | week << 7 | week << 14 | week << 21 | week << 28)
+        let week = (daysOfWeek | daysOfWeek << 7) >> (zero + 4).remainderRoundingDown(by: 7) & 0x7f
+        let byWeekday = week | week << 7 | week << 14 | week << 21 | week << 28
         let matching = eitherDayMatches ? byNumber | byWeekday : byNumber & byWeekday
         // Bits 1 to `length`.
-        return (matching & ~(~0 << (length + 1)) & ~1, dayZero)
+        return (matching & ~(~0 << (length + 1)) & ~1, zero)
     }
 
     /// The number of the set bit that is nearest to `bit` in a direction, itself included.
-    private static func nearestBit<Bits: FixedWidthInteger>(
-        of bits: Bits, to bit: Int, _ direction: Direction
-    ) -> Int? {
+    private static func nearestBit(of bits: UInt64, to bit: Int, _ direction: Direction) -> Int? {
         let left = direction == .later ? bits & ~0 << bit : bits & ~(~0 << (bit + 1))
         guard left != 0 else { return nil }
-        return direction == .later ? left.trailingZeroBitCount : Bits.bitWidth - 1 - left.leadingZeroBitCount
+        return direction == .later ? left.trailingZeroBitCount : 63 - left.leadingZeroBitCount
     }
 }

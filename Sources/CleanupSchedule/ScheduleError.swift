@@ -2,12 +2,9 @@
 package struct ScheduleError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The text as it was given, cut to `Schedule.maximumLength` characters.
     package let expression: String
-    /// The index, in characters from 0, of the offending one; the number of characters when something is missing at
-    /// the end.
+    /// In characters from 0; the number of characters when something is missing at the end.
     package let offset: Int
-    /// The words at the offending character.
     package let found: String
-    /// The text that should stand there instead, in words.
     package let expected: String
 
     /// One line for the operator: the schedule, the place, what was found and what was expected.
@@ -26,7 +23,7 @@ package struct ScheduleError: Error, Hashable, Sendable, CustomStringConvertible
 
     /// The text in quotes, safe for a terminal, and cut when it is long. Characters outside ASCII appear by number: a
     /// digit of another script looks like one of ours.
-    static func quoted(_ found: String) -> String {
+    static func quoted(_ found: ArraySlice<Character>) -> String {
         guard !found.isEmpty else { return "the end" }
         let longest = 40
         let shown = found.prefix(longest).map { character in

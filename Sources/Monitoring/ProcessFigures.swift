@@ -1,4 +1,5 @@
 import Glibc
+import Time
 
 /// What the system says of this process, for the `process_*` families that Prometheus' own clients have.
 package struct ProcessFigures: Sendable {
@@ -14,18 +15,7 @@ package struct ProcessFigures: Sendable {
         let time = [usage.ru_utime, usage.ru_stime].reduce(Duration.zero) {
             $0 + .seconds($1.tv_sec) + .microseconds($1.tv_usec)
         }
-        return ProcessFigures(residentBytes: residentBytes, openFiles: openFiles, processorTime: time)
-    }
-
-    /// The second number of /proc/self/statm, in pages.
-    private static var residentBytes: Int {
-        let descriptor = open("/proc/self/statm", O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return 0 }
-        defer { close(descriptor) }
-        var buffer = [UInt8](repeating: 0, count: 256)
-        let count = read(descriptor, &buffer, buffer.count)
-        let words = String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self).split(separator: " ")
-        return words.count > 1 ? (Int(words[1]) ?? 0) * sysconf(Int32(_SC_PAGESIZE)) : 0
+        return ProcessFigures(residentBytes: HostProcess.residentBytes, openFiles: openFiles, processorTime: time)
     }
 
     /// Entries of /proc/self/fd, without `.`, `..` and the directory's own. Since Linux 6.2 the directory's size is their number,

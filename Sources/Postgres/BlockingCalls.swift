@@ -9,7 +9,7 @@ final class BlockingCalls: Sendable {
     static let cancelRequests = BlockingCalls(most: 16)
 
     private let most: Int
-    private let running = Mutex(0)
+    private let running = Atomic(0)
 
     /// - Parameter most: the most calls at a time, abandoned ones included. 16 is above what all connections of the
     ///   process need at once; the kernel and the resolver end a call within minutes.
@@ -20,21 +20,20 @@ final class BlockingCalls: Sendable {
     func run<Value: Sendable>(
         limit: Duration, heedsCancellation: Bool = true, _ body: @escaping @Sendable () -> Value
     ) async -> Value? {
-        let mayBegin = running.withLock { running in
-            guard running < most else { return false }
-            running += 1
-            return true
+        guard running.add(1, ordering: .relaxed).newValue <= most else {
+            running.subtract(1, ordering: .relaxed)
+            return nil
         }
-        guard mayBegin else { return nil }
         let answer = FirstAnswer<Value?>()
         // A serial queue for each call has a thread of its own, up to 255. The threads of a concurrent queue are those
         // of Swift's cooperative pool, one per core: a few silent name servers would stop the whole process.
         DispatchQueue(label: "mcp-cleanupd.postgres.blocking").async {
             let value = body()
-            self.running.withLock { $0 -= 1 }
+            self.running.subtract(1, ordering: .relaxed)
             answer.give(value)
         }
-        return await answer.value(until: .now + limit, heedsCancellation: heedsCancellation) { _ in answer.give(nil) }
+        return await answer.value(
+            until: .now + limit, heedsCancellation: heedsCancellation, orLate: nil, orCanceled: nil)
     }
 }
 
@@ -48,6 +47,8 @@ package final class FirstAnswer<Value: Sendable>: Sendable {
     private let state = Mutex(State())
 
     package init() {}
+
+    var isGiven: Bool { state.withLock { $0.value != nil } }
 
     package func give(_ value: Value) {
         let waiting: CheckedContinuation<Value, Never>? = state.withLock { state in
@@ -71,18 +72,18 @@ package final class FirstAnswer<Value: Sendable>: Sendable {
         }
     }
 
-    /// Waits for the first value, to which `interrupt` has to lead when the deadline passes or the task is canceled.
-    func value(
-        until deadline: ContinuousClock.Instant, heedsCancellation: Bool = true,
-        interrupt: @escaping @Sendable (_ isCanceled: Bool) -> Void
+    /// Waits for the first value, and gives one itself when the deadline passes or the task is canceled.
+    package func value(
+        until deadline: ContinuousClock.Instant, heedsCancellation: Bool = true, orLate late: Value,
+        orCanceled canceled: Value
     ) async -> Value {
-        let limit = Deadlines.shared.add(at: deadline) { interrupt(false) }
+        let limit = Deadlines.shared.add(at: deadline) { self.give(late) }
         defer { Deadlines.shared.cancel(limit) }
         guard heedsCancellation else { return await value }
         return await withTaskCancellationHandler {
             await value
         } onCancel: {
-            interrupt(true)
+            give(canceled)
         }
     }
 }

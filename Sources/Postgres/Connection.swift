@@ -1,6 +1,5 @@
 import CLibpq
 package import Dispatch
-import Glibc
 import Time
 
 /// One connection to a PostgreSQL server: libpq without its blocking calls.
@@ -9,24 +8,17 @@ import Time
 /// and `timedOut` and `canceled` unless the server has confirmed that the statement is at its end) the connection is
 /// closed, and each later call throws `connectionLost`. A call made while another is under way traps.
 package actor Connection {
-    let executor: QueueExecutor
+    private let executor: QueueExecutor
     package nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
     /// `nil` once closed.
-    private(set) var handle: OpaquePointer?
-    var isBusy = false
-    let notices: NoticeReceiver
+    private var handle: LibpqConnection?
+    private var isBusy = false
 
-    /// The longest that a request to cancel a statement may take, and half of what it may take with the server's
-    /// confirmation: a round trip and the start of a process on a loaded server.
-    private(set) var cancelLimit = Duration.seconds(1)
+    /// A round trip and the start of a process on a loaded server.
+    private var cancelLimit = Duration.seconds(1)
 
-    private init(queue: DispatchQueue?, onNotice: @escaping @Sendable (ServerMessage) -> Void) {
-        executor = QueueExecutor(target: queue)
-        notices = NoticeReceiver(onNotice)
-    }
-
-    isolated deinit { finish() }
+    private init(queue: DispatchQueue?) { executor = QueueExecutor(target: queue) }
 
     /// Connects to the first of the URL's hosts that accepts the connection.
     ///
@@ -41,15 +33,16 @@ package actor Connection {
         _ url: DatabaseURL, deadline: ContinuousClock.Instant, environment: [String: String],
         queue: DispatchQueue? = nil, onNotice: @escaping @Sendable (ServerMessage) -> Void
     ) async throws(PostgresError) -> Connection {
-        let security = try TransportSecurity(url: url, environment: environment) { access($0, R_OK) == 0 }
+        let tls = try url.tlsOverrides(environment: environment)
         return try await firstToAnswer(url.hosts(environment: environment), deadline: deadline) {
             (host, share) async throws(PostgresError) in
             try await firstToAnswer(host.resolved(deadline: share), deadline: share) {
                 (address, share) async throws(PostgresError) in
-                let parameters = ConnectionParameters(
-                    url: url, security: security, candidate: address, environment: environment)
-                let connection = Connection(queue: queue, onNotice: onNotice)
-                try await connection.establish(parameters, deadline: share)
+                let attempt = ConnectionAttempt(
+                    parameters: ConnectionParameters(url: url, tls: tls, candidate: address, environment: environment),
+                    deadline: share, onNotice: onNotice)
+                let connection = Connection(queue: queue)
+                try await connection.establish(attempt)
                 return connection
             }
         }
@@ -72,25 +65,60 @@ package actor Connection {
         throw PostgresError(ofAllHosts: failures)
     }
 
-    private func establish(
-        _ parameters: ConnectionParameters, deadline: ContinuousClock.Instant
-    ) async throws(PostgresError) {
-        let attempt = ConnectionAttempt(parameters, notices: notices, deadline: deadline)
-        handle = try await attempt.complete(on: executor.queue).pointer
+    private func establish(_ attempt: ConnectionAttempt) async throws(PostgresError) {
+        handle = try await attempt.complete(on: executor.queue)
+    }
+
+    /// Runs statements, separated by semicolons, in one round trip, and returns one result for each: the simple query
+    /// protocol, in which an error skips the statements after it. At the deadline, or with its task if that is heeded,
+    /// the statement is canceled on the server.
+    /// - Throws: every case but `invalidParameters` and `unreachable`. After `server` the connection stays usable, in a
+    ///   failed transaction if one was open.
+    package func script(
+        _ sql: String, during step: PostgresError.Step = .querying, deadline: ContinuousClock.Instant,
+        heedsCancellation: Bool = true
+    ) async throws(PostgresError) -> [QueryResult] {
+        // C would end the text there, and the server would get another statement. The error is its own for such a text.
+        guard !sql.utf8.contains(0) else {
+            let message = "invalid byte sequence for encoding \"UTF8\": 0x00"
+            throw .server(ServerMessage(sqlState: "22021", text: message), during: step)
+        }
+        precondition(!isBusy, "one statement at a time")
+        guard let handle else { throw .connectionLost(during: step, message: "it is closed") }
+        if heedsCancellation, Task.isCancelled { throw .canceled(during: step) }
+        isBusy = true
+        defer { isBusy = false }
+        handle.forgetNotices()
+        var exchange = Exchange(
+            connection: handle, queue: executor.queue, step: step, deadline: deadline,
+            heedsCancellation: heedsCancellation)
+        do throws(PostgresError) {
+            guard PQsendQuery(handle.pointer, sql) == 1, PQsetSingleRowMode(handle.pointer) == 1 else {
+                throw exchange.lost
+            }
+            try await exchange.complete()
+        } catch {
+            switch error {
+            case .timedOut, .canceled:
+                guard await exchange.cancel(limit: cancelLimit) else { fallthrough }
+                // All was done before the request to cancel arrived.
+                if exchange.reader.failure == nil { return exchange.reader.results }
+            default: self.handle = nil
+            }
+            // A server that ends the session says why first; its message explains more than the end does.
+            guard case .connectionLost = error, exchange.reader.failure != nil else { throw error }
+        }
+        if let failure = exchange.reader.failure { throw .server(failure, during: step) }
+        return exchange.reader.results
     }
 
     /// Ends the connection. An open transaction is rolled back by the server.
     package func close() {
         precondition(!isBusy, "a statement is under way: cancel its task instead")
-        finish()
-    }
-
-    func finish() {
-        PQfinish(handle)
         handle = nil
     }
 
-    /// Sets how long a request to cancel a statement may take, and again how long its confirmation may.
+    /// Sets how long a request to cancel a statement may take, and as long again its confirmation.
     package func limitCancellation(to limit: Duration) { cancelLimit = limit }
 
     /// False if the connection is closed, if an error has left it unusable, or if the server has ended it.
@@ -98,34 +126,34 @@ package actor Connection {
         guard let handle else { return false }
         // The server's message comes before the end of the stream, and is shorter than eight reads.
         for _ in 0..<8 {
-            guard SocketWait.isReady(PQsocket(handle), .read) else { return true }
-            guard PQconsumeInput(handle) == 1 else { break }
-            dropNotifications(of: handle)
+            guard SocketWait.isReady(PQsocket(handle.pointer), .read) else { return true }
+            guard PQconsumeInput(handle.pointer) == 1 else { break }
+            handle.dropNotifications()
         }
-        finish()
+        self.handle = nil
         return false
     }
 
     /// The last 16 WARNINGs of the last script. COMMIT sends one when no synchronous standby has confirmed it.
-    package var warnings: [ServerMessage] { notices.warnings }
+    package var warnings: [ServerMessage] { handle?.warnings ?? [] }
 
     /// True if a transaction is open, a failed one included.
     package var hasOpenTransaction: Bool {
-        [PQTRANS_INTRANS, PQTRANS_INERROR].contains(PQtransactionStatus(handle))
+        [PQTRANS_INTRANS, PQTRANS_INERROR].contains(PQtransactionStatus(handle?.pointer))
     }
 
     /// The server's version, such as 170002; 0 if the connection is closed.
-    package var serverVersion: Int { Int(PQserverVersion(handle)) }
+    package var serverVersion: Int { Int(PQserverVersion(handle?.pointer)) }
 
     /// The number that came with the login: the server's `pg_backend_pid()`, or a pooler's own; 0 if it is closed.
-    package var greetedBy: Int { Int(PQbackendPID(handle)) }
+    package var greetedBy: Int { Int(PQbackendPID(handle?.pointer)) }
 
     /// The protection that was negotiated for the connection; `nil` if it is closed.
     package var transport: Transport? {
-        guard let handle else { return nil }
-        func attribute(_ name: String) -> String { PQsslAttribute(handle, name).map { String(cString: $0) } ?? "?" }
-        if PQsslInUse(handle) == 1 { return .tls(version: attribute("protocol"), cipher: attribute("cipher")) }
-        let host = HostCandidate(host: PQhost(handle).map { String(cString: $0) })
+        guard let pointer = handle?.pointer else { return nil }
+        func attribute(_ name: String) -> String { PQsslAttribute(pointer, name).map { String(cString: $0) } ?? "?" }
+        if PQsslInUse(pointer) == 1 { return .tls(version: attribute("protocol"), cipher: attribute("cipher")) }
+        let host = HostCandidate(host: PQhost(pointer).map { String(cString: $0) })
         return host.isUnixSocket ? .unixSocket : .plainTCP
     }
 
@@ -137,17 +165,16 @@ package actor Connection {
 
     /// Waits between two statements, until the server ends the connection or the task is canceled at most.
     package func rest(for duration: Duration) async {
-        guard let handle else { return }
-        _ = await SocketWait.wait(for: .read, of: PQsocket(handle), until: .now + duration, on: executor.queue)
+        guard let pointer = handle?.pointer else { return }
+        _ = await SocketWait.wait(for: .read, of: PQsocket(pointer), until: .now + duration, on: executor.queue)
     }
 }
 
-/// Runs an actor's jobs on a serial Dispatch queue of its own: libpq may take a lock or read a file, and must not block
-/// a thread of Swift's cooperative pool, which has one for each core.
-final class QueueExecutor: SerialExecutor {
+/// Runs an actor's jobs on a serial Dispatch queue of its own, on the thread of the target if there is one: libpq may take
+/// a lock or read a file, and must not block a thread of Swift's cooperative pool, which has one for each core.
+private final class QueueExecutor: SerialExecutor {
     let queue: DispatchQueue
 
-    /// - Parameter target: a serial queue whose thread the jobs use, or `nil` for a thread of their own.
     init(target: DispatchQueue?) {
         queue = DispatchQueue(label: "mcp-cleanupd.postgres.connection", target: target)
     }

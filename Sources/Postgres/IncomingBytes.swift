@@ -1,19 +1,15 @@
 import Dispatch
 import Glibc
 import Synchronization
+import Time
 
 /// Counts the bytes that a server sends, before libpq reads them, and ends a read that takes in too many: libpq takes a
 /// message of any length into memory before it hands it out, and keeps up to six copies of an error meanwhile.
 struct IncomingBytes {
-    /// All that has come so far.
-    private var total = 0
-    /// All that has come before the message that is being read.
-    private var mark: Int?
-    /// True if `total` is the kernel's own count rather than a sum of estimates.
-    private var isExact = false
-
     /// The bytes that have come without being a row or the end of a statement.
-    private var sinceMessage: Int { max(0, total - (mark ?? 0)) }
+    private var sinceMessage = 0
+    /// All that had come at the last read, by the kernel's count; `nil` for a socket that has none.
+    private var received: Int?
 
     /// Runs a call of libpq that reads: for as long as the kernel has more of a long message, and a near server can
     /// keep up with it, so that a hundred megabytes come within one call.
@@ -25,13 +21,12 @@ struct IncomingBytes {
         guard sinceMessage <= limit else { return nil }
         // What is there is taken in one read, before much more can come. A Unix socket's buffer never holds more than
         // some 200 KiB, and a server that has filled one of its own buffers of 8 KiB has more to send.
-        guard Self.unread(in: socket) > (isExact ? 64 << 10 : 4 << 10) else { return body() }
+        guard Self.unread(in: socket) > (received == nil ? 4 << 10 : 64 << 10) else { return body() }
         let watch = ReadGuard()
-        let before = self
-        let resident = isExact ? 0 : Self.residentMemory()
+        let (before, resident) = (self, received == nil ? HostProcess.residentBytes : 0)
         DispatchQueue(label: "mcp-cleanupd.postgres.read-guard").async {
             watch.look(at: socket) {
-                if !before.isExact { return before.sinceMessage + Self.residentMemory() - resident > limit }
+                if before.received == nil { return before.sinceMessage + HostProcess.residentBytes - resident > limit }
                 var now = before
                 now.willRead(socket)
                 return now.sinceMessage > limit
@@ -43,24 +38,21 @@ struct IncomingBytes {
 
     /// Counts what libpq may read next.
     private mutating func willRead(_ socket: Int32) {
-        if let received = Self.received(by: socket) {
-            isExact = true
+        let unread = Self.unread(in: socket)
+        if let now = Self.received(by: socket) {
             // Another socket begins again.
-            if received < total { mark = 0 }
-            total = received
-            if mark == nil { mark = received - Self.unread(in: socket) }
+            if let received, now < received { (self.received, sinceMessage) = (0, 0) }
+            sinceMessage += now - (received ?? now - unread)
+            received = now
         } else {
             // A Unix socket has no such count. libpq may leave a part of this for its next read, which counts it twice:
             // only for what is no row, and a row's own read takes all there is.
-            mark = mark ?? 0
-            total += Self.unread(in: socket)
+            sinceMessage += unread
         }
     }
 
     /// Leaves a row or the end of a statement out of the count, by its length in the protocol.
-    mutating func messageCame(bytes: Int) {
-        mark = isExact ? (mark ?? 0) + bytes : total
-    }
+    mutating func messageCame(bytes: Int) { sinceMessage = received == nil ? 0 : max(0, sinceMessage - bytes) }
 
     /// Keeps the kernel from taking much more than libpq has asked for: its own choice can be six megabytes. 200 KiB
     /// still allow 2 MB/s from a server 100 ms away.
@@ -89,20 +81,6 @@ struct IncomingBytes {
             return Int(exactly: buffer.load(fromByteOffset: offset, as: UInt64.self))
         }
     }
-
-    /// Returns the process's resident memory in bytes; 0 where /proc is not mounted.
-    private static func residentMemory() -> Int {
-        let descriptor = open("/proc/self/statm", O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return 0 }
-        defer { close(descriptor) }
-        return withUnsafeTemporaryAllocation(byteCount: 128, alignment: 1) { buffer in
-            let count = Glibc.read(descriptor, buffer.baseAddress, buffer.count)
-            // statm of proc(5): the program's size and the resident size, in pages.
-            let fields = buffer.prefix(max(0, count)).split(separator: UInt8(ascii: " "), maxSplits: 2)
-            guard fields.count == 3 else { return 0 }
-            return fields[1].reduce(0) { $0 * 10 + Int($1 &- UInt8(ascii: "0")) } * sysconf(Int32(_SC_PAGESIZE))
-        }
-    }
 }
 
 /// Watches a read from another thread.
@@ -117,17 +95,13 @@ private final class ReadGuard: Sendable {
 
     /// Looks until the read has ended, and shuts the socket down when it is above the limit.
     func look(at socket: Int32, isAboveLimit: () -> Bool) {
-        while isReading(socket, isAboveLimit) { usleep(Self.interval) }
-    }
-
-    private func isReading(_ socket: Int32, _ isAboveLimit: () -> Bool) -> Bool {
-        state.withLock { state in
+        while state.withLock({ state in
             if state == .reading, isAboveLimit() {
                 state = .tripped
                 shutdown(socket, Int32(SHUT_RDWR))
             }
             return state == .reading
-        }
+        }) { usleep(Self.interval) }
     }
 
     /// Ends the watch: from here on the number may be another socket's. Returns false if the socket was shut down.

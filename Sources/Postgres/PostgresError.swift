@@ -7,13 +7,12 @@ package enum PostgresError: Error, Hashable, Sendable {
     /// No server could be reached, or none that can be trusted.
     case unreachable(Unreachability, message: String)
     case server(ServerMessage, during: Step)
-    /// The connection ended, or became unusable, during a step.
     case connectionLost(during: Step, message: String)
     /// The server did not answer in time; the statement was canceled on the server if the server could be reached.
     case timedOut(during: Step, limit: Duration)
     /// The task was canceled; so was the statement on the server, if the server could be reached.
     case canceled(during: Step)
-    /// The server's answer is not one that the protocol, the statement and the bounds on its size allow.
+    /// An answer that the protocol, the statement or the bounds on its size do not allow.
     case unexpectedAnswer(String)
 
     package enum Step: String, Hashable, Sendable {
@@ -36,30 +35,21 @@ package enum PostgresError: Error, Hashable, Sendable {
         case unresolved
     }
 
-    /// True if the error is about one host only.
+    /// True if another host may accept the connection: also if a server is starting, stopping or recovering (57P03,
+    /// 57P01) or has no connection left (53300).
     var leavesOtherHostsToTry: Bool {
-        switch self {
-        case .unreachable: true
-        case .server(let message, _): message.sqlState.isTemporaryRefusal
-        case .invalidParameters, .connectionLost, .timedOut, .canceled, .unexpectedAnswer: false
-        }
+        if case .unreachable = self { true } else { ["57P03", "57P01", "53300"].contains(sqlState) }
     }
 
     /// One error for all hosts: the error that a server sent, else the messages of all.
     init(ofAllHosts failures: [PostgresError]) {
-        var messages: [String] = []
-        var causes: [Unreachability] = []
-        var refusal: PostgresError?
-        for failure in failures {
-            if case .unreachable(let cause, let message) = failure {
-                causes.append(cause)
-                messages.append(message)
-            } else {
-                refusal = failure
-            }
+        let unreachable = failures.compactMap { failure in
+            if case .unreachable(let cause, let message) = failure { (cause: cause, message: message) } else { nil }
         }
-        let cause = Unreachability.allCases.first(where: causes.contains) ?? .unresolved
-        self = refusal ?? .unreachable(cause, message: messages.joined(separator: "; "))
+        let refusal = failures.last { if case .unreachable = $0 { false } else { true } }
+        let cause = Unreachability.allCases.first { unreachable.map(\.cause).contains($0) }
+        let message = unreachable.map(\.message).joined(separator: "; ")
+        self = refusal ?? .unreachable(cause ?? .unresolved, message: message)
     }
 
     package var sqlState: SQLState? {

@@ -25,11 +25,10 @@ package struct QueryResult: Sendable {
         }
 
         package func bool(_ column: String) throws(PostgresError) -> Bool {
-            switch try text(column) {
-            case "t": return true
-            case "f": return false
-            default: throw .unexpectedAnswer("column \(column) is not a boolean")
+            guard let value = ["t": true, "f": false][try text(column)] else {
+                throw .unexpectedAnswer("column \(column) is not a boolean")
             }
+            return value
         }
 
         package func boolIfPresent(_ column: String) throws(PostgresError) -> Bool? {
@@ -48,20 +47,17 @@ package struct QueryResult: Sendable {
 /// SQL text for a name or a value that comes from outside.
 package enum SQL {
     /// A quoted identifier: a name with quotes or semicolons in it stays one name.
-    package static func identifier(_ name: String) -> String { "\"" + doubling(name) { $0 == "\"" } + "\"" }
+    package static func identifier(_ name: String) -> String { "\"" + doubling(["\""], in: name) + "\"" }
 
     /// A quoted literal, right under either setting of `standard_conforming_strings`.
     package static func literal(_ value: String) -> String {
-        (value.unicodeScalars.contains("\\") ? " E'" : "'") + doubling(value) { $0 == "'" || $0 == "\\" } + "'"
+        (value.unicodeScalars.contains("\\") ? " E'" : "'") + doubling(["'", "\\"], in: value) + "'"
     }
 
     /// By scalars, as the server sees them: a quote with a combining mark after it is one Character, and no quote.
-    private static func doubling(_ text: String, _ isMark: (Unicode.Scalar) -> Bool) -> String {
-        var doubled = ""
-        for scalar in text.unicodeScalars {
-            if isMark(scalar) { doubled.unicodeScalars.append(scalar) }
-            doubled.unicodeScalars.append(scalar)
-        }
-        return doubled
+    private static func doubling(_ marks: Set<Unicode.Scalar>, in text: String) -> String {
+        var doubled = String.UnicodeScalarView()
+        for scalar in text.unicodeScalars { doubled += marks.contains(scalar) ? [scalar, scalar] : [scalar] }
+        return String(doubled)
     }
 }

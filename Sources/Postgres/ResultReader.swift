@@ -5,7 +5,7 @@ struct ResultReader {
     /// One for each statement that has ended.
     private(set) var results: [QueryResult] = []
     private(set) var failure: ServerMessage?
-    private var columns: [String]?
+    private var columns: [String] = []
     private var rows: [QueryResult.Row] = []
     /// The memory that all rows take, about.
     private var size = 0
@@ -28,7 +28,7 @@ struct ResultReader {
                 throw .unexpectedAnswer("the server sent more than \(Self.mostResults) results")
             }
             results.append(QueryResult(rows: rows))
-            (columns, rows) = (nil, [])
+            (columns, rows) = ([], [])
         case PGRES_FATAL_ERROR:
             // libpq makes an error without SQLSTATE itself, when the connection breaks.
             guard let message = ServerMessage(raw, statementIndex: results.count, secrets: secrets) else { return nil }
@@ -40,34 +40,19 @@ struct ResultReader {
     }
 
     private mutating func addRow(_ raw: OpaquePointer) throws(PostgresError) -> Int {
-        var columns = self.columns ?? []
-        if self.columns == nil {
-            for column in 0..<PQnfields(raw) {
-                columns.append(String(cString: PQfname(raw, column)))
-                try count(Self.valueSize + columns[columns.count - 1].utf8.count)
-            }
-            self.columns = columns
+        if columns.isEmpty {
+            columns = (0..<PQnfields(raw)).map { String(cString: PQfname(raw, $0)) }
+            size += columns.reduce(0) { $0 + Self.valueSize + $1.utf8.count }
         }
-        var bytes = 7
-        var values: [String?] = []
-        values.reserveCapacity(columns.count)
-        for column in 0..<Int32(columns.count) {
-            let isNull = PQgetisnull(raw, 0, column) == 1
-            let length = isNull ? 0 : Int(PQgetlength(raw, 0, column))
-            bytes += 4 + length
-            try count(Self.valueSize + length)
-            values.append(isNull ? nil : String(cString: PQgetvalue(raw, 0, column)))
-        }
-        try count(Self.rowSize)
-        rows.append(QueryResult.Row(columns: columns, values: values))
-        return bytes
-    }
-
-    private mutating func count(_ bytes: Int) throws(PostgresError) {
-        size += bytes
+        let places = 0..<Int32(columns.count)
+        let length = places.reduce(0) { $0 + Int(PQgetlength(raw, 0, $1)) }
+        size += Self.rowSize + columns.count * Self.valueSize + length
         guard size <= Self.mostBytes else {
             throw .unexpectedAnswer("the server sent more than \(Self.mostBytes >> 20) MB of rows")
         }
+        let values = places.map { PQgetisnull(raw, 0, $0) == 1 ? nil : String(cString: PQgetvalue(raw, 0, $0)) }
+        rows.append(QueryResult.Row(columns: columns, values: values))
+        return 7 + columns.count * 4 + length
     }
 
     /// An array's head and the row that points at it.

@@ -28,3 +28,17 @@ package enum HostName {
         return String(decoding: name.prefix { $0 != 0 }.map { $0 > 0 ? UInt8($0) : UInt8(ascii: "?") }, as: UTF8.self)
     }
 }
+
+package enum HostProcess {
+    /// The process's resident memory: the second number of /proc/self/statm, in pages. 0 where /proc is not mounted.
+    package static var residentBytes: Int {
+        let descriptor = open("/proc/self/statm", O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return 0 }
+        defer { close(descriptor) }
+        return withUnsafeTemporaryAllocation(byteCount: 128, alignment: 1) { buffer in
+            let count = read(descriptor, buffer.baseAddress, buffer.count)
+            let words = String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self).split(separator: " ")
+            return words.count > 1 ? (Int(words[1]) ?? 0) * sysconf(Int32(_SC_PAGESIZE)) : 0
+        }
+    }
+}

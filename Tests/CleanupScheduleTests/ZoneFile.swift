@@ -1,6 +1,7 @@
-import CleanupSchedule
 import Foundation
 import Time
+
+@testable import CleanupSchedule
 
 /// Zone files of the system, and handmade ones.
 enum ZoneFile {
@@ -45,6 +46,15 @@ enum ZoneFile {
 
     static func rules(footer: String) throws -> TimeZoneRules {
         try TimeZoneRules(tzif: make(offsets: [0], footer: footer))
+    }
+}
+
+extension TimeZoneRules {
+    /// Seconds that the zone's clocks are ahead of UTC; negative is behind.
+    func offset(at instant: UTCInstant) -> Duration {
+        let second = instant.wholeSecondsSinceEpoch
+        let shift = shift(of: second)
+        return .seconds(lastStretch { $0.start <= second - shift }.offset)
     }
 }
 

@@ -136,13 +136,6 @@ import Testing
         #expect(try DatabaseURL("postgresql://h/d").connectTimeout == nil)
     }
 
-    @Test func saysWhatToDoAboutOtherDriversParameters() {
-        #expect(
-            "\(DatabaseURLError.foreignParameters(["pgbouncer", "schema"]))"
-                == "the parameters pgbouncer, schema are for other drivers, and libpq does not know them; leave them out"
-        )
-    }
-
     @Test func namesTheModesThatThereAre() throws {
         let url = try DatabaseURL("postgresql://u:SECRET@h/d?sslmode=nonsense")
         let error = #expect(throws: PostgresError.self) { try url.check(environment: [:]) }
@@ -222,6 +215,27 @@ import Testing
             return
         }
         #expect(message.contains(words) && !message.contains("nonsense") && !message.contains("SECRET"))
+    }
+}
+
+/// Each refusal in the words that an operator reads.
+extension DatabaseURLError {
+    private static let form = "postgresql://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full"
+
+    fileprivate static let notAPostgresURL = DatabaseURLError(
+        "it does not start with postgresql:// or postgres://; expected \(form)")
+    fileprivate static let quoted = DatabaseURLError("it stands in quotation marks; leave them out")
+    fileprivate static let notAlone = DatabaseURLError(
+        "the URL follows other words, such as psql or the name of a variable; expected \(form) alone")
+    fileprivate static let controlCharacter = DatabaseURLError(
+        "it contains a line break or another control character; expected \(form) on one line")
+
+    fileprivate static func foreignParameters(_ names: [String]) -> DatabaseURLError {
+        DatabaseURLError(
+            names.count == 1
+                ? "the parameter \(names[0]) is for other drivers, and libpq does not know it; leave it out"
+                : "the parameters \(names.joined(separator: ", ")) are for other drivers, and libpq does not know them; "
+                    + "leave them out")
     }
 }
 

@@ -45,10 +45,9 @@ import Testing
             overrides: ["sslrootcert": "/etc/pki/tls/certs/ca-bundle.crt"]),
     ])
     func completesWhatTheURLLeavesOut(_ expected: Case) throws {
-        let security = try TransportSecurity(
-            url: DatabaseURL("postgresql://h/d?\(expected.query)"), environment: expected.environment,
-            isReadable: expected.readable.contains)
-        #expect(security.overrides == expected.overrides)
+        let overrides = try DatabaseURL("postgresql://h/d?\(expected.query)").tlsOverrides(
+            environment: expected.environment, isReadable: expected.readable.contains)
+        #expect(overrides == expected.overrides)
     }
 
     @Test(arguments: [
@@ -61,9 +60,8 @@ import Testing
     ])
     func refusesToVerifyAgainstNothing(_ refused: Case) {
         #expect {
-            try TransportSecurity(
-                url: DatabaseURL("postgresql://h/d?\(refused.query)"), environment: refused.environment,
-                isReadable: refused.readable.contains)
+            try DatabaseURL("postgresql://h/d?\(refused.query)").tlsOverrides(
+                environment: refused.environment, isReadable: refused.readable.contains)
         } throws: {
             if case PostgresError.invalidParameters = $0 { true } else { false }
         }
@@ -117,10 +115,10 @@ import Testing
         text: String, environment: [String: String], version: Int32, required: String?
     ) throws {
         let url = try DatabaseURL(text)
-        let security = try TransportSecurity(url: url, environment: environment) { _ in true }
+        let tls = try url.tlsOverrides(environment: environment) { _ in true }
         let host = try #require(try url.hosts(environment: environment).first)
         let parameters = ConnectionParameters(
-            url: url, security: security, candidate: host, environment: environment, libpqVersion: version)
+            url: url, tls: tls, candidate: host, environment: environment, libpqVersion: version)
         #expect(parameters.values["require_auth"] == required)
     }
 }

@@ -22,8 +22,6 @@ import Testing
         await withSockets { ours, theirs in
             let now = ContinuousClock.now
             #expect(await SocketWait.wait(for: .write, of: ours, until: now + patience, on: Self.queue) == .ready)
-            #expect(
-                await SocketWait.wait(for: [.read, .write], of: ours, until: now + patience, on: Self.queue) == .ready)
             write(theirs, "x", 1)
             #expect(await SocketWait.wait(for: .read, of: ours, until: now + patience, on: Self.queue) == .ready)
         }

@@ -1,4 +1,4 @@
-package import Time
+import Time
 
 /// A time zone: how far its clocks are ahead of UTC, at every instant, and when they reach a local time.
 ///
@@ -9,25 +9,24 @@ package struct TimeZoneRules: Hashable, Sendable {
     package static let maximumFileSize = 65_536
 
     /// Clocks that always show UTC.
-    package static let utc = TimeZoneRules(TZifReader.Contents())
+    package static let utc = TimeZoneRules([], initialOffset: 0, footer: nil)
 
     /// A time without clock changes.
-    private struct Stretch: Hashable, Sendable {
+    struct Stretch: Hashable, Sendable {
         /// Seconds since the epoch; the stretch ends where the next one starts.
         var start: Int64
         /// Seconds ahead of UTC.
         var offset: Int64
-        /// The clocks have shown or skipped every local time before this one when the stretch starts: the highest, over all
-        /// earlier stretches, of the local time at which they ended.
+        /// The highest local time at which an earlier stretch ended: every one before it was shown or skipped.
         var reached: Int64
     }
 
     /// Ascending, never empty; the first has no start (`Int64.min`). The file's, and 400 years of the footer's, after which
     /// the calendar repeats, weekdays included.
-    private let stretches: [Stretch]
-    /// Seconds since the epoch, at least a year after the file's last transition: later times are looked up where they fall
-    /// in the 400 years from here.
-    private let repeatsFrom: Int64
+    private var stretches: [Stretch]
+    /// Seconds since the epoch, at least a year after the file's last transition: later times are looked up where they
+    /// fall in the 400 years from here.
+    private var repeatsFrom: Int64 = 0
     private static let repeatsAfter: Int64 = 146_097 * 86_400
 
     /// Reads a file of `/usr/share/zoneinfo`: TZif of version 1, and of 2 and later with 64-bit times and a footer (RFC 9636).
@@ -38,34 +37,25 @@ package struct TimeZoneRules: Hashable, Sendable {
         guard bytes.count <= limit else {
             throw TimeZoneError("time zone file of \(bytes.count) bytes, expected at most \(limit)")
         }
-        var reader = TZifReader(bytes)
-        self.init(try reader.contents())
+        let file = try TZifFile(bytes)
+        self.init(file.transitions, initialOffset: file.initialOffset, footer: file.footer)
     }
 
-    private init(_ contents: TZifReader.Contents) {
-        var stretches = [Stretch(start: .min, offset: contents.initialOffset, reached: .min)]
-        for transition in contents.transitions { Self.append(transition, to: &stretches) }
+    private init(_ transitions: [(start: Int64, offset: Int64)], initialOffset: Int64, footer: TimeZoneFooter?) {
+        stretches = [Stretch(start: .min, offset: initialOffset, reached: .min)]
+        for transition in transitions { append(transition) }
         let (last, start) = (stretches.endIndex - 1, stretches[stretches.endIndex - 1].start)
         let nameable = max(
             UTCInstant.earliestNameable.wholeSecondsSinceEpoch,
             min(start, UTCInstant.latestNameable.wholeSecondsSinceEpoch))
         let year = CivilDate(daysSinceEpoch: Int(nameable.dividedRoundingDown(by: 86_400))).year
         repeatsFrom = Int64(CivilDate.daysSinceEpoch(year: year + 2, month: 1, day: 1)) * 86_400
-        if let footer = contents.footer {
-            // A change can lie a week before or after its year.
-            let changes = footer.transitions(inYears: year - 2...year + 403)
-            // The footer speaks for the instant of the last transition already, or for all times when there is none.
-            stretches[last].offset = changes.last { $0.start <= start }?.offset ?? footer.standardOffset
-            for change in changes where change.start > start { Self.append(change, to: &stretches) }
-        }
-        self.stretches = stretches
-    }
-
-    /// Seconds that the zone's clocks are ahead of UTC; negative is behind.
-    package func offset(at instant: UTCInstant) -> Duration {
-        let second = instant.wholeSecondsSinceEpoch
-        let shift = shift(of: second)
-        return .seconds(lastStretch { $0.start <= second - shift }.offset)
+        guard let footer else { return }
+        // A change can lie a week before or after its year.
+        let changes = footer.transitions(inYears: year - 2...year + 403)
+        // The footer speaks for the instant of the last transition already, or for all times when there is none.
+        stretches[last].offset = changes.last { $0.start <= start }?.offset ?? footer.standardOffset
+        for change in changes where change.start > start { append(change) }
     }
 
     /// The first local time that the clocks have neither shown nor skipped by the instant, that second included. Both in
@@ -85,12 +75,12 @@ package struct TimeZoneRules: Hashable, Sendable {
     }
 
     /// The whole repetitions of the calendar between a time and its place in `stretches`.
-    private func shift(of second: Int64) -> Int64 {
+    func shift(of second: Int64) -> Int64 {
         second < repeatsFrom ? 0 : (second - repeatsFrom) / Self.repeatsAfter * Self.repeatsAfter
     }
 
     /// The last that the predicate holds for, given that it holds for all before it, the first included.
-    private func lastStretch(where holds: (Stretch) -> Bool) -> Stretch {
+    func lastStretch(where holds: (Stretch) -> Bool) -> Stretch {
         var (low, high) = (1, stretches.count)
         while low < high {
             let middle = (low + high) / 2
@@ -99,7 +89,7 @@ package struct TimeZoneRules: Hashable, Sendable {
         return stretches[low - 1]
     }
 
-    private static func append(_ transition: (start: Int64, offset: Int64), to stretches: inout [Stretch]) {
+    private mutating func append(_ transition: (start: Int64, offset: Int64)) {
         let last = stretches[stretches.endIndex - 1]
         guard transition.start > last.start else {
             // No time passes between two changes at one instant.
@@ -107,8 +97,7 @@ package struct TimeZoneRules: Hashable, Sendable {
             return
         }
         // A hostile file may have a transition at the very end of time.
-        let (localEnd, overflow) = transition.start.addingReportingOverflow(last.offset)
-        let ended = overflow ? (transition.start < 0 ? Int64.min : Int64.max) : localEnd
+        let ended = Int64(clamping: Int128(transition.start) + Int128(last.offset))
         stretches.append(Stretch(start: transition.start, offset: transition.offset, reached: max(last.reached, ended)))
     }
 }
@@ -127,7 +116,8 @@ extension TimeZoneRules {
     }
 
     static func isLetter(_ byte: UInt8) -> Bool {
-        (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte)
+        // The bit by which lower case differs from capitals.
+        (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte | 0x20)
     }
 }
 

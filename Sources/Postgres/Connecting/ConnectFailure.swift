@@ -1,4 +1,3 @@
-import CLibpq
 import Time
 
 /// Reads libpq's text about a failed connection attempt. libpq offers no SQLSTATE for it, only prose; with
@@ -19,40 +18,17 @@ struct ConnectFailure {
             let text = "the server asks for a password, and the database URL has none"
             return .server(ServerMessage(severity: .fatal, sqlState: "28P01", text: text), during: .connecting)
         }
-        let (reason, cause) = reasonAndCause
+        var reason = message
+        // libpq repeats the address in front; the rest says why.
+        if let range = message.firstRange(of: "failed: ") {
+            // Without its questions and guesses, which begin with a tab: our own hint says what to look at.
+            let lines = message[range.upperBound...].split(separator: "\n").filter { !$0.hasPrefix("\t") }
+            reason = onOneLine(lines.joined(separator: "\n"))
+        }
+        // Not of the whole message: a host may be called `ssl.example.org`.
+        let words = reason.lowercased()
+        let cause = Self.causes.first { $0.words.contains(where: words.contains) }?.cause ?? .broken
         return .unreachable(cause, message: "\(candidate.description): \(reason)".visible)
-    }
-
-    /// Finds `connection to server at "h", port 1 failed: FATAL:  28P01: password authentication failed for user "x"`,
-    /// which is followed by lines that begin with a label, such as `LOCATION:` and `CONTEXT:`.
-    private var refusal: ServerMessage? {
-        var refusals: [(code: SQLState, text: String, hasContext: Bool)] = []
-        for line in message.split(separator: "\n").map(String.init) {
-            // A label begins a line of its own; `failed: ` is in front of every refusal.
-            if let range = line.firstRange(of: "failed: "), let state = Self.sqlState(in: line[range.lowerBound...]) {
-                refusals.append((state.code, state.text, false))
-            } else if line.hasPrefix("CONTEXT:"), let last = refusals.indices.last {
-                refusals[last].hasContext = true
-            }
-        }
-        // With sslmode=prefer or allow libpq tries with and without TLS, and a server that accepts one of them only
-        // refuses the other with 28000: the other refusal says what is wrong.
-        let telling = refusals.last { $0.code != "28000" } ?? refusals.last
-        return telling.map {
-            ServerMessage(severity: .fatal, sqlState: $0.code, text: $0.text, hasContext: $0.hasContext)
-        }
-    }
-
-    /// The SQLSTATE and the text that follows it, found as `:  XXXXX: `.
-    private static func sqlState(in line: Substring) -> (code: SQLState, text: String)? {
-        let bytes = Array(line.utf8)
-        for start in bytes.indices where start + 10 <= bytes.count {
-            guard bytes[start...].starts(with: ":  ".utf8), bytes[start + 8] == UInt8(ascii: ":") else { continue }
-            let code = SQLState(rawValue: String(decoding: bytes[start + 3..<start + 8], as: UTF8.self))
-            guard code.isWellFormed else { continue }
-            return (code, String(decoding: bytes[(start + 9)...], as: UTF8.self).trimmed)
-        }
-        return nil
     }
 
     /// The words of libpq that tell a cause, in lower case. The first line that has one counts.
@@ -64,35 +40,35 @@ struct ConnectFailure {
         (.refused, ["refused", "no such file"]), (.silent, ["timeout", "timed out"]),
     ]
 
-    private var reasonAndCause: (String, PostgresError.Unreachability) {
-        var reason = message
-        // libpq repeats the address in front; the rest says why.
-        if let range = message.firstRange(of: "failed: ") {
-            // Without the question that follows, and the guess: our own hint says what to look at.
-            let guesses = ["\tIs the server running", "\tThis probably means", "\tbefore or while processing"]
-            let lines = message[range.upperBound...].split(separator: "\n")
-            reason = onOneLine(
-                lines.filter { line in !guesses.contains { line.hasPrefix($0) } }.joined(separator: "\n"))
+    /// Finds `connection to server at "h", port 1 failed: FATAL:  28P01: password authentication failed for user "x"`,
+    /// which is followed by lines that begin with a label, such as `LOCATION:` and `CONTEXT:`.
+    private var refusal: ServerMessage? {
+        var refusals: [(code: SQLState, text: String, hasContext: Bool)] = []
+        for line in message.split(separator: "\n") {
+            // A label begins a line of its own; `failed: ` is in front of every refusal.
+            if let range = line.firstRange(of: "failed: "),
+                let found = line[range.lowerBound...].firstMatch(of: /:  ([0-9A-Z]{5}):/)
+            {
+                let text = onOneLine(line[found.range.upperBound...])
+                refusals.append((SQLState(rawValue: String(found.1)), text, false))
+            } else if line.hasPrefix("CONTEXT:"), let last = refusals.indices.last {
+                refusals[last].hasContext = true
+            }
         }
-        // Not of the whole message: a host may be called `ssl.example.org`.
-        let words = reason.lowercased()
-        return (reason, Self.causes.first { $0.words.contains(where: words.contains) }?.cause ?? .broken)
+        // With sslmode=prefer or allow libpq tries with and without TLS, and a server that accepts one of them only
+        // refuses the other with 28000: the other refusal says what is wrong.
+        return (refusals.last { $0.code != "28000" } ?? refusals.last).map {
+            ServerMessage(severity: .fatal, sqlState: $0.code, text: $0.text, hasContext: $0.hasContext)
+        }
     }
 }
 
-/// Returns libpq's last message about a connection, without line ends at its end and without passwords, cut to a bound:
-/// a server that speaks no version of the protocol can have any text taken up in it.
-func libpqMessage(of connection: OpaquePointer, hiding secrets: [String]) -> String {
-    // Above two refusals, each with a message of the longest that is shown and its labels.
-    let longest = 4 * ServerMessage.longestText
-    var text = String(beginningOf: PQerrorMessage(connection), upTo: longest, hiding: secrets)[...]
-    while text.last?.isNewline == true { text.removeLast() }
-    return text.isEmpty ? "no reason given" : String(text)
-}
-
-/// Returns libpq's text without its line ends and the blanks after them, and visible.
-func onOneLine(_ message: String) -> String {
-    message.split(separator: "\n").map { String($0).trimmed }.joined(separator: " ").visible
+/// Returns libpq's text without its line ends and the blanks around its lines, and visible.
+func onOneLine(_ message: some StringProtocol) -> String {
+    let lines = message.split(separator: "\n").map { line in
+        String(line.drop(while: \.isWhitespace).reversed().drop(while: \.isWhitespace).reversed())
+    }
+    return lines.joined(separator: " ").visible
 }
 
 extension String {
@@ -103,12 +79,5 @@ extension String {
             guard !secret.isEmpty, text.contains(secret) else { return text }
             return text.replacing(secret, with: "…")
         }
-    }
-
-    fileprivate var trimmed: String {
-        var text = self[...]
-        while text.first?.isWhitespace == true { text.removeFirst() }
-        while text.last?.isWhitespace == true { text.removeLast() }
-        return String(text)
     }
 }

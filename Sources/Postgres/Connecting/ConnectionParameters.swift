@@ -6,27 +6,27 @@ struct ConnectionParameters {
     let candidate: HostCandidate
     private(set) var values: [String: String]
     /// The passwords among them and in libpq's own variables, and what looks like a URL in the place of another value.
-    private let secrets: [String]
+    let secrets: [String]
 
     init(
-        url: DatabaseURL, security: TransportSecurity, candidate: HostCandidate, environment: [String: String],
+        url: DatabaseURL, tls overrides: [String: String], candidate: HostCandidate, environment: [String: String],
         libpqVersion: Int32 = PQlibVersion()
     ) {
         self.candidate = candidate
-        values = Self.defaults.merging(url.parameters) { $1 }.merging(security.overrides) { $1 }
+        values = Self.defaults.merging(url.parameters) { $1 }.merging(overrides) { $1 }
         values["host"] = candidate.host
         values["hostaddr"] = candidate.address
         values["port"] = candidate.port
         // Overrides PGCLIENTENCODING: our statements are UTF-8.
         values["client_encoding"] = "UTF8"
         // Kerberos is negotiated with blocking calls to other servers: only where it is asked for.
-        if values["gssencmode"] == nil, environment["PGGSSENCMODE"] == nil { values["gssencmode"] = "disable" }
+        if url.value("gssencmode", environment) == nil { values["gssencmode"] = "disable" }
         // A password in clear is for a server that has proved its name, or for the owner of a Unix socket: on the
         // loopback address any user may hold the port while the server is down. libpq 16 can refuse to send it; libpq
         // 15 has only channel_binding=require for that.
-        if libpqVersion >= 160_000, values["require_auth"] == nil, environment["PGREQUIREAUTH"] == nil,
-            !candidate.isUnixSocket,
-            !["verify-ca", "verify-full"].contains(values["sslmode"] ?? environment["PGSSLMODE"])
+        let mode = overrides["sslmode"] ?? url.value("sslmode", environment)
+        if libpqVersion >= 160_000, url.value("require_auth", environment) == nil, !candidate.isUnixSocket,
+            mode != "verify-ca", mode != "verify-full"
         {
             values["require_auth"] = "!password"
         }
@@ -34,12 +34,6 @@ struct ConnectionParameters {
         secrets =
             [values["password"], environment["PGPASSWORD"], values["sslpassword"]].compactMap(\.self)
             + others.flatMap { [$0] + DatabaseURL.list($0) }.filter(MisplacedURL.isIn)
-    }
-
-    /// Returns all that no message about a connection may repeat: also the password that libpq found in a file.
-    func secrets(in connection: OpaquePointer) -> [String] {
-        // Owned by the connection, and copied at once. Empty where it has none.
-        secrets + [PQpass(connection)].compactMap { $0.map { String(cString: $0) } }
     }
 
     /// A second limit under our own deadlines: the kernel ends a connection whose peer is silent. Two minutes without
@@ -66,17 +60,17 @@ extension DatabaseURL {
     /// - Throws: `invalidParameters`, as connecting would.
     package func check(environment: [String: String]) throws(PostgresError) {
         _ = try hosts(environment: environment)
-        let security = try TransportSecurity(url: self, environment: environment) { access($0, R_OK) == 0 }
+        let tls = try tlsOverrides(environment: environment)
         // libpq checks values only when it connects, and connects last of all: to a socket whose path no system takes.
         // Its message then names the path, in every language.
         let nowhere = "/nowhere" + String(repeating: "-", count: 200)
         let parameters = ConnectionParameters(
-            url: self, security: security, candidate: HostCandidate(host: nowhere), environment: environment)
-        guard let connection = parameters.withCStrings({ PQconnectStartParams($0, $1, 0) }) else {
+            url: self, tls: tls, candidate: HostCandidate(host: nowhere), environment: environment)
+        guard let connection = LibpqConnection(parameters, onNotice: { _ in }) else {
             throw .invalidParameters("out of memory")
         }
-        defer { PQfinish(connection) }
-        let message = libpqMessage(of: connection, hiding: [])
-        if !message.contains(nowhere) { throw .invalidParameters(withoutQuotations(message)) }
+        if !String(cString: PQerrorMessage(connection.pointer)).contains(nowhere) {
+            throw .invalidParameters(withoutQuotations(connection.message))
+        }
     }
 }

@@ -7,6 +7,8 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable
     /// libpq's keywords and their values, only those that the URL names.
     let parameters: [String: String]
 
+    fileprivate static let form = "postgresql://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full"
+
     /// Reads a `postgresql://` or `postgres://` URL, as libpq does: "Connection URIs" in the libpq manual.
     /// - Throws: `DatabaseURLError`, which never repeats a part of the text: what cannot be parsed may be a password.
     package init(_ text: String) throws(DatabaseURLError) {
@@ -14,14 +16,21 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable
         guard let scheme = ["postgresql://", "postgres://"].first(where: { text.utf8.starts(with: $0.utf8) }) else {
             throw Self.wrongStart(of: text)
         }
-        guard !text.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else { throw .controlCharacter }
+        guard !text.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else {
+            throw .malformed("it contains a line break or another control character", as: "\(Self.form) on one line")
+        }
         try Self.refuseUnescaped(text.utf8.dropFirst(scheme.utf8.count))
         let query = text.drop { $0 != "?" }.dropFirst()
         let names = query.split(separator: "&").map { $0.prefix { $0 != "=" } }
-        let foreign = names.filter(Self.foreignParameters.contains).map(String.init)
-        guard foreign.isEmpty else { throw .foreignParameters(foreign) }
+        let foreign = names.filter(Self.foreignParameters.contains)
+        guard foreign.isEmpty else {
+            let (noun, verb, object) = foreign.count == 1 ? ("parameter", "is", "it") : ("parameters", "are", "them")
+            throw DatabaseURLError(
+                "the \(noun) \(foreign.joined(separator: ", ")) \(verb) for other drivers, and libpq does not know "
+                    + "\(object); leave \(object) out")
+        }
         if !names.isEmpty { try Self.refuseMisspelled(names) }
-        parameters = try Self.parse(text)
+        parameters = try Self.options(of: text).compactMapValues(\.self)
         for port in Self.list(parameters["port"]) where !(Int(port).map { (1...65_535).contains($0) } ?? port.isEmpty) {
             throw .malformed("the port is not a number from 1 to 65535")
         }
@@ -42,11 +51,16 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable
 
     /// Returns why a text does not begin with the scheme, for the slips that are likely.
     private static func wrongStart(of text: String) -> DatabaseURLError {
-        guard text.contains("://"), let first = text.unicodeScalars.first else { return .notAPostgresURL }
-        if "\"'`“”‘’«<".unicodeScalars.contains(first) { return .quoted }
+        let isURL = text.contains("://")
+        if isURL, let first = text.unicodeScalars.first, "\"'`“”‘’«<".unicodeScalars.contains(first) {
+            return DatabaseURLError("it stands in quotation marks; leave them out")
+        }
         // The button "Copy" of a hosted database's console copies a whole command; env files name a variable.
         let words = text.prefix { $0 != ":" }
-        return words.hasPrefix("psql ") || words.contains("=") ? .notAlone : .notAPostgresURL
+        guard isURL, words.hasPrefix("psql ") || words.contains("=") else {
+            return .malformed("it does not start with postgresql:// or postgres://")
+        }
+        return .malformed("the URL follows other words, such as psql or the name of a variable", as: "\(form) alone")
     }
 
     /// The parameters of other drivers' URLs that are seen most: Prisma, node-postgres, JDBC, pgx, SQLAlchemy, sqlx.
@@ -62,9 +76,9 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable
     /// Refuses a parameter that libpq does not know by the one that it resembles: its name may be a piece of something
     /// else, and is not told.
     private static func refuseMisspelled(_ names: [Substring]) throws(DatabaseURLError) {
-        let known = try parse("postgresql://", hasValue: false)
-        for name in names where known[String(name)] == nil && name != "ssl" {
-            let likely = known.keys.map { (name: $0, shared: zip($0, name).prefix { $0 == $1 }.count) }.max {
+        let known = try options(of: "postgresql://").keys
+        for name in names where !known.contains(String(name)) && name != "ssl" {
+            let likely = known.map { (name: $0, shared: zip($0, name).prefix { $0 == $1 }.count) }.max {
                 ($0.shared, $1.name) < ($1.shared, $0.name)
             }
             guard let likely, likely.shared >= 4 else { continue }
@@ -72,24 +86,23 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable
         }
     }
 
-    /// - Parameter hasValue: false for all keywords that libpq knows, also those without a value.
-    private static func parse(_ text: String, hasValue: Bool = true) throws(DatabaseURLError) -> [String: String] {
+    /// Returns all keywords that libpq knows, with the values that the text has for them.
+    private static func options(of text: String) throws(DatabaseURLError) -> [String: String?] {
         // libpq sets it, to a text that is ours to free, only where it returns no options.
         var message: UnsafeMutablePointer<CChar>?
-        guard let options = PQconninfoParse(text, &message) else {
+        guard let parsed = PQconninfoParse(text, &message) else {
             defer { PQfreemem(message) }
             throw .malformed(message.map { withoutQuotations(String(cString: $0)) } ?? "out of memory")
         }
-        defer { PQconninfoFree(options) }
-        var parameters: [String: String] = [:]
-        var option = options
+        defer { PQconninfoFree(parsed) }
+        var options: [String: String?] = [:]
+        var option = parsed
         // The array ends with an option without a keyword: libpq manual, PQconninfoParse.
         while let keyword = option.pointee.keyword {
-            let value = option.pointee.val.map { String(cString: $0) }
-            parameters[String(cString: keyword)] = value ?? (hasValue ? nil : "")
+            options.updateValue(option.pointee.val.map { String(cString: $0) }, forKey: String(cString: keyword))
             option += 1
         }
-        return parameters
+        return options
     }
 
     /// The URL's own limit for connecting, `connect_timeout`. As libpq has it, 0 and less are none.
@@ -118,37 +131,19 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable
     package var customMirror: Mirror { Mirror(self, children: [:]) }
 }
 
-/// Why a text is no connection URL. No case carries a piece of it, but for names from a closed list.
-package enum DatabaseURLError: Error, Hashable, Sendable, CustomStringConvertible {
-    case notAPostgresURL
-    case quoted
-    /// The URL follows something else: a command, or the name of a variable.
-    case notAlone
-    case foreignParameters([String])
-    case controlCharacter
-    /// A character that must be percent-encoded inside a user name or a password.
-    case unescaped(Character, as: String)
-    /// What libpq says, without its quotations.
-    case malformed(String)
+/// Why a text is no connection URL. Carries no piece of it, but for names from a closed list.
+package struct DatabaseURLError: Error, Hashable, Sendable, CustomStringConvertible {
+    package let description: String
 
-    package var description: String {
-        let form = "postgresql://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full"
-        switch self {
-        case .notAPostgresURL: return "it does not start with postgresql:// or postgres://; expected \(form)"
-        case .quoted: return "it stands in quotation marks; leave them out"
-        case .notAlone:
-            return "the URL follows other words, such as psql or the name of a variable; expected \(form) alone"
-        case .foreignParameters(let names):
-            let (subject, verb, object) =
-                names.count == 1 ? ("the parameter", "is", "it") : ("the parameters", "are", "them")
-            return "\(subject) \(names.joined(separator: ", ")) \(verb) for other drivers, and libpq does not know "
-                + "\(object); leave \(object) out"
-        case .controlCharacter:
-            return "it contains a line break or another control character; expected \(form) on one line"
-        case .unescaped(let character, let escape):
-            return "it has a “\(character)” where none can be; in a user name or a password write \(escape)"
-        case .malformed(let message): return "\(message); expected \(form)"
-        }
+    init(_ description: String) { self.description = description }
+
+    static func malformed(_ problem: String, as expected: String = DatabaseURL.form) -> DatabaseURLError {
+        DatabaseURLError("\(problem); expected \(expected)")
+    }
+
+    /// For a character that must be percent-encoded inside a user name or a password.
+    static func unescaped(_ character: Character, as escape: String) -> DatabaseURLError {
+        DatabaseURLError("it has a “\(character)” where none can be; in a user name or a password write \(escape)")
     }
 }
 

@@ -11,8 +11,8 @@ struct HostCandidate: Hashable, Sendable {
 
     /// True for a path, an abstract socket's name (`@`), and libpq's default host: libpq manual, `host`.
     var isUnixSocket: Bool {
-        guard let place = address ?? host, !place.isEmpty else { return true }
-        return place.hasPrefix("/") || place.hasPrefix("@")
+        let place = address ?? host ?? ""
+        return place.isEmpty || place.hasPrefix("/") || place.hasPrefix("@")
     }
 
     /// Visible, and without what looks like a URL.
@@ -31,20 +31,18 @@ struct HostCandidate: Hashable, Sendable {
             Self.addresses(of: host)
         }
         if Task.isCancelled { throw .canceled(during: .connecting) }
-        guard let (addresses, problem) = answer else {
-            let waited = started.duration(to: .now).secondsText
-            let message = "the name server did not answer for \(host.withoutURL) within \(waited)"
-            throw .unreachable(.unresolved, message: message)
+        if let answer, !answer.addresses.isEmpty {
+            return answer.addresses.map { HostCandidate(host: host, address: $0, port: port) }
         }
-        guard !addresses.isEmpty else {
-            let message = "the host name \(host.withoutURL) has no address: \(problem)"
-            throw .unreachable(.unresolved, message: message)
-        }
-        return addresses.map { HostCandidate(host: host, address: $0, port: port) }
+        let name = host.withoutURL
+        let problem =
+            answer.map { "the host name \(name) has no address: \($0.problem)" }
+            ?? "the name server did not answer for \(name) within \(started.duration(to: .now).secondsText)"
+        throw .unreachable(.unresolved, message: problem)
     }
 
     /// getaddrinfo(3); blocks.
-    private static func addresses(of host: String) -> ([String], problem: String) {
+    private static func addresses(of host: String) -> (addresses: [String], problem: String) {
         var hints = addrinfo()
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         // A list of getaddrinfo(3)'s if it returns 0; read until it is freed at the end of this function.

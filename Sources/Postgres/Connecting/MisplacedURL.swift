@@ -11,7 +11,8 @@ package enum MisplacedURL {
     /// message without a harmless text is worse only a little.
     package static func isIn(_ text: String) -> Bool {
         let plain = text.lowercased()
-        return looksLikeURL(plain, holdsBlanks: true) || looksLikeURL(percentDecoded(plain), holdsBlanks: true)
+        return looksLikeURL(plain, holdsBlanks: true)
+            || plain.utf8.contains(UInt8(ascii: "%")) && looksLikeURL(percentDecoded(plain), holdsBlanks: true)
     }
 
     /// The same for a value that was read and found valid, such as the condition of a job: `a::jsonb @> $1` is none.
@@ -29,20 +30,11 @@ package enum MisplacedURL {
         }
     }
 
-    /// A text with each `%XX` replaced by its character, where that is ASCII.
+    /// A text in lower case with each `%xx` replaced by its character, where that is ASCII.
     private static func percentDecoded(_ text: String) -> String {
-        var bytes: [UInt8] = []
-        var rest = Array(text.utf8)[...]
-        while let byte = rest.popFirst() {
-            let digits = byte == UInt8(ascii: "%") && rest.count >= 2 ? rest.prefix(2) : []
-            if let value = UInt8(String(decoding: digits, as: UTF8.self), radix: 16), value < 0x80 {
-                bytes.append(value)
-                rest = rest.dropFirst(2)
-            } else {
-                bytes.append(byte)
-            }
+        text.replacing(/%([0-9a-f]{2})/.matchingSemantics(.unicodeScalar)) { escape in
+            UInt8(escape.1, radix: 16).flatMap { $0 < 0x80 ? String(Unicode.Scalar($0)) : nil } ?? String(escape.0)
         }
-        return String(decoding: bytes, as: UTF8.self)
     }
 }
 

@@ -1,41 +1,14 @@
 import Glibc
 
-/// The TLS settings of a URL, completed for versions of libpq that lack some. libpq 16 has `sslrootcert=system`. libpq
-/// 15 reads this as a file's name, and `verify-full` needs `~/.postgresql/root.crt`, which a hardened service does not
-/// have. The path of the system's bundle works with both.
-package struct TransportSecurity {
-    /// `sslmode` and `sslrootcert`, where they differ from the URL's.
-    private(set) var overrides: [String: String] = [:]
-
-    /// - Throws: `invalidParameters` when certificates must be verified and there are none to verify against, or when
-    ///   `sslrootcert=system` comes with a weaker `sslmode`.
-    init(url: DatabaseURL, environment: [String: String], isReadable: (String) -> Bool) throws(PostgresError) {
-        let rootCertificates = url.value("sslrootcert", environment)
-        var mode = url.value("sslmode", environment)
-        if rootCertificates == "system" {
-            // As in libpq 16: to trust every public authority makes sense only if the name is checked too.
-            if mode == nil { overrides["sslmode"] = "verify-full" }
-            mode = mode ?? "verify-full"
-            guard mode == "verify-full" else {
-                throw .invalidParameters("sslrootcert=system needs sslmode=verify-full and has a weaker one")
-            }
-        } else {
-            let usersOwn = Self.home(environment).map { $0 + "/.postgresql/root.crt" }
-            guard mode == "verify-full" || mode == "verify-ca", (rootCertificates ?? "").isEmpty,
-                !(usersOwn.map(isReadable) ?? false)
-            else { return }
-        }
-        let candidates = [environment["SSL_CERT_FILE"] ?? ""].filter { !$0.isEmpty } + Self.systemBundles
-        guard let bundle = candidates.first(where: isReadable) else {
-            throw .invalidParameters(
-                "sslmode=\(mode ?? "") needs certificate authorities, and none of "
-                    + "\(candidates.joined(separator: ", ")) can be read; install ca-certificates or set sslrootcert")
-        }
-        overrides["sslrootcert"] = bundle
-    }
+package enum TransportSecurity {
+    /// The files in which distributions keep all authorities: Debian and Alpine, Fedora and RHEL, SUSE, Alpine's other.
+    package static let systemBundles = [
+        "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+    ]
 
     /// The home directory as libpq 15 finds it: `HOME`, else the one in the password database.
-    private static func home(_ environment: [String: String]) -> String? {
+    fileprivate static func home(_ environment: [String: String]) -> String? {
         if let home = environment["HOME"], !home.isEmpty { return home }
         var record = passwd()
         var found: UnsafeMutablePointer<passwd>?
@@ -47,17 +20,43 @@ package struct TransportSecurity {
             return record.pw_dir.map { String(cString: $0) }
         }
     }
-
-    /// The files in which distributions keep all authorities: Debian and Alpine, Fedora and RHEL, SUSE, Alpine's other.
-    package static let systemBundles = [
-        "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
-        "/etc/ssl/cert.pem",
-    ]
 }
 
 extension DatabaseURL {
+    /// Returns `sslmode` and `sslrootcert` where they differ from the URL's, to complete versions of libpq that lack some
+    /// settings. libpq 16 has `sslrootcert=system`. libpq 15 reads this as a file's name, and `verify-full` needs
+    /// `~/.postgresql/root.crt`, which a hardened service does not have. The path of the system's bundle works with both.
+    /// - Throws: `invalidParameters` when certificates must be verified and there are none to verify against, or when
+    ///   `sslrootcert=system` comes with a weaker `sslmode`.
+    func tlsOverrides(
+        environment: [String: String], isReadable: (String) -> Bool = { access($0, R_OK) == 0 }
+    ) throws(PostgresError) -> [String: String] {
+        let authorities = value("sslrootcert", environment)
+        var mode = value("sslmode", environment)
+        if authorities == "system" {
+            // As in libpq 16: to trust every public authority makes sense only if the name is checked too.
+            mode = mode ?? "verify-full"
+            guard mode == "verify-full" else {
+                throw .invalidParameters("sslrootcert=system needs sslmode=verify-full and has a weaker one")
+            }
+        } else {
+            let usersOwn = TransportSecurity.home(environment).map { $0 + "/.postgresql/root.crt" }
+            guard mode == "verify-full" || mode == "verify-ca", (authorities ?? "").isEmpty,
+                !(usersOwn.map(isReadable) ?? false)
+            else { return [:] }
+        }
+        let candidates = [environment["SSL_CERT_FILE"] ?? ""].filter { !$0.isEmpty } + TransportSecurity.systemBundles
+        guard let bundle = candidates.first(where: isReadable) else {
+            throw .invalidParameters(
+                "sslmode=\(mode ?? "") needs certificate authorities, and none of "
+                    + "\(candidates.joined(separator: ", ")) can be read; install ca-certificates or set sslrootcert")
+        }
+        return value("sslmode", environment) == nil
+            ? ["sslmode": "verify-full", "sslrootcert": bundle] : ["sslrootcert": bundle]
+    }
+
     /// The URL's value of a keyword, else that of libpq's variable for it.
-    fileprivate func value(_ keyword: String, _ environment: [String: String]) -> String? {
+    func value(_ keyword: String, _ environment: [String: String]) -> String? {
         parameters[keyword] ?? environment["PG" + keyword.filter { $0 != "_" }.uppercased()]
     }
 
@@ -65,11 +64,11 @@ extension DatabaseURL {
     package func transportWarning(environment: [String: String]) -> String? {
         // Connecting throws the same error, which is reported.
         guard let remote = (try? hosts(environment: environment))?.first(where: { !$0.isLocal }) else { return nil }
-        var missing: [String] = []
-        let mode = value("sslmode", environment)
         let usesSystemBundle = value("sslrootcert", environment) == "system"
-        if mode != "verify-full" && !(mode == nil && usesSystemBundle) { missing.append("sslmode=verify-full") }
-        if value("channel_binding", environment) != "require" { missing.append("channel_binding=require") }
+        let isVerified = value("sslmode", environment) ?? (usesSystemBundle ? "verify-full" : "") == "verify-full"
+        let isBound = value("channel_binding", environment) == "require"
+        let missing = [isVerified ? nil : "sslmode=verify-full", isBound ? nil : "channel_binding=require"]
+            .compactMap(\.self)
         guard !missing.isEmpty else { return nil }
         return
             "the database URL for \(remote.host ?? remote.address ?? "") is without \(missing.joined(separator: " and ")); "
