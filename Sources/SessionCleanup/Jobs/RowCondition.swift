@@ -2,9 +2,9 @@ import Postgres
 
 /// A condition on the rows of a table that an operator wrote: SQL over its columns, with the cutoff as `$1`.
 ///
-/// It is put between parentheses into the statements of a run, and cannot leave them: what could end or comment them out
-/// is refused by `ConditionReader`, and everything else is left to the server, which reads an expression there and nothing
-/// more. It may look at other tables by EXISTS; the job's table goes by its own unqualified name there.
+/// It stands in parentheses in the statements of a run and cannot leave them: `ConditionReader` refuses what could end them or
+/// comment them out; the server checks everything else. It may look at other tables by EXISTS; the job's table goes by its
+/// own unqualified name there.
 package struct RowCondition: Hashable, Sendable {
     /// What stands before, between and after the cutoffs.
     private let parts: [String]
