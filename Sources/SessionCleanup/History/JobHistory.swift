@@ -60,12 +60,11 @@ extension DatabaseAccess {
         at jobs: [String], beside sessions: TableName, lease: Duration = .seconds(60)
     ) async throws(RunFailure) -> [String: JobHistory] {
         try await withSession(deadline: .seconds(30)) { session in
-            // Without the table nothing was missed.
             guard try await session.survey(.runs, beside: sessions) != nil else { return [:] }
             let statement = HistorySQL.lookBack(at: jobs, lease: lease)
             let rows = try await session.read(statement, limit: session.budget.remaining).rows
-            var histories = Dictionary(
-                uniqueKeysWithValues: try rows.map { (try $0.text("name"), try JobHistory($0)) })
+            var histories: [String: JobHistory] = [:]
+            for row in rows { histories[try row.text("name")] = try JobHistory(row) }
             if try rows.contains(where: { try $0.bool("has_dead_owners") }) {
                 // If that fails, for want of a privilege as well, the next claim closes them.
                 _ = try? await session.write(Script(HistorySQL.abandon(after: lease)))

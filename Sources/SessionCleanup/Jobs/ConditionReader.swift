@@ -39,9 +39,7 @@ struct ConditionReader {
         "EXISTS takes (SELECT FROM schema.table AS name, … WHERE condition), and nothing else of a query"
 
     init(text: String) {
-        self.text = text
-        start = text.startIndex
-        rest = text.unicodeScalars[...]
+        (self.text, start, rest) = (text, text.startIndex, text.unicodeScalars[...])
     }
 
     mutating func read() throws(RowConditionError) {

@@ -93,10 +93,7 @@ package struct NamedTimeZone: Hashable, Sendable {
     package let name: String
     package let rules: TimeZoneRules
 
-    package init(name: String, rules: TimeZoneRules) {
-        self.name = name
-        self.rules = rules
-    }
+    package init(name: String, rules: TimeZoneRules) { (self.name, self.rules) = (name, rules) }
 }
 
 extension Schedule {

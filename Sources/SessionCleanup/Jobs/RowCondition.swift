@@ -27,9 +27,7 @@ package struct RowCondition: Hashable, Sendable {
         var reader = ConditionReader(text: text)
         try reader.read()
         guard reader.parts.count > 1 else { throw .cutoffMissing }
-        parts = reader.parts
-        calls = reader.calls
-        tables = reader.tables
+        (parts, calls, tables) = (reader.parts, reader.calls, reader.tables)
     }
 
     package var sql: String { sql(cutoff: "$1") }

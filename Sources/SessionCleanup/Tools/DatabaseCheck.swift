@@ -9,10 +9,7 @@ package final class DatabaseCheck {
     let session: DatabaseSession
     private var results: [CheckResult] = []
 
-    private init(_ runs: [CleanupRun], in session: DatabaseSession) {
-        self.runs = runs
-        self.session = session
-    }
+    private init(_ runs: [CleanupRun], in session: DatabaseSession) { (self.runs, self.session) = (runs, session) }
 
     /// 8 MB, which take a few milliseconds. A search that reads more than that every few minutes is worth an index.
     private static let pagesWorthAnIndex = 1024

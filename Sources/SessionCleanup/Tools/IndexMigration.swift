@@ -9,8 +9,7 @@ struct PartialIndex: Hashable, Sendable {
 
     /// - Parameter purpose: the last part of its name: the job's short name.
     init(on table: TableName, for purpose: String, rule: Rule) {
-        self.table = table
-        self.rule = rule
+        (self.table, self.rule) = (table, rule)
         // At most 63 bytes, or the server would cut the name, and both to the same.
         let ending = "_cleanup_\(purpose)"
         var stem = "idx_\(table.table)".unicodeScalars
