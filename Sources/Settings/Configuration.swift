@@ -6,17 +6,8 @@ package struct Configuration: Hashable, Sendable {
     package var table = TableName.sessions
     package var sessionSchema = SessionSchema.auto
     package var connectTimeout = Duration.seconds(15)
-    package var maxClockSkew = Duration.seconds(5 * 60)
-    package var batchTargetDuration = Duration.milliseconds(50)
-    /// The longest time that a batch may wait for one lock.
-    package var batchLockTimeout = Duration.milliseconds(100)
-    package var batchMaxRows = 10_000
-    package var batchPause = Duration.zero
-    package var claimLease = Duration.seconds(60)
-    package var historyMode = HistoryMode.auto
-    package var historyRetention = Duration.seconds(30 * 86_400)
-    /// The time for which it is recorded which sessions were removed; `nil` records nothing.
-    package var historyRemoved: Duration?
+    package var limits = RunLimits.standard
+    package var history = History.standard
     /// The address at which HTTP is served; `nil` is none.
     package var httpListen: ListenAddress? = .loopback
     package var logLevel = LogLevel.info

@@ -42,18 +42,18 @@ extension Setting {
         Setting("database.session-schema", \.sessionSchema, .plain),
         // Below 100 ms no TLS handshake across a network ends; above 10 minutes a run's deadline is the limit.
         Setting("database.connect-timeout", \.connectTimeout, .within(.milliseconds(100)...(.seconds(600)))),
-        Setting("database.max-clock-skew", \.maxClockSkew, .within(.seconds(1)...(.days(1)))),
+        Setting("database.max-clock-skew", \.limits.maxClockSkew, .within(.seconds(1)...(.days(1)))),
         // Below a millisecond a transaction's own cost is all there is; above 10 s the application feels it.
-        Setting("batch.target-duration", \.batchTargetDuration, .within(.milliseconds(1)...(.seconds(10)))),
+        Setting("batch.target-duration", \.limits.batchTarget, .within(.milliseconds(1)...(.seconds(10)))),
         // Above 10 s it is no limit: a batch should be over by then.
-        Setting("batch.lock-timeout", \.batchLockTimeout, .within(.milliseconds(1)...(.seconds(10)))),
-        Setting("batch.max-rows", \.batchMaxRows, .within(1...100_000)),
-        Setting("batch.pause", \.batchPause, .within(.zero...(.seconds(60)))),
+        Setting("batch.lock-timeout", \.limits.lockTimeout, .within(.milliseconds(1)...(.seconds(10)))),
+        Setting("batch.max-rows", \.limits.batchRows, .within(1...100_000)),
+        Setting("batch.pause", \.limits.batchPause, .within(.zero...(.seconds(60)))),
         // Shorter, and a slow round trip looks like a death; longer, and a dead owner's run waits for an hour.
-        Setting("claim.lease", \.claimLease, .within(.seconds(3)...(.seconds(3600)))),
-        Setting("history.mode", \.historyMode, .plain, isFixed: true),
-        Setting("history.retention", \.historyRetention, .within(.days(1)...(.days(3650)))),
-        Setting("history.removed", \.historyRemoved, .optional(.within(.days(1)...(.days(3650))))),
+        Setting("claim.lease", \.history.lease, .within(.seconds(3)...(.seconds(3600)))),
+        Setting("history.mode", \.history.mode, .plain, isFixed: true),
+        Setting("history.retention", \.history.retention, .within(.days(1)...(.days(3650)))),
+        Setting("history.removed", \.history.removed, .optional(.within(.days(1)...(.days(3650))))),
         Setting("http.listen", \.httpListen, .optional(.plain), isFixed: true),
         Setting("log.level", \.logLevel, .plain),
         Setting("log.format", \.logFormat, .plain, isFixed: true),
@@ -106,18 +106,15 @@ extension Job {
     /// The condition of a job of the operator's own.
     fileprivate var condition: RowCondition {
         get {
-            guard let condition = rules.active.condition else { preconditionFailure("\(name) has no condition") }
+            guard let condition = rule.condition else { preconditionFailure("\(name) has no condition") }
             return condition
         }
-        set { rules = SessionRules(newValue) }
+        set { rule = Rule(newValue) }
     }
 
     fileprivate var after: Duration {
-        get { rules.active.after }
-        set {
-            rules.active.after = newValue
-            rules.status.after = newValue
-        }
+        get { rule.after }
+        set { rule.after = newValue }
     }
 }
 

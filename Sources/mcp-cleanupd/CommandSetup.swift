@@ -13,7 +13,7 @@ struct CommandSetup: Sendable {
     private(set) var effective: EffectiveConfiguration
     private(set) var logger: Logger
     let logForm: EventLog.Form
-    private let historyMemory: History.Memory
+    private let historyMemory: HistoryMemory
     private let options: CommonOptions?
     private var hadFile: Bool
     let environment: [String: String]
@@ -50,7 +50,7 @@ struct CommandSetup: Sendable {
         var logger = Logger(label: "mcp-cleanupd") { _ in log }
         logger.logLevel = Logger.Level(effective.configuration.logLevel)
         self.logger = logger
-        historyMemory = History.Memory { [logger] in
+        historyMemory = HistoryMemory { [logger] in
             logger.log(
                 level: isService ? .warning : .debug,
                 "The table mcp_cleanup.runs does not exist: runs are not recorded, and processes do not coordinate.",
@@ -175,14 +175,8 @@ struct CommandSetup: Sendable {
     ) -> CleanupRun {
         CleanupRun(
             job: job, table: job.table.map { SessionTable(name: $0, schema: nil) } ?? table,
-            limits: RunLimits(
-                maxClockSkew: configuration.maxClockSkew, batchTarget: configuration.batchTargetDuration,
-                lockTimeout: configuration.batchLockTimeout,
-                batchRows: configuration.batchMaxRows, batchPause: configuration.batchPause),
-            history: History(
-                mode: configuration.historyMode, lease: configuration.claimLease,
-                retention: configuration.historyRetention, removed: configuration.historyRemoved, memory: historyMemory),
-            hostClock: { .now }, onProgress: onProgress, onBatch: onBatch,
+            limits: configuration.limits, history: configuration.history, memory: historyMemory, hostClock: { .now },
+            onProgress: onProgress, onBatch: onBatch,
             onSlowDatabaseClock: { [logger] behind in
                 logger.warning(
                     "The database's clock is \(behind.secondsText) behind this host's: sessions are removed that much later."

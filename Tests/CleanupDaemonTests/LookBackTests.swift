@@ -14,9 +14,9 @@ import Time
         TwoClocks(wall: instant(text), elapsed: instant(text) - instant("12:02:00"))
     }
 
-    private func history(_ latest: String?, _ state: JobHistory.LatestRun.State = .ended) -> JobHistory {
+    private func history(_ latest: String?, isRunning: Bool = false, wait: Duration? = nil) -> JobHistory {
         JobHistory(
-            latest: latest.map { .init(scheduledAt: instant($0), state: state) },
+            latest: latest.map { .init(scheduledAt: instant($0), isRunning: isRunning, wait: wait) },
             earlierRuns: EarlierRuns(lastEnd: nil, lastSuccess: nil))
     }
 
@@ -60,7 +60,7 @@ import Time
             [
                 transient.name: history("11:55:00"),
                 dormant.name: JobHistory(
-                    latest: .init(scheduledAt: Self.noon - .seconds(36 * 3600), state: .ended),
+                    latest: .init(scheduledAt: Self.noon - .seconds(36 * 3600)),
                     earlierRuns: EarlierRuns(lastEnd: nil, lastSuccess: nil)),
             ], now: now("12:02:01"))
         #expect(actions.starts.map { $0.map(\.attempt.job) } == [[0, 1]])
@@ -106,12 +106,14 @@ import Time
 
     // MARK: Runs to be resumed
 
-    @Test(arguments: [JobHistory.LatestRun.State.running, .cutShort, .waiting(.seconds(-3))], [CatchUp.once, .skip])
-    func resumesTheRunOfTheLastFireTime(state: JobHistory.LatestRun.State, catchUp: CatchUp) {
+    @Test(
+        arguments: [(true, .zero), (false, .zero), (false, .seconds(-3))] as [(Bool, Duration)], [CatchUp.once, .skip])
+    func resumesTheRunOfTheLastFireTime(state: (isRunning: Bool, wait: Duration), catchUp: CatchUp) {
         var job = transient
         job.catchUp = catchUp
         let scheduler = started([job])
-        let actions = scheduler.historyRead([job.name: history("12:00:00", state)], now: now("12:02:01"))
+        let actions = scheduler.historyRead(
+            [job.name: history("12:00:00", isRunning: state.isRunning, wait: state.wait)], now: now("12:02:01"))
         #expect(missed(actions).isEmpty)
         #expect(actions.attempts == [.init(job: 0, scheduledAt: Self.noon, origin: .catchUp, number: 1)])
     }
@@ -119,7 +121,7 @@ import Time
     @Test func waitsForTheTimeOfTheNextAttemptOfAnEarlierProcess() throws {
         let scheduler = started()
         let actions = scheduler.historyRead(
-            [transient.name: history("12:00:00", .waiting(.seconds(40)))], now: now("12:02:00"))
+            [transient.name: history("12:00:00", wait: .seconds(40))], now: now("12:02:00"))
         #expect(actions.attempts.isEmpty)
         #expect(scheduler.wakeUp == WakeUp(wall: instant("12:05:00"), elapsed: .seconds(40)))
         #expect(scheduler.clockAdvanced(to: now("12:02:39")).attempts.isEmpty)
@@ -132,17 +134,18 @@ import Time
     @Test func doesNotWaitBeyondTheNextFireTime() {
         let scheduler = started()
         let actions = scheduler.historyRead(
-            [transient.name: history("12:00:00", .waiting(.seconds(180)))], now: now("12:02:00"))
+            [transient.name: history("12:00:00", wait: .seconds(180))], now: now("12:02:00"))
         #expect(actions.attempts.isEmpty && scheduler.wakeUp.elapsed == nil)
     }
 
     /// A process of another schedule made it, or one whose clock is a little ahead.
     @Test func resumesNoRunOfAFireTimeThatComesAfterTheStart() {
         let scheduler = started()
-        let later = scheduler.historyRead([transient.name: history("12:05:00", .running)], now: now("12:02:01"))
+        let later = scheduler.historyRead(
+            [transient.name: history("12:05:00", isRunning: true, wait: .zero)], now: now("12:02:01"))
         #expect(later.attempts.isEmpty && missed(later).isEmpty)
         let other = started()
-        let between = other.historyRead([transient.name: history("12:01:00", .cutShort)], now: now("12:02:01"))
+        let between = other.historyRead([transient.name: history("12:01:00", wait: .zero)], now: now("12:02:01"))
         #expect(between.attempts.map(\.scheduledAt) == [instant("12:01:00")])
     }
 
@@ -151,11 +154,12 @@ import Time
         var job = transient
         job.catchUp = .skip
         let scheduler = started([job])
-        let actions = scheduler.historyRead([job.name: history("11:50:00", .running)], now: now("12:02:01"))
+        let actions = scheduler.historyRead(
+            [job.name: history("11:50:00", isRunning: true, wait: .zero)], now: now("12:02:01"))
         #expect(missed(actions) == [2])
         #expect(actions.attempts.map(\.scheduledAt) == [instant("11:50:00")])
         let other = started([job])
-        let cutShort = other.historyRead([job.name: history("11:50:00", .cutShort)], now: now("12:02:01"))
+        let cutShort = other.historyRead([job.name: history("11:50:00", wait: .zero)], now: now("12:02:01"))
         #expect(cutShort.attempts.isEmpty)
     }
 
@@ -256,7 +260,7 @@ import Time
             [
                 transient.name: history("12:10:00"),
                 dormant.name: JobHistory(
-                    latest: .init(scheduledAt: midnight, state: .cutShort),
+                    latest: .init(scheduledAt: midnight, wait: .zero),
                     earlierRuns: EarlierRuns(lastEnd: nil, lastSuccess: nil)),
             ], now: now("12:10:02"))
         #expect(actions.attempts == [.init(job: 1, scheduledAt: midnight, origin: .catchUp, number: 1)])

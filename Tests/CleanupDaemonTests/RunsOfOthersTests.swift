@@ -19,7 +19,7 @@ import Time
     private static func recent(end: Int) -> RecentRuns {
         let at = start + .seconds(end)
         let run = RecordedRun(
-            runID: 1, job: "j", status: .ended(.succeeded), origin: .schedule, scheduledAt: at, startedAt: at,
+            runID: 1, job: "j", outcome: .succeeded, origin: .schedule, scheduledAt: at, startedAt: at,
             heartbeatAt: at, finishedAt: at, cutoff: at, rowsDeleted: 0, rowsSkipped: 0, rowsRefused: 0, batches: 0,
             attempts: 1, claimedBy: "x")
         return RecentRuns(runs: [run], deletions: [:])

@@ -140,7 +140,7 @@ extension Job {
     static func named(_ name: String, _ schedule: String, catchUp: CatchUp = .once) throws -> Job {
         Job(
             name: name, shortName: nil, schedule: try Schedule(schedule), catchUp: catchUp, deadline: .seconds(60),
-            rules: Job.transientSessions.rules)
+            rule: Job.transientSessions.rule)
     }
 }
 

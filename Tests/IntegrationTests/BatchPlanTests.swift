@@ -24,7 +24,7 @@ import Testing
             SELECT 'due-' || n, 'u', 'x', 'sse', 'x', now() - interval '1 hour' FROM generate_series(1, 5000) AS n;
             """)
         let statement = BatchSQL(
-            relation: BatchSQL.Relation(name: .sessions, alone: 1), rule: Job.transientSessions.rules.active,
+            relation: BatchSQL.Relation(name: .sessions, alone: 1), rule: Job.transientSessions.rule,
             cutoff: .hostNow, rows: rows
         ).statement(claim: nil)
         let plan = try await database.run("EXPLAIN \(statement)").rows

@@ -47,7 +47,7 @@ import Time
 
     private static var gatedJob: Job {
         var job = Job.transientSessions
-        job.rules.active = Rule(candidates: "active IS NOT TRUE AND public.gate(session_id)", column: "expires_at")
+        job.rule = Rule(candidates: "active IS NOT TRUE AND public.gate(session_id)", column: "expires_at")
         return job
     }
 

@@ -59,7 +59,8 @@ extension HistoryTests {
         #expect(try await Self.rows(database) == ["once abandoned 1 3 0", "schedule succeeded 1 5 0"])
         try await Self.insertRun(
             database, heartbeat: dead, scheduledAt: .hostNow, origin: "once", job: .dormantSessions())
-        _ = try await LookBack(database.access(), of: .sessions).read([Job.transientSessions.name])
+        _ = try await database.access().lookBack(
+            at: [Job.transientSessions.name], beside: .sessions)
         #expect(try await database.count("status = 'abandoned'", in: "mcp_cleanup.runs") == 2)
     }
 

@@ -11,9 +11,8 @@ extension HistoryTests {
 
     private static func lookBack(_ database: SessionsDatabase, as user: String = "postgres") async throws -> JobHistory
     {
-        let histories = try await LookBack(database.access(as: user), of: .sessions).read([
-            name, Job.dormantSessions().name,
-        ])
+        let histories = try await database.access(as: user).lookBack(
+            at: [name, Job.dormantSessions().name], beside: .sessions)
         #expect(histories.count == 2)
         return try #require(histories[name])
     }
@@ -21,10 +20,9 @@ extension HistoryTests {
     @Test func nothingIsKnownWithoutTheTable() async throws {
         let database = try await Self.database()
         try await database.run("DROP TABLE mcp_cleanup.runs")
-        #expect(try await LookBack(database.access(), of: .sessions).read([Self.name]).isEmpty)
+        #expect(try await database.access().lookBack(at: [Self.name], beside: .sessions).isEmpty)
         try await database.run("DROP SCHEMA mcp_cleanup")
-        #expect(try await LookBack(database.access(), of: .sessions).read([Self.name]).isEmpty)
-        #expect(try await LookBack(database.access(), of: .sessions).read([]).isEmpty)
+        #expect(try await database.access().lookBack(at: [Self.name], beside: .sessions).isEmpty)
     }
 
     @Test func aJobWithoutRowsIsNotKnown() async throws {
@@ -40,7 +38,7 @@ extension HistoryTests {
         try await Self.insertRun(database, status: "succeeded", scheduledAt: Self.fireTime - .seconds(1200))
         try await Self.insertRun(database, status: "canceled", job: .dormantSessions())
         let history = try await Self.lookBack(database)
-        #expect(history.latest == .init(scheduledAt: Self.fireTime - .seconds(900), state: .ended))
+        #expect(history.latest == .init(scheduledAt: Self.fireTime - .seconds(900)))
     }
 
     @Test func onceRunsAndRowsOfTheFutureAreNoAnswers() async throws {
@@ -51,17 +49,20 @@ extension HistoryTests {
         try await Self.insertRun(database, status: "succeeded", scheduledAt: Self.fireTime - .seconds(600))
         #expect(
             try await Self.lookBack(database).latest
-                == .init(scheduledAt: Self.fireTime - .seconds(600), state: .ended))
+                == .init(scheduledAt: Self.fireTime - .seconds(600)))
     }
 
     @Test(arguments: [
-        ("running", JobHistory.LatestRun.State.running), ("canceled", .cutShort), ("abandoned", .cutShort),
-        ("succeeded", .ended), ("capped", .ended), ("failed", .ended), ("timed_out", .ended),
+        ("running", Duration?.some(.zero)), ("canceled", .zero), ("abandoned", .zero), ("succeeded", nil),
+        ("capped", nil),
+        ("failed", nil), ("timed_out", nil),
     ])
-    func theStateOfTheRowSaysIfItIsToBeResumed(status: String, state: JobHistory.LatestRun.State) async throws {
+    func theStateOfTheRowSaysIfItIsToBeResumed(status: String, wait: Duration?) async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, status: status)
-        #expect(try await Self.lookBack(database).latest == .init(scheduledAt: Self.fireTime, state: state))
+        #expect(
+            try await Self.lookBack(database).latest
+                == .init(scheduledAt: Self.fireTime, isRunning: status == "running", wait: wait))
     }
 
     @Test(arguments: ["failed", "timed_out"])
@@ -71,7 +72,7 @@ extension HistoryTests {
         for (seconds, range) in [(100, 50.0...100.0), (-100, 0.0...0.0)] {
             try await database.run(
                 "UPDATE mcp_cleanup.runs SET next_attempt_at = clock_timestamp() + interval '\(seconds) seconds'")
-            guard case .waiting(let wait) = try await Self.lookBack(database).latest?.state else {
+            guard let wait = try await Self.lookBack(database).latest?.wait else {
                 Issue.record("\(status)")
                 return
             }
@@ -83,7 +84,7 @@ extension HistoryTests {
     @Test func aRunThatWasMadeBeforeItsTimeIsToBeRepeated() async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, status: "succeeded", started: "now() - interval '1 day'")
-        #expect(try await Self.lookBack(database).latest == .init(scheduledAt: Self.fireTime, state: .cutShort))
+        #expect(try await Self.lookBack(database).latest == .init(scheduledAt: Self.fireTime, wait: .zero))
     }
 
     @Test func theLastEndAndTheLastSuccessAreTold() async throws {
@@ -106,7 +107,7 @@ extension HistoryTests {
         await #expect(throws: RunFailure.self) { _ = try await Self.lookBack(database, as: role) }
         try await database.run(
             "GRANT USAGE ON SCHEMA mcp_cleanup TO \(role); GRANT SELECT ON mcp_cleanup.runs TO \(role)")
-        #expect(try await Self.lookBack(database, as: role).latest?.state == .ended)
+        #expect(try #require(try await Self.lookBack(database, as: role).latest).wait == nil)
     }
 
     /// With others' objects on the path, also before `pg_catalog`.
@@ -130,7 +131,7 @@ extension HistoryTests {
             }
         }
         try await database.run("ALTER DATABASE \(database.name) SET search_path = evil, pg_catalog")
-        #expect(try await Self.lookBack(database).latest == .init(scheduledAt: Self.fireTime, state: .ended))
+        #expect(try await Self.lookBack(database).latest == .init(scheduledAt: Self.fireTime))
     }
 
     // MARK: Claims of a run that is to be resumed
@@ -144,7 +145,7 @@ extension HistoryTests {
         var request = RunRequest(scheduledAt: Self.fireTime, origin: .schedule)
         request.retry = .init(delay: .seconds(2), before: .hostNow + .seconds(600))
         #expect(await Self.run(database, request, job: job).failure?.sqlState == "55P03")
-        guard case .waiting(let wait) = try await Self.lookBack(database).latest?.state else {
+        guard let wait = try await Self.lookBack(database).latest?.wait else {
             Issue.record("the row does not say that another attempt follows")
             return
         }
@@ -169,7 +170,7 @@ extension HistoryTests {
         var request = RunRequest(scheduledAt: Self.fireTime, origin: .schedule)
         request.retry = .init(delay: .seconds(20), before: .hostNow + .seconds(10))
         #expect(await Self.run(database, request, job: job).failure?.sqlState == "55P03")
-        #expect(try await Self.lookBack(database).latest?.state == .ended)
+        #expect(try #require(try await Self.lookBack(database).latest).wait == nil)
         try await holder.rollBack()
         #expect(await Self.run(database).skip == .answered)
     }
@@ -191,6 +192,6 @@ extension HistoryTests {
         }
         try await database.run("UPDATE mcp_cleanup.runs SET status = 'succeeded' WHERE claimed_by = 'neighbor'")
         #expect(await run.outcome == .succeeded)
-        #expect(try await Self.lookBack(database).latest == .init(scheduledAt: Self.fireTime, state: .ended))
+        #expect(try await Self.lookBack(database).latest == .init(scheduledAt: Self.fireTime))
     }
 }

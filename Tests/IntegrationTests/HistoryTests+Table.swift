@@ -70,9 +70,8 @@ extension HistoryTests {
                 let result = try await database.daemon([command])
                 #expect(result.status == 0, "\(command): \(result)")
             }
-            _ = try await LookBack(database.access(), of: .sessions).read([
-                Job.transientSessions.name, Job.dormantSessions().name,
-            ])
+            _ = try await database.access().lookBack(
+                at: [Job.transientSessions.name, Job.dormantSessions().name], beside: .sessions)
             let fireTime = sign.isEmpty ? Self.fireTime : Self.fireTime + .seconds(1)
             let run = await Self.run(database, RunRequest(scheduledAt: fireTime, origin: .schedule))
             #expect(run.outcome == .succeeded, "\(run)")
@@ -131,7 +130,8 @@ extension HistoryTests {
             #expect(
                 await Self.run(database, RunRequest(scheduledAt: .hostNow, origin: .once)).outcome == .succeeded)
         }
-        let histories = try await LookBack(database.access(), of: .sessions).read([Job.transientSessions.name])
+        let histories = try await database.access().lookBack(
+            at: [Job.transientSessions.name], beside: .sessions)
         #expect(histories[Job.transientSessions.name]?.latest?.scheduledAt == Self.fireTime - .seconds(40 * 86_400))
     }
 

@@ -28,13 +28,13 @@ import Time
     static func run(
         _ database: SessionsDatabase, _ request: RunRequest = RunRequest(scheduledAt: fireTime, origin: .schedule),
         job: Job = .transientSessions, schema: SessionSchema = .auto, history: History = History(mode: .required),
-        limits: RunLimits = .test
+        memory: HistoryMemory = HistoryMemory(), limits: RunLimits = .test
     ) async -> RunReport {
         var series = RunSeries(database.access())
         let report = await series.execute(
             CleanupRun(
                 job: job, table: SessionTable(name: .sessions, schema: schema), limits: limits, history: history,
-                hostClock: { .hostNow }), request)
+                memory: memory, hostClock: { .hostNow }), request)
         await series.end()
         return report
     }
@@ -334,10 +334,11 @@ import Time
 
     @Test func aTableThatVanishesFailsTheRun() async throws {
         let database = try await Self.database()
-        let history = History()
-        #expect(await Self.run(database, history: history).outcome == .succeeded)
+        let (history, memory) = (History(), HistoryMemory())
+        #expect(await Self.run(database, history: history, memory: memory).outcome == .succeeded)
         try await database.run("DROP TABLE mcp_cleanup.runs")
-        #expect(await Self.run(database, history: history).failure == .historyMissing(hasVanished: true))
+        #expect(
+            await Self.run(database, history: history, memory: memory).failure == .historyMissing(hasVanished: true))
         #expect(await Self.run(database).failure == .historyMissing(hasVanished: false))
         #expect(await Self.run(database, history: History()).outcome == .succeeded)
     }

@@ -219,8 +219,8 @@ import Testing
     @Test func anOlderTransactionIsNotWaitedForForLong() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let older = try await OtherTransaction(in: database, "LOCK TABLE mcp_sessions IN ROW EXCLUSIVE MODE")
-        let migration = IndexMigration(
-            SessionTable(name: .sessions, schema: .auto), jobs: [.transientSessions], lockLimit: .milliseconds(100))
+        var migration = IndexMigration(SessionTable(name: .sessions, schema: .auto), jobs: [.transientSessions])
+        migration.lockLimit = .milliseconds(100)
         let started = ContinuousClock.now
         await #expect(throws: RunFailure.indexBlocked(.sessions, index: Self.both[1])) {
             try await migration.apply(database.access())

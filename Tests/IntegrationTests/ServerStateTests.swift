@@ -31,7 +31,7 @@ import Testing
         let survey = try await Survey.make(of: run.table, for: .reading, in: session)
         await session.rollBack()
         let target = Target(
-            table: .sessions, cutoff: .hostNow, rule: run.job.rules.active, survey: survey,
+            table: .sessions, cutoff: .hostNow, rule: run.job.rule, survey: survey,
             parts: try await survey.parts(in: session))
         await #expect(throws: RunFailure.serverReadOnly) {
             var deletion = Deletion(run, target, claim: nil, progress: RunProgress(), in: session)

@@ -244,7 +244,8 @@ import Testing
         for table in ["public.mcp_sessions", "public.elsewhere"] {
             let sessions = try TableName(parsing: table)
             let error = await #expect(throws: RunFailure.self) {
-                _ = try await LookBack(database.access(as: role), of: sessions).read([Job.transientSessions.name])
+                _ = try await database.access(as: role).lookBack(
+                    at: [Job.transientSessions.name], beside: sessions)
             }
             #expect("\(String(describing: error))".contains("mcp_cleanup.runs belongs to the role \(evil)"))
             let command = try await database.daemon(

@@ -10,7 +10,7 @@ import Time
 @Suite struct LivenessTests {
     private static let never = Job(
         name: "job", shortName: nil, isEnabled: false, schedule: Job.transientSessions.schedule, deadline: .seconds(60),
-        rules: Job.transientSessions.rules)
+        rule: Job.transientSessions.rule)
 
     private func scheduler(onEvent: @escaping @Sendable (ServiceEvent) -> Void = { _ in }) -> SchedulerService {
         let access = DatabaseAccess(

@@ -251,7 +251,7 @@ import Time
     @Test func escapesLabels() throws {
         let job = Job(
             name: "a\"b\\c\nd", shortName: nil, schedule: try Schedule("*/5 * * * *"), deadline: .seconds(60),
-            rules: Job.transientSessions.rules)
+            rule: Job.transientSessions.rule)
         #expect(lines(Simulated([job])).contains(#"mcp_cleanup_rows_deleted_total{job_name="a\"b\\c�d"} 0"#))
     }
 

@@ -48,7 +48,7 @@ enum PageState: String, CaseIterable {
         let like = Job.transientSessions
         return Job(
             name: name, shortName: nil, schedule: like.schedule, deadline: like.deadline, table: .sessions,
-            rules: like.rules)
+            rule: like.rule)
     }
 
     /// A day of runs that remove as many sessions as people sign in, which is the same every time.

@@ -139,7 +139,7 @@ import Time
         let evil = #"</style><script>alert("1")</script>&'"#
         let job = Job(
             name: evil, shortName: nil, schedule: try Schedule("*/5 * * * *"), deadline: .seconds(60),
-            rules: Job.transientSessions.rules)
+            rule: Job.transientSessions.rule)
         var service = Simulated([job])
         service.record(.databaseNamed(evil))
         service.record(.reloadFailed(evil))
@@ -173,7 +173,7 @@ import Time
     @Test func isSmallAndNeedsNothingFromElsewhere() throws {
         let own = Job(
             name: "prune-oauth-clients", shortName: nil, schedule: try Schedule("*/10 * * * *"), deadline: .seconds(60),
-            rules: Job.transientSessions.rules)
+            rule: Job.transientSessions.rule)
         let jobs = [Job.transientSessions, .dormantSessions(), own]
         var service = Simulated(jobs)
         service.record(.databaseNamed("ep-cool-darkness-123456-pooler.us-east-2.aws.neon.tech/neondb"))

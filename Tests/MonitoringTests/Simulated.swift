@@ -75,7 +75,7 @@ struct Simulated {
         let recorded = runs.enumerated().map { index, run in
             let end = now - run.ago
             return RecordedRun(
-                runID: first + index, job: job.name, status: .ended(.succeeded), origin: .schedule,
+                runID: first + index, job: job.name, outcome: .succeeded, origin: .schedule,
                 scheduledAt: end - .seconds(1), startedAt: end - .seconds(1), heartbeatAt: end, finishedAt: end,
                 cutoff: end, rowsDeleted: run.deleted, rowsSkipped: 0, rowsRefused: 0, batches: 1, attempts: 1,
                 claimedBy: "another")

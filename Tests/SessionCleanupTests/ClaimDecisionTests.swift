@@ -9,12 +9,12 @@ import Time
     private static let previous = ["ours-1", "ours-2"]
 
     private static func row(
-        _ status: RunStatus = .running, by owner: String = "other", origin: RunOrigin = .schedule,
+        _ outcome: Outcome? = nil, by owner: String = "other", origin: RunOrigin = .schedule,
         leaseLeft: Duration = alive, isAhead: Bool = false, retryWait: Duration? = nil
     ) -> ClaimCandidate {
         let start = UTCInstant(secondsSinceEpoch: 0)
         let run = RecordedRun(
-            runID: 1, job: "j", status: status, origin: origin, scheduledAt: start, startedAt: start,
+            runID: 1, job: "j", outcome: outcome, origin: origin, scheduledAt: start, startedAt: start,
             heartbeatAt: start, finishedAt: nil, cutoff: start, rowsDeleted: 0, rowsSkipped: 0, rowsRefused: 0,
             batches: 0, attempts: 1, claimedBy: owner)
         return ClaimCandidate(
@@ -64,44 +64,43 @@ import Time
     @Test(arguments: previous)
     func theRunOfOurEarlierAttemptIsResumed(owner: String) {
         for outcome in [Outcome.failed, .timedOut, .canceled, .abandoned] {
-            let row = Self.row(.ended(outcome), by: owner, retryWait: .seconds(10))
+            let row = Self.row(outcome, by: owner, retryWait: .seconds(10))
             #expect(Self.decide(row) == .reopen(row.run, keepsCutoff: true), "\(outcome)")
             #expect(Self.decide(row, Self.neighbor()) == Self.isHeldByNeighbor, "\(outcome)")
         }
         let running = Self.row(by: owner)
         #expect(Self.decide(running) == .reopen(running.run, keepsCutoff: true))
         for outcome in [Outcome.succeeded, .capped] {
-            let row = Self.row(.ended(outcome), by: owner)
+            let row = Self.row(outcome, by: owner)
             #expect(Self.decide(row) == .ended(row.run, outcome), "\(outcome)")
         }
     }
 
     @Test(arguments: [Outcome.canceled, .abandoned])
     func aRunThatWasCutShortIsResumed(outcome: Outcome) {
-        let row = Self.row(.ended(outcome))
+        let row = Self.row(outcome)
         #expect(Self.decide(row) == .reopen(row.run, keepsCutoff: true))
         #expect(Self.decide(Self.neighbor(), row) == Self.isHeldByNeighbor)
-        #expect(Self.decide(Self.row(.ended(outcome), origin: .once)) == .skip(.answered))
+        #expect(Self.decide(Self.row(outcome, origin: .once)) == .skip(.answered))
     }
 
     /// The process that waited to retry may be gone.
     @Test(arguments: [Outcome.failed, .timedOut])
     func aRunBetweenTwoAttemptsIsResumedOnceTheNextIsDue(outcome: Outcome) {
-        let due = Self.row(.ended(outcome), retryWait: .zero)
+        let due = Self.row(outcome, retryWait: .zero)
         #expect(Self.decide(due) == .reopen(due.run, keepsCutoff: true))
         #expect(Self.decide(Self.neighbor(), due) == Self.isHeldByNeighbor)
-        let early = Self.row(.ended(outcome), retryWait: .seconds(5))
+        let early = Self.row(outcome, retryWait: .seconds(5))
         #expect(Self.decide(early) == .skip(.held(by: "other", lookAgainAfter: .seconds(5))))
         #expect(Self.decide(Self.neighbor(), early) == Self.isHeldByNeighbor)
     }
 
     @Test(arguments: [Outcome.succeeded, .capped, .failed, .timedOut])
     func anAnswerCountsUnlessItWasGivenBeforeItsTime(outcome: Outcome) {
-        let status = RunStatus.ended(outcome)
-        #expect(Self.decide(Self.row(status)) == .skip(.answered))
-        let early = Self.row(status, isAhead: true)
+        #expect(Self.decide(Self.row(outcome)) == .skip(.answered))
+        let early = Self.row(outcome, isAhead: true)
         #expect(Self.decide(early) == .reopen(early.run, keepsCutoff: false))
         #expect(Self.decide(early, Self.neighbor()) == Self.isHeldByNeighbor)
-        #expect(Self.decide(Self.row(status, origin: .once, isAhead: true)) == .skip(.answered))
+        #expect(Self.decide(Self.row(outcome, origin: .once, isAhead: true)) == .skip(.answered))
     }
 }

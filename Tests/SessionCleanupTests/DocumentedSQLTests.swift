@@ -11,8 +11,8 @@ import Testing
         text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
     }
 
-    private static let transient = Job.transientSessions.rules.active
-    private static let dormant = Job.dormantSessions().rules.active
+    private static let transient = Job.transientSessions.rule
+    private static let dormant = Job.dormantSessions().rule
 
     @Test(arguments: [transient, dormant])
     func theDocumentsShowWhatIsDue(rule: Rule) throws {

@@ -9,7 +9,7 @@ import Testing
         (.dormantSessions(), .status, "status = 'active' AND updated_at < $1 - interval '720 hours'"),
     ])
     func theBuiltInJobsSayExactlyWhatTheyRemove(job: Job, generation: SchemaGeneration, predicate: String) {
-        #expect(job.rules.rule(for: generation).predicate == predicate)
+        #expect(job.rule(for: generation).predicate == predicate)
     }
 
     @Test(arguments: [
@@ -34,7 +34,7 @@ import Testing
     }
 
     @Test func withoutAnAgeTheColumnItselfDecides() {
-        #expect(Job.transientSessions.rules.active.dueSince == "expires_at")
+        #expect(Job.transientSessions.rule.dueSince == "expires_at")
     }
 
     @Test func jobsAreKnownByNameAndByShortName() {

@@ -1,4 +1,4 @@
-import SessionCleanup
+@testable import SessionCleanup
 import Testing
 
 @Suite struct TableNameTests {

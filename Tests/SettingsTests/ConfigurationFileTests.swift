@@ -1,5 +1,5 @@
 import Heartbeats
-import SessionCleanup
+@testable import SessionCleanup
 import Testing
 
 @testable import Settings
@@ -43,7 +43,7 @@ import Testing
             """
         ).configuration
         #expect(configuration.table == TableName(schema: "app", table: "My Sessions"))
-        #expect(configuration.connectTimeout == .seconds(30) && configuration.batchMaxRows == 10)
+        #expect(configuration.connectTimeout == .seconds(30) && configuration.limits.batchRows == 10)
         #expect("\(configuration.transient.schedule)" == "@hourly" && configuration.transient.maxRows == 5)
         #expect(configuration.transient.maxFraction == 0.5 && !configuration.dormant.isEnabled)
         #expect("\(configuration.dormant.schedule)" == "0 3 * * *")
@@ -176,7 +176,7 @@ import Testing
             jobs.map(\.table) == [
                 TableName(schema: "public", table: "codes"), TableName(schema: "public", table: "codes"),
             ])
-        #expect(jobs.first?.rules.active.predicate == "expires_at < $1" && jobs.first?.maxRows == 5)
+        #expect(jobs.first?.rule.predicate == "expires_at < $1" && jobs.first?.maxRows == 5)
         #expect(try load(effective.yaml).configuration == effective.configuration)
     }
 

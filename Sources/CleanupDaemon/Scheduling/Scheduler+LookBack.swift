@@ -58,8 +58,7 @@ extension Scheduler {
         guard states[index].answered.isEmpty else { return nil }
         if isMissed, job.catchUp == .once { return (Attempt(job: index, scheduledAt: last, origin: .catchUp), .zero) }
         // Of fire times behind the last one only a run that has no end in its row yet: its owner has died, or holds it.
-        guard latest.scheduledAt <= start, let wait = isMissed ? latest.waitIfRunning : latest.waitIfUnfinished
-        else { return nil }
+        guard latest.scheduledAt <= start, !isMissed || latest.isRunning, let wait = latest.wait else { return nil }
         return (Attempt(job: index, scheduledAt: latest.scheduledAt, origin: .catchUp), wait)
     }
 

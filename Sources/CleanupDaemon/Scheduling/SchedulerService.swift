@@ -123,7 +123,7 @@ package final class SchedulerService: Service {
                 // Ends within its jobs' deadlines, or with the group.
                 group.addTask { await self.execute(assignments, work) }
             case .readHistory(let jobs):
-                // Ends within `LookBack`'s deadline, or with the group.
+                // Ends within `lookBack`'s deadline, or with the group.
                 group.addTask { await self.readHistory(of: jobs, work) }
             case .cancelAttempts: group.cancelAll()
             }
@@ -150,8 +150,8 @@ package final class SchedulerService: Service {
     private func readHistory(of jobs: [Job], _ work: Work) async {
         do {
             let run = work.makeRun(jobs[0])
-            let lookBack = LookBack(work.access, of: run.table.name, lease: run.history.lease)
-            let histories = try await lookBack.read(jobs.map(\.name))
+            let histories = try await work.access.lookBack(
+                at: jobs.map(\.name), beside: run.table.name, lease: run.history.lease)
             sender.yield { scheduler, _, now in scheduler.historyRead(histories, now: now) }
         } catch {
             sender.yield { scheduler, _, now in scheduler.historyReadFailed(error, now: now) }

@@ -24,18 +24,9 @@ struct ClaimCandidate: Hashable, Sendable {
     /// The time until the next attempt, if an attempt failed and another one was to follow; negative when it is overdue.
     var retryWait: Duration?
 
-    var isRunning: Bool { run.status == .running }
-
-    fileprivate func isOwned(by tokens: [String]) -> Bool { tokens.contains(run.claimedBy) }
-
-    /// True if the run has to be resumed by any process: a shutdown ended it, or its owner died.
-    fileprivate var wasCutShort: Bool { run.status == .ended(.canceled) || run.status == .ended(.abandoned) }
-
-    /// The run is under way elsewhere.
     fileprivate var held: ClaimDecision {
         // No later attempt renews the claim of `--once`: its end is near, so looking again after seconds is enough.
-        let wait = run.origin == .once ? min(leaseLeft, .seconds(4)) : leaseLeft
-        return .skip(.held(by: run.claimedBy, lookAgainAfter: wait))
+        .skip(.held(by: run.claimedBy, lookAgainAfter: run.origin == .once ? min(leaseLeft, .seconds(4)) : leaseLeft))
     }
 }
 
@@ -49,14 +40,13 @@ enum ClaimDecision: Hashable, Sendable {
     case ended(RecordedRun, Outcome)
     /// Nothing was inserted, and what stood in the way has ended since: claim again.
     case claimAgain
-    /// No run for us.
     case skip(RunReport.Skip)
 
     /// - Parameters:
     ///   - token: the token of this attempt.
     ///   - previous: the tokens by which the attempts before this one, in this process, owned the run or tried to.
     init(_ candidates: [ClaimCandidate], token: String, previous: [String]) {
-        let other = candidates.first { !$0.isSameFireTime && $0.isRunning }
+        let other = candidates.first { !$0.isSameFireTime && $0.run.outcome == nil }
         if let other, other.leaseLeft <= .zero {
             // Its owner is dead, and another claim is closing it at this moment.
             self = .claimAgain
@@ -66,29 +56,26 @@ enum ClaimDecision: Hashable, Sendable {
             self = other?.held ?? .claimAgain
             return
         }
-        if row.isOwned(by: [token]) {
-            self = .own(row.run)
-        } else if row.isRunning {
-            let mayTake = row.isOwned(by: previous) || row.leaseLeft <= .zero
-            self = mayTake ? .reopen(row.run, keepsCutoff: true) : row.held
-        } else if row.isOwned(by: previous) {
-            if let outcome = row.run.status.outcome, outcome == .succeeded || outcome == .capped {
-                self = .ended(row.run, outcome)
+        let run = row.run
+        let resumed = other?.held ?? .reopen(run, keepsCutoff: true)
+        switch (run.outcome, isOurs: previous.contains(run.claimedBy)) {
+        case _ where run.claimedBy == token: self = .own(run)
+        case (nil, let isOurs): self = isOurs || row.leaseLeft <= .zero ? .reopen(run, keepsCutoff: true) : row.held
+        case (let outcome?, true) where outcome == .succeeded || outcome == .capped: self = .ended(run, outcome)
+        case (_, true): self = resumed
+        case _ where run.origin == .once: self = .skip(.answered)
+        // A shutdown ended it, or its owner died: any process resumes it.
+        case (.canceled, _), (.abandoned, _): self = resumed
+        default:
+            if let wait = row.retryWait {
+                // The process that is to make the next attempt is given until then.
+                self = wait <= .zero ? resumed : other?.held ?? .skip(.held(by: run.claimedBy, lookAgainAfter: wait))
+            } else if row.isAhead {
+                // Not an answer: a clock that ran ahead must silence nothing.
+                self = other?.held ?? .reopen(run, keepsCutoff: false)
             } else {
-                self = other?.held ?? .reopen(row.run, keepsCutoff: true)
+                self = .skip(.answered)
             }
-        } else if row.run.origin == .once {
-            self = .skip(.answered)
-        } else if row.wasCutShort || row.retryWait.map({ $0 <= .zero }) ?? false {
-            self = other?.held ?? .reopen(row.run, keepsCutoff: true)
-        } else if let wait = row.retryWait {
-            // The process that is to make the next attempt is given until then.
-            self = other?.held ?? .skip(.held(by: row.run.claimedBy, lookAgainAfter: wait))
-        } else if row.isAhead {
-            // Not an answer: a clock that ran ahead must silence nothing.
-            self = other?.held ?? .reopen(row.run, keepsCutoff: false)
-        } else {
-            self = .skip(.answered)
         }
     }
 }
@@ -96,10 +83,9 @@ enum ClaimDecision: Hashable, Sendable {
 extension ClaimCandidate {
     /// Reads a row of `HistorySQL.claim`.
     init(_ row: QueryResult.Row) throws(PostgresError) {
-        run = try RecordedRun(row)
-        isSameFireTime = try row.bool("is_same_fire_time")
-        leaseLeft = .milliseconds(try row.integer("lease_left_ms"))
-        isAhead = try row.bool("is_ahead")
-        if try row.textIfPresent("retry_wait_ms") != nil { retryWait = .milliseconds(try row.integer("retry_wait_ms")) }
+        self.init(
+            run: try RecordedRun(row), isSameFireTime: try row.bool("is_same_fire_time"),
+            leaseLeft: .milliseconds(try row.integer("lease_left_ms")), isAhead: try row.bool("is_ahead"),
+            retryWait: try row.millisecondsIfPresent("retry_wait_ms"))
     }
 }

@@ -9,87 +9,74 @@ package enum HistoryMode: String, Hashable, Sendable, CaseIterable {
     case auto
     /// Always: without the table a run fails.
     case required
-    /// Never.
     case off
 }
 
 /// What a process does with the history of runs: `mcp_cleanup.runs`.
-package struct History: Sendable {
-    package let mode: HistoryMode
+package struct History: Hashable, Sendable {
+    package var mode = HistoryMode.auto
     /// The age of the last heartbeat above which a run's owner counts as dead.
-    package let lease: Duration
+    package var lease = Duration.seconds(60)
     /// How long closed runs are kept.
-    package let retention: Duration
+    package var retention = Duration.seconds(30 * 86_400)
     /// The time for which it is recorded which sessions were removed; `nil` records nothing.
-    package let removed: Duration?
-    package let memory: Memory
+    package var removed: Duration?
 
-    package init(
-        mode: HistoryMode = .auto, lease: Duration = .seconds(60), retention: Duration = .seconds(30 * 86_400),
-        removed: Duration? = nil, memory: Memory = Memory()
-    ) {
-        self.mode = mode
-        self.lease = lease
-        self.retention = retention
-        self.removed = removed
-        self.memory = memory
-    }
+    package static let standard = History()
 
-    /// What a process remembers of the history as long as it lives.
-    package final class Memory: Sendable {
-        private enum Seen { case nothing, absence, table }
-
-        private let seen = Mutex(Seen.nothing)
-        private let generations = Mutex<[(table: TableName, generation: SchemaGeneration)]>([])
-        private let onAbsence: @Sendable () -> Void
-
-        /// - Parameter onAbsence: called once, when the table is not there the first time that one looks.
-        package init(onAbsence: @escaping @Sendable () -> Void = {}) { self.onAbsence = onAbsence }
-
-        /// Remembers the generation of a table.
-        ///
-        /// - Parameter isConfirmed: true if the configuration or the history names it.
-        /// - Throws: `schemaChanged` if nothing confirms it, and it was another one before: which sessions are active is in
-        ///   doubt then.
-        func remember(_ generation: SchemaGeneration, of table: TableName, isConfirmed: Bool) throws(RunFailure) {
-            let before = generations.withLock { known in
-                if !isConfirmed, let before = known.first(where: { $0.table == table }) { return before.generation }
-                known.removeAll { $0.table == table }
-                known.append((table, generation))
-                return generation
-            }
-            if before != generation { throw .schemaChanged(table, from: before, to: generation) }
-        }
-
-        /// - Returns: true if the table was there before and is gone.
-        fileprivate func hasVanished(isThere: Bool) -> Bool {
-            let before = seen.withLock { seen in
-                defer { if isThere || seen == .nothing { seen = isThere ? .table : .absence } }
-                return seen
-            }
-            if !isThere, before == .nothing { onAbsence() }
-            return !isThere && before == .table
-        }
-    }
-
-    /// Whether a run is to be recorded, given what the database has.
-    ///
-    /// - Throws: `historyMissing`, `historyUnusable`.
-    func isUsed(_ found: HistoryTable, by role: String) throws(RunFailure) -> Bool {
-        guard mode != .off else { return false }
-        let hasVanished = memory.hasVanished(isThere: found.isThere)
-        guard found.isThere else {
-            if hasVanished || mode == .required { throw .historyMissing(hasVanished: hasVanished) }
-            return false
-        }
-        if let obstacle = found.obstacle() { throw .historyUnusable(.runs, role: role, obstacle) }
-        return true
-    }
-
-    /// Returns a fresh token for a claim: its owner, for people, and a number that no other has. ASCII, for a database of
-    /// any encoding.
+    /// Returns a fresh token for a claim: its owner, for people, and a random number. ASCII, for a database of any encoding.
     static func token() -> String {
         "\(HostName.current):\(getpid()):\(String(UInt64.random(in: 0...UInt64.max), radix: 36))"
+    }
+}
+
+/// What a process remembers of the history as long as it lives.
+package final class HistoryMemory: Sendable {
+    /// True once the table was there; `nil` before the first look.
+    private let hadTable = Mutex<Bool?>(nil)
+    private let generations = Mutex<[(table: TableName, generation: SchemaGeneration)]>([])
+    private let onAbsence: @Sendable () -> Void
+
+    /// - Parameter onAbsence: called once, if the table is not there at the first look.
+    package init(onAbsence: @escaping @Sendable () -> Void = {}) { self.onAbsence = onAbsence }
+
+    /// Remembers the generation of a table.
+    ///
+    /// - Parameter isConfirmed: true if the configuration or the history names it.
+    /// - Throws: `schemaChanged` if it was another before and is not confirmed: which sessions are active is in doubt.
+    func remember(_ generation: SchemaGeneration, of table: TableName, isConfirmed: Bool) throws(RunFailure) {
+        let before = generations.withLock { known in
+            if !isConfirmed, let before = known.first(where: { $0.table == table }) { return before.generation }
+            known.removeAll { $0.table == table }
+            known.append((table, generation))
+            return generation
+        }
+        if before != generation { throw .schemaChanged(table, from: before, to: generation) }
+    }
+
+    /// - Returns: true if the table was there before and is gone.
+    fileprivate func hasVanished(isThere: Bool) -> Bool {
+        let before = hadTable.withLock { hadTable in
+            defer { hadTable = isThere || hadTable == true }
+            return hadTable
+        }
+        if !isThere, before == nil { onAbsence() }
+        return !isThere && before == true
+    }
+}
+
+extension CleanupRun {
+    /// Returns true if the run is to be recorded. Throws `historyMissing` or `historyUnusable`.
+    func usesHistory(_ survey: Survey) throws(RunFailure) -> Bool {
+        guard history.mode != .off else { return false }
+        let found = survey.history
+        let hasVanished = memory.hasVanished(isThere: found.isThere)
+        if found.isThere {
+            try found.requireUsable(by: survey.role)
+        } else if hasVanished || history.mode == .required {
+            throw .historyMissing(hasVanished: hasVanished)
+        }
+        return found.isThere
     }
 }
 
@@ -99,19 +86,18 @@ package struct HistoryTable: Hashable, Sendable {
     let isThere: Bool
     let canUseSchema: Bool
     /// Which of SELECT, INSERT, UPDATE (of runs) and DELETE the role lacks.
-    private(set) var missingPrivileges: [String] = []
-    private(set) var isRowSecurityActive = false
-    /// The owner is the role itself, a superuser, or the owner of the sessions or of the database: its triggers are the
-    /// application's. Another role with CREATE on the database may have made the table.
-    private var isTrusted = true
-    private var owner = ""
+    private var missingPrivileges: [String] = []
+    private var isRowSecurityActive = false
+    /// The owner, unless it is the role itself, a superuser, or the owner of the sessions or of the database, whose triggers
+    /// are the application's: another role with CREATE on the database may have made the table.
+    private var foreignOwner: String?
     private var columns: [String: ColumnType] = [:]
+    /// The names of the columns by their numbers.
+    private var names: [String: String] = [:]
     /// The columns of its valid unique indexes, with the condition of a partial one.
     private var uniqueIndexes: [String] = []
     /// True if the condition of a unique index is in a form that only `SurveySQL.details` reads.
     private(set) var hasUnknownIndex = false
-    /// The names of the columns by their numbers.
-    private var names: [String: String] = [:]
 
     package enum Name: String, Hashable, Sendable {
         case runs = "mcp_cleanup.runs"
@@ -128,23 +114,24 @@ package struct HistoryTable: Hashable, Sendable {
         case insertVetoed
     }
 
-    /// The first thing that keeps it from being written, or only from being read, or `nil`.
-    func obstacle(for purpose: Purpose = .deleting) -> Obstacle? {
-        guard isTrusted else { return .owner(owner) }
-        guard canUseSchema else { return .privileges(isOnSchema: true, ["USAGE"]) }
-        if purpose == .deleting, let shapeObstacle { return shapeObstacle }
+    /// - Throws: `historyUnusable` for the first thing that keeps the role from writing the table, or only from reading it.
+    func requireUsable(for purpose: Purpose = .deleting, by role: String) throws(RunFailure) {
+        try refuse(foreignOwner.map { .owner($0) }, by: role)
+        try refuse(canUseSchema ? nil : .privileges(isOnSchema: true, ["USAGE"]), by: role)
+        if purpose == .deleting { try refuse(shapeObstacle, by: role) }
         let missing = missingPrivileges.filter { purpose == .deleting || $0 == "SELECT" }
-        guard missing.isEmpty else { return .privileges(isOnSchema: false, missing) }
-        return columnObstacle() ?? (isRowSecurityActive ? .rowSecurity : nil)
+        try refuse(missing.isEmpty ? nil : .privileges(isOnSchema: false, missing), by: role)
+        try refuse(columnObstacle() ?? (isRowSecurityActive ? .rowSecurity : nil), by: role)
+    }
+
+    func refuse(_ obstacle: Obstacle?, by role: String) throws(RunFailure) {
+        if let obstacle { throw .historyUnusable(name, role: role, obstacle) }
     }
 
     /// A column or index that the table lacks; privileges are not looked at.
     var shapeObstacle: Obstacle? {
-        if let obstacle = columnObstacle() { return obstacle }
-        for (index, text) in name == .runs ? Self.expectedIndexes : [] where !uniqueIndexes.contains(index) {
-            return .index(text)
-        }
-        return nil
+        let indexes = name == .runs ? Self.expectedIndexes : []
+        return columnObstacle() ?? indexes.first { !uniqueIndexes.contains($0.index) }.map { .index($0.text) }
     }
 
     /// - Parameter optional: columns that may be missing.
@@ -172,7 +159,7 @@ package struct HistoryTable: Hashable, Sendable {
     ]
 
     /// The two that claims rely on.
-    private static let expectedIndexes = [
+    private static let expectedIndexes: [(index: String, text: String)] = [
         ("job,scheduled_at", "(job, scheduled_at)"), ("job \(isRunning)", "(job) WHERE \(isRunning)"),
     ]
 
@@ -195,28 +182,25 @@ extension HistoryTable {
             columns[column[2]] = ColumnType(oid: column[1])
             names[column[0]] = column[2]
         }
-        for index in RowText.rows(try row.text("history_indexes")) where index.count == 2 {
-            let isRunning = isRunningCondition(index[1])
-            if !index[1].isEmpty, !isRunning { hasUnknownIndex = true }
-            add(index: index[0], condition: isRunning ? Self.isRunning : index[1])
-        }
+        try readIndexes(row)
     }
 
     /// Reads a row of `SurveySQL.details`.
     mutating func add(details row: QueryResult.Row) throws(PostgresError) {
-        isTrusted = try row.bool("is_history_trusted")
-        owner = try row.textIfPresent("history_owner") ?? ""
+        foreignOwner = try row.bool("is_history_trusted") ? nil : try row.textIfPresent("history_owner") ?? ""
         isRowSecurityActive = try row.boolIfPresent("is_history_row_security_active") ?? false
         columns.name(RowText.rows(try row.text("history_types")))
-        uniqueIndexes = []
-        for index in RowText.rows(try row.text("history_indexes")) where index.count == 2 {
-            add(index: index[0], condition: index[1])
-        }
+        try readIndexes(row)
     }
 
-    private mutating func add(index numbers: String, condition: String) {
-        let columns = numbers.split(separator: " ").map { names[String($0)] ?? "?" }.joined(separator: ",")
-        uniqueIndexes.append(condition.isEmpty ? columns : "\(columns) \(condition)")
+    private mutating func readIndexes(_ row: QueryResult.Row) throws(PostgresError) {
+        uniqueIndexes = []
+        for index in RowText.rows(try row.text("history_indexes")) where index.count == 2 {
+            let columns = index[0].split(separator: " ").map { names[String($0)] ?? "?" }.joined(separator: ",")
+            let condition = isRunningCondition(index[1]) ? Self.isRunning : index[1]
+            if !condition.isEmpty, condition != Self.isRunning { hasUnknownIndex = true }
+            uniqueIndexes.append(condition.isEmpty ? columns : "\(columns) \(condition)")
+        }
     }
 
     /// True for the tree that PostgreSQL keeps of `status = 'running'` on a machine of the usual byte order. To have the

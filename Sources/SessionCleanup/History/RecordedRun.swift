@@ -5,12 +5,12 @@ package import Time
 package struct RecordedRun: Hashable, Sendable {
     package var runID: Int
     package var job: String
-    package var status: RunStatus
+    /// `nil` while the run is under way, as is `finishedAt`.
+    package var outcome: Outcome?
     package var origin: RunOrigin
     package var scheduledAt: UTCInstant
     package var startedAt: UTCInstant
     package var heartbeatAt: UTCInstant
-    /// `nil` while the run is under way.
     package var finishedAt: UTCInstant?
     package var cutoff: UTCInstant
     package var rowsDeleted: Int
@@ -23,25 +23,9 @@ package struct RecordedRun: Hashable, Sendable {
     package var sessionSchema: SchemaGeneration?
     package var errorSQLState: String?
     package var errorMessage: String?
-}
-
-/// The status of a run's row.
-package enum RunStatus: Hashable, Sendable {
-    case running
-    case ended(Outcome)
 
     /// The word in the column `status`.
-    package var rawValue: String { outcome?.rawValue ?? "running" }
-
-    package var outcome: Outcome? {
-        if case .ended(let outcome) = self { outcome } else { nil }
-    }
-
-    fileprivate init?(rawValue: String) {
-        let outcome = Outcome(rawValue: rawValue)
-        guard rawValue == "running" || outcome != nil, outcome != .skipped else { return nil }
-        self = outcome.map { .ended($0) } ?? .running
-    }
+    package var status: String { outcome?.rawValue ?? "running" }
 }
 
 extension RecordedRun {
@@ -54,33 +38,28 @@ extension RecordedRun {
              , \(instant("r.cutoff")) AS cutoff_at
         """
 
-    /// Returns a time in microseconds, or NULL for NULL.
     private static func instant(_ column: String) -> String { SearchSQL.seconds(HistorySQL.finite(column)) }
 
     /// Reads a row with `columns`.
     ///
     /// - Throws: `unexpectedAnswer`, also for a status, an origin or a schema that this release does not know.
     init(_ row: QueryResult.Row) throws(PostgresError) {
-        runID = try row.integer("run_id")
-        job = try row.text("job")
-        status = try Self.word("status", try row.text("status"), RunStatus.init)
-        origin = try Self.word("origin", try row.text("origin"), RunOrigin.init)
-        scheduledAt = try row.instant("scheduled")
-        startedAt = try row.instant("started")
-        heartbeatAt = try row.instant("heartbeat")
-        finishedAt = try row.instantIfPresent("finished")
-        cutoff = try row.instant("cutoff_at")
-        rowsDeleted = try row.integer("rows_deleted")
-        rowsSkipped = try row.integer("rows_skipped")
-        rowsRefused = try row.integer("rows_refused")
-        batches = try row.integer("batches")
-        attempts = try row.integer("attempts")
-        claimedBy = try row.text("claimed_by")
+        let status = try row.text("status")
+        self.init(
+            runID: try row.integer("run_id"), job: try row.text("job"),
+            outcome: status == "running"
+                ? nil : try Self.word("status", status) { $0 == "skipped" ? nil : Outcome(rawValue: $0) },
+            origin: try Self.word("origin", try row.text("origin"), RunOrigin.init),
+            scheduledAt: try row.instant("scheduled"), startedAt: try row.instant("started"),
+            heartbeatAt: try row.instant("heartbeat"), finishedAt: try row.instantIfPresent("finished"),
+            cutoff: try row.instant("cutoff_at"), rowsDeleted: try row.integer("rows_deleted"),
+            rowsSkipped: try row.integer("rows_skipped"), rowsRefused: try row.integer("rows_refused"),
+            batches: try row.integer("batches"), attempts: try row.integer("attempts"),
+            claimedBy: try row.text("claimed_by"), errorSQLState: try row.textIfPresent("error_sqlstate"),
+            errorMessage: try row.textIfPresent("error_message"))
         if let schema = try row.textIfPresent("session_schema") {
             sessionSchema = try Self.word("schema", schema, SchemaGeneration.init)
         }
-        errorSQLState = try row.textIfPresent("error_sqlstate")
-        errorMessage = try row.textIfPresent("error_message")
     }
 
     private static func word<Value>(
@@ -88,5 +67,28 @@ extension RecordedRun {
     ) throws(PostgresError) -> Value {
         guard let value = known(text) else { throw .unexpectedAnswer("a run with the \(column) \(text)") }
         return value
+    }
+}
+
+extension RunReport {
+    /// A run that has ended, as the history has it: without its failure, of which there is a text only; by the database's
+    /// clock. `nil` for a run that is under way.
+    package init?(_ run: RecordedRun) {
+        guard let outcome = run.outcome, let finishedAt = run.finishedAt else { return nil }
+        self.init(
+            job: run.job, outcome: outcome, scheduledAt: run.scheduledAt, startedAt: run.startedAt,
+            finishedAt: finishedAt, cutoff: run.cutoff)
+        progress = RunProgress(
+            rowsDeleted: run.rowsDeleted, rowsSkipped: run.rowsSkipped, rowsRefused: run.rowsRefused,
+            batches: run.batches)
+        attempts = run.attempts
+        runID = Int64(run.runID)
+        recordedEnd = finishedAt
+    }
+}
+
+extension QueryResult.Row {
+    func millisecondsIfPresent(_ column: String) throws(PostgresError) -> Duration? {
+        try textIfPresent(column) == nil ? nil : .milliseconds(try integer(column))
     }
 }

@@ -30,7 +30,7 @@ struct ConditionReader {
         var isOperand = false
     }
 
-    private static let partners: [Unicode.Scalar: Unicode.Scalar] = [")": "(", "]": "["]
+    private static let blanks: Set<Unicode.Scalar> = [" ", "\t", "\n", "\r", "\u{C}", "\u{B}"]
     /// What may follow a query's condition. All are reserved words, which name nothing without quotes or a dot.
     private static let clauses: Set<String> = [
         "group", "having", "window", "union", "intersect", "except", "order", "limit", "offset", "fetch", "for",
@@ -39,37 +39,34 @@ struct ConditionReader {
         "EXISTS takes (SELECT FROM schema.table AS name, … WHERE condition), and nothing else of a query"
 
     init(text: String) {
-        self.text = text
-        start = text.startIndex
-        rest = text.unicodeScalars[...]
+        (self.text, start, rest) = (text, text.startIndex, text.unicodeScalars[...])
     }
 
     mutating func read() throws(RowConditionError) {
         // Each turn takes something.
-        while let scalar = rest.first {
+        while let scalar = peek() {
+            let before = last
+            last = Last()
             switch scalar {
-            case " ", "\t", "\n", "\r", "\u{C}", "\u{B}": rest.removeFirst()
-            case "'":
-                _ = try quoted(by: "'")
-                last = Last()
-            case "\"": try append(try quoted(by: "\""))
+            case "'": _ = try quoted(by: "'")
+            case "\"": try append(try quoted(by: "\""), behind: before)
             case "(", "[":
-                let isQuery = scalar == "(" && last.keyword == "exists"
-                if scalar == "(", let called = last.name.last {
-                    calls.append(
-                        .init(schema: last.name.count > 1 ? last.name[last.name.count - 2] : nil, name: called))
+                if scalar == "(", let called = before.name.last {
+                    calls.append(.init(schema: before.name.dropLast().last, name: called))
                 }
-                open.append(scalar)
-                take()
-                if isQuery { try query() }
+                open.append(rest.removeFirst())
+                if scalar == "(", before.keyword == "exists" { try query() }
             case ")", "]":
-                guard open.popLast() == Self.partners[scalar] else { throw .unbalanced(String(scalar)) }
+                guard open.popLast() == (scalar == ")" ? "(" : "[") else { throw .unbalanced(String(scalar)) }
                 if let depth = queries.last, depth > open.count { queries.removeLast() }
-                take()
+                rest.removeFirst()
                 last.isOperand = true
             case ".":
                 rest.removeFirst()
-                if last.isOperand { last.isDot = true } else { last = Last() }
+                if before.isOperand {
+                    last = before
+                    last.isDot = true
+                }
             case "$": try parameter()
             case "0"..."9": try number()
             case "\0"..." ", "\\":
@@ -77,26 +74,25 @@ struct ConditionReader {
             case ";": throw .refused(";", why: "a condition is one expression")
             case "-" where rest.dropFirst().first == "-": throw .refused("--", why: "comments belong into the file")
             case "/" where rest.dropFirst().first == "*": throw .refused("/*", why: "comments belong into the file")
-            case _ where Self.beginsName(scalar): try word()
-            default: take()
+            case _ where Self.beginsName(scalar): try word(behind: before)
+            default: rest.removeFirst()
             }
         }
         if let bracket = open.last { throw .unbalanced(String(bracket)) }
         parts[parts.count - 1] = String(text.unicodeScalars[start...])
     }
 
-    private mutating func take() {
-        rest.removeFirst()
-        last = Last()
+    /// Takes blanks, and returns what follows.
+    private mutating func peek() -> Unicode.Scalar? {
+        rest = rest.drop(while: Self.blanks.contains)
+        return rest.first
     }
 
-    // MARK: Tokens
-
-    private mutating func append(_ part: String, keyword: String = "") throws(RowConditionError) {
+    private mutating func append(_ part: String, keyword: String = "", behind before: Last) throws(RowConditionError) {
         // The server would cut it, and take another function.
         guard part.utf8.count <= 63 else { throw .refused(part, why: "a name has at most 63 bytes") }
-        let isPart = last.isDot
-        last = Last(name: isPart ? last.name + [part] : [part], keyword: isPart ? "" : keyword, isOperand: true)
+        last = Last(name: [part], keyword: keyword, isOperand: true)
+        if before.isDot { last = Last(name: before.name + [part], isOperand: true) }
     }
 
     /// What stands between two quotes; a doubled one is one.
@@ -119,16 +115,14 @@ struct ConditionReader {
 
     private mutating func parameter() throws(RowConditionError) {
         let piece = text.unicodeScalars[start..<rest.startIndex]
-        rest.removeFirst()
-        let digits = rest.prefix { ("0"..."9").contains($0) }
-        rest.removeFirst(digits.count)
-        guard String(digits) == "1", !(rest.first.map { Self.continuesName($0) } ?? false) else {
+        let digits = rest.dropFirst().prefix { ("0"..."9").contains($0) }
+        rest = rest[digits.endIndex...]
+        guard String(digits) == "1", rest.first.map(Self.continuesName) != true else {
             throw .refused("$\(String(digits))", why: "$1, the cutoff, is the only parameter, and strings stand in '…'")
         }
         parts[parts.count - 1] = String(piece)
         parts.append("")
         start = rest.startIndex
-        last = Last()
     }
 
     /// Digits and letters alike: `1e5`, `0x1F`. PostgreSQL 14 reads `1LIMIT` as a number and a word.
@@ -142,31 +136,28 @@ struct ConditionReader {
             ? text.dropFirst(2).allSatisfy { $0.isHexDigit || $0 == "_" }
             : isDecimal(halves[0]) && (halves.count == 1 || isDecimal(halves[1]) && !(halves[1].isEmpty && !isSigned))
         guard isWhole else { throw .refused(text, why: "a number ends before a letter") }
-        last = Last()
     }
 
-    private mutating func word() throws(RowConditionError) {
+    private mutating func word(behind before: Last) throws(RowConditionError) {
         let word = takeWord()
         if word == "u", rest.first == "&" { throw .refused("U&", why: "write the characters themselves") }
         if ["select", "table"].contains(word) {
             throw .refused(
                 word, why: "a condition looks at other tables only by EXISTS (SELECT FROM schema.table WHERE …)")
         }
-        if !last.isDot, queries.last == open.count, Self.clauses.contains(word) {
+        if !before.isDot, queries.last == open.count, Self.clauses.contains(word) {
             throw .refused(word, why: Self.form)
         }
-        try append(word, keyword: word)
+        try append(word, keyword: word, behind: before)
     }
 
     /// Takes a word as the server folds it: ASCII only, in any locale.
     private mutating func takeWord() -> String {
-        var word = "".unicodeScalars
-        while let scalar = rest.first, Self.continuesName(scalar) {
-            // 32 after an upper-case letter of ASCII is the lower-case one.
-            word.append(("A"..."Z").contains(scalar) ? Unicode.Scalar(scalar.value + 32)! : scalar)
-            rest.removeFirst()
-        }
-        return String(word)
+        let word = rest.prefix(while: Self.continuesName)
+        rest = rest[word.endIndex...]
+        // 32 after an upper-case letter of ASCII is the lower-case one.
+        let folded = word.map { ("A"..."Z").contains($0) ? Unicode.Scalar($0.value + 32)! : $0 }
+        return String(String.UnicodeScalarView(folded))
     }
 
     private static func beginsName(_ scalar: Unicode.Scalar) -> Bool {
@@ -180,13 +171,10 @@ struct ConditionReader {
         beginsName(scalar) || ("0"..."9").contains(scalar) || scalar == "$"
     }
 
-    // MARK: Queries
-
     /// Takes the query of an EXISTS up to its WHERE, or to the parenthesis that closes it.
     private mutating func query() throws(RowConditionError) {
         guard takes("select") else { throw .refused("EXISTS", why: Self.form) }
-        skipBlanks()
-        if rest.first == "*" || rest.first == "1" { rest.removeFirst() }
+        if let scalar = peek(), scalar == "*" || scalar == "1" { rest.removeFirst() }
         guard takes("from") else { throw .refused("SELECT", why: Self.form) }
         // Ends because each turn takes a table.
         repeat {
@@ -203,11 +191,6 @@ struct ConditionReader {
         } else if !isNext(")") {
             throw .refused(String(rest.prefix { $0 != " " }), why: Self.form)
         }
-        last = Last()
-    }
-
-    private mutating func skipBlanks() {
-        while let scalar = rest.first, [" ", "\t", "\n", "\r", "\u{C}", "\u{B}"].contains(scalar) { rest.removeFirst() }
     }
 
     /// True if the next token is that word, or that character.
@@ -218,25 +201,16 @@ struct ConditionReader {
 
     private mutating func takes(_ token: String) -> Bool {
         let before = rest
-        skipBlanks()
-        guard let scalar = rest.first else { return false }
-        if Self.beginsName(scalar) {
-            if takeWord() == token { return true }
-        } else if String(scalar) == token {
-            rest.removeFirst()
-            return true
-        }
-        rest = before
-        return false
+        guard let scalar = peek() else { return false }
+        let found = Self.beginsName(scalar) ? takeWord() : String(rest.removeFirst())
+        if found != token { rest = before }
+        return found == token
     }
 
     private mutating func identifier() throws(RowConditionError) -> String {
-        skipBlanks()
         var name = ""
-        if rest.first == "\"" {
-            name = try quoted(by: "\"")
-        } else if let scalar = rest.first, Self.beginsName(scalar) {
-            name = takeWord()
+        if let scalar = peek(), scalar == "\"" || Self.beginsName(scalar) {
+            name = scalar == "\"" ? try quoted(by: scalar) : takeWord()
         }
         guard !name.isEmpty, name.utf8.count <= 63 else {
             throw .refused(String(rest.prefix { $0 != " " }), why: Self.form)

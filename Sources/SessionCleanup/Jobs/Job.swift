@@ -18,55 +18,41 @@ package struct Job: Hashable, Sendable {
     package var maxRows: Int?
     /// When more than this share of the table is due, from 0 to 1, a run deletes nothing and fails; `nil` is no such guard.
     package var maxFraction: Double?
-    /// A run that finds nothing lets fire times pass until something will be due, but never for longer than this; `nil`
-    /// lets none pass.
+    /// The longest time for which a run that finds nothing lets fire times pass until something will be due; `nil` for none.
     package var maxStaleness: Duration?
     /// The table, where it is one of the operator's own; `nil` is the sessions' table.
     package var table: TableName?
-    /// The rule for each shape of the sessions table; of another table there is one.
-    package var rules: SessionRules
-
-    /// Rules that say the same of both shapes of the sessions table.
-    package struct SessionRules: Hashable, Sendable {
-        package var active: Rule
-        package var status: Rule
-
-        /// - Parameter generation: `nil` for a table that does not hold sessions.
-        package func rule(for generation: SchemaGeneration?) -> Rule {
-            switch generation {
-            case .active, nil: active
-            case .status: status
-            }
-        }
-    }
+    /// For the shape `active` of the sessions table, or for another table.
+    package var rule: Rule
+    /// What differs for the shape `status`.
+    var statusCandidates: String?
 
     /// Abandoned sign-ins: sessions that never became active and have expired.
     package static let transientSessions = Job(
         name: "mcp-cleanup-transient-sessions", shortName: "transient", schedule: .builtIn("*/5 * * * *"),
-        deadline: .seconds(4 * 60),
-        rules: SessionRules(
-            active: Rule(candidates: "active IS NOT TRUE", column: "expires_at"),
-            status: Rule(candidates: "expires_at IS NOT NULL AND status <> 'active'", column: "expires_at")))
+        deadline: .seconds(4 * 60), rule: Rule(candidates: "active IS NOT TRUE", column: "expires_at"),
+        statusCandidates: "expires_at IS NOT NULL AND status <> 'active'")
 
     /// Active sessions that nothing has touched for `after`.
     package static func dormantSessions(after: Duration = .seconds(30 * 86_400)) -> Job {
         Job(
             name: "mcp-cleanup-dormant-sessions", shortName: "dormant", schedule: .builtIn("0 0 * * *"),
-            deadline: .seconds(3600),
-            rules: SessionRules(
-                active: Rule(candidates: "active = true", column: "updated_at", after: after),
-                status: Rule(candidates: "status = 'active'", column: "updated_at", after: after)))
+            deadline: .seconds(3600), rule: Rule(candidates: "active = true", column: "updated_at", after: after),
+            statusCandidates: "status = 'active'")
     }
 
     /// A job that a file names, before the rest of what the file says of it: removes nothing, as yet.
     package static func own(named name: String) -> Job {
-        do {
-            return Job(
-                name: name, shortName: nil, schedule: .builtIn("@daily"), deadline: .seconds(4 * 60), table: .sessions,
-                rules: SessionRules(try RowCondition(parsing: "$1 IS NULL")))
-        } catch {
-            preconditionFailure("\(error)")
-        }
+        Job(
+            name: name, shortName: nil, schedule: .builtIn("@daily"), deadline: .seconds(4 * 60), table: .sessions,
+            rule: Rule(valid { try RowCondition(parsing: "$1 IS NULL") }))
+    }
+
+    /// - Parameter generation: `nil` for a table that does not hold sessions.
+    package func rule(for generation: SchemaGeneration?) -> Rule {
+        var rule = rule
+        if generation == .status, let statusCandidates { rule.candidates = statusCandidates }
+        return rule
     }
 
     /// How old a success may become before the job counts as overdue: until the second fire time after it, but no less
@@ -107,54 +93,36 @@ package struct NamedTimeZone: Hashable, Sendable {
     package let name: String
     package let rules: TimeZoneRules
 
-    package init(name: String, rules: TimeZoneRules) {
-        self.name = name
-        self.rules = rules
-    }
+    package init(name: String, rules: TimeZoneRules) { (self.name, self.rules) = (name, rules) }
 }
 
 extension Schedule {
-    /// A schedule of our own, which is right.
-    fileprivate static func builtIn(_ expression: String) -> Schedule {
-        do {
-            return try Schedule(expression)
-        } catch {
-            preconditionFailure("\(error)")
-        }
+    fileprivate static func builtIn(_ expression: String) -> Schedule { valid { try Schedule(expression) } }
+}
+
+/// Returns a value that the program has as a text, and that is right.
+private func valid<Value>(_ read: () throws -> Value) -> Value {
+    do {
+        return try read()
+    } catch {
+        preconditionFailure("\(error)")
     }
 }
 
 /// The limits of a run, the same for every job.
 package struct RunLimits: Hashable, Sendable {
     /// How far the database's clock may be ahead of the host's.
-    package var maxClockSkew: Duration
+    package var maxClockSkew = Duration.seconds(5 * 60)
     /// How long one transaction should hold its locks.
-    package var batchTarget: Duration
+    package var batchTarget = Duration.milliseconds(50)
     /// The longest time a batch may wait for one lock.
-    package var lockTimeout: Duration
+    package var lockTimeout = Duration.milliseconds(100)
     /// Rows that one transaction deletes at most.
-    package var batchRows: Int
+    package var batchRows = 10_000
     /// How long to rest after each batch.
-    package var batchPause: Duration
-    /// Addresses that one search returns at most, unless a single page has more. The default is about 1 MB of answer, and
-    /// few enough searches that finding the way again stays a small part of the work.
-    package var searchRows: Int
+    package var batchPause = Duration.zero
+    /// Addresses that one search returns at most, unless a single page has more: about 1 MB of answer.
+    var searchRows = 50_000
 
-    package init(
-        maxClockSkew: Duration, batchTarget: Duration = .milliseconds(50),
-        lockTimeout: Duration = .milliseconds(100), batchRows: Int, batchPause: Duration = .zero,
-        searchRows: Int = 50_000
-    ) {
-        self.maxClockSkew = maxClockSkew
-        self.batchTarget = batchTarget
-        self.lockTimeout = lockTimeout
-        self.batchRows = batchRows
-        self.batchPause = batchPause
-        self.searchRows = searchRows
-    }
-}
-
-extension Job.SessionRules {
-    /// One rule for tables of both schemas.
-    package init(_ condition: RowCondition) { self.init(active: Rule(condition), status: Rule(condition)) }
+    package static let standard = RunLimits()
 }

@@ -2,9 +2,9 @@ import Postgres
 
 /// A condition on the rows of a table that an operator wrote: SQL over its columns, with the cutoff as `$1`.
 ///
-/// It is put between parentheses into the statements of a run, and cannot leave them: what could end or comment them out
-/// is refused by `ConditionReader`, and everything else is left to the server, which reads an expression there and nothing
-/// more. It may look at other tables by EXISTS; the job's table goes by its own unqualified name there.
+/// It stands in parentheses in the statements of a run and cannot leave them: `ConditionReader` refuses what could end them or
+/// comment them out; the server checks everything else. It may look at other tables by EXISTS; the job's table goes by its
+/// own unqualified name there.
 package struct RowCondition: Hashable, Sendable {
     /// What stands before, between and after the cutoffs.
     private let parts: [String]
@@ -27,9 +27,7 @@ package struct RowCondition: Hashable, Sendable {
         var reader = ConditionReader(text: text)
         try reader.read()
         guard reader.parts.count > 1 else { throw .cutoffMissing }
-        parts = reader.parts
-        calls = reader.calls
-        tables = reader.tables
+        (parts, calls, tables) = (reader.parts, reader.calls, reader.tables)
     }
 
     package var sql: String { sql(cutoff: "$1") }

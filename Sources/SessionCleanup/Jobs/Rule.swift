@@ -1,25 +1,21 @@
 /// Which rows of a table are due at a cutoff, and since when each of them is.
 package struct Rule: Hashable, Sendable {
     /// A condition on the row that time does not change; SQL over its columns.
-    let candidates: String
+    var candidates: String
     /// The `timestamptz` column whose age decides.
     let column: String
-    /// How far past the time in the column a row becomes due. In hours or less, never in days, whose length would
-    /// depend on the session's time zone.
+    /// How far past the time in the column a row becomes due.
     package var after = Duration.zero
     /// What an operator wrote instead of all that.
     package fileprivate(set) var condition: RowCondition?
 
-    /// The condition for a row to be due, over the row's columns, with the cutoff as `$1`: as documents show it. A row
-    /// exactly at the cutoff is not due.
+    /// The condition for a row to be due, with the cutoff as `$1`, as documents show it. A row exactly at the cutoff is not due.
     package var predicate: String {
         if let condition { return condition.sql }
         return after == .zero ? "\(column) < $1 AND \(candidates)" : "\(candidates) AND \(column) < $1 - \(interval)"
     }
 
-    /// The same for a statement under any search path.
-    ///
-    /// - Parameter cutoff: a complete expression.
+    /// The same for a statement under any search path, with a complete expression for the cutoff.
     func predicate(cutoff: String) -> String {
         if let condition { return condition.sql(cutoff: cutoff) }
         return "\(column) OPERATOR(pg_catalog.<) \(limit(cutoff)) AND \(qualifiedCandidates)"
@@ -49,8 +45,7 @@ package struct Rule: Hashable, Sendable {
         return "\(time) OPERATOR(pg_catalog.+) \(interval)"
     }
 
-    /// SQL for the rows that the job may ever remove, under any search path: each operator means pg_catalog's. Another role
-    /// may have made one of the same name in a schema of the path.
+    /// SQL for the rows that the job may ever remove, under any search path: each operator means pg_catalog's.
     var qualifiedCandidates: String {
         // Of our own making: operators stand between blanks, and in no string.
         candidates.split(separator: " ").map { word in
@@ -58,6 +53,7 @@ package struct Rule: Hashable, Sendable {
         }.joined(separator: " ")
     }
 
+    /// In hours or less, never in days, whose length depends on the session's time zone.
     private var interval: String {
         let (seconds, attoseconds) = after.components
         // Rounded up to what the configuration can say: never due too early.
@@ -70,7 +66,7 @@ package struct Rule: Hashable, Sendable {
 
 extension Rule {
     /// The rows that meet a condition of the operator's own; since when each of them does is not known.
-    init(_ condition: RowCondition) {
+    package init(_ condition: RowCondition) {
         self.init(candidates: condition.sql, column: "NULL::timestamp with time zone")
         self.condition = condition
     }

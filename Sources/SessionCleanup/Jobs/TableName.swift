@@ -7,12 +7,9 @@ package struct TableName: Hashable, Sendable, CustomStringConvertible {
     package let table: String
 
     package static let sessions = TableName(schema: "public", table: "mcp_sessions")
+}
 
-    package init(schema: String, table: String) {
-        self.schema = schema
-        self.table = table
-    }
-
+extension TableName {
     /// Reads `schema.table` as SQL does: a part without quotes is folded to lower case and has only letters, digits,
     /// `_` and `$`; anything else stands in double quotes, and a double quote inside is doubled.
     ///
@@ -21,14 +18,13 @@ package struct TableName: Hashable, Sendable, CustomStringConvertible {
     package init(parsing text: String) throws(TableNameError) {
         // Scalars, as the server reads it: a quote with an accent behind it is one Character, and no quote.
         var rest = text.unicodeScalars[...]
-        var parts: [String] = []
-        while true {
+        var parts = [try Self.takePart(from: &rest)]
+        while let separator = rest.popFirst() {
+            guard separator == "." else { throw .malformed }
             parts.append(try Self.takePart(from: &rest))
-            if rest.isEmpty { break }
-            guard rest.removeFirst() == "." else { throw .malformed }
         }
         guard parts.count == 2 else { throw parts.count == 1 ? .schemaMissing : .malformed }
-        (schema, table) = (parts[0], parts[1])
+        self.init(schema: parts[0], table: parts[1])
     }
 
     private static func takePart(from rest: inout Substring.UnicodeScalarView) throws(TableNameError) -> String {
@@ -44,10 +40,9 @@ package struct TableName: Hashable, Sendable, CustomStringConvertible {
                 part.append(character)
             }
         } else {
-            while let character = rest.first, isPlain(character) {
+            while let character = rest.first, isPlain(character, isFirst: part.isEmpty) {
                 part += rest.removeFirst().properties.lowercaseMapping.unicodeScalars
             }
-            guard isPlainStart(part) else { throw .malformed }
         }
         guard !part.isEmpty else { throw .malformed }
         let name = String(part)
@@ -56,16 +51,12 @@ package struct TableName: Hashable, Sendable, CustomStringConvertible {
         return name
     }
 
-    private static func isPlain(_ character: Unicode.Scalar) -> Bool {
+    private static func isPlain(_ character: Unicode.Scalar, isFirst: Bool) -> Bool {
         switch character {
-        case "a"..."z", "A"..."Z", "0"..."9", "_", "$": true
+        case "a"..."z", "A"..."Z", "_": true
+        case "0"..."9", "$": !isFirst
         default: false
         }
-    }
-
-    /// Whether a part without quotes may begin so: not with a digit or a `$`.
-    private static func isPlainStart(_ part: String.UnicodeScalarView) -> Bool {
-        part.first.map { isPlain($0) && !("0"..."9").contains($0) && $0 != "$" } ?? false
     }
 
     /// For SQL: both parts quoted.
@@ -75,9 +66,10 @@ package struct TableName: Hashable, Sendable, CustomStringConvertible {
     package var description: String { "\(Self.readable(schema)).\(Self.readable(table))" }
 
     private static func readable(_ part: String) -> String {
-        let scalars = part.unicodeScalars
-        let isPlain = isPlainStart(scalars) && scalars.allSatisfy { Self.isPlain($0) && !("A"..."Z").contains($0) }
-        return isPlain ? part : SQL.identifier(part)
+        let isPlain = part.unicodeScalars.enumerated().allSatisfy { index, scalar in
+            Self.isPlain(scalar, isFirst: index == 0) && !("A"..."Z").contains(scalar)
+        }
+        return isPlain && !part.isEmpty ? part : SQL.identifier(part)
     }
 }
 

@@ -7,6 +7,7 @@ package struct CleanupRun: Sendable {
     package let table: SessionTable
     package let limits: RunLimits
     package let history: History
+    package let memory: HistoryMemory
     /// The host's wall clock, compared with the database's.
     package let hostClock: @Sendable () -> UTCInstant
     /// Called after each search and each batch.
@@ -17,7 +18,8 @@ package struct CleanupRun: Sendable {
     package let onSlowDatabaseClock: @Sendable (Duration) -> Void
 
     package init(
-        job: Job, table: SessionTable, limits: RunLimits, history: History = History(),
+        job: Job, table: SessionTable, limits: RunLimits, history: History = .standard,
+        memory: HistoryMemory = HistoryMemory(),
         hostClock: @escaping @Sendable () -> UTCInstant,
         onProgress: @escaping @Sendable (RunProgress) -> Void = { _ in },
         onBatch: @escaping @Sendable (Duration, Int) -> Void = { _, _ in },
@@ -27,6 +29,7 @@ package struct CleanupRun: Sendable {
         self.table = table
         self.limits = limits
         self.history = history
+        self.memory = memory
         self.hostClock = hostClock
         self.onProgress = onProgress
         self.onBatch = onBatch
@@ -65,7 +68,7 @@ package struct CleanupRun: Sendable {
         try await survey.requireNoHiddenRows(for: .deleting, in: session)
         try comparison.refuseAhead(by: limits.maxClockSkew)
         if comparison.skew < .zero - limits.maxClockSkew { onSlowDatabaseClock(.zero - comparison.skew) }
-        let rule = job.rules.rule(for: generation)
+        let rule = job.rule(for: generation)
         let others = try await rule.requireVisibleTables(in: session)
         try await rule.requireStableCondition(of: job, on: table.name, in: session)
         return Target(
@@ -83,7 +86,7 @@ package struct CleanupRun: Sendable {
         if table.schema == .auto, let trusted, trusted != generation {
             throw .schemaChanged(table.name, from: trusted, to: generation)
         }
-        try history.memory.remember(generation, of: table.name, isConfirmed: table.schema != .auto || trusted != nil)
+        try memory.remember(generation, of: table.name, isConfirmed: table.schema != .auto || trusted != nil)
     }
 }
 

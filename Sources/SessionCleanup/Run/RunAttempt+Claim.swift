@@ -117,7 +117,7 @@ extension RunAttempt {
             history: run.history, isCorrection: isCorrection)
         let (answers, warning) = try await session.writeFinally(script)
         let row = try answers.read(.closed) { result in try result.rows.first.map(RecordedRun.init) }
-        guard let row, let outcome = row.status.outcome, outcome != .abandoned else { throw .claimLost }
+        guard let row, let outcome = row.outcome, outcome != .abandoned else { throw .claimLost }
         _ = begin(row)
         // The answer to an earlier end was lost: that end counts.
         if outcome == .succeeded || outcome == .capped {

@@ -25,7 +25,7 @@ struct RunAttempt: Sendable {
     mutating func execute(in session: DatabaseSession, survey known: inout Survey?) async throws(RunFailure) {
         let (survey, comparison) = try await run.look(in: session, known: known)
         report.clockSkew = comparison.skew
-        guard try run.history.isUsed(survey.history, by: survey.role) else {
+        guard try run.usesHistory(survey) else {
             let target = try await run.target(survey, comparison, in: session)
             report.cutoff = target.cutoff
             known = survey

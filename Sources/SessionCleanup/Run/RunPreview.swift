@@ -20,7 +20,7 @@ extension CleanupRun {
     func preview(in session: DatabaseSession) async throws(RunFailure) -> RunPreview {
         let (survey, comparison) = try await look(in: session, known: nil)
         var trusted: SchemaGeneration?
-        if try history.isUsed(survey.history, by: survey.role), table.schema == .auto {
+        if try usesHistory(survey), table.schema == .auto {
             trusted = try await session.read(HistorySQL.trustedSchema).reading { result in
                 try result.rows.first.flatMap { SchemaGeneration(rawValue: try $0.text("session_schema")) }
             }

@@ -8,8 +8,7 @@ enum CronSQL {
         "cleanup-dormant-sessions",
     ]
 
-    /// What a takeover appends to a job's command, and a rollback takes away: the job itself remembers who deactivated
-    /// it. A comment, and on a line of its own, so that the command stays what it was.
+    /// The comment that a takeover appends to a job's command, on a line of its own, and a rollback takes away.
     static let mark = "-- deactivated by mcp-cleanupd pg-cron takeover"
     private static let markedEnd = "pg_catalog.chr(10) OPERATOR(pg_catalog.||) '\(mark)'"
     private static let isMarked =
@@ -28,9 +27,8 @@ enum CronSQL {
             ON n.nspname = 'cron' AND c.relname = 'job'
         """
 
-    /// One statement, so that it is one transaction for psql too. A superuser may run it there under any search path, so
-    /// every name is qualified.
-    static func statement(_ action: CronJobs.Action, database: String) -> String {
+    /// One statement, and so one transaction for psql too. Under any search path: a superuser may run it there.
+    static func statement(_ action: CronAction, database: String) -> String {
         let ours = """
             FROM cron.job
              WHERE jobname OPERATOR(pg_catalog.=) ANY (ARRAY[\(names.map(SQL.literal).joined(separator: ", "))])

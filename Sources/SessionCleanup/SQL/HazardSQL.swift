@@ -1,9 +1,7 @@
 import Postgres
 
-/// The statements with which `check` finds what stops a run, slows it down or endangers it.
-///
-/// All but `schemasOfPath` run under the search path `pg_catalog, pg_temp`. They read catalogs by their indexes and take no
-/// lock that others wait for.
+/// The statements with which `check` finds what stops a run, slows it down or endangers it. All but `schemasOfPath` run under
+/// the search path `pg_catalog, pg_temp`. They read catalogs by their indexes and take no lock that others wait for.
 enum HazardSQL {
     /// One row for each foreign key that refers to the table or a part of it.
     static func foreignKeys(to table: UInt32) -> String {

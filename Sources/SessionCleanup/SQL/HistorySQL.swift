@@ -4,12 +4,10 @@ import Time
 /// The statements about `mcp_cleanup.runs`. Scripts of the simple protocol, so that several of them take one round trip:
 /// all values in them are ours, as literals.
 enum HistorySQL {
-    /// Closed runs that go with one run at the most: what a day of runs every few minutes leaves behind, and a
-    /// transaction of milliseconds.
+    /// Closed runs that one run removes at most: a day's worth of runs every few minutes, in milliseconds.
     private static let pruneLimit = 500
 
-    /// Rows past their retention stay for a 30th of it longer where runs find nothing: removing them costs as much as all
-    /// else that such a run does.
+    /// Where runs find nothing, rows stay for a 30th of the retention longer: removing them would double such a run's cost.
     private static let pruneShare = 30
 
     /// A server's message may quote a whole row, or a function's whole text.
@@ -28,7 +26,6 @@ enum HistorySQL {
     /// kept the INSERT out, the row is closed after it, and no candidate is left: then the claim is to be repeated.
     /// - Parameters:
     ///   - schema: the schema of the sessions table; `nil` for a job of the operator's own, or where it is in doubt.
-    ///   - token: the new owner's.
     ///   - cutoff: the clock that the survey read, which was compared with the host's.
     ///   - tolerance: how far before its fire time, by the database's clock, a run may have begun: fire times are named
     ///     by the host's clock, and by a database that is behind it each run begins early.
@@ -131,9 +128,7 @@ enum HistorySQL {
         SELECT session_schema FROM mcp_cleanup.runs WHERE session_schema IS NOT NULL ORDER BY run_id DESC LIMIT 1
         """
 
-    /// Returns the statement that closes the runs of dead owners, of any job, as far as no transaction has them locked.
-    ///
-    /// - Parameter exception: a condition for rows that stay.
+    /// Returns the statement that closes the runs of dead owners, of any job, but for rows that meet the exception or are locked.
     static func abandon(after lease: Duration, except exception: String? = nil) -> String {
         """
         UPDATE mcp_cleanup.runs SET status = 'abandoned', finished_at = clock_timestamp()
@@ -174,11 +169,7 @@ enum HistorySQL {
     /// The condition that a run did all that it was allowed to; word for word that of the index runs_job_success_idx.
     static let isSuccess = "status IN ('succeeded', 'capped')"
 
-    /// Returns the subquery for when the last run of a job ended.
-    ///
-    /// - Parameters:
-    ///   - condition: which runs count.
-    ///   - job: SQL for its name.
+    /// Returns the subquery for when the last run that meets the condition ended, of a job whose name is given as SQL.
     static func lastEnd(of job: String, where condition: String = "status <> 'running'") -> String {
         """
         (SELECT finished_at FROM mcp_cleanup.runs
@@ -202,7 +193,7 @@ enum HistorySQL {
         cutoff: UTCInstant, history: History
     ) -> Script {
         let cutoff = SearchSQL.literal(cutoff)
-        let isDead = seen.status == .running && !isOurs ? "AND \(isSilent(for: history.lease))" : ""
+        let isDead = seen.outcome == nil && !isOurs ? "AND \(isSilent(for: history.lease))" : ""
         return Script(
             """
             UPDATE mcp_cleanup.runs AS r
@@ -211,7 +202,7 @@ enum HistorySQL {
                  , error_message = NULL, session_schema = \(trusted(schema))
                  , \(keepsCutoff ? "cutoff = least(r.cutoff, \(cutoff))" : "started_at = now(), cutoff = \(cutoff)")
              WHERE r.run_id = \(seen.runID) AND r.claimed_by = \(SQL.literal(seen.claimedBy))
-               AND r.status = \(SQL.literal(seen.status.rawValue)) \(isDead)
+               AND r.status = \(SQL.literal(seen.status)) \(isDead)
                AND NOT EXISTS (SELECT FROM mcp_cleanup.runs AS o
                                 WHERE o.job = r.job AND o.status = 'running' AND o.run_id <> r.run_id)
             RETURNING \(RecordedRun.columns)
@@ -241,11 +232,7 @@ enum HistorySQL {
 
     /// Returns the statement that renews the heartbeat; one row if the run is still ours.
     static func renew(_ claim: RunClaim) -> String {
-        """
-        UPDATE mcp_cleanup.runs SET heartbeat_at = clock_timestamp()
-         WHERE \(ours(claim))
-        RETURNING run_id
-        """
+        "UPDATE mcp_cleanup.runs SET heartbeat_at = clock_timestamp() WHERE \(ours(claim)) RETURNING run_id"
     }
 
     /// Returns the script that closes the run, removes rows that are past their retention, and shows the run's row, if
@@ -287,10 +274,7 @@ enum HistorySQL {
 
     /// Returns the statement that removes rows of any job, configured or not, that are past their retention: by the
     /// index on (job, scheduled_at), job by job. Of each job stay its latest row, its latest one that is not of `--once`
-    /// and its latest success.
-    ///
-    /// Past by the host's clock too, which named the fire time: a database's clock that is ahead must not empty this
-    /// table.
+    /// and its latest success. Past by the host's clock too: a database's clock that is ahead must not empty this table.
     private static func prune(before fireTime: String, _ retention: Duration) -> String {
         let latest = "FROM mcp_cleanup.runs WHERE job = j.job"
         return """
@@ -316,18 +300,14 @@ enum HistorySQL {
             """
     }
 
-    /// Returns a literal that every server encoding can take: what is not ASCII is written as `\u{…}`.
-    ///
-    /// - Parameter limit: bytes after which a text is cut.
+    /// Returns a literal of at most `limit` bytes for every server encoding: what is not ASCII is written as `\u{…}`.
     private static func text(_ value: String?, limit: Int = .max) -> String {
         guard let value else { return "NULL" }
         var text = ""
-        var length = 0
         // Of one line: nothing in it steers what reads the table.
         for scalar in value.visible.unicodeScalars {
             let form = scalar.isASCII ? String(scalar) : "\\u{\(String(scalar.value, radix: 16))}"
-            length += form.utf8.count
-            guard length <= limit else { return SQL.literal(text + "...") }
+            guard text.utf8.count + form.utf8.count <= limit else { return SQL.literal(text + "...") }
             text += form
         }
         return SQL.literal(text)

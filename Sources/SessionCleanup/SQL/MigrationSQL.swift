@@ -2,8 +2,7 @@ import Postgres
 
 /// The statements of migrations that depend on who asks; the others are the files under `migrations/`.
 enum MigrationSQL {
-    /// Lets migrations of several processes follow one another: two CREATE … IF NOT EXISTS at once fail. Ends with the
-    /// transaction.
+    /// Makes migrations of several processes take turns, for a transaction each: two CREATE … IF NOT EXISTS at once fail.
     static let takeTurns = "SELECT pg_advisory_xact_lock(hashtextextended('mcp-cleanupd migrate', 0))"
 
     /// What a run needs on the sessions table: UPDATE is for `FOR UPDATE`.
@@ -31,23 +30,19 @@ enum MigrationSQL {
     /// What the role has on the sessions table. Fails where there is no such role.
     static func privileges(_ grant: Migration.Grant) -> String {
         let role = SQL.literal(grant.role)
-        let onTable = tablePrivileges.map { privilege in
-            ", coalesce(has_table_privilege(\(role), c.oid, '\(privilege)'), false) AS can_\(privilege.lowercased())"
-        }
         return """
             SELECT c.oid IS NOT NULL AS is_there
                  , coalesce(has_schema_privilege(\(role), c.relnamespace, 'USAGE'), false) AS can_use_schema
-                 \(onTable.joined(separator: "\n     "))
+                 , array_to_string(ARRAY(
+                       SELECT p FROM unnest(ARRAY[\(tablePrivileges.map(SQL.literal).joined(separator: ", "))]) AS p
+                        WHERE NOT has_table_privilege(\(role), c.oid, p)), ' ') AS missing
               FROM (SELECT) AS one
               LEFT JOIN (pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace)
                 ON n.nspname = \(SQL.literal(grant.table.schema)) AND c.relname = \(SQL.literal(grant.table.table))
             """
     }
 
-    // MARK: Indexes
-
-    /// One row with the validity of the table's index of this name; none if there is no such index. Also run outside of
-    /// transactions of ours and by psql, under any search path, so every name is qualified.
+    /// One row with the validity of the table's index of this name; none if there is no such index. Under any search path.
     static func state(of index: PartialIndex) -> String {
         "SELECT i.indisvalid AS is_valid \(catalogEntries(of: [index]))"
     }

@@ -1,77 +1,24 @@
+import CleanupSchedule
 import Postgres
 
-/// The seed's jobs under pg_cron, which remove the same rows.
-package struct CronJobs: Sendable {
-    private let access: DatabaseAccess
+/// What `pg-cron` is to do with the seed's jobs under pg_cron, which remove the same rows.
+package enum CronAction: String, Hashable, Sendable, CaseIterable {
+    case status
+    /// Deactivates those that are active, and marks them.
+    case takeover
+    /// Gives back those with the mark.
+    case rollback
+}
 
-    package init(_ access: DatabaseAccess) { self.access = access }
-
-    package enum Action: String, Hashable, Sendable, CaseIterable {
-        case status
-        /// Deactivates those that are active, and marks them.
-        case takeover
-        /// Gives back those with the mark.
-        case rollback
-    }
-
-    package enum Answer: Sendable {
-        /// pg_cron is not in this database, nor known to run this database's jobs from another.
-        case absent
-        /// A takeover changed nothing: these jobs differ from the daemon's.
-        case differ([CronDifference])
-        /// The jobs, and the IDs of those that changed.
-        case jobs([CronJob], changed: Set<Int>)
-        /// The role may not read or change the jobs: why, and the SQL for a role that may.
-        case forbidden(reason: String, sql: String)
-    }
-
-    /// Looks, and does what is asked, over a connection of its own, within half a minute.
-    ///
-    /// - Parameter successors: jobs that a takeover compares pg_cron's with; `nil` accepts every difference.
-    package func perform(_ action: Action, comparing successors: CronSuccessors?) async throws(RunFailure) -> Answer {
-        try await access.withSession(deadline: .seconds(30)) { session in
-            try await Self.perform(action, comparing: successors, in: session)
-        }
-    }
-
-    static func perform(
-        _ action: Action, comparing successors: CronSuccessors? = nil, in session: DatabaseSession
-    ) async throws -> Answer {
-        let survey = try await session.read(CronSQL.survey).onlyRow()
-        let (database, role) = (try survey.text("database"), try survey.text("role"))
-        let statement = CronSQL.statement(action, database: database)
-        let sql = "\(statement);"
-        guard try survey.bool("is_here") else {
-            // Unknown to a role that may not see the setting.
-            guard let home = try survey.textIfPresent("home"), home != database else { return .absent }
-            return .forbidden(
-                reason: "pg_cron keeps its jobs in the database \(home), and this one is \(database)",
-                sql: "-- In the database \(home):\n\(sql)")
-        }
-        guard try survey.bool("can_use_schema"), try survey.bool("can_select") else {
-            return .forbidden(reason: "the role \(role) may not read cron.job", sql: sql)
-        }
-        let list = CronSQL.statement(.status, database: database)
-        let jobs = try await session.read(list).rows.map(CronJob.init)
-        if jobs.isEmpty, try survey.bool("is_restricted") {
-            return .forbidden(
-                reason: "row security shows the role \(role) its own jobs in cron.job only, and it has none", sql: sql)
-        }
-        guard action != .status else { return .jobs(jobs, changed: []) }
-        if action == .takeover, let successors {
-            let differences = jobs.filter(\.isActive).compactMap(successors.difference)
-            if !differences.isEmpty { return .differ(differences) }
-        }
-        let answers: Script.Answers
-        do {
-            answers = try await session.write(Script(statement, as: .row).adding(list, as: .answer))
-        } catch {
-            guard error.sqlState == "42501" else { throw error }
-            return .forbidden(reason: "the role \(role) may not change pg_cron's jobs: \(error)", sql: sql)
-        }
-        let changed = try answers.read(.row) { try $0.rows.map { try $0.integer("jobid") } }
-        return .jobs(try answers.read(.answer) { try $0.rows.map(CronJob.init) }, changed: Set(changed))
-    }
+package enum CronAnswer: Sendable {
+    /// pg_cron is not in this database, nor known to run this database's jobs from another.
+    case absent
+    /// A takeover changed nothing: these jobs differ from the daemon's.
+    case differ([CronDifference])
+    /// The jobs, and the IDs of those that changed.
+    case jobs([CronJob], changed: Set<Int>)
+    /// The role may not read or change the jobs: why, and the SQL for a role that may.
+    case forbidden(reason: String, sql: String)
 }
 
 /// A job of pg_cron's that removes sessions.
@@ -82,19 +29,147 @@ package struct CronJob: Hashable, Sendable {
     package let command: String
     package let role: String
     package let isActive: Bool
-    /// Whether a takeover has deactivated it.
+    /// A takeover has deactivated it.
     package let isTakenOver: Bool
 }
 
 extension CronJob {
     /// Reads a row of `CronSQL`.
     fileprivate init(_ row: QueryResult.Row) throws(PostgresError) {
-        id = try row.integer("jobid")
-        name = try row.text("jobname")
-        schedule = try row.text("schedule")
-        command = try row.text("command")
-        role = try row.text("username")
-        isActive = try row.bool("active")
-        isTakenOver = try row.bool("is_taken_over")
+        self.init(
+            id: try row.integer("jobid"), name: try row.text("jobname"), schedule: try row.text("schedule"),
+            command: try row.text("command"), role: try row.text("username"), isActive: try row.bool("active"),
+            isTakenOver: try row.bool("is_taken_over"))
+    }
+}
+
+/// A job of pg_cron's that does something else, or at other times, than the daemon's job that would take its place: the
+/// schedule of that one, and the statement that has its effect, or the reason why it deletes nothing.
+package typealias CronDifference = (job: CronJob, schedule: String, command: String)
+
+/// The daemon's jobs, of which those with a short name take the place of pg_cron's jobs of that name.
+package typealias CronSuccessors = (jobs: [Job], table: SessionTable)
+
+extension DatabaseAccess {
+    /// Does what is asked over a connection of its own, within half a minute.
+    ///
+    /// - Parameter successors: what a takeover compares pg_cron's jobs with; `nil` accepts every difference.
+    package func cronJobs(
+        _ action: CronAction, comparing successors: CronSuccessors?
+    ) async throws(RunFailure) -> CronAnswer {
+        try await withSession(deadline: .seconds(30)) { try await $0.cronJobs(action, comparing: successors) }
+    }
+}
+
+extension DatabaseSession {
+    func cronJobs(_ action: CronAction, comparing successors: CronSuccessors? = nil) async throws -> CronAnswer {
+        let survey = try await read(CronSQL.survey).onlyRow()
+        let (database, role) = (try survey.text("database"), try survey.text("role"))
+        let statement = CronSQL.statement(action, database: database)
+        func forbidden(_ reason: String, _ heading: String = "") -> CronAnswer {
+            .forbidden(reason: reason, sql: "\(heading)\(statement);")
+        }
+        guard try survey.bool("is_here") else {
+            // Unknown to a role that may not see the setting.
+            guard let home = try survey.textIfPresent("home"), home != database else { return .absent }
+            return forbidden(
+                "pg_cron keeps its jobs in the database \(home), and this one is \(database)",
+                "-- In the database \(home):\n")
+        }
+        guard try survey.bool("can_use_schema"), try survey.bool("can_select") else {
+            return forbidden("the role \(role) may not read cron.job")
+        }
+        let list = CronSQL.statement(.status, database: database)
+        let jobs = try await read(list).rows.map(CronJob.init)
+        if jobs.isEmpty, try survey.bool("is_restricted") {
+            return forbidden("row security shows the role \(role) its own jobs in cron.job only, and it has none")
+        }
+        if action == .status { return .jobs(jobs, changed: []) }
+        if action == .takeover, let successors {
+            let differences = jobs.filter(\.isActive).compactMap { $0.difference(from: successors) }
+            if !differences.isEmpty { return .differ(differences) }
+        }
+        do {
+            let answers = try await write(Script(statement, as: .row).adding(list, as: .answer))
+            let changed = try answers.read(.row) { try $0.rows.map { try $0.integer("jobid") } }
+            return .jobs(try answers.read(.answer) { try $0.rows.map(CronJob.init) }, changed: Set(changed))
+        } catch {
+            guard error.sqlState == "42501" else { throw error }
+            return forbidden("the role \(role) may not change pg_cron's jobs: \(error)")
+        }
+    }
+}
+
+extension CronJob {
+    /// Returns the difference between the job and the one in its place; `nil` if they delete the same at the same times.
+    fileprivate func difference(from successors: CronSuccessors) -> CronDifference? {
+        let (jobs, table) = successors
+        let successor = jobs.first { job in job.shortName.map { name.hasSuffix("\($0)-sessions") } ?? false }
+        guard let successor, successor.isEnabled else {
+            return (self, "never", "nothing: the job is not enabled")
+        }
+        let generations = table.schema?.generation.map { [$0] } ?? SchemaGeneration.allCases
+        let commands = generations.map { generation in
+            let condition = successor.rule(for: generation).predicate.split(separator: "$1").joined(
+                separator: "now()")
+            return "DELETE FROM \(table.name) WHERE \(condition)"
+        }
+        let expected = successor.schedule.expression + (successor.timeZone.map { " \($0.name)" } ?? "")
+        let words = { (schedule: String) in schedule.lowercased().split(whereSeparator: \.isWhitespace) }
+        let found = Self.parts(of: command)
+        if words(expected) == words(schedule), commands.contains(where: { Self.parts(of: $0) == found }) { return nil }
+        return (self, expected, commands[0])
+    }
+
+    /// Returns the conditions of a DELETE and what stands before them, so that two that delete the same rows are equal
+    /// however they are written: white space, the case of words, the order of conditions and the unit of an interval do not
+    /// count. Everything else does.
+    private static func parts(of sql: String) -> Set<[String]> {
+        var words = tokens(sql)
+        if words.last == ";" { words.removeLast() }
+        let start = words.firstIndex(of: "where") ?? words.endIndex
+        var head = words[..<start].filter { $0 != "only" }
+        // Without a schema it is the one that pg_cron's sessions find: public, unless someone has changed that.
+        if head.count == 3, head[0] == "delete" { head.insert(contentsOf: ["public", "."], at: 2) }
+        return Set([head] + words[start...].dropFirst().split(separator: "and").map { Array($0) })
+    }
+
+    /// Returns words in lower case, strings, and single symbols; an interval in seconds. Days have 24 hours: pg_cron's sessions
+    /// compute in UTC unless the server is set otherwise.
+    private static func tokens(_ sql: String) -> [String] {
+        var tokens: [String] = []
+        var rest = Substring(sql)
+        // Ends because each turn takes something.
+        while let first = rest.first {
+            if first.isWhitespace {
+                rest.removeFirst()
+            } else if first == "'" || first == "\"" {
+                let text = rest.dropFirst().prefix { $0 != first }
+                if first == "'", tokens.last == "interval", let seconds = seconds(text) {
+                    tokens[tokens.count - 1] = "interval \(seconds)"
+                } else {
+                    // A plain name is the same with quotes.
+                    tokens.append(first == "'" ? "'\(text)'" : String(text))
+                }
+                rest = rest.dropFirst(text.count + 2)
+            } else if first.isLetter || first.isNumber || first == "_" {
+                let word = rest.prefix { $0.isLetter || $0.isNumber || $0 == "_" }
+                tokens += word.lowercased() == "current_timestamp" ? ["now", "(", ")"] : [word.lowercased()]
+                rest = rest.dropFirst(word.count)
+            } else {
+                let symbol = ["!=": "<>", "<>": "<>", "<=": "<=", ">=": ">=", "--": "--"][String(rest.prefix(2))]
+                tokens.append(symbol ?? String(first))
+                rest = rest.dropFirst(symbol == nil ? 1 : 2)
+            }
+        }
+        return tokens
+    }
+
+    private static func seconds(_ interval: Substring) -> Int? {
+        let parts = interval.split(separator: " ")
+        guard parts.count == 2, let number = Int(parts[0]) else { return nil }
+        let units = ["second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800]
+        let unit = units[String(parts[1].hasSuffix("s") ? parts[1].dropLast() : parts[1])]
+        return unit.map { number.multipliedReportingOverflow(by: $0).partialValue }
     }
 }

@@ -1,26 +1,40 @@
 import Postgres
 
+/// An optional index over the rows that a job may ever remove, and no others: with it, a search costs what is due, however
+/// many rows the table has.
+struct PartialIndex: Hashable, Sendable {
+    let table: TableName
+    let name: String
+    let rule: Rule
+
+    /// - Parameter purpose: the last part of its name: the job's short name.
+    init(on table: TableName, for purpose: String, rule: Rule) {
+        (self.table, self.rule) = (table, rule)
+        // At most 63 bytes, or the server would cut the name, and both to the same.
+        let ending = "_cleanup_\(purpose)"
+        var stem = "idx_\(table.table)".unicodeScalars
+        while String(stem).utf8.count + ending.utf8.count > 63 { stem.removeLast() }
+        name = String(stem) + ending
+    }
+}
+
+extension SessionTable {
+    /// The indexes for those of the jobs that have a short name.
+    func partialIndexes(for jobs: [Job], of generation: SchemaGeneration?) -> [PartialIndex] {
+        jobs.compactMap { job in
+            job.shortName.map { PartialIndex(on: name, for: $0, rule: job.rule(for: generation)) }
+        }
+    }
+}
+
 /// Builds the partial indexes beside the table's use, and repairs those whose building was interrupted.
 package struct IndexMigration: Sendable {
     private let table: SessionTable
     private let jobs: [Job]
-    /// The longest time that a build may wait for one lock, or for one older transaction to end. No reader or writer waits
-    /// behind it: its lock conflicts with neither.
-    private let lockLimit: Duration
-    private let onBuild: @Sendable (String) -> Void
+    /// The longest time that a build may wait for one lock or one older transaction. Readers and writers do not wait behind it.
+    var lockLimit = Duration.seconds(10)
 
-    /// - Parameters:
-    ///   - jobs: those with a short name get an index.
-    ///   - onBuild: called with an index's name before its building starts.
-    package init(
-        _ table: SessionTable, jobs: [Job], lockLimit: Duration = .seconds(10),
-        onBuild: @escaping @Sendable (String) -> Void = { _ in }
-    ) {
-        self.table = table
-        self.jobs = jobs
-        self.lockLimit = lockLimit
-        self.onBuild = onBuild
-    }
+    package init(_ table: SessionTable, jobs: [Job]) { (self.table, self.jobs) = (table, jobs) }
 
     /// Hours for a table of a billion rows; a build that takes longer is better watched by a person.
     private static let deadline = Duration.seconds(6 * 3600)
@@ -40,28 +54,9 @@ package struct IndexMigration: Sendable {
             """
     }
 
-    /// Returns the generation of the table as it is in the database.
-    ///
-    /// - Throws: among others, `indexesOfPartitionedTable`.
+    /// Returns the generation that the table has. Throws `indexesOfPartitionedTable`, among others.
     package func generation(_ access: DatabaseAccess) async throws(RunFailure) -> SchemaGeneration? {
         try await access.withSession(deadline: .seconds(60)) { try await generation(in: $0) }
-    }
-
-    /// Builds what is missing, one index after the other.
-    ///
-    /// - Returns: the names of those that were built.
-    /// - Throws: among others, `indexesOfPartitionedTable`, `indexBlocked`, `indexNameTaken`. What was built before
-    ///   stays, and an unfinished index is dropped, if that is possible.
-    package func apply(_ access: DatabaseAccess) async throws(RunFailure) -> [String] {
-        try await access.withSession(deadline: Self.deadline) { session in
-            let generation = try await generation(in: session)
-            try await limitLocks(in: session)
-            var built: [String] = []
-            for index in table.partialIndexes(for: jobs, of: generation) {
-                if try await build(index, in: session) { built.append(index.name) }
-            }
-            return built
-        }
     }
 
     private func generation(in session: DatabaseSession) async throws(RunFailure) -> SchemaGeneration? {
@@ -72,30 +67,49 @@ package struct IndexMigration: Sendable {
         return generation
     }
 
-    /// An index that is built concurrently cannot be in a transaction, so its limits are the session's. Behind a pooler
-    /// other clients share the session: there our own deadline is the only limit.
-    private func limitLocks(in session: DatabaseSession) async throws(RunFailure) {
-        guard try await session.isDirect else { return }
-        let script = Script("SET lock_timeout = \(Transaction.milliseconds(lockLimit))")
-            .adding("SET statement_timeout = 0")
-        _ = try await session.continue(script)
+    /// Builds what is missing, one index after the other.
+    ///
+    /// - Parameter onBuild: called with an index's name before its building starts.
+    /// - Returns: the names of those that were built.
+    /// - Throws: among others, `indexesOfPartitionedTable`, `indexBlocked`, `indexNameTaken`. What was built before
+    ///   stays, and an unfinished index is dropped, if that is possible.
+    package func apply(
+        _ access: DatabaseAccess, onBuild: @Sendable (String) -> Void = { _ in }
+    ) async throws(RunFailure) -> [String] {
+        try await access.withSession(deadline: Self.deadline) { session in
+            let generation = try await generation(in: session)
+            // An index that is built concurrently cannot be in a transaction, so its limits are the session's. Behind a pooler
+            // other clients share the session: there our own deadline is the only limit.
+            if try await session.isDirect {
+                let limit = Script("SET lock_timeout = \(Transaction.milliseconds(lockLimit))")
+                _ = try await session.continue(limit.adding("SET statement_timeout = 0"))
+            }
+            var built: [String] = []
+            for index in table.partialIndexes(for: jobs, of: generation) {
+                if try await build(index, onBuild, in: session) { built.append(index.name) }
+            }
+            return built
+        }
     }
 
-    private func build(_ index: PartialIndex, in session: DatabaseSession) async throws(RunFailure) -> Bool {
+    private func build(
+        _ index: PartialIndex, _ onBuild: (String) -> Void, in session: DatabaseSession
+    ) async throws(RunFailure) -> Bool {
         for _ in 0..<Self.attempts {
             let isValid = try await session.isValid(index)
             if isValid == true { return false }
             do {
-                if isValid == false { try await execute(MigrationSQL.drop(index), in: session) }
+                let remaining = session.budget.remaining
+                if isValid == false {
+                    _ = try await session.continue(Script(MigrationSQL.drop(index)), limit: remaining)
+                }
                 onBuild(index.name)
-                try await execute(MigrationSQL.create(index), in: session)
+                _ = try await session.continue(Script(MigrationSQL.create(index)), limit: session.budget.remaining)
             } catch {
                 // Two builds at once may also be each other's older transaction: deadlock_detected.
-                guard let state = error.sqlState, ["55P03", "40P01"].contains(state) else {
-                    await dropLeftover(index, session.connection)
-                    throw error
-                }
-                continue
+                if let state = error.sqlState, ["55P03", "40P01"].contains(state) { continue }
+                await dropLeftover(index, session.connection)
+                throw error
             }
             guard try await session.isValid(index) == true else {
                 throw .indexNameTaken(table.name, index: index.name)
@@ -106,18 +120,14 @@ package struct IndexMigration: Sendable {
         throw .indexBlocked(table.name, index: index.name)
     }
 
-    private func execute(_ statement: String, in session: DatabaseSession) async throws(RunFailure) {
-        _ = try await session.continue(Script(statement), limit: session.budget.remaining)
-    }
-
     /// Also after a signal: an unfinished index costs each write, and serves no query.
     private func dropLeftover(_ index: PartialIndex, _ connection: Connection) async {
+        func run(_ sql: String) async throws -> QueryResult? {
+            try await connection.script(sql, deadline: .now + lockLimit, heedsCancellation: false).first
+        }
         do {
-            let state = try await connection.script(
-                MigrationSQL.state(of: index), deadline: .now + lockLimit, heedsCancellation: false)
-            guard try state.first?.rows.first?.bool("is_valid") == false else { return }
-            _ = try await connection.script(
-                MigrationSQL.drop(index), deadline: .now + lockLimit, heedsCancellation: false)
+            guard try await run(MigrationSQL.state(of: index))?.rows.first?.bool("is_valid") == false else { return }
+            _ = try await run(MigrationSQL.drop(index))
         } catch {
             // The cause that kept it from being built is still there; the next migration repairs it.
         }

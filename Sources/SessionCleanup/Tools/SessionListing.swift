@@ -21,6 +21,35 @@ package struct ListedSession: Sendable {
     package let reason: String
 }
 
+extension ListedSession {
+    /// Reads a row of `SessionTable.listing`.
+    fileprivate init(_ row: QueryResult.Row, job: Job, rule: Rule, now: UTCInstant) throws(PostgresError) {
+        let (isActive, isRemovable) = (try row.bool("is_active"), try row.bool("is_removable"))
+        let keptUntil = job.isEnabled ? try row.instantIfPresent("kept_until") : nil
+        let idle =
+            rule.after < .seconds(2 * 86_400)
+            ? rule.after.secondsText : "\(rule.after.components.seconds / 86_400) days"
+        let reason =
+            switch (isActive, keptUntil.map { $0 < now }) {
+            case _ where !job.isEnabled: "the job \(job.name) is disabled"
+            case _ where !isRemovable: "no job removes such a session: it has no known status, or never expires"
+            case (_, nil): "it expires after the year 9999, or never"
+            case (true, true): "active, but untouched for more than \(idle)"
+            case (true, false): "active; goes when untouched for more than \(idle)"
+            case (false, true): "never became active, and expired"
+            case (false, false): "not active yet; goes when it expires before it is"
+            }
+        self.init(
+            sessionID: try row.text("session_id"), serverID: try row.textIfPresent("server_id"),
+            serverName: try row.textIfPresent("server_name"), isActive: isActive,
+            createdAt: try row.instantIfPresent("created"), updatedAt: try row.instantIfPresent("updated"),
+            expiresAt: try row.instantIfPresent("expires"), job: job.name, keptUntil: keptUntil,
+            // A run at the very instant would not find it: due is what is older than the cutoff.
+            removedAt: keptUntil.flatMap { job.schedule.next(after: max($0, now), in: job.timeZone?.rules) },
+            reason: reason)
+    }
+}
+
 extension SessionTable {
     /// A user's sessions, oldest first, and when each will be due.
     ///
@@ -32,50 +61,37 @@ extension SessionTable {
             let survey = try await Survey.make(of: self, for: .reading, in: session)
             let generation = try survey.generation(for: .reading)
             try await survey.requireNoHiddenRows(for: .reading, in: session)
-            let statement = SessionsSQL.sessions(
-                of: name, user: user, transient: transient.rules.rule(for: generation),
-                dormant: dormant.rules.rule(for: generation))
+            let rules = (transient.rule(for: generation), dormant.rule(for: generation))
+            let statement = listing(ofUser: user, transient: rules.0, dormant: rules.1)
             return try await session.read(statement, limit: session.budget.remaining).rows.map { row in
-                let job = try row.bool("is_active") ? dormant : transient
-                return try ListedSession(row, job: job, rule: job.rules.rule(for: generation), now: now)
+                try row.bool("is_active")
+                    ? try ListedSession(row, job: dormant, rule: rules.1, now: now)
+                    : try ListedSession(row, job: transient, rule: rules.0, now: now)
             }
         }
     }
-}
 
-extension ListedSession {
-    /// Reads a row of `SessionsSQL.sessions`.
-    fileprivate init(_ row: QueryResult.Row, job: Job, rule: Rule, now: UTCInstant) throws(PostgresError) {
-        sessionID = try row.text("session_id")
-        serverID = try row.textIfPresent("server_id")
-        serverName = try row.textIfPresent("server_name")
-        isActive = try row.bool("is_active")
-        createdAt = try row.instantIfPresent("created")
-        updatedAt = try row.instantIfPresent("updated")
-        expiresAt = try row.instantIfPresent("expires")
-        self.job = job.name
-        let keptUntil = job.isEnabled ? try row.instantIfPresent("kept_until") : nil
-        self.keptUntil = keptUntil
-        // A run at the very instant would not find it: due is what is older than the cutoff.
-        removedAt = keptUntil.flatMap { job.schedule.next(after: max($0, now), in: job.timeZone?.rules) }
-        reason = Self.reason(
-            isActive: isActive, isRemovable: try row.bool("is_removable"), keptUntil: keptUntil, rule: rule, job: job,
-            now: now)
-    }
-
-    private static func reason(
-        isActive: Bool, isRemovable: Bool, keptUntil: UTCInstant?, rule: Rule, job: Job, now: UTCInstant
-    ) -> String {
-        guard job.isEnabled else { return "the job \(job.name) is disabled" }
-        guard isRemovable else { return "no job removes such a session: it has no known status, or never expires" }
-        guard let keptUntil else { return "it expires after the year 9999, or never" }
-        if isActive {
-            let time = "\(rule.after.components.seconds / 86_400) days"
-            let idle = rule.after < .seconds(2 * 86_400) ? rule.after.secondsText : time
-            return keptUntil < now
-                ? "active, but untouched for more than \(idle)" : "active; goes when untouched for more than \(idle)"
-        }
-        return keptUntil < now
-            ? "never became active, and expired" : "not active yet; goes when it expires before it is"
+    /// Returns the statement for a user's sessions, without any credential, and until when each of them is kept. By the
+    /// application's index on user_id; under the search path `pg_catalog, pg_temp`.
+    private func listing(ofUser user: String, transient: Rule, dormant: Rule) -> String {
+        // The first time that has a name stands for all before it: they are as much in the past.
+        let first = "timestamptz '0001-01-01 00:00:00+00'"
+        // The first one that has no name stands for all after it, infinity included.
+        let last = "timestamptz '10000-01-01 00:00:00+00'"
+        func seconds(_ time: String) -> String { SearchSQL.seconds("LEAST(\(time), \(last))") }
+        let (active, pending) = (dormant.qualifiedCandidates, transient.qualifiedCandidates)
+        return """
+            SELECT s.*
+                 , \(seconds("CASE WHEN s.due_since < \(first) THEN \(first) ELSE s.due_since END")) AS kept_until
+              FROM (SELECT session_id, server_id, server_name, \(seconds("created_at")) AS created
+                         , \(seconds("updated_at")) AS updated
+                         , \(seconds("expires_at")) AS expires
+                         , coalesce(\(active), false) AS is_active
+                         , coalesce(\(active), false) OR coalesce(\(pending), false) AS is_removable
+                         , CASE WHEN \(active) THEN \(dormant.dueSince)
+                                WHEN \(pending) THEN \(transient.dueSince) END AS due_since
+                      FROM \(name.quoted) WHERE user_id = \(SQL.literal(user))) AS s
+             ORDER BY s.created, s.session_id
+            """
     }
 }

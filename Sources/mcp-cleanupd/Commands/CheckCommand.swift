@@ -14,11 +14,11 @@ struct CheckCommand: AsyncParsableCommand, ListingCommand {
 
     func run() async throws {
         let setup = try setup()
-        let check = DatabaseCheck(setup.jobs.map { setup.run($0) })
         let results: [CheckResult]
         do {
             let access = try setup.databaseAccess()
-            results = try await Signals.canceling { await check.results(access) }
+            let runs = setup.jobs.map { setup.run($0) }
+            results = try await Signals.canceling { await DatabaseCheck.results(of: runs, access) }
         } catch let failure as CommandFailure {
             results = [.fail(.connection, .databaseURL(failure.message))]
         }

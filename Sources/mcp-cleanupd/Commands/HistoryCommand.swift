@@ -23,8 +23,10 @@ struct HistoryCommand: AsyncParsableCommand, ListingCommand {
         let setup = try setup()
         let jobs = try root.jobs.isEmpty ? [] : setup.jobs(named: root.jobs).map(\.name)
         let access = try setup.databaseAccess()
-        let recorded = RecordedRuns(access, of: setup.table.name)
-        let runs = try await Signals.canceling { [limit] in try await recorded.latest(limit, of: jobs) }
+        let table = setup.table.name
+        let runs = try await Signals.canceling { [limit] in
+            try await access.latestRuns(limit, of: jobs, beside: table)
+        }
         try print(
             runs, header: ["SCHEDULED (UTC)", "JOB", "STATUS", "DELETED", "SKIPPED", "TOOK", "ORIGIN"], flexible: 1,
             json: \.json, row: { $0.row(shorten: setup.withShortNames) })
@@ -37,7 +39,7 @@ extension RecordedRun {
         let hasError = errorMessage != nil || errorSQLState != nil
         let error: JSON = ["sqlstate": errorSQLState, "message": errorMessage]
         return [
-            "job": job, "status": status.rawValue, "origin": origin.rawValue, "scheduled_at": scheduledAt,
+            "job": job, "status": status, "origin": origin.rawValue, "scheduled_at": scheduledAt,
             "started_at": startedAt, "heartbeat_at": heartbeatAt, "finished_at": finishedAt, "cutoff": cutoff,
             "rows_deleted": rowsDeleted, "rows_skipped": rowsSkipped, "rows_refused": rowsRefused, "batches": batches,
             "attempts": attempts, "run_id": runID, "claimed_by": claimedBy, "error": hasError ? error : nil,
@@ -47,7 +49,7 @@ extension RecordedRun {
     fileprivate func row(shorten: (String) -> String) -> Table.Row {
         Table.Row(
             cells: [
-                .text(scheduledAt.tableText), .text(shorten(job)), .text(status.rawValue, Table.Color(status: status)),
+                .text(scheduledAt.tableText), .text(shorten(job)), .text(status, Table.Color(outcome)),
                 .number(rowsDeleted.groupedText), .number(rowsSkipped.groupedText),
                 .number(finishedAt.map { ($0 - startedAt).tableText } ?? "-"), .text(origin.rawValue),
             ], note: errorMessage.map { "error: \($0)" })

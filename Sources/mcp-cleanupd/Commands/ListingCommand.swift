@@ -56,10 +56,10 @@ extension ListingCommand {
 }
 
 extension Table.Color {
-    /// The color of a run that is, or ended, so.
-    init(status: RunStatus) {
+    /// The color of a run that ended so, or has not ended.
+    init(_ outcome: Outcome?) {
         self =
-            switch status.outcome {
+            switch outcome {
             case .succeeded: .green
             case .failed, .timedOut: .red
             case .capped, .canceled, .abandoned, .skipped, nil: .yellow

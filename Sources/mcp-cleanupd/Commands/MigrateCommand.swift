@@ -49,7 +49,7 @@ struct MigrateCommand: AsyncParsableCommand, Subcommand {
             sessions: sessions ? text(PackageResources.install_mcp_sessions_sql) : nil,
             grant: role.map { ($0, setup.table.name) })
         let logger = setup.logger
-        let indexMigration = IndexMigration(setup.table, jobs: setup.jobs) { logger.info("Building the index \($0).") }
+        let indexMigration = IndexMigration(setup.table, jobs: setup.jobs)
         if root.dryRun {
             try StandardStream.output.list(migration.script)
             guard indexes else { return }
@@ -65,7 +65,8 @@ struct MigrateCommand: AsyncParsableCommand, Subcommand {
                         "hint": "Run migrate with the server's own URL: limits for locks cannot be set through it."
                     ])
             }
-            return (lacking, indexes ? try await indexMigration.apply(access) : [])
+            guard indexes else { return (lacking, [String]()) }
+            return (lacking, try await indexMigration.apply(access) { logger.info("Building the index \($0).") })
         }
         logger.info("The table mcp_cleanup.runs is there.")
         if sessions { logger.info("The table public.mcp_sessions is there.") }

@@ -18,7 +18,7 @@ struct PgCronCommand: AsyncParsableCommand, ListingCommand {
     @ParentCommand var root: RootCommand
 
     @Argument(help: "status, takeover or rollback.")
-    var action: CronJobs.Action
+    var action: CronAction
 
     @OptionGroup var listing: ListingOptions
 
@@ -34,9 +34,9 @@ struct PgCronCommand: AsyncParsableCommand, ListingCommand {
     func run() async throws {
         let setup = try setup()
         let access = try setup.databaseAccess(saysWhich: true)
-        let successors = acceptDifferences ? nil : CronSuccessors(setup.jobs, on: setup.table)
+        let successors: CronSuccessors? = acceptDifferences ? nil : (setup.jobs, setup.table)
         let answer = try await Signals.canceling { [action] in
-            try await CronJobs(access).perform(action, comparing: successors)
+            try await access.cronJobs(action, comparing: successors)
         }
         switch answer {
         case .absent:
@@ -46,7 +46,7 @@ struct PgCronCommand: AsyncParsableCommand, ListingCommand {
             throw CommandFailure(
                 .noPermission, reason, hint: "Run the SQL on standard output as a role that may do that.")
         case .differ(let differences):
-            for difference in differences { try print(difference.json, orText: difference.text) }
+            for difference in differences { try print(json(difference), orText: text(difference)) }
             throw CommandFailure(
                 .configuration, "pg_cron's jobs differ from what mcp-cleanupd does, so nothing was changed",
                 hint:
@@ -61,28 +61,28 @@ struct PgCronCommand: AsyncParsableCommand, ListingCommand {
         }
     }
 
-    private func print(_ json: JSON, orText text: String) throws { try print(isJSON ? "\(json)" : text) }
-}
-
-extension CronJobs.Action: ExpressibleByArgument {}
-
-extension CronDifference {
     /// The keys that scripts rely on, in their order.
-    fileprivate var json: JSON {
-        [
+    private func json(_ difference: CronDifference) -> JSON {
+        let job = difference.job
+        return [
             "job": job.name, "job_id": job.id, "schedule": job.schedule, "command": job.command,
-            "expected_schedule": schedule, "expected_command": command,
+            "expected_schedule": difference.schedule, "expected_command": difference.command,
         ]
     }
 
-    fileprivate var text: String {
-        """
-        job \(job.id)  \(job.name)
-          pg_cron:      \(job.schedule)  \(job.command)
-          mcp-cleanupd: \(schedule)  \(command)
-        """
+    private func text(_ difference: CronDifference) -> String {
+        let job = difference.job
+        return """
+            job \(job.id)  \(job.name)
+              pg_cron:      \(job.schedule)  \(job.command)
+              mcp-cleanupd: \(difference.schedule)  \(difference.command)
+            """
     }
+
+    private func print(_ json: JSON, orText text: String) throws { try print(isJSON ? "\(json)" : text) }
 }
+
+extension CronAction: ExpressibleByArgument {}
 
 extension CronJob {
     fileprivate func json(hasChanged: Bool) -> JSON {

@@ -25,13 +25,15 @@ struct RemovedCommand: AsyncParsableCommand, ListingCommand {
 
     func run() async throws {
         let setup = try setup()
-        let removed = RemovedSessions(try setup.databaseAccess(), of: setup.table.name)
-        let sessions = try await Signals.canceling { [limit, user] in try await removed.latest(limit, ofUser: user) }
+        let (access, table) = (try setup.databaseAccess(), setup.table.name)
+        let sessions = try await Signals.canceling { [limit, user] in
+            try await access.latestRemoved(limit, ofUser: user, beside: table)
+        }
         try print(
             sessions, header: ["REMOVED (UTC)", "SESSION", "USER", "RUN"], flexible: 2, json: \.json,
             row: { $0.row(shorten: setup.withShortNames) })
         guard sessions.isEmpty else { return }
-        let isOn = setup.configuration.historyRemoved != nil
+        let isOn = setup.configuration.history.removed != nil
         setup.logger.info("No removed session is recorded\(isOn ? "" : "; history.removed is off").")
     }
 }

@@ -56,7 +56,7 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
         }
         let scheduler = SchedulerService(
             jobs: jobs, access: access, makeRun: { run($0, setup) },
-            looksBack: setup.configuration.historyMode != .off, watchdogInterval: manager.pingInterval,
+            looksBack: setup.configuration.history.mode != .off, watchdogInterval: manager.pingInterval,
             clock: HostSchedulerClock(queue: TaskQueue.shared.queue), onEvent: tell)
         handleSignals(setup, scheduler, access, makeRun: run)
         let endpoints = Endpoints(

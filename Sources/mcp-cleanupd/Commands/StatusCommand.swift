@@ -24,8 +24,8 @@ struct StatusCommand: AsyncParsableCommand, ListingCommand {
         var records: [String: JobRecord] = [:]
         var unknown: CommandFailure?
         do {
-            let recorded = RecordedRuns(try setup.databaseAccess(), of: setup.table.name)
-            records = try await Signals.canceling { try await recorded.records(of: jobs.map(\.name)) }
+            let (access, table) = (try setup.databaseAccess(), setup.table.name)
+            records = try await Signals.canceling { try await access.records(of: jobs.map(\.name), beside: table) }
         } catch let failure as CommandFailure {
             unknown = failure
             // Without a URL the schedules are all there is to show.
@@ -48,9 +48,9 @@ struct StatusCommand: AsyncParsableCommand, ListingCommand {
 
     /// Says how many removed sessions are recorded, below the table for people, where they are to be recorded.
     private func printRemoved(_ setup: CommandSetup) async throws {
-        guard !isJSON, setup.configuration.historyRemoved != nil else { return }
-        let removed = RemovedSessions(try setup.databaseAccess(), of: setup.table.name)
-        let (recorded, oldest) = try await Signals.canceling { try await removed.count() }
+        guard !isJSON, setup.configuration.history.removed != nil else { return }
+        let (access, table) = (try setup.databaseAccess(), setup.table.name)
+        let (recorded, oldest) = try await Signals.canceling { try await access.removedCount(beside: table) }
         let since = oldest.map { ", since \($0.minuteText)" } ?? ""
         try print("Removed sessions on record: \(recorded.groupedText)\(since)")
     }
@@ -78,7 +78,7 @@ private struct JobStatus {
         [
             "job": job.name, "enabled": job.isEnabled, "schedule": "\(job.schedule)",
             "time_zone": job.timeZone?.name ?? "UTC", "next_fire_at": nextFireTime,
-            "last_run_at": record?.lastRun?.startedAt, "last_run_status": record?.lastRun?.status.rawValue,
+            "last_run_at": record?.lastRun?.startedAt, "last_run_status": record?.lastRun?.status,
             "last_success_at": record?.lastSuccessAt, "overdue": isOverdue,
         ]
     }
@@ -95,10 +95,10 @@ private struct JobStatus {
         let ago = (record.now - last.startedAt).inWords
         let success = record.lastSuccessAt.map { "last success \((record.now - $0).inWords) ago" } ?? "never succeeded"
         let isOverdue = isOverdue == true
-        let hasNews = isOverdue || last.status.outcome != .succeeded
+        let hasNews = isOverdue || last.outcome != .succeeded
         return Table.Row(
             cells: cells + [
-                .text("\(last.status.rawValue) \(ago) ago", Table.Color(status: last.status)),
+                .text("\(last.status) \(ago) ago", Table.Color(last.outcome)),
                 .number(last.rowsDeleted.groupedText),
             ], note: hasNews ? (isOverdue ? "overdue: " : "") + success : nil, noteColor: isOverdue ? .red : nil)
     }

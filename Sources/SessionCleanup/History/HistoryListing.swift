@@ -1,0 +1,161 @@
+import Postgres
+package import Time
+
+/// What the history knows of a job.
+package struct JobRecord: Sendable {
+    package let lastRun: RecordedRun?
+    package let lastSuccessAt: UTCInstant?
+    /// When its oldest run that is still recorded began.
+    package let firstRunAt: UTCInstant?
+    /// The database's clock.
+    package let now: UTCInstant
+}
+
+/// A row of `mcp_cleanup.removed`: a session that a run removed. Nothing in it is a credential.
+package struct RemovedSession: Sendable {
+    package let runID: Int
+    /// `nil` if the run is recorded no more.
+    package let job: String?
+    package let sessionID: String?
+    package let userID: String?
+    package let serverID: String?
+    package let serverName: String?
+    /// Without user info, query and fragment.
+    package let serverURL: String?
+    package let createdAt: UTCInstant?
+    package let updatedAt: UTCInstant?
+    package let expiresAt: UTCInstant?
+    package let removedAt: UTCInstant
+}
+
+/// What commands list of the history, for which SELECT is enough: over one connection, within half a minute. `sessions` is the
+/// sessions table, whose owner the history may belong to.
+///
+/// All throw `nothingRecorded`, `removedMissing`, `historyUnusable`, or what a connection throws.
+extension DatabaseAccess {
+    /// The latest runs of some jobs, or of all if none is named, the latest first.
+    package func latestRuns(
+        _ limit: Int, of jobs: [String], beside sessions: TableName
+    ) async throws(RunFailure) -> [RecordedRun] {
+        try await list(HistorySQL.latest(limit, of: jobs), .runs, beside: sessions) {
+            try $0.rows.map(RecordedRun.init)
+        }
+    }
+
+    /// What is known of each job, by its name.
+    package func records(
+        of jobs: [String], beside sessions: TableName
+    ) async throws(RunFailure) -> [String: JobRecord] {
+        try await list(HistorySQL.records(of: jobs), .runs, beside: sessions) { result in
+            var records: [String: JobRecord] = [:]
+            for row in result.rows {
+                records[try row.text("name")] = JobRecord(
+                    lastRun: try row.textIfPresent("run_id") == nil ? nil : try RecordedRun(row),
+                    lastSuccessAt: try row.instantIfPresent("last_success"),
+                    firstRunAt: try row.instantIfPresent("first_run"), now: try row.instant("clock"))
+            }
+            return records
+        }
+    }
+
+    /// The sessions of a user or of all users that were removed last, the latest first.
+    package func latestRemoved(
+        _ limit: Int, ofUser user: String?, beside sessions: TableName
+    ) async throws(RunFailure) -> [RemovedSession] {
+        try await list(RemovedSQL.latest(limit, ofUser: user), .removed, beside: sessions) { result in
+            try result.rows.map { row in
+                RemovedSession(
+                    runID: try row.integer("run_id"), job: try row.textIfPresent("job"),
+                    sessionID: try row.textIfPresent("session_id"), userID: try row.textIfPresent("user_id"),
+                    serverID: try row.textIfPresent("server_id"), serverName: try row.textIfPresent("server_name"),
+                    serverURL: try row.textIfPresent("server_url"), createdAt: try row.instantIfPresent("created"),
+                    updatedAt: try row.instantIfPresent("updated"), expiresAt: try row.instantIfPresent("expires"),
+                    removedAt: try row.instant("removed"))
+            }
+        }
+    }
+
+    /// How many removed sessions are recorded, and when the oldest of them was removed.
+    package func removedCount(
+        beside sessions: TableName
+    ) async throws(RunFailure) -> (recorded: Int, oldest: UTCInstant?) {
+        try await list(RemovedSQL.count, .removed, beside: sessions) { result in
+            let row = try result.onlyRow()
+            return (try row.integer("recorded"), try row.instantIfPresent("oldest"))
+        }
+    }
+
+    private func list<Value>(
+        _ statement: String, _ table: HistoryTable.Name, beside sessions: TableName,
+        _ read: (QueryResult) throws -> Value
+    ) async throws(RunFailure) -> Value {
+        try await withSession(deadline: .seconds(30)) { session in
+            guard try await session.survey(.runs, beside: sessions) != nil else { throw RunFailure.nothingRecorded }
+            if table == .removed, try await session.survey(.removed, beside: sessions) == nil {
+                throw RunFailure.removedMissing(hasHistory: true)
+            }
+            return try read(await session.read(statement, limit: session.budget.remaining))
+        }
+    }
+}
+
+extension DatabaseSession {
+    /// Surveys the sessions table and a table of the history before anything reads the latter: a view of another role's would
+    /// run that role's code. Leaves the transaction open. Throws `historyUnusable`; `nil` if there is no such table.
+    func survey(
+        _ name: HistoryTable.Name, beside sessions: TableName, for purpose: Purpose = .reading
+    ) async throws(RunFailure) -> Survey? {
+        let table = SessionTable(name: sessions, schema: nil)
+        let survey = try await Survey.make(of: table, for: .reading, history: name, in: self)
+        guard survey.history.isThere else { return nil }
+        try survey.history.requireUsable(for: purpose, by: survey.role)
+        return survey
+    }
+}
+
+extension History {
+    /// Returns what the batches of a run record; `nil` for a job of the operator's own, and where `history.removed` is off.
+    ///
+    /// - Throws: `removedMissing`, `historyUnusable`, or what a connection throws.
+    func recording(_ survey: Survey, in session: DatabaseSession) async throws(RunFailure) -> RemovedSQL.Recording? {
+        guard let removed, survey.table.schema != nil else { return nil }
+        guard mode != .off, survey.history.isThere else { throw .removedMissing(hasHistory: false) }
+        let found = try await session.survey(.removed, beside: survey.table.name, for: .deleting)
+        guard let found else { throw .removedMissing(hasHistory: true) }
+        return RemovedSQL.Recording(retention: removed, types: found.columnTypes)
+    }
+}
+
+extension HistorySQL {
+    /// In the order in which they were claimed, by the primary key, which no clock and no number of rows changes.
+    static func latest(_ limit: Int, of jobs: [String]) -> String {
+        let condition = jobs.isEmpty ? "" : "WHERE r.job IN (\(jobs.map(SQL.literal).joined(separator: ", ")))"
+        return
+            "SELECT \(RecordedRun.columns) FROM mcp_cleanup.runs AS r \(condition) ORDER BY r.run_id DESC LIMIT \(limit)"
+    }
+
+    /// A row for each job, and in it what is known. Of runs for fire times that have come, as far as clocks agree: a
+    /// run of a clock that was ahead would else stay the last one until its time comes.
+    static func records(of jobs: [String]) -> String {
+        let runs = "mcp_cleanup.runs AS r WHERE r.job = j.name AND r.scheduled_at < now() + interval '5 minutes'"
+        return """
+            SELECT j.name, last.*, \(SearchSQL.seconds("now()")) AS clock
+                 , (SELECT \(SearchSQL.seconds("r.finished_at")) FROM \(runs) AND \(isSuccess)
+                      AND r.finished_at < now() + interval '5 minutes'
+                     ORDER BY r.scheduled_at DESC LIMIT 1) AS last_success
+                 , (SELECT \(SearchSQL.seconds(finite("r.started_at"))) FROM \(runs)
+                     ORDER BY r.scheduled_at LIMIT 1) AS first_run
+              FROM \(names(jobs))
+              LEFT JOIN LATERAL (SELECT \(RecordedRun.columns) FROM \(runs) ORDER BY r.scheduled_at DESC LIMIT 1) AS last ON true
+            """
+    }
+
+    /// Runs whose owner has been silent for longer than the lease.
+    static func stale(after lease: Duration) -> String {
+        """
+        SELECT job, claimed_by, \(SearchSQL.seconds(finite("heartbeat_at"))) AS heartbeat FROM mcp_cleanup.runs
+         WHERE status = 'running' AND \(isSilent(for: lease))
+         ORDER BY run_id LIMIT 1
+        """
+    }
+}

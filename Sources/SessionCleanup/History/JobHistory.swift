@@ -1,0 +1,150 @@
+import Postgres
+package import Time
+
+/// What the history has of a job when the service starts.
+package struct JobHistory: Hashable, Sendable {
+    /// `nil` if the history does not know the job.
+    package let latest: LatestRun?
+    package let earlierRuns: EarlierRuns
+    /// `nil` where they could not be read.
+    package var recentRuns: RecentRuns?
+
+    /// The run of the latest fire time that has come, by the database's clock, and that has a row. Rows of `--once` answer no
+    /// fire time and do not count.
+    package struct LatestRun: Hashable, Sendable {
+        package let scheduledAt: UTCInstant
+        /// The row has no end: its owner is alive, or has died.
+        package var isRunning = false
+        /// The time until the run is to be resumed: the rest of the wait if an attempt failed and another was to follow; zero if
+        /// the run is running, was canceled or abandoned, or was made before its time by a fast clock; `nil` if it has ended.
+        package var wait: Duration?
+    }
+}
+
+/// What a job's last runs did, in all processes that share the history: for people who watch, never for a decision.
+package struct RecentRuns: Hashable, Sendable {
+    /// The last runs that have ended, the oldest first; at most 40.
+    package fileprivate(set) var runs: [RecordedRun] = []
+    /// Rows that runs of the last 24 hours deleted, by the age of the run's last heartbeat in quarters of an hour.
+    package fileprivate(set) var deletions: [Int: Int] = [:]
+
+    /// When the last of the runs ended, by the database's clock.
+    package var lastEnd: UTCInstant? { runs.compactMap(\.finishedAt).max() }
+
+    /// Ten times what 100,000 rows take. Past it the page does without: missed runs are waiting for this read.
+    private static let longestRead = Duration.seconds(3)
+
+    /// Reads the runs of each job, by its name, in a transaction of its own. The history must be one that may be read.
+    static func read(_ jobs: [String], in session: DatabaseSession) async throws(RunFailure) -> [String: RecentRuns] {
+        let script = HistorySQL.recentRuns(of: jobs).adding("COMMIT")
+        let answers = try await session.open(script, isReadOnly: true, limit: longestRead)
+        var recent = Dictionary(uniqueKeysWithValues: jobs.map { ($0, RecentRuns()) })
+        for run in try answers.read(.runs, { try $0.rows.map { try RecordedRun($0) } }) {
+            recent[run.job]?.runs.append(run)
+        }
+        try answers.read(.deletions) { result in
+            for row in result.rows {
+                recent[try row.text("name")]?.deletions[try row.integer("quarter")] = try row.integer("deleted")
+            }
+        }
+        return recent
+    }
+}
+
+extension DatabaseAccess {
+    /// Returns what the history has of each of the jobs, by name; nothing where the table does not exist. Closes the runs of
+    /// dead owners, if there are any. Over a connection of its own, within half a minute; cancellation of the task ends it.
+    ///
+    /// - Parameter sessions: the sessions table, whose owner the history may belong to.
+    package func lookBack(
+        at jobs: [String], beside sessions: TableName, lease: Duration = .seconds(60)
+    ) async throws(RunFailure) -> [String: JobHistory] {
+        try await withSession(deadline: .seconds(30)) { session in
+            guard try await session.survey(.runs, beside: sessions) != nil else { return [:] }
+            let statement = HistorySQL.lookBack(at: jobs, lease: lease)
+            let rows = try await session.read(statement, limit: session.budget.remaining).rows
+            var histories: [String: JobHistory] = [:]
+            for row in rows { histories[try row.text("name")] = try JobHistory(row) }
+            if try rows.contains(where: { try $0.bool("has_dead_owners") }) {
+                // If that fails, for want of a privilege as well, the next claim closes them.
+                _ = try? await session.write(Script(HistorySQL.abandon(after: lease)))
+            }
+            // They are only shown.
+            let recent = (try? await RecentRuns.read(jobs, in: session)) ?? [:]
+            for (job, runs) in recent { histories[job]?.recentRuns = runs }
+            return histories
+        }
+    }
+}
+
+extension JobHistory {
+    /// Reads a row of `HistorySQL.lookBack`.
+    init(_ row: QueryResult.Row) throws(PostgresError) {
+        let (isRunning, wait) = (try row.boolIfPresent("is_running"), try row.millisecondsIfPresent("wait_ms"))
+        let latest = try row.instantIfPresent("latest_at").map { scheduledAt in
+            LatestRun(scheduledAt: scheduledAt, isRunning: isRunning ?? false, wait: wait)
+        }
+        self.init(latest: latest, earlierRuns: try EarlierRuns(row))
+    }
+}
+
+extension HistorySQL {
+    /// The names as a relation `j (name)`.
+    static func names(_ jobs: [String]) -> String {
+        "(VALUES \(jobs.map { "(\(SQL.literal($0)))" }.joined(separator: ", "))) AS j (name)"
+    }
+
+    /// Returns the statement that reads how far the history has come: one row for each job. Each of its subqueries reads
+    /// one end of the index on (job, scheduled_at) or of that on successes; no lock but ACCESS SHARE.
+    static func lookBack(at jobs: [String], lease: Duration) -> String {
+        """
+        SELECT j.name
+             , \(SearchSQL.seconds("latest.scheduled_at")) AS latest_at, latest.status = 'running' AS is_running
+             , CASE WHEN latest.status IN ('running', 'canceled', 'abandoned') OR latest.is_early THEN 0
+                    ELSE \(retryWait("latest")) END AS wait_ms
+             , \(SearchSQL.seconds("ended.finished_at")) AS last_end_at
+             , \(SearchSQL.seconds("success.finished_at")) AS last_success_at
+             , \(milliseconds("clock_timestamp() - success.finished_at")) AS last_success_age_ms
+             , EXISTS (SELECT FROM mcp_cleanup.runs WHERE status = 'running' AND \(isSilent(for: lease)))
+               AS has_dead_owners
+          FROM \(names(jobs))
+          LEFT JOIN LATERAL (
+               SELECT scheduled_at, status, next_attempt_at
+                    , started_at < scheduled_at - interval '1 minute' AS is_early
+                 FROM mcp_cleanup.runs
+                WHERE job = j.name AND origin <> 'once' AND isfinite(scheduled_at) AND scheduled_at <= now()
+                ORDER BY scheduled_at DESC LIMIT 1) AS latest ON true
+          LEFT JOIN LATERAL \(lastEnd(of: "j.name")) AS ended ON true
+          LEFT JOIN LATERAL \(lastEnd(of: "j.name", where: isSuccess)) AS success ON true
+        """
+    }
+
+    /// Runs whose deletions count, at most: more than a day of a run a second.
+    private static let countedRuns = 100_000
+
+    /// Returns the script that reads the last runs of each job, and what its runs of the last 24 hours deleted. By the index on
+    /// (job, scheduled_at); no lock but ACCESS SHARE. A run answers a fire time of the last 8 days, or does not count.
+    fileprivate static func recentRuns(of jobs: [String]) -> Script {
+        Script(
+            """
+            SELECT \(RecordedRun.columns)
+              FROM \(names(jobs)) CROSS JOIN LATERAL (
+                   SELECT * FROM mcp_cleanup.runs
+                    WHERE job = j.name AND status <> 'running' AND \(hasCome) AND \(hasEnded)
+                    ORDER BY scheduled_at DESC LIMIT 40) AS r
+             ORDER BY r.finished_at
+            """, as: .runs
+        ).adding(
+            """
+            SELECT j.name, floor(greatest(extract(epoch FROM now() - r.heartbeat_at) / 900, 0))::integer AS quarter
+                 , sum(r.rows_deleted)::bigint AS deleted
+              FROM \(names(jobs)) CROSS JOIN LATERAL (
+                   SELECT heartbeat_at, rows_deleted FROM mcp_cleanup.runs
+                    WHERE job = j.name AND \(hasCome) AND scheduled_at > now() - interval '8 days'
+                    ORDER BY scheduled_at DESC LIMIT \(countedRuns)) AS r
+             WHERE r.rows_deleted > 0
+               AND r.heartbeat_at BETWEEN now() - interval '1 day' AND now() + interval '1 minute'
+             GROUP BY 1, 2
+            """, as: .deletions)
+    }
+}
