@@ -35,13 +35,12 @@ package struct Endpoints: Sendable {
     /// - Parameter target: the request's, with a query if it has one.
     func answer(method: String, target: String) async -> Answer {
         guard method == "GET" || method == "HEAD" else { return Answer(405, "Only GET and HEAD are answered here.") }
-        switch target.prefix(while: { $0 != "?" }) {
+        switch Self.path(target) {
         case "/":
             let page = StatusPage(state: record.state, now: record.now)
             return Answer(contentType: "text/html; charset=utf-8", body: page.html, contentPolicy: page.contentPolicy)
         case "/status.json":
-            return Answer(
-                contentType: "application/json", body: "\(StatusDocument(record.state, at: record.now).json)\n")
+            return Answer(contentType: "application/json", body: "\(record.state.document(at: record.now))\n")
         case "/livez":
             let fault = await fault
             return Answer(fault == nil ? 200 : 503, fault ?? "alive")
@@ -53,6 +52,14 @@ package struct Endpoints: Sendable {
                 contentType: "text/plain; version=0.0.4; charset=utf-8", body: record.metricsText(.current))
         default: return Answer(404, "There are /, /status.json, /livez, /readyz and /metrics.")
         }
+    }
+
+    /// Without the query, and without the scheme and the host of a proxy's request: RFC 9112, section 3.2.2.
+    private static func path(_ target: String) -> Substring {
+        let target = target.prefix { $0 != "?" }
+        guard !target.hasPrefix("/"), let scheme = target.firstRange(of: "://") else { return target }
+        let path = target[scheme.upperBound...].drop { $0 != "/" }
+        return path.isEmpty ? "/" : path
     }
 
     /// Why the service does not do its work; `nil` if it does.

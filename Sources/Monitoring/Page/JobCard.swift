@@ -114,22 +114,18 @@ struct JobCard {
     private var runs: String {
         let runs = state.recent.suffix(7).reversed()
         guard !runs.isEmpty else { return "" }
-        var columns: [(head: String, cell: (JobState.FinishedRun) -> String)] = [
-            ("Removed", { "<td>\($0.report.progress.rowsDeleted.groupedText)" }),
-            ("Skipped", { "<td>\($0.report.progress.rowsSkipped.groupedText)" }),
-            ("Refused", { "<td>\($0.report.progress.rowsRefused.groupedText)" }),
-            ("Took", { "<td>\(Self.took($0))" }),
+        let all: [(head: String, count: (RunProgress) -> Int)] = [
+            ("Removed", \.rowsDeleted), ("Skipped", \.rowsSkipped), ("Refused", \.rowsRefused),
         ]
         // A phone has room for all columns only without those that say nothing.
-        for column in ["Skipped", "Refused"] {
-            columns.removeAll { $0.head == column && runs.map($0.cell).allSatisfy { $0 == "<td>0" } }
-        }
+        let columns = all.filter { head, count in head == "Removed" || runs.contains { count($0.report.progress) > 0 } }
         let rows = runs.map { run in
             let outcome = run.report.isSuccess ? "" : " class=bad"
+            let counts = columns.map { "<td>\($0.count(run.report.progress).groupedText)" }.joined()
             return "<tr><th>\(run.report.scheduledAt.clock(at: now))<td\(outcome)>\(run.report.outcome.words)"
-                + columns.map { $0.cell(run) }.joined()
+                + "\(counts)<td>\(Self.took(run))"
         }
-        let heads = (["Scheduled", "Outcome"] + columns.map(\.head)).map { "<th scope=col>\($0)" }.joined()
+        let heads = (["Scheduled", "Outcome"] + columns.map(\.head) + ["Took"]).map { "<th scope=col>\($0)" }.joined()
         return """
             <details id="\(id)runs"><summary>\(rows.count == 1 ? "The last run" : "The last \(rows.count) runs")</summary>
             <div class="scroll" tabindex="0" role="region" aria-label="Last runs of \(job.displayName.escapedForHTML)"><table>

@@ -65,11 +65,11 @@ struct OnceCommand: Sendable {
         await heartbeats?.finish(within: Self.heartbeatLimit * 2)
         unwritten?.report()
         var codes = failures.map { Sysexit($0.failure.kind) } + (unwritten.map { [$0.code] } ?? [])
-        do throws(CannotWriteMetrics) {
+        do throws(CommandFailure) {
             try writeMetrics(record)
         } catch {
-            CommandFailure(.cannotWrite, "\(error)").report()
-            codes.append(.cannotWrite)
+            error.report()
+            codes.append(error.code)
         }
         return Sysexit.worst(of: codes)
     }
@@ -104,7 +104,7 @@ struct OnceCommand: Sendable {
 
     /// Adds the counts to those that the metrics file has from other processes, and replaces it. The families about the
     /// process are left out: they would be the collector's own, twice.
-    private func writeMetrics(_ record: ServiceRecord?) throws(CannotWriteMetrics) {
+    private func writeMetrics(_ record: ServiceRecord?) throws(CommandFailure) {
         guard let record, let metricsTextfile else { return }
         try MetricsTextfile(path: metricsTextfile).update { previous in
             var metrics = record.metrics
