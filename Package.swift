@@ -115,7 +115,8 @@ let package = Package(
         .testTarget(
             name: "SettingsTests",
             dependencies: [
-                "Heartbeats", "Postgres", "SeededRandom", "SessionCleanup", "Settings", "TestServers", "parser-probe",
+                "Heartbeats", "Postgres", "SeededRandom", "SessionCleanup", "Settings", "TestServers", "Time",
+                "parser-probe",
             ],
             swiftSettings: settings,
             linkerSettings: linking),

@@ -48,11 +48,24 @@ final class RequestHandler: ChannelInboundHandler {
     /// Bytes of a body that are read and dropped, so that the client sees its answer. No request here has a body.
     private static let maximumBody = 16_384
 
-    private let answer: @Sendable (HTTPRequestHead) async -> Endpoints.Answer
+    typealias Answer = @Sendable (HTTPRequestHead) async -> Endpoints.Answer
+
+    private let answer: Answer
     private var hasRequest = false
     private var bodyBytes = 0
 
-    init(answer: @escaping @Sendable (HTTPRequestHead) async -> Endpoints.Answer) { self.answer = answer }
+    private init(answer: @escaping Answer) { self.answer = answer }
+
+    /// Makes the connection one of HTTP/1.1, with headers of 16 KB at most.
+    static func add(to channel: any Channel, answer: @escaping Answer) throws {
+        var limits = NIOHTTPDecoderLimitConfiguration()
+        (limits.maxHeaderFieldSize, limits.maxHeaderListSize, limits.maxHeaderFieldCount) = (8192, 16_384, 64)
+        let pipeline = channel.pipeline.syncOperations
+        try pipeline.configureHTTPServerPipeline(
+            withPipeliningAssistance: false, withErrorHandling: false, withEncoderConfiguration: .init(),
+            withDecoderLimitConfiguration: limits)
+        try pipeline.addHandler(RequestHandler(answer: answer))
+    }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch unwrapInboundIn(data) {
@@ -72,15 +85,8 @@ final class RequestHandler: ChannelInboundHandler {
         Task(executorPreference: EventLoopExecutor(loop: channel.eventLoop)) { [answer] in
             // It ends by itself: no answer takes longer than a question to the scheduler's loop.
             let answer = await answer(request)
-            Self.send(answer.head, request.method == .HEAD ? "" : answer.body, on: channel)
-        }
-    }
-
-    private static func send(_ head: HTTPResponseHead, _ body: String, on channel: any Channel) {
-        channel.write(HTTPServerResponsePart.head(head), promise: nil)
-        channel.write(HTTPServerResponsePart.body(.byteBuffer(ByteBuffer(string: body))), promise: nil)
-        channel.writeAndFlush(HTTPServerResponsePart.end(nil)).whenComplete { _ in
-            channel.close(mode: .output, promise: nil)
+            let body = request.method == .HEAD ? "" : answer.body
+            sendLast(answer.head, body, on: channel)
         }
     }
 
@@ -94,7 +100,16 @@ final class RequestHandler: ChannelInboundHandler {
         guard !hasRequest else { return }
         hasRequest = true
         let headers: HTTPHeaders = ["Connection": "close", "Content-Length": "0"]
-        Self.send(HTTPResponseHead(version: .http1_1, status: .badRequest, headers: headers), "", on: context.channel)
+        sendLast(HTTPResponseHead(version: .http1_1, status: .badRequest, headers: headers), "", on: context.channel)
+    }
+}
+
+/// Sends an answer, and nothing after it.
+private func sendLast(_ head: HTTPResponseHead, _ body: String, on channel: any Channel) {
+    channel.write(HTTPServerResponsePart.head(head), promise: nil)
+    channel.write(HTTPServerResponsePart.body(.byteBuffer(ByteBuffer(string: body))), promise: nil)
+    channel.writeAndFlush(HTTPServerResponsePart.end(nil)).whenComplete { _ in
+        channel.close(mode: .output, promise: nil)
     }
 }
 

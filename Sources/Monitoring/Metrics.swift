@@ -8,6 +8,8 @@ package import Time
 ///
 /// Every counter exists from the start, at zero, and stays: one that vanished and came back would look like a restart.
 package struct Metrics: Sendable {
+    typealias Labels = KeyValuePairs<String, String>
+
     /// By family and then by labels, as in the text: `{job_name="…"}`, or nothing. A counter has one value; a gauge one too, or
     /// none where this process knows nothing of it, which reads zero; a histogram the observations up to the bound of each
     /// bucket, their sum and their count.
@@ -63,13 +65,11 @@ package struct Metrics: Sendable {
         }
     }
 
-    mutating func count(_ family: MetricFamily, _ amount: Int, _ labels: KeyValuePairs<String, String> = [:]) {
+    mutating func count(_ family: MetricFamily, _ amount: Int, _ labels: Labels = [:]) {
         change(family, labels) { $0[0] += Double(amount) }
     }
 
-    private mutating func observe(
-        _ family: MetricFamily, _ duration: Duration, _ labels: KeyValuePairs<String, String> = [:]
-    ) {
+    private mutating func observe(_ family: MetricFamily, _ duration: Duration, _ labels: Labels = [:]) {
         // Setting the clock makes durations below zero.
         let seconds = max(duration, .zero).fractionalSeconds
         let bounds = family.bounds + [.infinity]
@@ -81,8 +81,7 @@ package struct Metrics: Sendable {
     }
 
     private mutating func change(
-        _ family: MetricFamily, _ labels: KeyValuePairs<String, String> = [:],
-        _ change: (inout [Double]) -> Void = { _ in }
+        _ family: MetricFamily, _ labels: Labels = [:], by change: (inout [Double]) -> Void = { _ in }
     ) {
         let zeros = [Double](repeating: 0, count: Self.names(family, "").count)
         change(&series[family, default: [:]][Self.text(labels), default: zeros])
@@ -150,7 +149,7 @@ package struct Metrics: Sendable {
     }
 
     /// The labels as in the text; empty for none.
-    private static func text(_ labels: KeyValuePairs<String, String>) -> String {
+    private static func text(_ labels: Labels) -> String {
         let pairs = labels.map { name, value in
             "\(name)=\"\(value.visible.replacing("\\", with: "\\\\").replacing("\"", with: "\\\""))\""
         }

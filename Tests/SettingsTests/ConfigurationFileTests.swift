@@ -1,6 +1,7 @@
 import Heartbeats
 import SessionCleanup
 import Testing
+import Time
 
 @testable import Settings
 

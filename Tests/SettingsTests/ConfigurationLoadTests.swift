@@ -1,5 +1,6 @@
 import SessionCleanup
 import Testing
+import Time
 
 @testable import Settings
 

@@ -25,19 +25,19 @@ struct JobCard {
             """
     }
 
-    private var facts: [(String, String)] {
+    private var facts: KeyValuePairs<String, String?> {
         [
-            ("State", "<b class=\"\(condition.tone.name)\">\(condition.tone.sign) \(stateInWords)</b>"),
-            ("Last run", lastRunInWords), ("Removed", removedInWords),
-            ("Took", state.lastRun.map(Self.took) ?? "–"),
-            ("Next run", state.nextFireTime.map { "\($0.element(at: now)) \(small($0.until(at: now)))" } ?? "none"),
-            ("Oldest expired session", oldestInWords),
+            "State": "<b class=\"\(condition.tone.name)\">\(condition.tone.sign) \(stateInWords)</b>",
+            "Last run": lastRunInWords, "Removed": removedInWords, "Took": state.lastRun.map(Self.took) ?? "–",
+            "Next run": state.nextFireTime.map { "\($0.element(at: now)) \(small($0.until(at: now)))" } ?? "none",
+            "Oldest expired session": oldestInWords,
         ]
     }
 
-    /// Rows of a name and a value; HTML closes their elements by itself.
-    private func list(_ rows: [(String, String)]) -> String {
-        "<dl class=\"facts\">\(rows.map { "<dt>\($0.0)<dd>\($0.1)" }.joined(separator: "\n"))</dl>"
+    /// Rows of a name and a value, where there is one; HTML closes their elements by itself.
+    private func list(_ rows: KeyValuePairs<String, String?>) -> String {
+        let rows = rows.compactMap { name, value in value.map { "<dt>\(name)<dd>\($0)" } }
+        return "<dl class=\"facts\">\(rows.joined(separator: "\n"))</dl>"
     }
 
     private func small(_ html: String) -> String { "<small>\(html)</small>" }
@@ -136,26 +136,18 @@ struct JobCard {
     }
 
     private var more: String {
-        let success = state.lastSuccess.map { "\($0.wall.element(at: now)) \(small($0.wall.ago(at: now)))" }
         let zone = (job.timeZone?.name ?? "UTC").escapedForHTML
-        var facts = [
-            ("Schedule", "<code>\(job.schedule.expression.escapedForHTML)</code> \(zone)"),
-            ("Deadline of a run", job.deadline.inWords), ("Overdue without success after", state.budget.inWords),
-            ("Removed in 24 hours", state.deletions.total(at: now).groupedText),
-            ("Last success", success ?? "none known"),
-        ]
+        let success = state.lastSuccess.map { "\($0.wall.element(at: now)) \(small($0.wall.ago(at: now)))" }
         let delays = state.recent.compactMap { $0.origin == .schedule ? $0.startDelay : nil }.sorted()
-        if let worst = delays.last {
-            facts.append(("Start delay", "\(delays[delays.count / 2].inWords) \(small("\(worst.inWords) at most"))"))
-        }
-        facts.append(("Scheduled times missed", state.missedFires.groupedText))
-        if state.coalescedFires > 0 {
-            facts.append(("Scheduled times while running", state.coalescedFires.groupedText))
-        }
-        return """
-            <details id="\(id)more"><summary>Schedule and limits</summary>\(list(facts))</details>
-
-            """
+        let delay = delays.last.map { "\(delays[delays.count / 2].inWords) \(small("\($0.inWords) at most"))" }
+        let rows: KeyValuePairs<String, String?> = [
+            "Schedule": "<code>\(job.schedule.expression.escapedForHTML)</code> \(zone)",
+            "Deadline of a run": job.deadline.inWords, "Overdue without success after": state.budget.inWords,
+            "Removed in 24 hours": state.deletions.total(at: now).groupedText, "Last success": success ?? "none known",
+            "Start delay": delay, "Scheduled times missed": state.missedFires.groupedText,
+            "Scheduled times while running": state.coalescedFires > 0 ? state.coalescedFires.groupedText : nil,
+        ]
+        return "<details id=\"\(id)more\"><summary>Schedule and limits</summary>\(list(rows))</details>\n"
     }
 }
 

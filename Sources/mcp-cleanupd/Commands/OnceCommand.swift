@@ -66,7 +66,8 @@ struct OnceCommand: Sendable {
         unwritten?.report()
         var codes = failures.map { Sysexit($0.failure.kind) } + (unwritten.map { [$0.code] } ?? [])
         do throws(CommandFailure) {
-            try writeMetrics(record)
+            // The families about the process are left out: they would be the collector's own, twice.
+            if let record, let metricsTextfile { try MetricsTextfile(path: metricsTextfile).add(record.metrics) }
         } catch {
             error.report()
             codes.append(error.code)
@@ -99,17 +100,6 @@ struct OnceCommand: Sendable {
             try StandardStream.output.write(line + "\n")
         } catch {
             failure = CommandFailure(error)
-        }
-    }
-
-    /// Adds the counts to those that the metrics file has from other processes, and replaces it. The families about the
-    /// process are left out: they would be the collector's own, twice.
-    private func writeMetrics(_ record: ServiceRecord?) throws(CommandFailure) {
-        guard let record, let metricsTextfile else { return }
-        try MetricsTextfile(path: metricsTextfile).update { previous in
-            var metrics = record.metrics
-            metrics.merge(previous, at: .now)
-            return metrics.text
         }
     }
 }

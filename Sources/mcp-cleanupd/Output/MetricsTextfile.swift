@@ -1,5 +1,7 @@
 import Glibc
+import Monitoring
 import Settings
+import Time
 
 /// The file that a textfile collector reads after a one-shot process has gone: the same families as over HTTP.
 ///
@@ -8,11 +10,11 @@ import Settings
 struct MetricsTextfile {
     let path: String
 
-    /// Replaces the text by what `change` makes of it. Processes that do so at a time take turns, so that what one of
-    /// them adds is never lost to another.
+    /// Adds the counts to those of other processes, and replaces the file. Processes that do so at a time take turns, so that
+    /// what one of them adds is never lost to another.
     ///
     /// After a failure the file holds what it held before.
-    func update(_ change: (_ previous: String) -> String) throws(CommandFailure) {
+    func add(_ metrics: Metrics) throws(CommandFailure) {
         // The directory, and not a file beside the metrics', which would be left; a lock on the file itself would be gone
         // with it.
         let descriptor = open(directory.isEmpty ? "." : String(directory), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
@@ -25,7 +27,9 @@ struct MetricsTextfile {
         if lstat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG { throw failure("it is no regular file") }
         let previous = try? BoundedFile.read(path, limit: 1 << 20)
         // Missing, unreadable or a hundred times what we write: counters then start at 0.
-        try replace(by: change(String(decoding: previous ?? [], as: UTF8.self)))
+        var all = metrics
+        all.merge(String(decoding: previous ?? [], as: UTF8.self), at: .now)
+        try replace(by: all.text)
     }
 
     /// As far as its last slash.
