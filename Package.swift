@@ -28,11 +28,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
         .package(url: "https://github.com/apple/swift-collections", exact: "1.6.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
-        // Without its traits it needs no Foundation.
-        .package(url: "https://github.com/hummingbird-project/hummingbird", exact: "2.28.1", traits: []),
-        .package(url: "https://github.com/apple/swift-http-types", exact: "1.8.0", traits: []),
         .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
-        .package(url: "https://github.com/apple/swift-nio-extras", exact: "1.35.2"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", exact: "1.0.2"),
         .package(url: "https://github.com/apple/swift-system", exact: "1.8.1"),
     ],
@@ -52,7 +48,6 @@ let package = Package(
         .target(name: "Postgres", dependencies: ["CLibpq", "Time"], swiftSettings: sources),
         .target(name: "SessionCleanup", dependencies: ["CleanupSchedule", "Postgres", "Time"], swiftSettings: sources),
         .target(
-            // Not Configuration: a package that hummingbird names has a target of that name.
             name: "Settings",
             dependencies: ["CYaml", "CleanupSchedule", "Heartbeats", "Postgres", "SessionCleanup", "Time"],
             swiftSettings: sources),
@@ -72,14 +67,12 @@ let package = Package(
             name: "Monitoring",
             dependencies: [
                 "CleanupDaemon", "CleanupSchedule", "Postgres", "SessionCleanup", "Time",
-                .product(name: "HTTPTypes", package: "swift-http-types"),
-                .product(name: "HummingbirdCore", package: "hummingbird"),
-                .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
+            resources: [.embedInCode("Page/page.css"), .embedInCode("Page/page.js")],
             swiftSettings: sources),
         .executableTarget(
             name: "mcp-cleanupd",
@@ -121,7 +114,8 @@ let package = Package(
         .testTarget(
             name: "SettingsTests",
             dependencies: [
-                "Heartbeats", "Postgres", "SeededRandom", "SessionCleanup", "Settings", "TestServers", "parser-probe",
+                "Heartbeats", "Postgres", "SeededRandom", "SessionCleanup", "Settings", "TestServers", "Time",
+                "parser-probe",
             ],
             swiftSettings: settings,
             linkerSettings: linking),

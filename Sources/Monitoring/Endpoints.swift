@@ -1,7 +1,8 @@
 import CleanupDaemon
+import NIOHTTP1
 import Time
 
-/// The answers to HTTP requests, without the HTTP: a path in, a body out. None of them asks the database.
+/// The answers to HTTP requests. None of them asks the database.
 package struct Endpoints: Sendable {
     struct Answer: Sendable {
         var status = 200
@@ -32,18 +33,45 @@ package struct Endpoints: Sendable {
         self.isConnectingStuck = isConnectingStuck
     }
 
+    /// - Parameter isLoopback: true if only this machine's programs can ask: a web page whose DNS name was made to point at it
+    ///   sends that name.
+    func answer(_ request: HTTPRequestHead, isLoopback: Bool) async -> Answer {
+        let hosts = request.headers["Host"]
+        // RFC 9112, section 3.2.
+        guard hosts.count == 1 else { return Answer(400, "A request must have one Host header.") }
+        guard !isLoopback || Self.isLocal(hosts[0]) else {
+            return Answer(
+                421,
+                "The Host header names another host. Ask for localhost or an IP address, or set http.listen to the address that others reach."
+            )
+        }
+        return await answer(method: request.method.rawValue, target: request.uri)
+    }
+
+    /// True if the host is a name that a person or a scraper on this machine would use.
+    private static func isLocal(_ authority: String) -> Bool {
+        if authority.isEmpty || authority.hasPrefix("[") { return true }
+        let host = authority.prefix { $0 != ":" }
+        return host.lowercased() == "localhost" || host.allSatisfy { $0.isASCII && $0.isNumber || $0 == "." }
+    }
+
     /// - Parameter target: the request's, with a query if it has one.
     func answer(method: String, target: String) async -> Answer {
         guard method == "GET" || method == "HEAD" else { return Answer(405, "Only GET and HEAD are answered here.") }
-        switch target.prefix(while: { $0 != "?" }) {
+        switch Self.path(target) {
         case "/":
             let page = StatusPage(state: record.state, now: record.now)
             return Answer(contentType: "text/html; charset=utf-8", body: page.html, contentPolicy: page.contentPolicy)
         case "/status.json":
-            return Answer(
-                contentType: "application/json", body: "\(StatusDocument(record.state, at: record.now).json)\n")
+            return Answer(contentType: "application/json", body: "\(record.state.document(at: record.now))\n")
         case "/livez":
-            let fault = await fault
+            guard await isTurning(Self.loopLimit) else {
+                return Answer(503, "the scheduler did not answer within \(Self.loopLimit.inWords)")
+            }
+            guard !isConnectingStuck() else {
+                return Answer(503, "an attempt to connect was given up and has not returned: no other can begin")
+            }
+            let fault = record.state.fault(at: record.now)
             return Answer(fault == nil ? 200 : 503, fault ?? "alive")
         case "/readyz":
             let obstacles = record.state.obstacles(at: record.now)
@@ -55,20 +83,25 @@ package struct Endpoints: Sendable {
         }
     }
 
-    /// Why the service does not do its work; `nil` if it does.
-    private var fault: String? {
-        get async {
-            guard await isTurning(Self.loopLimit) else {
-                return "the scheduler did not answer within \(Self.loopLimit.inWords)"
-            }
-            if isConnectingStuck() {
-                return "an attempt to connect was given up and has not returned: no other can begin"
-            }
-            return record.state.fault(at: record.now)
-        }
+    /// Without the query, and without the scheme and the host of a proxy's request: RFC 9112, section 3.2.2.
+    private static func path(_ target: String) -> Substring {
+        let target = target.prefix { $0 != "?" }
+        guard !target.hasPrefix("/"), let scheme = target.firstRange(of: "://") else { return target }
+        let path = target[scheme.upperBound...].drop { $0 != "/" }
+        return path.isEmpty ? "/" : path
     }
 }
 
 extension Endpoints.Answer {
     init(_ status: Int, _ text: String) { self.init(status: status, body: text.visibleLines + "\n") }
+
+    var head: HTTPResponseHead {
+        var headers: HTTPHeaders = [
+            "Content-Type": contentType, "Content-Length": "\(body.utf8.count)", "Cache-Control": "no-store",
+            "Content-Security-Policy": contentPolicy, "X-Content-Type-Options": "nosniff", "Connection": "close",
+            "Referrer-Policy": "no-referrer", "Cross-Origin-Resource-Policy": "same-origin",
+        ]
+        if status == 405 { headers.add(name: "Allow", value: "GET, HEAD") }
+        return HTTPResponseHead(version: .http1_1, status: HTTPResponseStatus(statusCode: status), headers: headers)
+    }
 }

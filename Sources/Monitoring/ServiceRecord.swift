@@ -1,40 +1,35 @@
 package import CleanupDaemon
 package import SessionCleanup
 import Synchronization
-package import Time
+import Time
 
 /// Keeps what is known of the service, from its events: the state, and the counts. From any thread.
 package final class ServiceRecord: Sendable {
-    private let kept: Mutex<(state: ServiceState, counts: RunCounts, text: String?)>
+    private let kept: Mutex<(state: ServiceState, counts: Metrics, text: String?)>
     private let started = ContinuousClock.now
-    private let wallClock: @Sendable () -> UTCInstant
 
     /// - Parameter jobs: those whose series exist from the start.
-    package init(
-        jobs: [Job], version: String, host: String = HostName.current,
-        wallClock: @escaping @Sendable () -> UTCInstant = { .now }
-    ) {
-        self.wallClock = wallClock
-        let now = TwoClocks(wall: wallClock(), elapsed: .zero)
-        let state = ServiceState(jobs: jobs, version: version, host: host, startedAt: now)
-        kept = Mutex((state, RunCounts(jobs: jobs), nil))
+    package init(jobs: [Job], version: String) {
+        let now = TwoClocks(wall: .now, elapsed: .zero)
+        let state = ServiceState(jobs: jobs, version: version, host: HostName.current, startedAt: now)
+        kept = Mutex((state, Metrics(jobs: jobs), nil))
     }
 
     /// Both clocks, as the state knows them.
-    var now: TwoClocks { TwoClocks(wall: wallClock(), elapsed: started.duration(to: .now)) }
+    var now: TwoClocks { TwoClocks(wall: .now, elapsed: started.duration(to: .now)) }
 
     package var state: ServiceState { kept.withLock(\.state) }
 
-    package var metrics: MetricsSnapshot { kept.withLock { MetricsSnapshot($0.state, $0.counts) } }
+    package var metrics: Metrics { kept.withLock { $0.counts.with($0.state) } }
 
     /// What `/metrics` answers. All but the figures of the process is kept until the next event: runs are minutes apart.
     func metricsText(_ process: ProcessFigures) -> String {
         let (text, startedAt) = kept.withLock { kept in
-            let text = kept.text ?? MetricsSnapshot(kept.state, kept.counts).text
+            let text = kept.text ?? kept.counts.with(kept.state).text
             kept.text = text
             return (text, kept.state.startedAt)
         }
-        return text + MetricsSnapshot(process, startedAt: startedAt).text
+        return text + Metrics(process, startedAt: startedAt).text
     }
 
     package func recordNotifyFailure() {

@@ -1,202 +1,118 @@
 import Glibc
-import HTTPTypes
-import HummingbirdCore
-import Logging
 import NIOCore
-import NIOHTTPTypes
 import NIOPosix
 import ServiceLifecycle
+package import Time
 
 /// Serves `Endpoints` over HTTP/1.1, on a thread of its own, so that a stuck scheduler is reported.
 ///
-/// What clients send takes bounded memory and time: see `ConnectionLimits`. Between requests nothing wakes up.
-package struct StatusServer: Service, CustomStringConvertible {
-    package enum Address: Hashable, Sendable, CustomStringConvertible {
-        /// An IP address, without brackets, and a port; port 0 is a free one.
-        case tcp(host: String, port: Int)
-        /// The absolute path of a Unix socket, which is made at the start and removed at the end.
-        case unix(path: String)
-        /// A listening socket that another process made; `name` is its address, for messages.
-        case passed(descriptor: Int32, name: String, isLoopback: Bool)
-
-        package var description: String {
-            switch self {
-            case .tcp(let host, let port): host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
-            case .unix(let path): "unix:\(path)"
-            case .passed(_, let name, _): name
-            }
-        }
-
-        /// True if only programs of this machine reach it over IP: a web page could then name it by a DNS name of its own.
-        fileprivate var isLoopback: Bool {
-            switch self {
-            case .tcp(let host, _): host.hasPrefix("127.") || host == "::1"
-            case .unix: false
-            case .passed(_, _, let isLoopback): isLoopback
-            }
-        }
-    }
-
-    private typealias Connection = NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>
+/// What clients send takes bounded memory and time: see `Connections`. Between requests nothing wakes up.
+package struct StatusServer: Service {
+    private let listener: any Channel
+    private let connections = Connections()
 
     /// Connections that may wait to be accepted, as with systemd's own default. While a service restarts, the socket that
     /// systemd keeps holds the scrapes of that time.
     private static let backlog: Int32 = 4096
 
-    private let address: Address
-    private let endpoints: Endpoints
-    private let onListening: @Sendable () -> Void
-
-    /// - Parameter onListening: called once connections are accepted.
-    package init(address: Address, endpoints: Endpoints, onListening: @escaping @Sendable () -> Void) {
-        self.address = address
-        self.endpoints = endpoints
-        self.onListening = onListening
-    }
-
-    /// Short: the service group puts it into its messages.
-    package var description: String { "http" }
-
-    /// Accepts connections until the graceful shutdown, then answers those that it has accepted:
-    /// `ConnectionLimits.lastRequest`.
+    /// Listens on the address; a Unix socket's path is made, and removed at the end.
     ///
+    /// - Parameter passed: a listening socket at this address that another process made, if there is one.
     /// - Throws: `ListenFailure`.
-    package func run() async throws {
-        let unixListener = try unixListener()
-        defer { unixListener?.removePath() }
+    package init(at address: ListenAddress, passed: Int32?, _ endpoints: Endpoints) async throws {
+        let connections = connections
         let loop = MultiThreadedEventLoopGroup(numberOfThreads: 1).next()
-        let limits = ConnectionLimits()
-        let http = http(limits)
-        let accepted = AsyncStream<Connection>.makeStream()
-        let listener: any Channel
-        do {
-            listener = try await listen(on: loop, unixListener) { channel in
-                http.setup(channel: channel, logger: Self.silent).map { _ = accepted.continuation.yield($0) }
-            }
-        } catch let error as IOError {
-            throw ListenFailure(address: address, reason: .system(error.errnoCode))
-        }
-        // After the last connection: the event loop accepts and closes one after the other. NIO's own stream of connections
-        // drops one that was accepted just before the close, and ends the process for it.
-        listener.closeFuture.whenComplete { _ in accepted.continuation.finish() }
-        await withGracefulShutdownHandler {
-            await withTaskExecutorPreference(EventLoopExecutor(loop)) {
-                onListening()
-                await withDiscardingTaskGroup { group in
-                    for await connection in accepted.stream {
-                        group.addTask { await http.handle(value: connection, logger: Self.silent) }
-                    }
-                }
-            }
-        } onGracefulShutdown: {
-            listener.close(promise: nil)
-            limits.closeAll(on: loop)
-        }
-    }
-
-    private func unixListener() throws(ListenFailure) -> UnixListener? {
-        guard case .unix(let path) = address else { return nil }
-        do {
-            return try UnixListener(path: path)
-        } catch {
-            throw ListenFailure(address: address, reason: error)
-        }
-    }
-
-    private func listen(
-        on loop: any EventLoop, _ unixListener: UnixListener?,
-        setUp: @escaping @Sendable (any Channel) -> EventLoopFuture<Void>
-    ) async throws -> any Channel {
         let bootstrap = ServerBootstrap(group: loop)
             .serverChannelOption(.backlog, value: Self.backlog)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
-            .childChannelInitializer(setUp)
-        switch (address, unixListener) {
-        case (.tcp(let host, let port), _):
-            return try await bootstrap.bind(host: host, port: port).get()
-        case (.passed(let descriptor, _, _), _):
-            return try await bootstrap.withBoundSocket(descriptor).get()
-        case (.unix, let listener?):
-            return try await bootstrap.withBoundSocket(listener.descriptor).get()
-        case (.unix, nil): preconditionFailure("run() binds the path first")
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    connections.add(channel)
+                    let isLoopback = address.isLoopback
+                    try RequestHandler.add(to: channel) { await endpoints.answer($0, isLoopback: isLoopback) }
+                }
+            }
+        do {
+            listener =
+                switch (address, passed) {
+                case (_, let descriptor?): try await bootstrap.withBoundSocket(descriptor).get()
+                case (.tcp(let host, let port), nil): try await bootstrap.bind(host: host, port: port).get()
+                case (.unix(let path), nil): try await Self.bind(bootstrap, to: path, loop)
+                }
+        } catch let error as IOError {
+            throw ListenFailure(address: address, code: error.errnoCode)
         }
     }
 
-    private func http(_ limits: ConnectionLimits) -> HTTP1Channel {
-        let isLoopback = address.isLoopback
-        return HTTP1Channel(
-            responder: { [endpoints] request, writer, _ in
-                let answer: Endpoints.Answer
-                if request.head.authority == nil || Self.hasSecondHost(request.head) {
-                    answer = Self.hostNotNamedOnce
-                } else if isLoopback && !Self.isLocal(request.head.authority) {
-                    answer = Self.misdirected
-                } else {
-                    answer = await endpoints.answer(
-                        method: request.method.rawValue, target: request.head.path ?? "")
-                }
-                let body = ResponseBody(byteBuffer: ByteBuffer(string: request.method == .head ? "" : answer.body))
-                try await writer.write(response: answer.head, body: body)
-            },
-            configuration: .init(
-                additionalChannelHandlers: [limits.handler()], idleTimeout: ConnectionLimits.lifetime,
-                httpDecoderConfiguration: .init(
-                    maxHeaderFieldSize: 8192, maxHeaderListSize: 16_384, maxHeaderFieldCount: 64)))
+    /// Accepts connections until the graceful shutdown, then answers those that it has accepted: `Connections.end`.
+    package func run() async throws {
+        try await withTaskCancellationOrGracefulShutdownHandler {
+            try await listener.closeFuture.flatMap { connections.end(on: listener.eventLoop) }.get()
+        } onCancelOrGracefulShutdown: {
+            listener.close(promise: nil)
+        }
     }
 
-    /// No connection is logged: an attacker could fill the log.
-    private static let silent = Logger(label: "mcp-cleanupd.http") { _ in SwiftLogNoOpLogHandler() }
-
-    // MARK: DNS rebinding
-
-    /// True if the host of a request to a loopback address is a name that a person or a scraper on this machine would use.
-    /// A web page whose DNS name was made to point at 127.0.0.1 sends that name.
-    private static func isLocal(_ authority: String?) -> Bool {
-        guard let authority, !authority.isEmpty else { return true }
-        if authority.hasPrefix("[") { return true }
-        let host = authority.prefix { $0 != ":" }
-        return host.lowercased() == "localhost" || host.allSatisfy { $0.isASCII && $0.isNumber || $0 == "." }
+    /// The umask decides who may connect: write permission is needed.
+    private static func bind(
+        _ bootstrap: ServerBootstrap, to path: String, _ loop: any EventLoop
+    ) async throws -> any Channel {
+        /// The path's device and inode; `nil` if it does not exist.
+        @Sendable func file() -> [UInt64]? {
+            var status = stat()
+            return lstat(path, &status) == 0 ? [UInt64(status.st_dev), UInt64(status.st_ino)] : nil
+        }
+        try await removeStaleSocket(at: path, loop)
+        let listener = try await bootstrap.bind(unixDomainSocketPath: path).get()
+        let ours = file()
+        // Unless another process has replaced it since.
+        listener.closeFuture.whenComplete { _ in if file() == ours { unlink(path) } }
+        return listener
     }
 
-    /// True if the request has more than one `Host` header: the first one is not among its fields but its authority.
-    private static func hasSecondHost(_ head: HTTPRequest) -> Bool {
-        head.headerFields.contains { $0.name.canonicalName == "host" }
-    }
-
-    /// RFC 9112, section 3.2.
-    private static let hostNotNamedOnce = Endpoints.Answer(400, "A request must have one Host header.")
-    private static let misdirected = Endpoints.Answer(
-        421,
-        "The Host header names another host. Ask for localhost or an IP address, or set http.listen to the address that others reach."
-    )
-}
-
-extension Endpoints.Answer {
-    private static let referrerPolicy = HTTPField.Name("Referrer-Policy")
-    private static let resourcePolicy = HTTPField.Name("Cross-Origin-Resource-Policy")
-
-    fileprivate var head: HTTPResponse {
-        var fields: HTTPFields = [
-            .contentType: contentType, .contentLength: "\(body.utf8.count)", .cacheControl: "no-store",
-            .contentSecurityPolicy: contentPolicy, .xContentTypeOptions: "nosniff", .connection: "close",
-        ]
-        if let name = Self.referrerPolicy { fields[name] = "no-referrer" }
-        if let name = Self.resourcePolicy { fields[name] = "same-origin" }
-        if status == 405 { fields[.allow] = "GET, HEAD" }
-        return HTTPResponse(status: .init(code: status), headerFields: fields)
+    /// Removes a socket that no process listens on any more. What is no socket is left alone.
+    private static func removeStaleSocket(at path: String, _ loop: any EventLoop) async throws {
+        var status = stat()
+        // Where the path cannot be looked at, it cannot be bound either, for the same cause.
+        guard lstat(path, &status) == 0 else { return }
+        guard status.st_mode & S_IFMT == S_IFSOCK else { throw ListenFailure(address: .unix(path: path), code: nil) }
+        do {
+            let probe = try await ClientBootstrap(group: loop).connect(unixDomainSocketPath: path).get()
+            probe.close(promise: nil)
+        } catch let error as IOError where error.errnoCode == ECONNREFUSED {
+            guard unlink(path) == 0 || errno == ENOENT else { throw IOError(errnoCode: errno, reason: "unlink") }
+            return
+        } catch let error as IOError where error.errnoCode == EAGAIN {
+            // Its queue of connections is full, so a process listens: connect(2).
+        }
+        throw IOError(errnoCode: EADDRINUSE, reason: "connect")
     }
 }
 
-/// Runs tasks on the event loop's thread, which has their sockets: a change to another thread and back would cost each
-/// request more than its answer.
-private final class EventLoopExecutor: TaskExecutor {
-    private let loop: any EventLoop
+/// The address could not be listened on.
+package struct ListenFailure: Error, CustomStringConvertible {
+    let address: ListenAddress
+    /// An `errno`; `nil` where something that is no socket has the path of a Unix socket.
+    let code: Int32?
 
-    init(_ loop: any EventLoop) { self.loop = loop }
+    /// True if it may pass by itself: another process has the address now, or no interface has it yet, as while a machine
+    /// boots.
+    package var mayPass: Bool { [EADDRINUSE, EADDRNOTAVAIL].contains(code) }
 
-    func enqueue(_ job: consuming ExecutorJob) {
-        let job = UnownedJob(job)
-        loop.execute { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
+    package var description: String {
+        let reason = code.map { String(cString: strerror($0)) } ?? "the path exists and is no socket"
+        return "cannot listen on \(address): \(reason)"
+    }
+
+    /// What to do about it.
+    package var hint: String {
+        switch (code, address) {
+        case (nil, _): "Remove it, or set http.listen to another path."
+        case (ENOENT, .unix): "Make the directory, or set http.listen to a path in one that exists."
+        case (EACCES, .unix): "Set http.listen to a path in a directory that the service may write to."
+        case (_, .unix): "Set http.listen to another path, or to off."
+        case (_, .tcp): "Set http.listen to another address and port, or to off."
+        }
     }
 }

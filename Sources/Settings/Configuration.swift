@@ -1,5 +1,6 @@
 package import Heartbeats
 package import SessionCleanup
+package import Time
 
 /// Everything that can be set, validated.
 package struct Configuration: Hashable, Sendable {
@@ -9,7 +10,7 @@ package struct Configuration: Hashable, Sendable {
     package var limits = RunLimits.standard
     package var history = History.standard
     /// The address at which HTTP is served; `nil` is none.
-    package var httpListen: ListenAddress? = .loopback
+    package var httpListen: ListenAddress? = .tcp(host: "127.0.0.1", port: 9764)
     package var logLevel = LogLevel.info
     package var logFormat = LogFormat.auto
     /// Called after a run that went well; `nil` is none.

@@ -1,24 +1,11 @@
 import Glibc
+package import Time
 
 /// The listening socket that the service manager passed to the service: systemd.socket(5).
 package struct PassedSocket: Hashable, Sendable {
-    package enum Address: Hashable, Sendable, CustomStringConvertible {
-        case tcp(host: String, port: Int)
-        /// A path, or `@` and the name of an abstract socket.
-        case unix(path: String)
-
-        /// As `http.listen` has it: `127.0.0.1:9764`, `[::1]:9764`, `unix:/run/…`.
-        package var description: String {
-            switch self {
-            case .tcp(let host, let port): host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
-            case .unix(let path): "unix:\(path)"
-            }
-        }
-    }
-
     /// Close-on-exec. The caller owns it.
     package let descriptor: Int32
-    package let address: Address
+    package let address: ListenAddress
 
     /// Finds the passed socket; `nil` if none was passed, or libsystemd cannot be used.
     package static func find(environment: [String: String]) throws(SystemdRefusal) -> PassedSocket? {
@@ -60,7 +47,7 @@ package struct PassedSocket: Hashable, Sendable {
     }
 
     /// The address that the socket is bound to; `nil` if it is neither IP nor Unix.
-    private static func address(of descriptor: Int32) -> Address? {
+    private static func address(of descriptor: Int32) -> ListenAddress? {
         var storage = sockaddr_storage()
         var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
         // A sockaddr_storage holds an address of any family: socket(7).
@@ -69,13 +56,17 @@ package struct PassedSocket: Hashable, Sendable {
                 getsockname(descriptor, $0.baseAddress, &length)
             }
             guard status == 0 else { return nil }
-            switch Int32(bytes.load(as: sockaddr.self).sa_family) {
-            case AF_INET:
-                let address = bytes.load(as: sockaddr_in.self)
-                return .tcp(host: text(AF_INET, address.sin_addr), port: Int(address.sin_port.bigEndian))
-            case AF_INET6:
-                let address = bytes.load(as: sockaddr_in6.self)
-                return .tcp(host: text(AF_INET6, address.sin6_addr), port: Int(address.sin6_port.bigEndian))
+            let family = Int32(bytes.load(as: sockaddr.self).sa_family)
+            switch family {
+            case AF_INET, AF_INET6:
+                // The port, in network order, and the address, in IPv6 behind the flow label: ip(7), ipv6(7).
+                let port = Int(bytes[2]) << 8 | Int(bytes[3])
+                let address = Array(bytes[(family == AF_INET ? 4 : 8)...])
+                var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
+                // It fails for other families and shorter buffers only: inet_ntop(3).
+                inet_ntop(family, address, &text, socklen_t(INET6_ADDRSTRLEN))
+                let host = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+                return .tcp(host: host, port: port)
             case AF_UNIX:
                 // The path begins after the family; an abstract name begins with a zero byte: unix(7).
                 let name = bytes[..<Int(length)].dropFirst(MemoryLayout<sa_family_t>.size)
@@ -84,12 +75,5 @@ package struct PassedSocket: Hashable, Sendable {
             default: return nil
             }
         }
-    }
-
-    private static func text<IPAddress>(_ family: Int32, _ address: IPAddress) -> String {
-        var buffer = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
-        // It fails for other families and shorter buffers only: inet_ntop(3).
-        _ = withUnsafePointer(to: address) { inet_ntop(family, $0, &buffer, socklen_t(buffer.count)) }
-        return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }

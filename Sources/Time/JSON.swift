@@ -1,6 +1,6 @@
 /// A JSON value on one line. An object's keys keep their order: people read these lines too, and Foundation's encoder
 /// would sort them and bring megabytes along.
-package indirect enum JSON: CustomStringConvertible {
+package indirect enum JSON: CustomStringConvertible, JSONValue, ExpressibleByDictionaryLiteral {
     case string(String)
     case integer(Int)
     /// Finite.
@@ -10,7 +10,12 @@ package indirect enum JSON: CustomStringConvertible {
     case array([JSON])
     case object([(String, JSON)])
 
-    package init(_ text: String?) { self = text.map(JSON.string) ?? .null }
+    /// An object; `nil` becomes `null`.
+    package init(dictionaryLiteral members: (String, (any JSONValue)?)...) {
+        self = .object(members.map { ($0, $1?.json ?? .null) })
+    }
+
+    package var json: JSON { self }
 
     package var description: String {
         switch self {
@@ -47,3 +52,16 @@ package indirect enum JSON: CustomStringConvertible {
         return quoted + "\""
     }
 }
+
+/// A value that an object may have.
+package protocol JSONValue {
+    var json: JSON { get }
+}
+
+extension String: JSONValue { package var json: JSON { .string(self) } }
+extension Int: JSONValue { package var json: JSON { .integer(self) } }
+extension Bool: JSONValue { package var json: JSON { .boolean(self) } }
+extension Array: JSONValue where Element: JSONValue { package var json: JSON { .array(map(\.json)) } }
+extension UTCInstant: JSONValue { package var json: JSON { .string("\(self)") } }
+/// In seconds.
+extension Duration: JSONValue { package var json: JSON { .decimal(fractionalSeconds) } }

@@ -17,8 +17,8 @@ import Time
     @Test func everyFamilyAndSeriesIsThereFromTheStart() {
         let lines = lines(Simulated(builtIn))
         for family in MetricFamily.allCases {
-            #expect(lines.contains { $0.hasPrefix("# TYPE \(family.rawValue) ") }, "\(family)")
-            #expect(lines.contains { $0.hasPrefix(family.rawValue) }, "\(family)")
+            #expect(lines.contains { $0.hasPrefix("# TYPE \(family.name) ") }, "\(family)")
+            #expect(lines.contains { $0.hasPrefix(family.name) }, "\(family)")
         }
         for job in builtIn {
             for outcome in Outcome.allCases {

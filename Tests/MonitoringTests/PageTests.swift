@@ -235,7 +235,7 @@ import Time
         service.answer(1)
         service.run(deleted: 7, oldestOverdue: .milliseconds(1500))
         service.answer(1, .transientSessions, .failed, failure: .noPrivilege)
-        let text = "\(StatusDocument(service.state, at: service.now).json)"
+        let text = "\(service.state.document(at: service.now))"
         let document = try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
         #expect(document["database"] as? String == "db.example.org/app")
         #expect(document["version"] as? String == "1.2.3" && document["host"] as? String == "web-3")
@@ -243,7 +243,7 @@ import Time
         #expect(document["rows_deleted_24h"] as? Int == 7)
         #expect(document["counts_all_processes"] as? Bool == false)
         service.learn([(7, .zero)], deletions: [0: 7])
-        #expect("\(StatusDocument(service.state, at: service.now).json)".contains(#""counts_all_processes":true"#))
+        #expect("\(service.state.document(at: service.now))".contains(#""counts_all_processes":true"#))
         let job = try #require((document["jobs"] as? [[String: Any]])?.first)
         #expect(job["state"] as? String == "failing")
         #expect(job["next_run_at"] as? String == "2026-05-13T12:15:00Z")
@@ -262,7 +262,7 @@ import Time
         service.answer(1, .transientSessions, .failed, failure: .noPrivilege)
         service.beginRun()
         service.record(.reloadFailed("x"))
-        let text = "\(StatusDocument(service.state, at: service.now).json)"
+        let text = "\(service.state.document(at: service.now))"
         let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
             "../../docs/monitoring.md")
         let documentation = try String(contentsOf: path, encoding: .utf8)

@@ -8,7 +8,7 @@ import Time
 /// A state with a clock that moves only when told to, and a job or more whose runs end as the test says.
 struct Simulated {
     private(set) var state: ServiceState
-    private var counts: RunCounts
+    private var counts: Metrics
     private(set) var now: TwoClocks
     private var jobs: [Job]
 
@@ -16,7 +16,7 @@ struct Simulated {
         self.jobs = jobs
         now = TwoClocks(wall: UTCInstant(rfc3339: start)!, elapsed: .zero)
         state = ServiceState(jobs: jobs, version: "1.2.3", host: "web-3", startedAt: now)
-        counts = RunCounts(jobs: jobs)
+        counts = Metrics(jobs: jobs)
         for job in jobs { arm(job) }
         let now = now
         record(.started(jobs.map { ($0, Self.next($0, now)) }))
@@ -31,12 +31,12 @@ struct Simulated {
         counts.record(event, at: now.wall)
     }
 
-    var metrics: MetricsSnapshot { MetricsSnapshot(state, counts) }
+    var metrics: Metrics { counts.with(state) }
 
     /// What a scrape gets.
     var scraped: String {
         let process = ProcessFigures(residentBytes: 1 << 20, openFiles: 9, processorTime: .milliseconds(1500))
-        return metrics.text + MetricsSnapshot(process, startedAt: state.startedAt).text
+        return metrics.text + Metrics(process, startedAt: state.startedAt).text
     }
 
     mutating func pass(_ duration: Duration) {
@@ -117,7 +117,7 @@ struct Simulated {
 
     /// A gauge or a counter of a job's, as it is scraped.
     func value(_ family: MetricFamily, of job: Job = .transientSessions, labels: String = "") -> Double? {
-        let start = #"\#(family.rawValue){job_name="\#(job.name)"\#(labels)} "#
+        let start = #"\#(family.name){job_name="\#(job.name)"\#(labels)} "#
         let line = metrics.text.split(separator: "\n").first { $0.hasPrefix(start) }
         return line.flatMap { Double($0.dropFirst(start.count)) }
     }

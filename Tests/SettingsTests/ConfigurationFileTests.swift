@@ -1,6 +1,7 @@
 import Heartbeats
 @testable import SessionCleanup
 import Testing
+import Time
 
 @testable import Settings
 

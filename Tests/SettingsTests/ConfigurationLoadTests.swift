@@ -1,5 +1,6 @@
 @testable import SessionCleanup
 import Testing
+import Time
 
 @testable import Settings
 

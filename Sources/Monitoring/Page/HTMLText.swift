@@ -32,8 +32,7 @@ enum Runbook {
 
     /// A link to a section of the runbook. Browsers follow no link from a server's page to a file: there the path is its text.
     static func link(to section: String) -> String {
-        let path = section.hasPrefix("file://") ? section.dropFirst("file://".count) : ""
-        return path.isEmpty ? "<a href=\"\(section)\">Runbook</a>" : "Runbook: <a href=\"\(section)\">\(path)</a>"
+        "Runbook: <a href=\"\(section)\">\(section.dropFirst("file://".count))</a>"
     }
 }
 

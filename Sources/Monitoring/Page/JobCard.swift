@@ -25,19 +25,19 @@ struct JobCard {
             """
     }
 
-    private var facts: [(String, String)] {
+    private var facts: KeyValuePairs<String, String?> {
         [
-            ("State", "<b class=\"\(condition.tone.name)\">\(condition.tone.sign) \(stateInWords)</b>"),
-            ("Last run", lastRunInWords), ("Removed", removedInWords),
-            ("Took", state.lastRun.map(Self.took) ?? "–"),
-            ("Next run", state.nextFireTime.map { "\($0.element(at: now)) \(small($0.until(at: now)))" } ?? "none"),
-            ("Oldest expired session", oldestInWords),
+            "State": "<b class=\"\(condition.tone.name)\">\(condition.tone.sign) \(stateInWords)</b>",
+            "Last run": lastRunInWords, "Removed": removedInWords, "Took": state.lastRun.map(Self.took) ?? "–",
+            "Next run": state.nextFireTime.map { "\($0.element(at: now)) \(small($0.until(at: now)))" } ?? "none",
+            "Oldest expired session": oldestInWords,
         ]
     }
 
-    /// Rows of a name and a value; HTML closes their elements by itself.
-    private func list(_ rows: [(String, String)]) -> String {
-        "<dl class=\"facts\">\(rows.map { "<dt>\($0.0)<dd>\($0.1)" }.joined(separator: "\n"))</dl>"
+    /// Rows of a name and a value, where there is one; HTML closes their elements by itself.
+    private func list(_ rows: KeyValuePairs<String, String?>) -> String {
+        let rows = rows.compactMap { name, value in value.map { "<dt>\(name)<dd>\($0)" } }
+        return "<dl class=\"facts\">\(rows.joined(separator: "\n"))</dl>"
     }
 
     private func small(_ html: String) -> String { "<small>\(html)</small>" }
@@ -114,22 +114,18 @@ struct JobCard {
     private var runs: String {
         let runs = state.recent.suffix(7).reversed()
         guard !runs.isEmpty else { return "" }
-        var columns: [(head: String, cell: (JobState.FinishedRun) -> String)] = [
-            ("Removed", { "<td>\($0.report.progress.rowsDeleted.groupedText)" }),
-            ("Skipped", { "<td>\($0.report.progress.rowsSkipped.groupedText)" }),
-            ("Refused", { "<td>\($0.report.progress.rowsRefused.groupedText)" }),
-            ("Took", { "<td>\(Self.took($0))" }),
+        let all: [(head: String, count: (RunProgress) -> Int)] = [
+            ("Removed", \.rowsDeleted), ("Skipped", \.rowsSkipped), ("Refused", \.rowsRefused),
         ]
         // A phone has room for all columns only without those that say nothing.
-        for column in ["Skipped", "Refused"] {
-            columns.removeAll { $0.head == column && runs.map($0.cell).allSatisfy { $0 == "<td>0" } }
-        }
+        let columns = all.filter { head, count in head == "Removed" || runs.contains { count($0.report.progress) > 0 } }
         let rows = runs.map { run in
             let outcome = run.report.isSuccess ? "" : " class=bad"
+            let counts = columns.map { "<td>\($0.count(run.report.progress).groupedText)" }.joined()
             return "<tr><th>\(run.report.scheduledAt.clock(at: now))<td\(outcome)>\(run.report.outcome.words)"
-                + columns.map { $0.cell(run) }.joined()
+                + "\(counts)<td>\(Self.took(run))"
         }
-        let heads = (["Scheduled", "Outcome"] + columns.map(\.head)).map { "<th scope=col>\($0)" }.joined()
+        let heads = (["Scheduled", "Outcome"] + columns.map(\.head) + ["Took"]).map { "<th scope=col>\($0)" }.joined()
         return """
             <details id="\(id)runs"><summary>\(rows.count == 1 ? "The last run" : "The last \(rows.count) runs")</summary>
             <div class="scroll" tabindex="0" role="region" aria-label="Last runs of \(job.displayName.escapedForHTML)"><table>
@@ -140,26 +136,18 @@ struct JobCard {
     }
 
     private var more: String {
-        let success = state.lastSuccess.map { "\($0.wall.element(at: now)) \(small($0.wall.ago(at: now)))" }
         let zone = (job.timeZone?.name ?? "UTC").escapedForHTML
-        var facts = [
-            ("Schedule", "<code>\(job.schedule.expression.escapedForHTML)</code> \(zone)"),
-            ("Deadline of a run", job.deadline.inWords), ("Overdue without success after", state.budget.inWords),
-            ("Removed in 24 hours", state.deletions.total(at: now).groupedText),
-            ("Last success", success ?? "none known"),
-        ]
+        let success = state.lastSuccess.map { "\($0.wall.element(at: now)) \(small($0.wall.ago(at: now)))" }
         let delays = state.recent.compactMap { $0.origin == .schedule ? $0.startDelay : nil }.sorted()
-        if let worst = delays.last {
-            facts.append(("Start delay", "\(delays[delays.count / 2].inWords) \(small("\(worst.inWords) at most"))"))
-        }
-        facts.append(("Scheduled times missed", state.missedFires.groupedText))
-        if state.coalescedFires > 0 {
-            facts.append(("Scheduled times while running", state.coalescedFires.groupedText))
-        }
-        return """
-            <details id="\(id)more"><summary>Schedule and limits</summary>\(list(facts))</details>
-
-            """
+        let delay = delays.last.map { "\(delays[delays.count / 2].inWords) \(small("\($0.inWords) at most"))" }
+        let rows: KeyValuePairs<String, String?> = [
+            "Schedule": "<code>\(job.schedule.expression.escapedForHTML)</code> \(zone)",
+            "Deadline of a run": job.deadline.inWords, "Overdue without success after": state.budget.inWords,
+            "Removed in 24 hours": state.deletions.total(at: now).groupedText, "Last success": success ?? "none known",
+            "Start delay": delay, "Scheduled times missed": state.missedFires.groupedText,
+            "Scheduled times while running": state.coalescedFires > 0 ? state.coalescedFires.groupedText : nil,
+        ]
+        return "<details id=\"\(id)more\"><summary>Schedule and limits</summary>\(list(rows))</details>\n"
     }
 }
 

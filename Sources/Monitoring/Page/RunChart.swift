@@ -20,11 +20,12 @@ struct RunChart {
         let which = runs.count == 1 ? "the last run" : "\(most == 0 ? "" : "each of ")the last \(runs.count) runs"
         // Without a bar, the chart alone would not tell runs that removed nothing from no runs.
         let title = "\(most == 0 ? "Nothing removed" : "Removed") by \(which)"
+        let marks = marks
         let legend = failed == 0 ? "" : " <span class=\"bad\">✕ failed</span>"
         return """
             <figure><figcaption>\(title)\(legend)</figcaption>
             <svg viewBox="0 0 320 120" role="img" aria-label="\(title): \(most.groupedText) at most, \(failed) failed">
-            \(grid)<path class="bars" stroke-width="\(barWidth)" d="\(bars)"/><path class="crosses" d="\(crosses)"/>\(times)</svg></figure>
+            \(grid)<path class="bars" stroke-width="\(barWidth)" d="\(marks.bars)"/><path class="crosses" d="\(marks.crosses)"/>\(times)</svg></figure>
             """
     }
 
@@ -59,26 +60,21 @@ struct RunChart {
 
     private var barWidth: Int { max((Self.right - Self.left) / slots - 2, 3) }
 
-    private func barHeight(_ run: JobState.FinishedRun) -> Int {
-        let rows = run.report.progress.rowsDeleted
-        // A run that removed little beside one that removed much is still seen.
-        return rows == 0 ? 0 : max(rows * (Self.bottom - Self.top) / scale, 1)
-    }
-
-    private var bars: String {
-        runs.enumerated().map { index, run in
-            let height = barHeight(run)
+    /// The bars, and the crosses of the runs that failed, as paths.
+    private var marks: (bars: String, crosses: String) {
+        var marks = (bars: "", crosses: "")
+        let (scale, size) = (scale, min(barWidth, 7))
+        for (index, run) in runs.enumerated() {
+            let (x, rows) = (tenths(index), run.report.progress.rowsDeleted)
+            // A run that removed little beside one that removed much is still seen.
+            let height = rows == 0 ? 0 : max(rows * (Self.bottom - Self.top) / scale, 1)
             // A line as wide as a bar is half as long to write as a rectangle.
-            return height == 0 ? "" : "M\(Self.text(tenths(index) + barWidth * 5)) \(Self.bottom)v-\(height)"
-        }.joined()
-    }
-
-    private var crosses: String {
-        runs.enumerated().filter { !$0.element.report.isSuccess }.map { index, run in
-            let size = min(barWidth, 7)
-            let y = max(Self.bottom - barHeight(run) - size - 3, Self.top - 6)
-            return "M\(Self.text(tenths(index))) \(y)l\(size) \(size)m0 -\(size)l-\(size) \(size)"
-        }.joined()
+            if height > 0 { marks.bars += "M\(Self.text(x + barWidth * 5)) \(Self.bottom)v-\(height)" }
+            guard !run.report.isSuccess else { continue }
+            let y = max(Self.bottom - height - size - 3, Self.top - 6)
+            marks.crosses += "M\(Self.text(x)) \(y)l\(size) \(size)m0 -\(size)l-\(size) \(size)"
+        }
+        return marks
     }
 
     private var times: String {

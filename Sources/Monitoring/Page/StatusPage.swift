@@ -15,6 +15,18 @@ struct StatusPage {
             + "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     }
 
+    /// Text has a contrast of 4.5:1 or more with what it stands on, in both schemes.
+    private static let style = text(PackageResources.page_css)
+    /// Renews every relative time each second, by the server's clock, and the page's content every 15 seconds; says so while there
+    /// is no answer. What is unfolded and what has the focus stays so; text that is being selected stays too, for a minute.
+    private static let script = text(PackageResources.page_js)
+
+    /// The text of a file, without its indentation.
+    private static func text(_ file: [UInt8]) -> String {
+        String(decoding: file, as: UTF8.self).split(separator: "\n").map { $0.drop { $0 == " " } }.joined(
+            separator: "\n")
+    }
+
     var html: String {
         let headline = headline
         return """
@@ -26,14 +38,14 @@ struct StatusPage {
             <title>\(headline.title) · mcp-cleanupd on \(state.host.escapedForHTML)</title>
             <link rel="icon" id="icon" href="\(headline.tone.icon)">
             <noscript><meta http-equiv="refresh" content="15"></noscript>
-            <style nonce="\(nonce)">\(PageAssets.style)</style>
+            <style nonce="\(nonce)">\(Self.style)</style>
             </head>
             <body>
             <p id="lost" role="alert" hidden></p>
             <div id="live"><!--live-->
             \(content)
             <!--live--></div>
-            <script nonce="\(nonce)">\(PageAssets.script)</script>
+            <script nonce="\(nonce)">\(Self.script)</script>
             </body>
             </html>
 

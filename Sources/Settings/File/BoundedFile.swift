@@ -1,12 +1,12 @@
 import Glibc
 
 /// Small files that are read whole.
-enum BoundedFile {
+package enum BoundedFile {
     /// The bytes of a file, read in one go.
     ///
     /// - Parameter limit: the most bytes that it may have.
     /// - Throws: `FileUnreadable`; `pipe` for what could be read once only, and whose writer may never come.
-    static func read(_ path: String, limit: Int) throws(FileUnreadable) -> [UInt8] {
+    package static func read(_ path: String, limit: Int) throws(FileUnreadable) -> [UInt8] {
         // O_NONBLOCK: opening a pipe waits for its writer.
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else { throw .system(errno) }

@@ -13,24 +13,6 @@ struct ListingOptions: ParsableArguments {
 /// A command that lists records on standard output, as a table or, with `--json`, as objects.
 protocol ListingCommand: Subcommand {}
 
-/// A value in an object that a command prints.
-protocol JSONValue {
-    var json: JSON { get }
-}
-
-extension JSON: JSONValue, ExpressibleByDictionaryLiteral {
-    var json: JSON { self }
-
-    init(dictionaryLiteral members: (String, (any JSONValue)?)...) {
-        self = .object(members.map { ($0, $1?.json ?? .null) })
-    }
-}
-
-extension String: JSONValue { var json: JSON { .string(self) } }
-extension Int: JSONValue { var json: JSON { .integer(self) } }
-extension Bool: JSONValue { var json: JSON { .boolean(self) } }
-extension UTCInstant: JSONValue { var json: JSON { .string("\(self)") } }
-
 extension ListingCommand {
     static var ownRootOptions: Set<String> { ["--json"] }
     var isJSON: Bool { root.json }

@@ -65,11 +65,12 @@ struct OnceCommand: Sendable {
         await heartbeats?.finish(within: Self.heartbeatLimit * 2)
         unwritten?.report()
         var codes = failures.map { Sysexit($0.failure.kind) } + (unwritten.map { [$0.code] } ?? [])
-        do throws(CannotWriteMetrics) {
-            try writeMetrics(record)
+        do throws(CommandFailure) {
+            // The families about the process are left out: they would be the collector's own, twice.
+            if let record, let metricsTextfile { try MetricsTextfile(path: metricsTextfile).add(record.metrics) }
         } catch {
-            CommandFailure(.cannotWrite, "\(error)").report()
-            codes.append(.cannotWrite)
+            error.report()
+            codes.append(error.code)
         }
         return Sysexit.worst(of: codes)
     }
@@ -99,17 +100,6 @@ struct OnceCommand: Sendable {
             try StandardStream.output.write(line + "\n")
         } catch {
             failure = CommandFailure(error)
-        }
-    }
-
-    /// Adds the counts to those that the metrics file has from other processes, and replaces it. The families about the
-    /// process are left out: they would be the collector's own, twice.
-    private func writeMetrics(_ record: ServiceRecord?) throws(CannotWriteMetrics) {
-        guard let record, let metricsTextfile else { return }
-        try MetricsTextfile(path: metricsTextfile).update { previous in
-            var metrics = record.metrics
-            metrics.merge(previous, at: .now)
-            return metrics.text
         }
     }
 }

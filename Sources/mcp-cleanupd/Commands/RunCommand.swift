@@ -66,12 +66,18 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
             setup.logger.warning(
                 "The page and the metrics are open to every machine that reaches this one: http.listen is \(address).")
         }
-        let services = Self.services(scheduler, endpoints, at: try ServiceManager.httpAddress(setup))
-        let group = ServiceGroup(
-            configuration: ServiceGroupConfiguration(
-                services: services.map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
-                logger: Self.silent))
         do {
+            var services: [any Service] = [scheduler]
+            // Listening comes first: a second daemon started by mistake runs nothing.
+            if let (address, passed) = try ServiceManager.httpAddress(setup) {
+                services.insert(try await StatusServer(at: address, passed: passed, endpoints), at: 0)
+            }
+            let group = ServiceGroup(
+                configuration: ServiceGroupConfiguration(
+                    services: services.map {
+                        .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup)
+                    },
+                    logger: Self.silent))
             try await group.run()
         } catch let error as KernelTimer.Unavailable {
             throw CommandFailure(.software, "\(error)")
@@ -102,27 +108,6 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
             } catch {
                 scheduler.relay(.reloadFailed("\(error)"))
             }
-        }
-    }
-
-    /// The scheduler and, unless HTTP is off, the server of page and metrics.
-    private static func services(
-        _ scheduler: SchedulerService, _ endpoints: Endpoints, at address: StatusServer.Address?
-    ) -> [any Service] {
-        guard let address else { return [scheduler] }
-        let listening = AsyncStream<Void>.makeStream()
-        let server = StatusServer(
-            address: address, endpoints: endpoints, onListening: { listening.continuation.yield() })
-        return [server, AfterListening(service: scheduler, listening: listening.stream)]
-    }
-
-    /// Starts the service once the address is ours: a second daemon started by mistake runs nothing.
-    private struct AfterListening: Service {
-        let service: any Service
-        let listening: AsyncStream<Void>
-
-        func run() async throws {
-            for await _ in listening { return try await service.run() }
         }
     }
 }

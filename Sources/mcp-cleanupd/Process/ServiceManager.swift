@@ -1,10 +1,10 @@
 import CleanupDaemon
 import Glibc
 import Logging
-import Monitoring
 import Settings
 import Synchronization
 import Systemd
+import Time
 
 /// The service's connection to systemd: notifications, the watchdog, the passed socket. Does nothing where systemd has not
 /// started the process.
@@ -89,7 +89,9 @@ final class ServiceManager: Sendable {
     /// Returns where to serve HTTP: on the socket that systemd passed, otherwise at `http.listen`; `nil` if that is off.
     ///
     /// - Throws: `CommandFailure` with exit code 78 if systemd passed something that cannot be listened on.
-    static func httpAddress(_ setup: CommandSetup) throws(CommandFailure) -> StatusServer.Address? {
+    static func httpAddress(
+        _ setup: CommandSetup
+    ) throws(CommandFailure) -> (address: ListenAddress, passed: Int32?)? {
         let passed: PassedSocket?
         do {
             passed = try PassedSocket.find(environment: setup.environment)
@@ -97,40 +99,18 @@ final class ServiceManager: Sendable {
             throw CommandFailure(.configuration, error.message, hint: error.hint)
         }
         let configured = setup.configuration.httpListen
-        guard let passed else { return configured.map(StatusServer.Address.init) }
+        guard let passed else { return configured.map { ($0, nil) } }
         guard let configured else {
             setup.logger.warning(
                 "http.listen is off: nothing is served on the socket that systemd passed (\(passed.address)).",
                 metadata: ["hint": "Disable the socket unit, or remove http.listen from the configuration."])
             return nil
         }
-        if !passed.address.isReached(by: configured) {
+        if !passed.address.isReached(at: configured) {
             setup.logger.warning(
                 "http.listen is \(configured), and systemd passed \(passed.address), which is served.",
                 metadata: ["hint": "Set http.listen to \(passed.address), so that mcp-cleanupd health asks there."])
         }
-        return .passed(descriptor: passed.descriptor, name: "\(passed.address)", isLoopback: passed.address.isLoopback)
-    }
-}
-
-extension StatusServer.Address {
-    init(_ address: ListenAddress) {
-        switch address {
-        case .tcp(let host, let port): self = .tcp(host: host, port: port)
-        case .unix(let path): self = .unix(path: path)
-        }
-    }
-}
-
-extension PassedSocket.Address {
-    fileprivate var isLoopback: Bool {
-        guard case .tcp(let host, _) = self else { return false }
-        return host.hasPrefix("127.") || host == "::1"
-    }
-
-    /// True if a client of `http.listen` reaches this socket: it is the same, or this one listens on all addresses.
-    fileprivate func isReached(by listen: ListenAddress) -> Bool {
-        guard case .tcp(let host, let port) = self, case .tcp(_, port) = listen else { return "\(self)" == "\(listen)" }
-        return "\(self)" == "\(listen)" || ["0.0.0.0", "::"].contains(host)
+        return (passed.address, passed.descriptor)
     }
 }
