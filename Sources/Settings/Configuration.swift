@@ -6,19 +6,14 @@ package struct Configuration: Hashable, Sendable {
     package var table = TableName.sessions
     package var sessionSchema = SessionSchema.auto
     package var connectTimeout = Duration.seconds(15)
-    package var maxClockSkew = Duration.seconds(5 * 60)
-    package var batchTargetDuration = Duration.milliseconds(50)
-    /// The longest time that a batch may wait for one lock.
-    package var batchLockTimeout = Duration.milliseconds(100)
-    package var batchMaxRows = 10_000
-    package var batchPause = Duration.zero
+    package var limits = RunLimits(maxClockSkew: .seconds(5 * 60), batchRows: 10_000)
     package var claimLease = Duration.seconds(60)
     package var historyMode = HistoryMode.auto
     package var historyRetention = Duration.seconds(30 * 86_400)
     /// The time for which it is recorded which sessions were removed; `nil` records nothing.
     package var historyRemoved: Duration?
     /// The address at which HTTP is served; `nil` is none.
-    package var httpListen: ListenAddress? = .loopback
+    package var httpListen: ListenAddress? = .tcp(host: "127.0.0.1", port: 9764)
     package var logLevel = LogLevel.info
     package var logFormat = LogFormat.auto
     /// Called after a run that went well; `nil` is none.
@@ -32,17 +27,6 @@ package struct Configuration: Hashable, Sendable {
 
     package var transient: Job { jobs[0] }
     package var dormant: Job { jobs[1] }
-
-    /// The job of that name, which is one of `jobs`.
-    subscript(job name: String) -> Job {
-        get { jobs[index(of: name)] }
-        set { jobs[index(of: name)] = newValue }
-    }
-
-    private func index(of name: String) -> Int {
-        guard let index = jobs.firstIndex(where: { $0.name == name }) else { preconditionFailure("no job \(name)") }
-        return index
-    }
 }
 
 /// The minimum level of a message that is logged.

@@ -6,19 +6,32 @@ package enum ListenAddress: Hashable, Sendable, CustomStringConvertible {
     case tcp(host: String, port: Int)
     case unix(path: String)
 
-    /// Not reachable from other machines.
-    package static let loopback = ListenAddress.tcp(host: "127.0.0.1", port: 9764)
-
     /// The most bytes of a Unix socket's path: sockaddr_un of unix(7) has 108, the last of them zero.
-    private static let longestPath = 107
+    static let longestPath = 107
+
+    /// Takes no host's name, which would mean another address tomorrow.
+    init?(parsing text: String) {
+        if text.hasPrefix("unix:") {
+            let path = String(text.dropFirst(5))
+            guard path.hasPrefix("/"), path.utf8.count <= Self.longestPath, !path.utf8.contains(0) else { return nil }
+            self = .unix(path: path)
+            return
+        }
+        guard let colon = text.lastIndex(of: ":"), let port = Int(digits: text[colon...].dropFirst()),
+            (1...65_535).contains(port)
+        else { return nil }
+        let host = text[..<colon]
+        let isBracketed = host.hasPrefix("[") && host.hasSuffix("]")
+        let name = String(isBracketed ? host.dropFirst().dropLast() : host)
+        guard Self.bytes(name, isIPv6: isBracketed) != nil else { return nil }
+        self = .tcp(host: name, port: port)
+    }
 
     /// True if every machine that reaches this one reaches the address.
     package var isOnAllAddresses: Bool {
-        guard case .tcp(let host, _) = self, let bytes = Self.bytes(host, isIPv6: host.contains(":")) else {
-            return false
-        }
+        guard case .tcp(let host, _) = self else { return false }
         // 0.0.0.0 and ::, however they are written.
-        return bytes.allSatisfy { $0 == 0 }
+        return Self.bytes(host, isIPv6: host.contains(":"))?.allSatisfy { $0 == 0 } ?? false
     }
 
     package var description: String {
@@ -29,33 +42,10 @@ package enum ListenAddress: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// The bytes of an IP address, and zeros behind those of the shorter kind; `nil` for any other text.
-    private static func bytes(_ text: some StringProtocol, isIPv6: Bool) -> [UInt8]? {
+    private static func bytes(_ text: String, isIPv6: Bool) -> [UInt8]? {
         // As large as the larger of both kinds of address.
         var address = in6_addr()
-        guard inet_pton(isIPv6 ? AF_INET6 : AF_INET, String(text), &address) == 1 else { return nil }
+        guard inet_pton(isIPv6 ? AF_INET6 : AF_INET, text, &address) == 1 else { return nil }
         return withUnsafeBytes(of: &address) { Array($0) }
-    }
-}
-
-extension ListenAddress: ConfigurationValue {
-    static var form: String {
-        "an IP address and a port, such as 127.0.0.1:9764 or [::1]:9764, or unix: and an absolute path of at most "
-            + "\(longestPath) bytes"
-    }
-
-    /// No host's name: it would mean another address tomorrow.
-    static func read(_ text: String) -> ListenAddress? {
-        if text.hasPrefix("unix:") {
-            let path = String(text.dropFirst(5))
-            let isPath = path.hasPrefix("/") && path.utf8.count <= longestPath && !path.utf8.contains(0)
-            return isPath ? .unix(path: path) : nil
-        }
-        guard let colon = text.lastIndex(of: ":"), let port = Int.read(String(text[text.index(after: colon)...])),
-            (1...65_535).contains(port)
-        else { return nil }
-        let host = text[..<colon]
-        let isBracketed = host.hasPrefix("[") && host.hasSuffix("]")
-        let name = isBracketed ? host.dropFirst().dropLast() : host
-        return bytes(name, isIPv6: isBracketed) == nil ? nil : .tcp(host: String(name), port: port)
     }
 }

@@ -18,7 +18,7 @@ import Testing
         #expect(configuration == Configuration())
         #expect(effective.unknownVariables == [])
         #expect(configuration.table == .sessions && configuration.sessionSchema == .auto)
-        #expect(configuration.connectTimeout == .seconds(15) && configuration.maxClockSkew == .seconds(300))
+        #expect(configuration.connectTimeout == .seconds(15) && configuration.limits.maxClockSkew == .seconds(300))
         #expect(configuration.jobs.map(\.name) == ["mcp-cleanup-transient-sessions", "mcp-cleanup-dormant-sessions"])
         #expect(configuration.jobs.map(\.deadline) == [.seconds(240), .seconds(3600)])
         #expect(configuration.jobs.map(\.isEnabled) == [true, true])
@@ -30,10 +30,10 @@ import Testing
         #expect(try load("DATABASE_SESSION_SCHEMA", "status").sessionSchema == .status)
         #expect(try load("DATABASE_CONNECT_TIMEOUT", "100ms").connectTimeout == .milliseconds(100))
         #expect(try load("DATABASE_CONNECT_TIMEOUT", "10m").connectTimeout == .seconds(600))
-        #expect(try load("DATABASE_MAX_CLOCK_SKEW", "1d").maxClockSkew == .seconds(86_400))
-        #expect(try load("BATCH_MAX_ROWS", "100000").batchMaxRows == 100_000)
-        #expect(try load("BATCH_LOCK_TIMEOUT", "1ms").batchLockTimeout == .milliseconds(1))
-        #expect(try load("BATCH_LOCK_TIMEOUT", "10s").batchLockTimeout == .seconds(10))
+        #expect(try load("DATABASE_MAX_CLOCK_SKEW", "1d").limits.maxClockSkew == .seconds(86_400))
+        #expect(try load("BATCH_MAX_ROWS", "100000").limits.batchRows == 100_000)
+        #expect(try load("BATCH_LOCK_TIMEOUT", "1ms").limits.lockTimeout == .milliseconds(1))
+        #expect(try load("BATCH_LOCK_TIMEOUT", "10s").limits.lockTimeout == .seconds(10))
         #expect(try load("HISTORY_REMOVED", "off").historyRemoved == nil)
         #expect(try load("HISTORY_REMOVED", "1d").historyRemoved == .seconds(86_400))
         #expect(try load("HTTP_LISTEN", "unix:/run/a b:c/x.sock").httpListen == .unix(path: "/run/a b:c/x.sock"))
@@ -131,8 +131,8 @@ import Testing
             ("50ms", .milliseconds(50)), ("15s", .seconds(15)), ("4m", .seconds(240)), ("1h", .seconds(3600)),
             ("30d", .seconds(2_592_000)), ("0s", .zero),
         ] as [(String, Duration)])
-    func readsAndWritesDurations(text: String, duration: Duration) {
-        #expect(Duration.read(text) == duration)
-        #expect(duration.configured == text)
+    func readsAndWritesDurations(text: String, duration: Duration) throws {
+        #expect(try ValueGrammar<Duration>.duration.read(text) == duration)
+        #expect(ValueGrammar<Duration>.duration.write(duration) == text)
     }
 }

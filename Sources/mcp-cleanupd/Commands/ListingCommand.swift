@@ -4,9 +4,7 @@ import Time
 
 /// The options of a command that lists records.
 struct ListingOptions: ParsableArguments {
-    @Flag(help: "Print one JSON object per line.")
-    var json = false
-
+    @Flag(help: "Print one JSON object per line.") var json = false
     @OptionGroup(title: "Common options") var common: CommonOptions
 }
 
@@ -35,10 +33,8 @@ extension ListingCommand {
     static var ownRootOptions: Set<String> { ["--json"] }
     var isJSON: Bool { root.json }
 
-    /// Prints the records: as objects for programs, with the keys that scripts rely on, in their order; as a table for people.
-    /// A reader that goes away ends the listing without an error.
-    ///
-    /// - Parameter flexible: the index of the column that gives way where lines would be too long.
+    /// Prints the records: as objects for programs, with the keys that scripts rely on, in their order; as a table for people,
+    /// whose column with the index `flexible` gives way where lines would be too long.
     func print<Record>(
         _ records: [Record], header: [String], flexible: Int, json: (Record) -> JSON, row: (Record) -> Table.Row
     ) throws(StandardStream.CannotWrite) {
@@ -52,17 +48,5 @@ extension ListingCommand {
     /// Prints a text, or an object, on lines of its own.
     func print(_ line: some CustomStringConvertible) throws(StandardStream.CannotWrite) {
         try StandardStream.output.list("\(line)\n")
-    }
-}
-
-extension Table.Color {
-    /// The color of a run that is, or ended, so.
-    init(status: RunStatus) {
-        self =
-            switch status.outcome {
-            case .succeeded: .green
-            case .failed, .timedOut: .red
-            case .capped, .canceled, .abandoned, .skipped, nil: .yellow
-            }
     }
 }

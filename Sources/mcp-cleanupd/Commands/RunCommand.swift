@@ -49,24 +49,24 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
             manager.supervision?.record(event, record.state)
         }
         let access = try setup.databaseAccess(
-            sharing: nil, warnsOfTransport: true, onURL: { tell(.databaseNamed($0.place)) },
-            onConnection: { tell(.connectionTried($0)) })
-        let run: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
+            onURL: { tell(.databaseNamed($0.place)) }, onConnection: { tell(.connectionTried($0)) })
+        let makeRun: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
             setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
         }
         let scheduler = SchedulerService(
-            jobs: jobs, access: access, makeRun: { run($0, setup) },
+            jobs: jobs, access: access, makeRun: { makeRun($0, setup) },
             looksBack: setup.configuration.historyMode != .off, watchdogInterval: manager.pingInterval,
             clock: HostSchedulerClock(queue: TaskQueue.shared.queue), onEvent: tell)
-        handleSignals(setup, scheduler, access, makeRun: run)
+        handleSignals(setup, scheduler, access, makeRun: makeRun)
         let endpoints = Endpoints(
             record: record, isTurning: { await scheduler.isTurning(within: $0) },
             isConnectingStuck: { Connection.isAbandonedThreadRunning })
-        if let address = setup.configuration.httpListen, address.isOnAllAddresses {
-            setup.logger.warning(
-                "The page and the metrics are open to every machine that reaches this one: http.listen is \(address).")
+        var services: [any Service] = [scheduler]
+        if let address = try ServiceManager.httpAddress(setup) {
+            let (listening, isListening) = AsyncStream<Void>.makeStream()
+            let server = StatusServer(address: address, endpoints: endpoints, onListening: { isListening.yield() })
+            services = [server, AfterListening(service: scheduler, listening: listening)]
         }
-        let services = Self.services(scheduler, endpoints, at: try ServiceManager.httpAddress(setup))
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: services.map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
@@ -103,17 +103,6 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
                 scheduler.relay(.reloadFailed("\(error)"))
             }
         }
-    }
-
-    /// The scheduler and, unless HTTP is off, the server of page and metrics.
-    private static func services(
-        _ scheduler: SchedulerService, _ endpoints: Endpoints, at address: StatusServer.Address?
-    ) -> [any Service] {
-        guard let address else { return [scheduler] }
-        let listening = AsyncStream<Void>.makeStream()
-        let server = StatusServer(
-            address: address, endpoints: endpoints, onListening: { listening.continuation.yield() })
-        return [server, AfterListening(service: scheduler, listening: listening.stream)]
     }
 
     /// Starts the service once the address is ours: a second daemon started by mistake runs nothing.

@@ -14,16 +14,12 @@ struct StandardStream: Sendable {
     ///
     /// - Parameter steers: true for a text with our own control characters, such as colors. Texts of others must have been
     ///   made visible before they became parts of it.
-    /// - Throws: `CannotWrite` when the other end is gone or the disk is full.
     func write(_ text: String, steers: Bool = false) throws(CannotWrite) {
         var bytes = Array((steers ? text : text.visibleLines).utf8)[...]
         while !bytes.isEmpty {
             let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-            if count < 0 {
-                if errno == EINTR { continue }
-                throw CannotWrite(code: errno)
-            }
-            bytes = bytes.dropFirst(count)
+            guard count >= 0 || errno == EINTR else { throw CannotWrite(code: errno) }
+            bytes = bytes.dropFirst(max(count, 0))
         }
     }
 
@@ -37,11 +33,8 @@ struct StandardStream: Sendable {
 
     /// Writes a text that can be reported nowhere else if that fails.
     func attempt(_ text: String, steers: Bool = false) {
-        do {
-            try write(text, steers: steers)
-        } catch {
-            // Nothing is left to write to.
-        }
+        // Nothing is left to write to.
+        try? write(text, steers: steers)
     }
 
     /// Gives the three standard streams a descriptor each where the caller closed them: else the next file or connection

@@ -27,19 +27,20 @@ struct CommandWords: Sendable {
     init(_ words: [String]) throws(CommandFailure) {
         var command: String?
         var secrets: [String] = []
+        // The one whose value the next word is.
         var option: String?
         for word in words {
-            let pair = word.hasPrefix("--") ? word.split(separator: "=", maxSplits: 1).map(String.init) : []
-            let isValue = option != nil
+            let isPair = option == nil && word.hasPrefix("--")
+            let pair = isPair ? word.split(separator: "=", maxSplits: 1).map(String.init) : []
             let name = option ?? (pair.count == 2 ? pair[0] : nil)
-            let value = pair.count == 2 && !isValue ? pair[1] : word
+            let value = pair.count == 2 ? pair[1] : word
             let isKnown = name.map { Self.values[$0] != nil } ?? false
             if Self.isSecret(value) || !isKnown && Self.isSecret(word) {
                 guard name == Self.user else { throw Self.refusal(of: name) }
                 secrets.append(value)
             }
-            if !isValue, !word.hasPrefix("-"), command == nil { command = word }
-            option = !isValue && Self.values[word] != nil ? word : nil
+            if option == nil, !word.hasPrefix("-"), command == nil { command = word }
+            option = option == nil && Self.values[word] != nil ? word : nil
         }
         // What a shell's completion asks begins with three dashes, and holds words that are not finished.
         if let command, !(words.first?.hasPrefix("---") ?? false) { try Self.check(command) }
@@ -53,11 +54,11 @@ struct CommandWords: Sendable {
     }
 
     private static func refusal(of option: String?) -> CommandFailure {
-        var (message, place) = (
-            "URLs and passwords do not go on the command line",
-            "For the database, set NEON_DATABASE_URL, or write the URL to a file and give its path with "
-                + "--database-url-file; root's commands use \(DatabaseURLSource.standardPath)"
-        )
+        var message = "URLs and passwords do not go on the command line"
+        var place = """
+            For the database, set NEON_DATABASE_URL, or write the URL to a file and give its path with \
+            --database-url-file; root's commands use \(DatabaseURLSource.standardPath)
+            """
         if let option, let value = values[option] {
             message = "\(option): expected \(value), and got \(MisplacedURL.replacement)"
             if option == "--database-url-file" {

@@ -70,41 +70,31 @@ struct ServiceManager: Sendable {
         } catch {
             throw CommandFailure(.configuration, "\(error)", hint: error.hint)
         }
-        let configured = setup.configuration.httpListen
-        guard let passed else { return configured.map(StatusServer.Address.init) }
-        guard let configured else {
+        guard let (address, descriptor) = passed.map({ ($0.address, $0.descriptor) }) else {
+            switch setup.configuration.httpListen {
+            case .tcp(let host, let port): return .tcp(host: host, port: port)
+            case .unix(let path): return .unix(path: path)
+            case nil: return nil
+            }
+        }
+        guard let configured = setup.configuration.httpListen else {
             setup.logger.warning(
-                "http.listen is off: nothing is served on the socket that systemd passed (\(passed.address)).",
+                "http.listen is off: nothing is served on the socket that systemd passed (\(address)).",
                 metadata: ["hint": "Disable the socket unit, or remove http.listen from the configuration."])
             return nil
         }
-        if !passed.address.isReached(by: configured) {
+        var isReached = "\(address)" == "\(configured)"
+        var isLoopback = false
+        if case .tcp(let host, let port) = address {
+            isLoopback = host.hasPrefix("127.") || host == "::1"
+            // A socket on all addresses has that of `http.listen` too.
+            if case .tcp(_, port) = configured, ["0.0.0.0", "::"].contains(host) { isReached = true }
+        }
+        if !isReached {
             setup.logger.warning(
-                "http.listen is \(configured), and systemd passed \(passed.address), which is served.",
-                metadata: ["hint": "Set http.listen to \(passed.address), so that mcp-cleanupd health asks there."])
+                "http.listen is \(configured), and systemd passed \(address), which is served.",
+                metadata: ["hint": "Set http.listen to \(address), so that mcp-cleanupd health asks there."])
         }
-        return .passed(descriptor: passed.descriptor, name: "\(passed.address)", isLoopback: passed.address.isLoopback)
-    }
-}
-
-extension StatusServer.Address {
-    init(_ address: ListenAddress) {
-        switch address {
-        case .tcp(let host, let port): self = .tcp(host: host, port: port)
-        case .unix(let path): self = .unix(path: path)
-        }
-    }
-}
-
-extension PassedSocket.Address {
-    fileprivate var isLoopback: Bool {
-        guard case .tcp(let host, _) = self else { return false }
-        return host.hasPrefix("127.") || host == "::1"
-    }
-
-    /// True if a client of `http.listen` reaches this socket: it is the same, or this one listens on all addresses.
-    fileprivate func isReached(by listen: ListenAddress) -> Bool {
-        guard case .tcp(let host, let port) = self, case .tcp(_, port) = listen else { return "\(self)" == "\(listen)" }
-        return "\(self)" == "\(listen)" || ["0.0.0.0", "::"].contains(host)
+        return .passed(descriptor: descriptor, name: "\(address)", isLoopback: isLoopback)
     }
 }

@@ -15,10 +15,7 @@ struct HealthCommand: ParsableCommand, Subcommand {
             """)
 
     @ParentCommand var root: RootCommand
-
-    @Flag(help: "Ask whether every job succeeds in time, rather than whether the service is alive.")
-    var ready = false
-
+    @Flag(help: "Ask whether every job succeeds in time, rather than whether the service is alive.") var ready = false
     @OptionGroup(title: "Common options") var common: CommonOptions
 
     func run() throws {
@@ -27,23 +24,31 @@ struct HealthCommand: ParsableCommand, Subcommand {
         guard let address = setup.configuration.httpListen else {
             throw CommandFailure(.configuration, "http.listen is off, so the service cannot be asked")
         }
-        let call = HTTPCall(HTTPCall.Server(address), target: ready ? "/readyz" : "/livez", authority: "localhost")
+        let server: HTTPCall.Server
+        switch address {
+        case .unix(let path): server = .unix(path: path)
+        case .tcp(var host, let port):
+            // A service that listens on all addresses listens on the loopback one.
+            if address.isOnAllAddresses { host = host.contains(":") ? "::1" : "127.0.0.1" }
+            server = .tcp(host: host, port: port, isTLS: false, authorities: [])
+        }
+        let call = HTTPCall(server, target: ready ? "/readyz" : "/livez", authority: "localhost")
         let answer: (status: Int, body: String)
         do {
             // Less than any container's health check waits, and more than the service takes to find out that its scheduler
             // is stuck; more than the reasons of any number of jobs that is likely to be configured.
             answer = try call.answer(within: .seconds(3), length: 65_536)
-        } catch .notHTTP {
-            throw CommandFailure(
-                .unavailable, "the server at \(address) is not mcp-cleanupd",
-                hint: "Compare http.listen with the service's.")
         } catch {
-            let reason =
-                switch error {
-                case .unreachable(let code): String(cString: strerror(code))
-                case .unanswered: "it does not answer"
-                default: "\(error)"
-                }
+            let reason: String
+            switch error {
+            case .notHTTP:
+                throw CommandFailure(
+                    .unavailable, "the server at \(address) is not mcp-cleanupd",
+                    hint: "Compare http.listen with the service's.")
+            case .unreachable(let code): reason = String(cString: strerror(code))
+            case .unanswered: reason = "it does not answer"
+            default: reason = "\(error)"
+            }
             throw CommandFailure(
                 .unavailable, "the service at \(address) cannot be reached: \(reason)",
                 hint: "Check that it runs, and that it has the same http.listen.")
@@ -54,17 +59,5 @@ struct HealthCommand: ParsableCommand, Subcommand {
                 .temporaryFailure, "the service at \(address) is not \(ready ? "ready" : "alive"): \(text)")
         }
         try StandardStream.output.list("\(text.visible)\n")
-    }
-}
-
-extension HTTPCall.Server {
-    /// The service that listens there. One that listens on all addresses listens on the loopback one.
-    fileprivate init(_ address: ListenAddress) {
-        switch address {
-        case .unix(let path): self = .unix(path: path)
-        case .tcp(let host, let port):
-            let loopback = host.contains(":") ? "::1" : "127.0.0.1"
-            self = .tcp(host: address.isOnAllAddresses ? loopback : host, port: port, isTLS: false, authorities: [])
-        }
     }
 }
