@@ -86,8 +86,8 @@ extension Setting {
             setting("max-fraction", \.maxFraction, .optional(.share.within(0.0001...1))),
         ]
         guard job.table == nil else {
-            // Those of the operator's own job have no default, nor has `schedule`.
-            return [setting("table", \.ownTable, .table), setting("where", \.condition, .condition)] + every
+            // These of the operator's own job have no default, nor has `schedule`. The table is there from the start: `Job.own`.
+            return [setting("table", \.table!, .table), setting("where", \.condition, .condition)] + every
         }
         // When the rows of an own job will be due is not known.
         let maxStaleness = setting(
@@ -102,14 +102,8 @@ extension Job {
     /// The keys that make a job the operator's own.
     static let ownKeys = ["table", "where"]
 
-    fileprivate var ownTable: TableName {
-        // A job of the operator's own has a table and a condition from the start: `Job.own`.
-        get { table! }
-        set { table = newValue }
-    }
-
     fileprivate var condition: RowCondition {
-        // As for the table.
+        // A job of the operator's own has a condition from the start: `Job.own`.
         get { rules.active.condition! }
         set { rules = SessionRules(newValue) }
     }

@@ -175,8 +175,10 @@ struct CommandSetup: Sendable {
         var entry = environ
         // environ(7): pointers to NAME=VALUE, ended by a null pointer; nothing here changes the environment.
         while let pointer = entry.pointee {
-            let pair = String(cString: pointer).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            if pair.count == 2 { variables[String(pair[0])] = String(pair[1]) }
+            let text = String(cString: pointer)
+            if let separator = text.firstIndex(of: "=") {
+                variables[String(text[..<separator])] = String(text[text.index(after: separator)...])
+            }
             entry += 1
         }
         return variables

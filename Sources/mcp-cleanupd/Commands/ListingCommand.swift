@@ -37,7 +37,7 @@ extension ListingCommand {
     /// whose column with the index `flexible` gives way where lines would be too long.
     func print<Record>(
         _ records: [Record], header: [String], flexible: Int, json: (Record) -> JSON, row: (Record) -> Table.Row
-    ) throws(StandardStream.CannotWrite) {
+    ) throws(CommandFailure) {
         if isJSON {
             for record in records { try print(json(record)) }
         } else if !records.isEmpty {
@@ -46,7 +46,7 @@ extension ListingCommand {
     }
 
     /// Prints a text, or an object, on lines of its own.
-    func print(_ line: some CustomStringConvertible) throws(StandardStream.CannotWrite) {
+    func print(_ line: some CustomStringConvertible) throws(CommandFailure) {
         try StandardStream.output.list("\(line)\n")
     }
 }

@@ -47,7 +47,7 @@ struct OnceCommand: Sendable {
             do {
                 try StandardStream.output.write(line + "\n")
             } catch {
-                unwritten = CommandFailure(.cannotWrite, "\(error)")
+                unwritten = error
             }
         }
         let notifyFailed: @Sendable () -> Void = { record?.recordNotifyFailure() }
@@ -72,10 +72,9 @@ struct OnceCommand: Sendable {
         if isDryRun || setup.logFormat != .journal { setup.report(failures) }
         // One call for each of the two URLs may be left.
         await heartbeats?.finish(within: Self.heartbeatLimit * 2)
-        let unsaved = writeMetrics(record)
-        for failure in [unwritten, unsaved].compactMap(\.self) { failure.report() }
-        return Sysexit.worst(
-            of: failures.map { Sysexit($0.failure.kind) } + [unwritten, unsaved].compactMap { $0?.code })
+        let unsaved = [unwritten, writeMetrics(record)].compactMap(\.self)
+        for failure in unsaved { failure.report() }
+        return Sysexit.worst(of: failures.map { Sysexit($0.failure.kind) } + unsaved.map(\.code))
     }
 
     private func execute(

@@ -12,23 +12,25 @@ struct StandardStream: Sendable {
 
     /// Writes all of the text, visible.
     ///
-    /// - Parameter steers: true for a text with our own control characters, such as colors. Texts of others must have been
-    ///   made visible before they became parts of it.
-    func write(_ text: String, steers: Bool = false) throws(CannotWrite) {
+    /// - Parameters:
+    ///   - steers: true for a text with our own control characters, such as colors. Texts of others must have been made
+    ///     visible before they became parts of it.
+    ///   - isListing: true if a reader that went away, as `head` does, has seen all that it wanted: no error.
+    func write(_ text: String, steers: Bool = false, isListing: Bool = false) throws(CommandFailure) {
         var bytes = Array((steers ? text : text.visibleLines).utf8)[...]
         while !bytes.isEmpty {
             let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-            guard count >= 0 || errno == EINTR else { throw CannotWrite(code: errno) }
+            if count < 0, errno != EINTR {
+                if isListing, errno == EPIPE { return }
+                let reason = String(cString: strerror(errno))
+                throw CommandFailure(.cannotWrite, "standard output cannot be written: \(reason)")
+            }
             bytes = bytes.dropFirst(max(count, 0))
         }
     }
 
-    /// Writes a part of a listing. A reader that went away, as `head` does, has seen all that it wanted: no error.
-    func list(_ text: String, steers: Bool = false) throws(CannotWrite) {
-        do {
-            try write(text, steers: steers)
-        } catch  where error.code == EPIPE {
-        }
+    func list(_ text: String, steers: Bool = false) throws(CommandFailure) {
+        try write(text, steers: steers, isListing: true)
     }
 
     /// Writes a text that can be reported nowhere else if that fails.
@@ -44,10 +46,5 @@ struct StandardStream: Sendable {
             // The lowest free number, which is this one.
             _ = open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY)
         }
-    }
-
-    struct CannotWrite: Error, CustomStringConvertible {
-        let code: Int32
-        var description: String { "standard output cannot be written: \(String(cString: strerror(code)))" }
     }
 }

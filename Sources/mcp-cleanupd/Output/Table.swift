@@ -51,7 +51,7 @@ struct Table {
     }()
 
     /// Prints the table on standard output, without blanks at the ends of lines.
-    func print() throws(StandardStream.CannotWrite) {
+    func print() throws(CommandFailure) {
         var size = winsize()
         let isKnown = ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
         // Elsewhere what fits into every mail and every terminal.

@@ -41,8 +41,6 @@ enum Main {
                 try command.run()
             }
             return Sysexit.success.rawValue
-        } catch let ended as EndedBySignal {
-            return 128 + ended.signal
         } catch let code as ExitCode {
             return code.rawValue
         } catch {
@@ -58,7 +56,7 @@ enum Main {
             do {
                 try StandardStream.output.list(RootCommand.shortHelpFirst(message) + "\n", steers: true)
             } catch {
-                return CommandFailure(.cannotWrite, "\(error)").report()
+                return error.report()
             }
             return Sysexit.success.rawValue
         case .failure:

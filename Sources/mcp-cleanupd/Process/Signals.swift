@@ -1,3 +1,4 @@
+import ArgumentParser
 import Dispatch
 import Glibc
 import Logging
@@ -38,7 +39,7 @@ enum Signals {
 
     /// Runs the body of a one-shot command in a task that the first signal cancels; the second ends the process at once.
     ///
-    /// - Throws: what `body` throws; `EndedBySignal`, after `body` has ended, when a signal came.
+    /// - Throws: what `body` throws; the exit code, after `body` has ended, when a signal came.
     static func canceling<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value {
         // Awaited below, and canceled by a signal. A task group has no member that a signal could cancel.
         let task = Task(executorPreference: TaskQueue.shared) { try await body() }
@@ -49,7 +50,7 @@ enum Signals {
         let result = await task.result
         handle(nil)
         let signal = first.load(ordering: .relaxed)
-        if signal != 0 { throw EndedBySignal(signal: signal) }
+        if signal != 0 { throw ExitCode(128 + signal) }
         return try result.get()
     }
 
@@ -108,9 +109,4 @@ enum Signals {
         for number in [SIGINT, SIGTERM, SIGHUP] { sigaddset(&set, number) }
         return set
     }
-}
-
-/// The process was asked to end, and did.
-struct EndedBySignal: Error {
-    let signal: Int32
 }

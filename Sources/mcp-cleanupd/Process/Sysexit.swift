@@ -51,7 +51,6 @@ struct CommandFailure: Error, Hashable {
         switch error {
         case let failure as CommandFailure: self = failure
         case let failure as RunFailure: self.init(failure)
-        case let error as StandardStream.CannotWrite: self.init(.cannotWrite, "\(error)")
         default: return nil
         }
     }
