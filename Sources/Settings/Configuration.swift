@@ -24,17 +24,6 @@ package struct Configuration: Hashable, Sendable {
 
     package var transient: Job { jobs[0] }
     package var dormant: Job { jobs[1] }
-
-    /// The job of that name, which is one of `jobs`.
-    subscript(job name: String) -> Job {
-        get { jobs[index(of: name)] }
-        set { jobs[index(of: name)] = newValue }
-    }
-
-    private func index(of name: String) -> Int {
-        guard let index = jobs.firstIndex(where: { $0.name == name }) else { preconditionFailure("no job \(name)") }
-        return index
-    }
 }
 
 /// The minimum level of a message that is logged.

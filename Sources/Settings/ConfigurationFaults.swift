@@ -4,14 +4,10 @@ import Postgres
 package struct ConfigurationFaults: Error, Hashable, Sendable, CustomStringConvertible {
     package let faults: [ConfigurationFault]
 
-    /// The most faults that are shown: more than one correction deals with.
-    private static let shown = 50
-
-    /// One line for each.
+    /// A line for each, up to 50: more than one correction deals with.
     package var description: String {
-        var lines = faults.prefix(Self.shown).map(\.description)
-        if faults.count > Self.shown { lines.append("and \(faults.count - Self.shown) more") }
-        return lines.joined(separator: "\n")
+        let rest = faults.count > 50 ? ["and \(faults.count - 50) more"] : []
+        return (faults.prefix(50).map(\.description) + rest).joined(separator: "\n")
     }
 }
 

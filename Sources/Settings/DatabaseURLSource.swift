@@ -31,48 +31,41 @@ package enum DatabaseURLSource: Hashable, Sendable {
             let value = trimmed(environment[variable] ?? "")
             if !value.isEmpty { return .environment(variable: variable, value: value) }
         }
-        let obstacle: String
+        // Why root's own file does not count; `nil` if it does.
+        var obstacle: String?
         if !directory.isEmpty {
             obstacle = "the credentials of this service do not have it"
         } else if let variable = ["NEON_DATABASE_URL", "DATABASE_URL"].first(where: { environment[$0] != nil }) {
             obstacle = "is not used while \(variable) is in the environment"
         } else if !isRoot {
             obstacle = "is used only by root's commands: use sudo"
-        } else if try readFile(standardPath, isOptional: true).isEmpty {
-            throw nowhere(environment, standardFile: "")
-        } else {
+        } else if try !readFile(standardPath, isOptional: true).isEmpty {
             return .file(path: standardPath)
         }
-        let isThere = access(standardPath, F_OK) == 0
-        throw nowhere(
-            environment, standardFile: isThere ? " The file \(Self.standardPath) exists, but \(obstacle)." : "")
-    }
-
-    /// - Parameter standardFile: why root's file was not used; empty if there is none, or nothing in it.
-    private static func nowhere(_ environment: [String: String], standardFile: String) -> RunFailure {
+        if access(standardPath, F_OK) != 0 { obstacle = nil }
+        let unused = obstacle.map { " The file \(Self.standardPath) exists, but \($0)." } ?? ""
         let why =
             trimmed(environment["DATABASE_URL"] ?? "").isEmpty
             ? "None of them is set."
             : "DATABASE_URL is set, but counts only together with MCP_TS_STORAGE_TYPE=neon: a generic variable may well "
                 + "name another application's database."
-        return .databaseURL(
+        throw .databaseURL(
             """
             no database URL. It comes from the first of: --database-url-file PATH; the systemd credential \
             $CREDENTIALS_DIRECTORY/database-url; NEON_DATABASE_URL; DATABASE_URL when MCP_TS_STORAGE_TYPE=neon; \
-            and, for root, the file \(standardPath). \(why)\(standardFile)
+            and, for root, the file \(Self.standardPath). \(why)\(unused)
             """)
     }
 
     /// The URL as it is now.
+    ///
     /// - Throws: `databaseURL`, which names the place and repeats nothing of what it holds.
     package func read() throws(RunFailure) -> DatabaseURL {
         let text: String
         switch self {
         case .file(let path):
             text = try Self.readFile(path)
-            guard !text.isEmpty else {
-                throw .databaseURL("the file \(path.withoutURL) with the database URL is empty")
-            }
+            guard !text.isEmpty else { throw .databaseURL("\(self) with the database URL is empty") }
         case .environment(_, let value): text = value
         }
         do {

@@ -1,5 +1,6 @@
 import Heartbeats
 import Postgres
+import Time
 
 /// A configuration, and where each of its values comes from.
 package struct EffectiveConfiguration: Sendable {
@@ -8,24 +9,19 @@ package struct EffectiveConfiguration: Sendable {
     package internal(set) var unknownVariables: [String] = []
     /// The faults that do not concern the key that was needed.
     package internal(set) var faults: [ConfigurationFault] = []
-    var sources: [String: ConfigurationSource] = [:]
-    /// The file that was read.
-    var path = ""
+    /// Where each value comes from that is no default, by its key.
+    var sources: [String: String] = [:]
+    /// The file that was read; `nil` if none was.
+    package internal(set) var path: String?
 
-    /// A key as it is in force.
-    package struct Entry: Hashable, Sendable {
-        package let key: String
-        /// For people: a secret is not shown.
-        package let value: String
-        package let source: ConfigurationSource
-    }
+    /// A key as it is in force, for people: a secret is not shown. The source is a file with the line, a variable or an option.
+    package typealias Entry = (key: String, value: String, source: String)
 
-    /// Reads all that there is: the command line before the environment, before the file, before the defaults. Nothing
-    /// falls back: a malformed value is a fault also where another one takes its place.
+    /// Reads the command line before the environment, before the file, before the defaults. Nothing falls back: a malformed
+    /// value is a fault also where another one takes its place.
     ///
     /// - Parameters:
     ///   - environment: the process's variables; an empty one counts as unset.
-    ///   - options: key and value of what the command line sets, with the option's name.
     ///   - key: the only one that is needed: faults are refused where they are this key's, and kept otherwise. Every key
     ///     that can be read has its value then.
     /// - Throws: `ConfigurationFaults` with all that is wrong.
@@ -53,13 +49,11 @@ package struct EffectiveConfiguration: Sendable {
             } else if MisplacedURL.isInValid(value) {
                 value = "…"
             }
-            return Entry(key: setting.key, value: value, source: sources[setting.key] ?? .standard)
+            return (setting.key, value, sources[setting.key] ?? "default")
         }
     }
 
-    /// Gives the keys that wait for the next start the values that they had.
-    ///
-    /// - Returns: those keys that had changed.
+    /// Gives the keys that wait for the next start the values that they had. Returns those that had changed.
     package mutating func keepFixedKeys(of earlier: EffectiveConfiguration) -> [String] {
         var kept: [String] = []
         for setting in Setting.general where setting.isFixed {
@@ -74,5 +68,54 @@ package struct EffectiveConfiguration: Sendable {
             kept.append(setting.key)
         }
         return kept
+    }
+
+    /// The configuration in force as a file that could be used again, with each value's source beside it.
+    package var yaml: String { Self.yaml(of: entries) }
+
+    static func yaml(of entries: [Entry]) -> String {
+        var text = ""
+        var levels: [Substring] = []
+        for entry in entries {
+            let path = entry.key.split(separator: ".")
+            let shared = zip(path, levels).prefix { $0 == $1 }.count
+            levels = path
+            for (depth, level) in path.enumerated().dropFirst(shared) {
+                let line = String(repeating: "  ", count: depth) + "\(level):"
+                guard depth == path.count - 1 else {
+                    text += line + "\n"
+                    continue
+                }
+                let value = "\(line) \(entry.value.asYAML)"
+                let gap = String(repeating: " ", count: max(2, 44 - value.count))
+                text += "\(value)\(gap)# \(entry.source.visible)\n"
+            }
+        }
+        return text
+    }
+}
+
+extension Character {
+    /// True for a letter or a digit of ASCII.
+    var isAlphanumeric: Bool { isASCII && (isLetter || isNumber) }
+}
+
+extension String {
+    /// A YAML scalar of this text: plain where nothing in it means anything to YAML.
+    fileprivate var asYAML: String {
+        if first?.isAlphanumeric ?? false, allSatisfy({ $0.isAlphanumeric || "-./_".contains($0) }) { return self }
+        var quoted = ""
+        for scalar in unicodeScalars {
+            switch scalar {
+            case "\"", "\\": quoted += "\\\(scalar)"
+            case "\n": quoted += "\\n"
+            case "\t": quoted += "\\t"
+            case " "..."~": quoted.unicodeScalars.append(scalar)
+            default:
+                let hex = String(scalar.value, radix: 16, uppercase: true)
+                quoted += "\\U" + String(repeating: "0", count: 8 - hex.count) + hex
+            }
+        }
+        return "\"\(quoted)\""
     }
 }

@@ -1,9 +1,7 @@
 import SessionCleanup
 
-/// A key of the configuration: where its value is kept, and how it is written.
-///
-/// The list of settings is the one place that knows the keys: what is read from the file and the environment and what
-/// `config` shows come from it, and tests hold the sample file and the table in docs/configuration.md to it.
+/// A key of the configuration: where its value is kept, and how it is written. The list of settings is the one place that
+/// knows the keys; tests hold the sample file and the table in docs/configuration.md to it.
 struct Setting: Sendable {
     /// As in the configuration file, dots between the levels.
     let key: String
@@ -34,78 +32,79 @@ extension Setting {
     }
 
     /// Every key of a configuration, those of its jobs included.
-    static func all(of configuration: Configuration) -> [Setting] { general + configuration.jobs.flatMap(all(of:)) }
+    static func all(of configuration: Configuration) -> [Setting] {
+        general + configuration.jobs.indices.flatMap { all(ofJobAt: $0, in: configuration) }
+    }
 
     /// The keys that are not a job's.
     static let general = [
-        Setting("database.table", \.table, .plain),
-        Setting("database.session-schema", \.sessionSchema, .plain),
+        Setting("database.table", \.table, .table),
+        Setting("database.session-schema", \.sessionSchema, .word),
         // Below 100 ms no TLS handshake across a network ends; above 10 minutes a run's deadline is the limit.
-        Setting("database.connect-timeout", \.connectTimeout, .within(.milliseconds(100)...(.seconds(600)))),
-        Setting("database.max-clock-skew", \.limits.maxClockSkew, .within(.seconds(1)...(.days(1)))),
+        Setting("database.connect-timeout", \.connectTimeout, .duration.within(.milliseconds(100)...(.seconds(600)))),
+        Setting("database.max-clock-skew", \.limits.maxClockSkew, .duration.within(.seconds(1)...(.days(1)))),
         // Below a millisecond a transaction's own cost is all there is; above 10 s the application feels it.
-        Setting("batch.target-duration", \.limits.batchTarget, .within(.milliseconds(1)...(.seconds(10)))),
+        Setting("batch.target-duration", \.limits.batchTarget, .duration.within(.milliseconds(1)...(.seconds(10)))),
         // Above 10 s it is no limit: a batch should be over by then.
-        Setting("batch.lock-timeout", \.limits.lockTimeout, .within(.milliseconds(1)...(.seconds(10)))),
-        Setting("batch.max-rows", \.limits.batchRows, .within(1...100_000)),
-        Setting("batch.pause", \.limits.batchPause, .within(.zero...(.seconds(60)))),
+        Setting("batch.lock-timeout", \.limits.lockTimeout, .duration.within(.milliseconds(1)...(.seconds(10)))),
+        Setting("batch.max-rows", \.limits.batchRows, .number.within(1...100_000)),
+        Setting("batch.pause", \.limits.batchPause, .duration.within(.zero...(.seconds(60)))),
         // Shorter, and a slow round trip looks like a death; longer, and a dead owner's run waits for an hour.
-        Setting("claim.lease", \.history.lease, .within(.seconds(3)...(.seconds(3600)))),
-        Setting("history.mode", \.history.mode, .plain, isFixed: true),
-        Setting("history.retention", \.history.retention, .within(.days(1)...(.days(3650)))),
-        Setting("history.removed", \.history.removed, .optional(.within(.days(1)...(.days(3650))))),
-        Setting("http.listen", \.httpListen, .optional(.plain), isFixed: true),
-        Setting("log.level", \.logLevel, .plain),
-        Setting("log.format", \.logFormat, .plain, isFixed: true),
-        Setting("notify.success-url", \.successHeartbeat, .optional(.plain), isFixed: true, isSecret: true),
-        Setting("notify.failure-url", \.failureHeartbeat, .optional(.plain), isFixed: true, isSecret: true),
+        Setting("claim.lease", \.history.lease, .duration.within(.seconds(3)...(.seconds(3600)))),
+        Setting("history.mode", \.history.mode, .word, isFixed: true),
+        Setting("history.retention", \.history.retention, .duration.within(.days(1)...(.days(3650)))),
+        Setting("history.removed", \.history.removed, .optional(.duration.within(.days(1)...(.days(3650))))),
+        Setting("http.listen", \.httpListen, .optional(.address), isFixed: true),
+        Setting("log.level", \.logLevel, .word),
+        Setting("log.format", \.logFormat, .word, isFixed: true),
+        Setting("notify.success-url", \.successHeartbeat, .optional(.heartbeat), isFixed: true, isSecret: true),
+        Setting("notify.failure-url", \.failureHeartbeat, .optional(.heartbeat), isFixed: true, isSecret: true),
         // Longer than any batch, and shorter than systemd's own limit of 90 s by default.
-        Setting("shutdown.timeout", \.shutdownTimeout, .within(.seconds(1)...(.seconds(600))), isFixed: true),
+        Setting("shutdown.timeout", \.shutdownTimeout, .duration.within(.seconds(1)...(.seconds(600))), isFixed: true),
     ]
 
-    /// The keys that a job has.
-    static func all(of job: Job) -> [Setting] {
-        let name = job.name
+    /// The keys that one of the configuration's jobs has.
+    static func all(ofJobAt index: Int, in configuration: Configuration) -> [Setting] {
+        let job = configuration.jobs[index]
         func setting<Value>(
             _ key: String, _ path: any WritableKeyPath<Job, Value> & Sendable, _ grammar: ValueGrammar<Value>
         ) -> Setting {
             Setting(
-                key: "jobs.\(name).\(key)",
-                apply: { text, subject throws(Expectation) in subject[job: name][keyPath: path] = try grammar.read(text)
-                }, text: { grammar.write($0[job: name][keyPath: path]) })
+                key: "jobs.\(job.name).\(key)",
+                apply: { text, subject throws(Expectation) in
+                    subject.jobs[index][keyPath: path] = try grammar.read(text)
+                }, text: { grammar.write($0.jobs[index][keyPath: path]) })
         }
         let every = [
-            setting("enabled", \.isEnabled, .plain),
-            setting("schedule", \.schedule, .plain),
-            setting("time-zone", \.timeZone, .optional(.plain, none: "UTC")),
-            setting("catch-up", \.catchUp, .plain),
-            setting("deadline", \.deadline, .within(.seconds(1)...(.days(1)))),
-            setting("max-rows", \.maxRows, .optional(.within(1...1_000_000_000))),
+            setting("enabled", \.isEnabled, .truth),
+            setting("schedule", \.schedule, .schedule),
+            setting("time-zone", \.timeZone, .optional(.zone, none: "UTC")),
+            setting("catch-up", \.catchUp, .word),
+            setting("deadline", \.deadline, .duration.within(.seconds(1)...(.days(1)))),
+            setting("max-rows", \.maxRows, .optional(.number.within(1...1_000_000_000))),
             // Below one in ten thousand a single row of a small table would be too many.
-            setting("max-fraction", \.maxFraction, .optional(.within(0.0001...1))),
+            setting("max-fraction", \.maxFraction, .optional(.share.within(0.0001...1))),
         ]
         guard job.table == nil else {
-            // Those of the operator's own job have no default, nor has `schedule`.
-            return [setting("table", \.ownTable, .plain), setting("where", \.condition, .plain)] + every
+            // These of the operator's own job have no default, nor has `schedule`. The table is there from the start: `Job.own`.
+            return [setting("table", \.table!, .table), setting("where", \.condition, .condition)] + every
         }
         // When the rows of an own job will be due is not known.
-        let maxStaleness = setting("max-staleness", \.maxStaleness, .optional(.within(.seconds(1)...(.days(7)))))
+        let maxStaleness = setting(
+            "max-staleness", \.maxStaleness, .optional(.duration.within(.seconds(1)...(.days(7)))))
         // A limit of less than an hour would remove sessions that are in use.
-        let after = setting("after", \.after, .within(.seconds(3600)...(.days(3650))))
-        return every + [maxStaleness] + (name == Job.dormantSessions().name ? [after] : [])
+        let after = setting("after", \.after, .duration.within(.seconds(3600)...(.days(3650))))
+        return every + [maxStaleness] + (job.name == Job.dormantSessions().name ? [after] : [])
     }
 }
 
 extension Job {
-    /// The table of a job of the operator's own.
-    fileprivate var ownTable: TableName {
-        get { table ?? .sessions }
-        set { table = newValue }
-    }
+    /// The keys that make a job the operator's own.
+    static let ownKeys = ["table", "where"]
 
-    /// The condition of a job of the operator's own.
     fileprivate var condition: RowCondition {
         get {
+            // A job of the operator's own has a condition from the start: `Job.own`.
             guard let condition = rule.condition else { preconditionFailure("\(name) has no condition") }
             return condition
         }

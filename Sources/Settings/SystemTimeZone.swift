@@ -3,8 +3,6 @@ package import SessionCleanup
 
 extension NamedTimeZone {
     /// Reads the rules of a zone from the system's tzdata, so that its updates count: `Europe/Berlin`, `UTC`.
-    ///
-    /// - Throws: `TimeZoneError` for a name that the system does not have.
     package init(systemName name: String) throws(TimeZoneError) {
         guard TimeZoneRules.isValidName(name) else { throw TimeZoneError("that is no zone's name") }
         // Where every distribution has them: tzfile(5).

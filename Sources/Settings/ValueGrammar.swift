@@ -2,20 +2,7 @@ import CleanupSchedule
 import Heartbeats
 import Postgres
 import SessionCleanup
-
-/// A type whose values can be read from the configuration, and written so that they read as themselves.
-protocol ConfigurationValue: Sendable {
-    /// The texts that are values, in words that follow "expected".
-    static var form: String { get }
-    /// Reads a value; `nil` for a text of another form. Throws the reason where there is more to say.
-    static func read(_ text: String) throws -> Self?
-    /// The value, as a text that `read` takes.
-    var configured: String { get }
-}
-
-extension ConfigurationValue where Self: CustomStringConvertible {
-    var configured: String { description }
-}
+import Time
 
 /// The kind of text that was expected, in words that follow "expected".
 struct Expectation: Error, CustomStringConvertible {
@@ -27,9 +14,10 @@ struct Expectation: Error, CustomStringConvertible {
 }
 
 /// The way a key's value is written: one grammar for the file, the environment and what is shown.
-struct ValueGrammar<Value>: Sendable {
-    /// As of `ConfigurationValue`.
+struct ValueGrammar<Value: Sendable>: Sendable {
+    /// The texts that are values, in words that follow "expected".
     let form: String
+    /// Reads a value; `nil` for a text of another form. Throws the reason where there is more to say.
     let parse: @Sendable (String) throws -> Value?
     /// A text that reads as the value.
     let write: @Sendable (Value) -> String
@@ -44,22 +32,15 @@ struct ValueGrammar<Value>: Sendable {
         }
         throw Expectation(expected: form)
     }
-}
 
-extension ValueGrammar where Value: ConfigurationValue {
-    /// Every value of the type.
-    static var plain: Self { Self(form: Value.form, parse: { try Value.read($0) }, write: \.configured) }
-
-    /// The values of the type that lie in a range.
-    static func within(_ range: ClosedRange<Value>) -> Self where Value: Comparable {
+    /// The grammar's values that lie in a range.
+    func within(_ range: ClosedRange<Value>) -> Self where Value: Comparable {
         Self(
-            form: "\(Value.form) from \(range.lowerBound.configured) to \(range.upperBound.configured)",
-            parse: { text in try Value.read(text).flatMap { range.contains($0) ? $0 : nil } }, write: \.configured)
+            form: "\(form) from \(write(range.lowerBound)) to \(write(range.upperBound))",
+            parse: { text in try parse(text).flatMap { range.contains($0) ? $0 : nil } }, write: write)
     }
-}
 
-extension ValueGrammar {
-    /// The grammar's values, and one word for having none.
+    /// Another grammar's values, and one word for having none.
     static func optional<Wrapped>(_ grammar: ValueGrammar<Wrapped>, none: String = "off") -> Self
     where Value == Wrapped? {
         Self(
@@ -69,96 +50,92 @@ extension ValueGrammar {
     }
 }
 
-extension Bool: ConfigurationValue {
-    static var form: String { "true or false" }
-    static func read(_ text: String) -> Bool? { Bool(text) }
-}
-
-extension Int: ConfigurationValue {
-    static var form: String { "a whole number" }
-    /// Reads decimal digits: `010` is ten.
-    static func read(_ text: String) -> Int? { text.utf8.allSatisfy { (48...57).contains($0) } ? Int(text) : nil }
-}
-
-/// A share of a whole.
-extension Double: ConfigurationValue {
-    static var form: String { "a share such as 0.5," }
-    static func read(_ text: String) -> Double? {
-        text.utf8.allSatisfy { (48...57).contains($0) || $0 == 46 } ? Double(text) : nil
+extension ValueGrammar where Value: CustomStringConvertible {
+    init(_ form: String, parse: @escaping @Sendable (String) throws -> Value?) {
+        self.init(form: form, parse: parse, write: \.description)
     }
 }
 
-extension ConfigurationValue where Self: RawRepresentable<String> & CaseIterable {
-    static var form: String { "one of " + allCases.map(\.rawValue).joined(separator: ", ") }
-    static func read(_ text: String) -> Self? { Self(rawValue: text) }
-    var configured: String { rawValue }
+extension ValueGrammar where Value: RawRepresentable<String> & CaseIterable {
+    static var word: Self {
+        let words = Value.allCases.map(\.rawValue).joined(separator: ", ")
+        return Self(form: "one of \(words)", parse: { Value(rawValue: $0) }, write: \.rawValue)
+    }
 }
 
-extension SessionSchema: ConfigurationValue {}
-extension HistoryMode: ConfigurationValue {}
-extension CatchUp: ConfigurationValue {}
-extension LogLevel: ConfigurationValue {}
-extension LogFormat: ConfigurationValue {}
+extension ValueGrammar {
+    static var truth: ValueGrammar<Bool> { .init("true or false") { Bool($0) } }
+    static var number: ValueGrammar<Int> { .init("a whole number") { Int(digits: $0) } }
+    static var schedule: ValueGrammar<Schedule> { .init("a schedule such as */5 * * * *") { try Schedule($0) } }
 
-extension RowCondition: ConfigurationValue {
-    static var form: String { "a condition on the row, such as expires_at < $1" }
-    static func read(_ text: String) throws -> RowCondition? { try RowCondition(parsing: text) }
-    var configured: String { sql }
-}
+    static var share: ValueGrammar<Double> {
+        .init("a share such as 0.5,") { text in
+            text.utf8.allSatisfy { (48...57).contains($0) || $0 == 46 } ? Double(text) : nil
+        }
+    }
 
-extension TableName: ConfigurationValue {
-    static var form: String { "a name with its schema, such as public.mcp_sessions" }
-    static func read(_ text: String) throws -> TableName? {
-        // A name with quotes may be anything, and every failure of a run tells it.
-        guard !MisplacedURL.isIn(text) else { return nil }
-        do {
-            return try TableName(parsing: text)
-        } catch {
-            throw Expectation(expected: String("\(error)".trimmingPrefix("expected ")))
+    static var condition: ValueGrammar<RowCondition> {
+        .init(
+            form: "a condition on the row, such as expires_at < $1", parse: { try RowCondition(parsing: $0) },
+            write: \.sql)
+    }
+
+    static var table: ValueGrammar<TableName> {
+        .init("a name with its schema, such as public.mcp_sessions") { text in
+            // A name with quotes may be anything, and every failure of a run tells it.
+            guard !MisplacedURL.isIn(text) else { return nil }
+            do {
+                return try TableName(parsing: text)
+            } catch {
+                throw Expectation(expected: String("\(error)".trimmingPrefix("expected ")))
+            }
+        }
+    }
+
+    static var zone: ValueGrammar<NamedTimeZone> {
+        .init(
+            form: "the name of a time zone, such as Europe/Berlin", parse: { try NamedTimeZone(systemName: $0) },
+            write: \.name)
+    }
+
+    static var address: ValueGrammar<ListenAddress> {
+        let path = "unix: and an absolute path of at most \(ListenAddress.longestPath) bytes"
+        return .init("an IP address and a port, such as 127.0.0.1:9764 or [::1]:9764, or \(path)") {
+            ListenAddress(parsing: $0)
+        }
+    }
+
+    static var heartbeat: ValueGrammar<HeartbeatURL> {
+        .init(
+            form: "a URL such as https://hc-ping.com/UUID, without user and password",
+            parse: { HeartbeatURL(parsing: $0) }, write: \.text)
+    }
+
+    /// A whole number and a unit: `50ms`, `15s`, `4m`, `1h`, `30d`. Written with the largest unit that fits.
+    static var duration: ValueGrammar<Duration> {
+        let units: [(name: String, milliseconds: Int64)] = [
+            ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1),
+        ]
+        return .init(form: "a whole number and a unit (ms, s, m, h, d), such as 15s,") { text in
+            let digits = text.prefix { $0.isASCII && $0.isNumber }
+            guard let number = Int64(digits), let unit = units.first(where: { $0.name == text.dropFirst(digits.count) })
+            else { return nil }
+            let (milliseconds, overflows) = number.multipliedReportingOverflow(by: unit.milliseconds)
+            // 10,000 years: everything that is computed with it stays exact.
+            return overflows || milliseconds > 10_000 * 366 * 86_400_000 ? nil : .milliseconds(milliseconds)
+        } write: { duration in
+            let milliseconds = duration.wholeMilliseconds
+            // Every number of milliseconds is a multiple of the last unit.
+            let unit = units.first { milliseconds != 0 && milliseconds.isMultiple(of: $0.milliseconds) } ?? ("s", 1000)
+            return "\(milliseconds / unit.milliseconds)\(unit.name)"
         }
     }
 }
 
-extension Schedule: ConfigurationValue {
-    static var form: String { "a schedule such as */5 * * * *" }
-    static func read(_ text: String) throws -> Schedule? { try Schedule(text) }
-}
-
-extension NamedTimeZone: ConfigurationValue {
-    static var form: String { "the name of a time zone, such as Europe/Berlin" }
-    static func read(_ text: String) throws -> NamedTimeZone? { try NamedTimeZone(systemName: text) }
-    var configured: String { name }
-}
-
-extension HeartbeatURL: ConfigurationValue {
-    static var form: String { "a URL such as https://hc-ping.com/UUID, without user and password" }
-    static func read(_ text: String) -> HeartbeatURL? { HeartbeatURL(parsing: text) }
-    var configured: String { text }
-}
-
-extension Duration: ConfigurationValue {
-    static var form: String { "a whole number and a unit (ms, s, m, h, d), such as 15s," }
-
-    private static let units: [(name: String, milliseconds: Int64)] = [
-        ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1),
-    ]
-
-    /// Reads a whole number and a unit: `50ms`, `15s`, `4m`, `1h`, `30d`.
-    static func read(_ text: String) -> Duration? {
-        let digits = text.prefix { $0.isASCII && $0.isNumber }
-        guard let number = Int64(digits), let unit = units.first(where: { $0.name == text.dropFirst(digits.count) })
-        else { return nil }
-        let (milliseconds, overflows) = number.multipliedReportingOverflow(by: unit.milliseconds)
-        // 10,000 years: everything that is computed with it stays exact.
-        guard !overflows, milliseconds <= 10_000 * 366 * 86_400_000 else { return nil }
-        return .milliseconds(milliseconds)
-    }
-
-    /// The shortest text that reads as this duration, which is whole milliseconds.
-    var configured: String {
-        let milliseconds = components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
-        // Every number of milliseconds is a multiple of the last unit.
-        let unit = Self.units.first { milliseconds != 0 && milliseconds.isMultiple(of: $0.milliseconds) } ?? ("s", 1000)
-        return "\(milliseconds / unit.milliseconds)\(unit.name)"
+extension Int {
+    /// Reads decimal digits: `010` is ten.
+    init?(digits: some StringProtocol) {
+        guard digits.utf8.allSatisfy({ (48...57).contains($0) }) else { return nil }
+        self.init(digits)
     }
 }

@@ -12,43 +12,40 @@ import Time
 struct CommandSetup: Sendable {
     private(set) var effective: EffectiveConfiguration
     private(set) var logger: Logger
-    let logForm: EventLog.Form
+    let logFormat: LogFormat
     private let historyMemory: HistoryMemory
     private let options: CommonOptions?
-    private var hadFile: Bool
+    private let isService: Bool
     let environment: [String: String]
 
     var configuration: Configuration { effective.configuration }
     var jobs: [Job] { configuration.jobs }
     var table: SessionTable { SessionTable(name: configuration.table, schema: configuration.sessionSchema) }
 
-    /// Reads the configuration, and warns of variables that it does not know.
+    /// Reads the configuration, and warns of variables that it does not know. Throws `CommandFailure` with exit code 78.
     ///
-    /// - Parameters:
-    ///   - isService: true for the service, which logs JSON by default, and warns of a missing history.
-    ///   - key: the only key that the command needs: faults elsewhere are warnings.
-    /// - Throws: `CommandFailure` with exit code 78.
+    /// - Parameter key: the only key that the command needs: faults elsewhere are warnings.
     init(_ options: CommonOptions?, isService: Bool = false, needingOnly key: String? = nil) throws(CommandFailure) {
         self.options = options
+        self.isService = isService
         environment = Self.processEnvironment()
         var elsewhere: [ConfigurationFault] = []
         do {
             var file: ConfigurationFile?
             do {
-                file = try .find(option: options?.config)
+                file = try EffectiveConfiguration.file(option: options?.config)
             } catch  where key != nil {
-                elsewhere += error.faults
+                elsewhere = error.faults
             }
-            hadFile = file != nil
             effective = try EffectiveConfiguration(
                 file: file, environment: environment, options: options?.settings ?? [], needingOnly: key)
         } catch {
             throw CommandFailure(.configuration, "\(error)")
         }
         let log = EventLog(effective.configuration.logFormat, isService: isService, environment: environment)
-        logForm = log.form
+        logFormat = log.format
         var logger = Logger(label: "mcp-cleanupd") { _ in log }
-        logger.logLevel = Logger.Level(effective.configuration.logLevel)
+        logger.logLevel = effective.configuration.logLevel.forLogger
         self.logger = logger
         historyMemory = HistoryMemory { [logger] in
             logger.log(
@@ -57,39 +54,32 @@ struct CommandSetup: Sendable {
                 metadata: ["hint": "Run mcp-cleanupd migrate with an owner's URL, or set history.mode to off."])
         }
         for fault in elsewhere + effective.faults { logger.warning("\(fault)") }
-        for variable in effective.unknownVariables {
-            logger.warning(
-                "The environment variable \(variable.shown) names no key of the configuration; it is ignored.")
+        for name in effective.unknownVariables.map(\.shown) {
+            logger.warning("The environment variable \(name) names no key of the configuration; it is ignored.")
         }
     }
 
-    /// The configuration, read again, with the same logger.
-    ///
-    /// - Returns: the new setup, and the keys that have changed but keep their values until a restart.
-    /// - Throws: `ConfigurationFaults`; nothing has changed then.
+    /// Reads the configuration again. Returns a setup with the same logger, and the keys that have changed but keep their
+    /// values until a restart.
     func reloaded() throws(ConfigurationFaults) -> (setup: CommandSetup, waitingForRestart: [String]) {
         var setup = self
-        let file = try ConfigurationFile.find(option: options?.config, wasThere: hadFile)
-        setup.hadFile = file != nil
+        let file = try EffectiveConfiguration.file(option: options?.config, wasThere: effective.path != nil)
         setup.effective = try EffectiveConfiguration(
             file: file, environment: environment, options: options?.settings ?? [])
         let waiting = setup.effective.keepFixedKeys(of: effective)
-        setup.logger.logLevel = Logger.Level(setup.configuration.logLevel)
+        setup.logger.logLevel = setup.configuration.logLevel.forLogger
         return (setup, waiting)
     }
 
-    /// Finds the database URL.
+    /// Finds the database URL. The service is warned if its connection is less protected than it could be. The connections of
+    /// other commands run on the tasks' own queue: each change of thread would wait for its turn behind the server.
     ///
     /// - Parameters:
-    ///   - queue: the queue of a command that does one thing after the other, on which its connections run too: each change
-    ///     of thread would wait for its turn behind the server.
-    ///   - warnsOfTransport: true to warn if the connection is less protected than it could be.
     ///   - saysWhich: true to tell the operator if the URL is from root's own file, which no option and no variable names.
     ///   - onURL: called now, and whenever the URL is read again.
     /// - Throws: `CommandFailure` with exit code 78.
     func databaseAccess(
-        sharing queue: DispatchQueue? = TaskQueue.shared.queue, warnsOfTransport: Bool = false, saysWhich: Bool = false,
-        onURL: @escaping @Sendable (DatabaseURL) -> Void = { _ in },
+        saysWhich: Bool = false, onURL: @escaping @Sendable (DatabaseURL) -> Void = { _ in },
         onConnection: @escaping @Sendable (Result<Duration, RunFailure>) -> Void = { _ in }
     ) throws(CommandFailure) -> DatabaseAccess {
         let source = try databaseURLSource()
@@ -97,16 +87,14 @@ struct CommandSetup: Sendable {
         do {
             url = try source.read()
             try url.check(environment: environment)
-        } catch let failure as RunFailure {
-            throw CommandFailure(failure)
         } catch {
-            throw CommandFailure(.configuration, "\(error)")
+            throw CommandFailure(expected: error) ?? CommandFailure(.configuration, "\(error)")
         }
         logger.debug("The database is \(url); its URL comes from \(source).")
         if saysWhich, source == .file(path: DatabaseURLSource.standardPath), options?.databaseURLFile == nil {
             logger.notice("Using the database URL in \(source).")
         }
-        if warnsOfTransport, let warning = url.transportWarning(environment: environment) {
+        if isService, let warning = url.transportWarning(environment: environment) {
             logger.warning("\(warning)")
         }
         onURL(url)
@@ -115,13 +103,12 @@ struct CommandSetup: Sendable {
                 let url = try source.read()
                 onURL(url)
                 return url
-            }, connectTimeout: configuration.connectTimeout, environment: environment, queue: queue,
+            }, connectTimeout: configuration.connectTimeout, environment: environment,
+            queue: isService ? nil : TaskQueue.shared.queue,
             onNotice: { [logger] in logger.debug("The server says: \($0)") }, onConnection: onConnection)
     }
 
-    /// The place that the database URL comes from.
-    ///
-    /// - Throws: `CommandFailure` with exit code 78 if none holds anything.
+    /// The place that the database URL comes from; throws `CommandFailure` with exit code 78 if none holds anything.
     func databaseURLSource() throws(CommandFailure) -> DatabaseURLSource {
         do {
             return try DatabaseURLSource.find(option: options?.databaseURLFile, environment: environment)
@@ -132,9 +119,7 @@ struct CommandSetup: Sendable {
     }
 
     /// The jobs that a command line names, by their names or short names, in the configuration's order; all of them if it
-    /// names none.
-    ///
-    /// - Throws: `ValidationError` for a name that no job has.
+    /// names none. Throws `ValidationError` for a name that no job has.
     func jobs(named names: [String]) throws -> [Job] {
         if let name = names.first(where: { name in !jobs.contains { $0.isNamed(name) } }) {
             let known = jobs.map { [$0.name, $0.shortName].compactMap(\.self).joined(separator: " or ") }
@@ -151,16 +136,15 @@ struct CommandSetup: Sendable {
     /// Reports why runs failed: as errors for people, one for all jobs that met the same; as entries of the log, with the
     /// job's name, for programs.
     func report(_ failures: [(job: Job, failure: RunFailure)]) {
-        guard logForm == .text else {
-            for (job, failure) in failures {
-                let hint: Logger.Metadata = failure.hint.map { ["hint": "\($0)"] } ?? [:]
-                logger.error("\(failure)", metadata: hint.merging(["job": "\(job.name)"]) { $1 })
-            }
-            return
-        }
         let isCommon = failures.count > 1 && Set(failures.map { CommandFailure($0.failure) }).count == 1
         var reported: Set<CommandFailure> = []
         for (job, failure) in failures {
+            guard logFormat == .text else {
+                var metadata: Logger.Metadata = ["job": "\(job.name)"]
+                metadata["hint"] = failure.hint.map { "\($0)" }
+                logger.error("\(failure)", metadata: metadata)
+                continue
+            }
             var failure = CommandFailure(failure)
             guard reported.insert(failure).inserted else { continue }
             if !isCommon { failure.message = "\(job.displayName): \(failure.message)" }
@@ -177,14 +161,12 @@ struct CommandSetup: Sendable {
             job: job, table: job.table.map { SessionTable(name: $0, schema: nil) } ?? table,
             limits: configuration.limits, history: configuration.history, memory: historyMemory, hostClock: { .now },
             onProgress: onProgress, onBatch: onBatch,
-            onSlowDatabaseClock: { [logger] behind in
-                logger.warning(
-                    "The database's clock is \(behind.secondsText) behind this host's: sessions are removed that much later."
-                )
+            onSlowDatabaseClock: { [logger] in
+                let delay = "\($0.secondsText) behind this host's: sessions are removed that much later."
+                logger.warning("The database's clock is \(delay)")
             })
     }
 
-    /// The process's variables.
     static func processEnvironment() -> [String: String] {
         var variables: [String: String] = [:]
         var entry = environ
@@ -200,9 +182,7 @@ struct CommandSetup: Sendable {
     }
 }
 
-extension Logger.Level {
-    fileprivate init(_ level: LogLevel) {
-        guard let known = Logger.Level(rawValue: level.rawValue) else { preconditionFailure("no level \(level)") }
-        self = known
-    }
+extension LogLevel {
+    // They have the same names.
+    fileprivate var forLogger: Logger.Level { Logger.Level(rawValue: rawValue)! }
 }

@@ -37,7 +37,7 @@ enum FuzzedParser: String {
         let text = String(decoding: input, as: UTF8.self)
         switch self {
         case .configuration:
-            let effective = try EffectiveConfiguration(file: ConfigurationFile(path: "c.yaml", bytes: input))
+            let effective = try EffectiveConfiguration(file: (path: "c.yaml", bytes: input))
             return problem(inWords: effective.yaml)
         case .schedule:
             let schedule = try Schedule(text)

@@ -11,7 +11,7 @@ import Time
         options: [(option: String, key: String, value: String)] = []
     ) throws(ConfigurationFaults) -> EffectiveConfiguration {
         try EffectiveConfiguration(
-            file: ConfigurationFile(path: "c.yaml", bytes: Array(text.utf8)), environment: environment,
+            file: (path: "c.yaml", bytes: Array(text.utf8)), environment: environment,
             options: options)
     }
 
@@ -64,12 +64,12 @@ import Time
             options: [("--log-level", "log.level", "trace")])
         let entries = Dictionary(uniqueKeysWithValues: effective.entries.map { ($0.key, $0) })
         #expect(entries["batch.max-rows"]?.value == "5")
-        #expect(entries["batch.max-rows"]?.source == .file(path: "c.yaml", line: 2, column: 13))
+        #expect(entries["batch.max-rows"]?.source == "c.yaml:2")
         #expect(entries["batch.pause"]?.value == "2s")
-        #expect(entries["batch.pause"]?.source == .variable("MCP_CLEANUP_BATCH_PAUSE"))
-        #expect(entries["log.level"]?.value == "trace" && entries["log.level"]?.source == .option("--log-level"))
+        #expect(entries["batch.pause"]?.source == "MCP_CLEANUP_BATCH_PAUSE")
+        #expect(entries["log.level"]?.value == "trace" && entries["log.level"]?.source == "--log-level")
         #expect(entries["claim.lease"]?.value == "60s" || entries["claim.lease"]?.value == "1m")
-        #expect(entries["claim.lease"]?.source == .standard)
+        #expect(entries["claim.lease"]?.source == "default")
     }
 
     @Test func reportsAllFaultsOfAllSourcesTogether() {
@@ -130,7 +130,7 @@ import Time
     }
 
     @Test func readsNoBytesThatAreNotText() {
-        let file = ConfigurationFile(path: "c.yaml", bytes: Array("batch:\n  pause: ".utf8) + [0xFF, 0xFE])
+        let file = (path: "c.yaml", bytes: Array("batch:\n  pause: ".utf8) + [0xFF, 0xFE])
         let error = #expect(throws: ConfigurationFaults.self) { try EffectiveConfiguration(file: file) }
         #expect(error?.description.hasPrefix("c.yaml:2:10: no YAML") ?? false, "\(error?.description ?? "")")
     }
@@ -230,15 +230,17 @@ import Time
 
     @Test func readsNoFileThatIsNoFile() throws {
         let nowhere = "/nonexistent/config.yaml"
-        #expect(try ConfigurationFile.find(option: nil, standardPath: nowhere) == nil)
+        #expect(try EffectiveConfiguration.file(option: nil, standardPath: nowhere) == nil)
         let gone = #expect(throws: ConfigurationFaults.self) {
-            try ConfigurationFile.find(option: nil, standardPath: nowhere, wasThere: true)
+            try EffectiveConfiguration.file(option: nil, standardPath: nowhere, wasThere: true)
         }
         #expect(gone?.description.contains("\(nowhere) cannot be read: No such file") ?? false)
-        let missing = #expect(throws: ConfigurationFaults.self) { try ConfigurationFile.find(option: "/nonexistent") }
+        let missing = #expect(throws: ConfigurationFaults.self) {
+            try EffectiveConfiguration.file(option: "/nonexistent")
+        }
         #expect(missing?.description.contains("/nonexistent cannot be read: No such file") ?? false)
-        #expect(throws: ConfigurationFaults.self) { try ConfigurationFile.find(option: "/") }
-        let endless = #expect(throws: ConfigurationFaults.self) { try ConfigurationFile.find(option: "/dev/zero") }
+        #expect(throws: ConfigurationFaults.self) { try EffectiveConfiguration.file(option: "/") }
+        let endless = #expect(throws: ConfigurationFaults.self) { try EffectiveConfiguration.file(option: "/dev/zero") }
         #expect(endless?.description.contains("larger than") ?? false)
     }
 }

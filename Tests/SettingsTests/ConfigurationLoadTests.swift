@@ -132,8 +132,8 @@ import Time
             ("50ms", .milliseconds(50)), ("15s", .seconds(15)), ("4m", .seconds(240)), ("1h", .seconds(3600)),
             ("30d", .seconds(2_592_000)), ("0s", .zero),
         ] as [(String, Duration)])
-    func readsAndWritesDurations(text: String, duration: Duration) {
-        #expect(Duration.read(text) == duration)
-        #expect(duration.configured == text)
+    func readsAndWritesDurations(text: String, duration: Duration) throws {
+        #expect(try ValueGrammar<Duration>.duration.read(text) == duration)
+        #expect(ValueGrammar<Duration>.duration.write(duration) == text)
     }
 }

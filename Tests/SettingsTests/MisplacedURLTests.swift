@@ -51,7 +51,7 @@ import Testing
                 "jobs: { codes: { table: a.b, where: \"\(url)\", schedule: \"@daily\" } }",
             ]
         for text in texts {
-            let file = ConfigurationFile(path: "c.yaml", bytes: Array(text.utf8))
+            let file = (path: "c.yaml", bytes: Array(text.utf8))
             let error = #expect(throws: ConfigurationFaults.self, "\(text)") { try EffectiveConfiguration(file: file) }
             #expect(!(error?.description.contains("SECRET") ?? true), "\(String(describing: error))")
         }
@@ -59,7 +59,7 @@ import Testing
         let taken = """
             jobs: { codes: { table: a.b, where: "a < $1 AND b = '\(url)'", schedule: "@daily" } }
             """
-        let effective = try EffectiveConfiguration(file: ConfigurationFile(path: "c.yaml", bytes: Array(taken.utf8)))
+        let effective = try EffectiveConfiguration(file: (path: "c.yaml", bytes: Array(taken.utf8)))
         #expect(!effective.yaml.contains("SECRET"))
         let variables = try EffectiveConfiguration(environment: ["MCP_CLEANUP_\(url)": "x"])
         #expect(variables.unknownVariables.allSatisfy { !$0.shown.contains("SECRET") })

@@ -49,7 +49,7 @@ import Testing
             await Task.yield()
             let bytes = generator.mutated(Self.originals.map { Array($0.utf8) }, Self.pieces)
             do throws(ConfigurationFaults) {
-                let effective = try EffectiveConfiguration(file: ConfigurationFile(path: "c.yaml", bytes: bytes))
+                let effective = try EffectiveConfiguration(file: (path: "c.yaml", bytes: bytes))
                 accepted += 1
                 expectInForce(effective, bytes)
             } catch {
@@ -63,7 +63,7 @@ import Testing
     private func expectInForce(_ effective: EffectiveConfiguration, _ bytes: [UInt8]) {
         let text = String(decoding: bytes, as: UTF8.self)
         do {
-            let fromFile = effective.entries.count { if case .file = $0.source { true } else { false } }
+            let fromFile = effective.entries.count { $0.source.hasPrefix("c.yaml:") }
             let values = Self.values(in: try YAMLNode.compose(bytes))
             if fromFile != values {
                 Issue.record("\(values) values stand in the file, \(fromFile) are in force:\n\(text)")
@@ -71,10 +71,10 @@ import Testing
             // With the secrets, which the program never shows.
             let written = EffectiveConfiguration.yaml(
                 of: Setting.all(of: effective.configuration).map {
-                    .init(key: $0.key, value: $0.text(effective.configuration), source: .standard)
+                    ($0.key, $0.text(effective.configuration), "default")
                 })
             let again = try EffectiveConfiguration(
-                file: ConfigurationFile(path: "c.yaml", bytes: Array(written.utf8)))
+                file: (path: "c.yaml", bytes: Array(written.utf8)))
             if again.configuration != effective.configuration { Issue.record("\(text)\nis written as\n\(written)") }
         } catch {
             Issue.record("\(error) for what was accepted:\n\(text)")

@@ -2,10 +2,7 @@ import Glibc
 
 /// Small files that are read whole.
 package enum BoundedFile {
-    /// The bytes of a file, read in one go.
-    ///
-    /// - Parameter limit: the most bytes that it may have.
-    /// - Throws: `FileUnreadable`; `pipe` for what could be read once only, and whose writer may never come.
+    /// The bytes of a file, of which it may have `limit`. No pipe is read: its writer may never come.
     package static func read(_ path: String, limit: Int) throws(FileUnreadable) -> [UInt8] {
         // O_NONBLOCK: opening a pipe waits for its writer.
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
@@ -16,17 +13,14 @@ package enum BoundedFile {
         guard status.st_mode & S_IFMT != S_IFIFO else { throw .pipe }
         var bytes = [UInt8](repeating: 0, count: limit + 1)
         var length = 0
-        while length < bytes.count {
-            let count = bytes.withUnsafeMutableBytes {
+        var count = 1
+        while count != 0, length < bytes.count {
+            count = bytes.withUnsafeMutableBytes {
                 // The buffer is not empty, and `length` is below its size.
                 Glibc.read(descriptor, $0.baseAddress! + length, $0.count - length)
             }
-            if count < 0 {
-                if errno == EINTR { continue }
-                throw .system(errno)
-            }
-            if count == 0 { break }
-            length += count
+            guard count >= 0 || errno == EINTR else { throw .system(errno) }
+            length += max(count, 0)
         }
         guard length <= limit else { throw .tooLarge(limit: limit) }
         return Array(bytes[..<length])
@@ -34,7 +28,7 @@ package enum BoundedFile {
 }
 
 /// Why a file cannot be read.
-package enum FileUnreadable: Error, Hashable, Sendable, CustomStringConvertible {
+package enum FileUnreadable: Error, CustomStringConvertible {
     /// With an `errno`.
     case system(Int32)
     case pipe

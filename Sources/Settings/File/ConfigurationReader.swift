@@ -1,13 +1,36 @@
+import Glibc
 import Postgres
 import SessionCleanup
 import Time
 
+/// A configuration file's path, and its bytes as they were when it was read.
+package typealias ConfigurationFile = (path: String, bytes: [UInt8])
+
 /// Reads one layer of the configuration over another, and collects what is wrong.
 extension EffectiveConfiguration {
-    /// The levels below which all keys stand, but for the jobs' names.
-    private static let sections = Set(Setting.general.map(\.section)).union(["jobs"])
+    /// The file that is used where it exists and no other is named.
+    package static let standardPath = "/etc/mcp-cleanupd/config.yaml"
 
-    // MARK: The file
+    /// Returns the file that `--config` names, which has to be there, or the one at the standard place; `nil` if there is none.
+    ///
+    /// - Parameter wasThere: true if the file was read before. One that is gone since is a mistake, and no wish for the defaults.
+    package static func file(
+        option: String?, standardPath: String = standardPath, wasThere: Bool = false
+    ) throws(ConfigurationFaults) -> ConfigurationFile? {
+        let path = option ?? standardPath
+        do {
+            // A thousand own jobs fit.
+            return (path, try BoundedFile.read(path, limit: 256 * 1024))
+        } catch .system(ENOENT) where option == nil && !wasThere {
+            return nil
+        } catch {
+            let problem = "the configuration file \(path.withoutURL) cannot be read: \(error)"
+            throw ConfigurationFaults(faults: [ConfigurationFault(description: problem)])
+        }
+    }
+
+    /// The levels below which all keys stand, but for the jobs' names.
+    private static let sections = Set(Setting.general.map { String($0.key.prefix { $0 != "." }) }).union(["jobs"])
 
     mutating func read(_ file: ConfigurationFile) {
         path = file.path
@@ -22,10 +45,8 @@ extension EffectiveConfiguration {
             case "jobs":
                 for job in members(of: member.value, key: "jobs") { readJob(job) }
             case let section where Self.sections.contains(section):
-                let settings = Setting.general.filter { $0.section == section }
-                for entry in members(of: member.value, key: section) {
-                    read(entry, below: section, settings: settings)
-                }
+                let settings = Setting.general.filter { $0.key.hasPrefix(section + ".") }
+                read(members(of: member.value, key: section), below: section, settings)
             default:
                 reportUnknown(member.key, below: nil, known: Self.sections.sorted(), at: member.position)
             }
@@ -35,40 +56,48 @@ extension EffectiveConfiguration {
     private mutating func readJob(_ member: YAMLNode.Member) {
         let section = "jobs.\(member.key)"
         let entries = members(of: member.value, key: section)
-        let isKnown = configuration.jobs.contains { $0.name == member.key }
-        if !isKnown {
+        let known = configuration.jobs.firstIndex { $0.name == member.key }
+        if known == nil {
             let meant = configuration.jobs.first { $0.isNamed(member.key) }?.name
             guard meant == nil, entries.contains(where: { Job.ownKeys.contains($0.key) }) else {
-                let known = meant.map { [$0] } ?? configuration.jobs.map(\.name)
-                return reportUnknown(member.key, below: "jobs", known: known, at: member.position)
+                let names = meant.map { [$0] } ?? configuration.jobs.map(\.name)
+                return reportUnknown(member.key, below: "jobs", known: names, at: member.position)
             }
-            guard Job.isValidName(member.key) else {
+            // Fit for a label, a variable and a key, and no longer than a name in the database.
+            guard member.key.first?.isLetter == true, (1...63).contains(member.key.utf8.count),
+                member.key.allSatisfy({ $0.isAlphanumeric || "-_".contains($0) })
+            else {
                 return report(
                     "\(member.key.shown) is no name for a job; expected a letter, then letters, digits, - and _, at most 63 in all",
                     at: member.position)
             }
             configuration.jobs.append(.own(named: member.key))
         }
-        let settings = Setting.all(of: configuration[job: member.key])
-        for entry in entries { read(entry, below: section, settings: settings) }
-        for key in isKnown ? [] : Job.ownKeys + ["schedule"] where !entries.contains(where: { $0.key == key }) {
+        let index = known ?? configuration.jobs.count - 1
+        read(entries, below: section, Setting.all(ofJobAt: index, in: configuration))
+        for key in known == nil ? Job.ownKeys + ["schedule"] : [] where !entries.contains(where: { $0.key == key }) {
             report("the key \(section).\(key) is missing, and has no default", at: member.position)
         }
     }
 
-    private mutating func read(_ member: YAMLNode.Member, below section: String, settings: [Setting]) {
-        guard let setting = settings.first(where: { $0.key == "\(section).\(member.key)" }) else {
-            let known = settings.map { String($0.key.dropFirst(section.count + 1)) }
-            return reportUnknown(member.key, below: section, known: known, at: member.position)
-        }
-        switch member.value.content {
-        case .text(let text): apply(text, to: setting, from: place(member.value.position))
-        case .empty: apply("", to: setting, from: place(member.value.position))
-        case .mapping, .list:
-            let value = setting.isSecret ? "off" : setting.text(configuration)
-            report(
-                "the key \(setting.key) has no single value; expected a value such as \(value)",
-                at: member.value.position, about: setting.key)
+    private mutating func read(_ members: [YAMLNode.Member], below section: String, _ settings: [Setting]) {
+        for member in members {
+            guard let setting = settings.first(where: { $0.key == "\(section).\(member.key)" }) else {
+                let known = settings.map { String($0.key.dropFirst(section.count + 1)) }
+                reportUnknown(member.key, below: section, known: known, at: member.position)
+                continue
+            }
+            let position = member.value.position
+            let source = "\(shownPath):\(position.line)"
+            switch member.value.content {
+            case .text(let text): apply(text, to: setting, from: source, at: position)
+            case .empty: apply("", to: setting, from: source, at: position)
+            case .mapping, .list:
+                let value = setting.isSecret ? "off" : setting.text(configuration)
+                report(
+                    "the key \(setting.key) has no single value; expected a value such as \(value)", at: position,
+                    about: setting.key)
+            }
         }
     }
 
@@ -83,25 +112,22 @@ extension EffectiveConfiguration {
         case .mapping(let members):
             var lines: [String: Int] = [:]
             return members.filter { member in
-                if let line = lines[member.key] {
-                    report(
-                        "the key \(member.key.shown) appears again; it is in line \(line) already", at: member.position)
-                    return false
+                guard let line = lines[member.key] else {
+                    lines[member.key] = member.position.line
+                    return true
                 }
-                lines[member.key] = member.position.line
-                return true
+                report("the key \(member.key.shown) appears again; it is in line \(line) already", at: member.position)
+                return false
             }
         }
     }
 
-    /// To the column, as editors jump to it.
-    private mutating func report(_ problem: String, at position: YAMLNode.Position, about subject: String? = nil) {
-        let place = "\(path.withoutURL):\(position.line):\(position.column)"
-        faults.append(ConfigurationFault(description: "\(place): \(problem)", subject: subject))
-    }
+    private var shownPath: String { path?.withoutURL ?? "" }
 
-    private func place(_ position: YAMLNode.Position) -> ConfigurationSource {
-        .file(path: path, line: position.line, column: position.column)
+    /// - Parameter position: to the column, as editors jump to it; `nil` for a fault outside the file.
+    private mutating func report(_ problem: String, at position: YAMLNode.Position?, about subject: String? = nil) {
+        let place = position.map { "\(shownPath):\($0.line):\($0.column): " } ?? ""
+        faults.append(ConfigurationFault(description: place + problem, subject: subject))
     }
 
     private mutating func reportUnknown(
@@ -124,36 +150,32 @@ extension EffectiveConfiguration {
         report("there is no key \(whole.shown); \(suggestion)", at: position)
     }
 
-    // MARK: The environment and the command line
-
     mutating func read(variables: [String: String]) {
         var settings: [String: Setting] = [:]
         for setting in Setting.all(of: configuration) {
-            if let other = settings.updateValue(setting, forKey: setting.variable) {
-                let keys = "the keys \(other.key) and \(setting.key)"
-                faults.append(
-                    ConfigurationFault(
-                        description:
-                            "\(keys) would both be the environment variable \(setting.variable); rename a job"))
-            }
+            guard let other = settings.updateValue(setting, forKey: setting.variable) else { continue }
+            let keys = "the keys \(other.key) and \(setting.key)"
+            report("\(keys) would both be the environment variable \(setting.variable); rename a job", at: nil)
         }
         for (variable, value) in variables.sorted(by: { $0.key < $1.key }) {
-            guard let setting = settings[variable] else {
+            if let setting = settings[variable] {
+                apply(value, to: setting, from: variable)
+            } else {
                 unknownVariables.append(variable)
-                continue
             }
-            apply(value, to: setting, from: .variable(variable))
         }
     }
 
     mutating func read(options: [(option: String, key: String, value: String)]) {
         for (option, key, value) in options {
             guard let setting = Setting.general.first(where: { $0.key == key }) else { continue }
-            apply(value, to: setting, from: .option(option))
+            apply(value, to: setting, from: option)
         }
     }
 
-    private mutating func apply(_ text: String, to setting: Setting, from source: ConfigurationSource) {
+    private mutating func apply(
+        _ text: String, to setting: Setting, from source: String, at position: YAMLNode.Position? = nil
+    ) {
         let isText = text.unicodeScalars.allSatisfy {
             $0.properties.generalCategory != .control || $0 == "\n" || $0 == "\t"
         }
@@ -162,22 +184,10 @@ extension EffectiveConfiguration {
             try setting.apply(text, &configuration)
             sources[setting.key] = source
         } catch {
-            let place =
-                switch source {
-                case .file(let path, let line, let column):
-                    "\(path.withoutURL):\(line):\(column): the key \(setting.key)"
-                case .standard, .variable, .option: "\(source) (the key \(setting.key))"
-                }
+            let key = position == nil ? "\(source) (the key \(setting.key))" : "the key \(setting.key)"
             let shown = setting.isSecret ? "not shown here" : text.shown
             let expected = MisplacedURL.isIn(text) ? error.expected : error.description
-            faults.append(
-                ConfigurationFault(
-                    description: "\(place) is \(shown); expected \(expected)", subject: setting.key))
+            report("\(key) is \(shown); expected \(expected)", at: position, about: setting.key)
         }
     }
-}
-
-extension Setting {
-    /// The part of the key before its first dot.
-    fileprivate var section: String { String(key.prefix { $0 != "." }) }
 }

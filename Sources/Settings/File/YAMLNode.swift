@@ -9,11 +9,8 @@ struct YAMLNode: Sendable {
         let column: Int
     }
 
-    struct Member: Sendable {
-        let key: String
-        let position: Position
-        let value: YAMLNode
-    }
+    /// A key with its place, and what stands below it.
+    typealias Member = (key: String, position: Position, value: YAMLNode)
 
     enum Content: Sendable {
         /// Nothing stands there: `key:`.
@@ -28,8 +25,6 @@ struct YAMLNode: Sendable {
     let position: Position
 
     /// Reads a file of one document; one without any is empty.
-    ///
-    /// - Throws: `YAMLError` for the first thing that is malformed, or that a configuration has no use for.
     static func compose(_ bytes: [UInt8]) throws(YAMLError) -> YAMLNode {
         // libyaml keeps the addresses of its own structure and of the text: neither moves until it is deleted.
         let parser = UnsafeMutablePointer<yaml_parser_t>.allocate(capacity: 1)
@@ -39,8 +34,7 @@ struct YAMLNode: Sendable {
         return try bytes.withUnsafeBufferPointer { text throws(YAMLError) in
             yaml_parser_set_encoding(parser, YAML_UTF8_ENCODING)
             yaml_parser_set_input_string(parser, text.baseAddress, text.count)
-            var composer = YAMLComposer(parser: parser, text: text)
-            return try composer.file()
+            return try YAMLComposer(parser: parser, text: text).file()
         }
     }
 }
@@ -57,121 +51,105 @@ private struct YAMLComposer {
     let parser: UnsafeMutablePointer<yaml_parser_t>
     let text: UnsafeBufferPointer<UInt8>
 
-    private enum Event {
-        case text(String, isPlain: Bool), mapping, list, end, document, streamEnd, other
+    private struct Event {
+        let type: yaml_event_type_t
+        let position: YAMLNode.Position
+        /// Of a scalar.
+        var text = ""
+        var isPlain = false
     }
 
     /// Twice what the configuration's own levels need.
     private static let depthLimit = 8
 
-    mutating func file() throws(YAMLError) -> YAMLNode {
+    func file() throws(YAMLError) -> YAMLNode {
         // The stream begins.
         _ = try next()
-        guard case .document = try next().event else {
+        guard try next().type == YAML_DOCUMENT_START_EVENT else {
             return YAMLNode(content: .empty, position: .init(line: 1, column: 1))
         }
         let root = try node(try next(), depth: 1)
         // The document ends.
         _ = try next()
-        let (event, position) = try next()
-        guard case .streamEnd = event else {
-            throw YAMLError(problem: "a second document begins here", position: position)
+        let end = try next()
+        guard end.type == YAML_STREAM_END_EVENT else {
+            throw YAMLError(problem: "a second document begins here", position: end.position)
         }
         return root
     }
 
-    private mutating func node(
-        _ first: (event: Event, position: YAMLNode.Position), depth: Int
-    ) throws(YAMLError) -> YAMLNode {
+    private func node(_ first: Event, depth: Int) throws(YAMLError) -> YAMLNode {
         guard depth <= Self.depthLimit else {
             throw YAMLError(problem: "deeper than any key can be", position: first.position)
         }
-        let content: YAMLNode.Content
-        switch first.event {
-        case .text(let text, let isPlain): content = isPlain && text.isEmpty ? .empty : .text(text)
-        case .mapping: content = .mapping(try members(depth: depth))
-        case .list: content = try list(depth: depth)
-        case .end, .document, .streamEnd, .other: throw syntaxError("a value is missing", at: first.position)
+        var content: YAMLNode.Content
+        switch first.type {
+        case YAML_SCALAR_EVENT: content = first.isPlain && first.text.isEmpty ? .empty : .text(first.text)
+        case YAML_MAPPING_START_EVENT:
+            var members: [YAMLNode.Member] = []
+            while let key = try item() {
+                guard key.type == YAML_SCALAR_EVENT else {
+                    throw YAMLError(problem: "expected a key, which is one text", position: key.position)
+                }
+                members.append((key.text, key.position, try node(try next(), depth: depth + 1)))
+            }
+            content = .mapping(members)
+        case YAML_SEQUENCE_START_EVENT:
+            content = .list
+            while let item = try item() { _ = try node(item, depth: depth + 1) }
+        default: throw syntaxError("a value is missing", at: first.position)
         }
         return YAMLNode(content: content, position: first.position)
     }
 
-    private mutating func members(depth: Int) throws(YAMLError) -> [YAMLNode.Member] {
-        var members: [YAMLNode.Member] = []
-        // Ends: the text does.
-        while true {
-            let (event, position) = try next()
-            switch event {
-            case .end: return members
-            case .text(let key, _):
-                members.append(.init(key: key, position: position, value: try node(try next(), depth: depth + 1)))
-            case .mapping, .list, .document, .streamEnd, .other:
-                throw YAMLError(problem: "expected a key, which is one text", position: position)
-            }
-        }
+    /// The beginning of the next part of a mapping or a list; `nil` at its end.
+    private func item() throws(YAMLError) -> Event? {
+        let event = try next()
+        return event.type == YAML_MAPPING_END_EVENT || event.type == YAML_SEQUENCE_END_EVENT ? nil : event
     }
 
-    private mutating func list(depth: Int) throws(YAMLError) -> YAMLNode.Content {
-        // Ends: the text does.
-        while true {
-            let item = try next()
-            if case .end = item.event { return .list }
-            _ = try node(item, depth: depth + 1)
-        }
-    }
-
-    private mutating func next() throws(YAMLError) -> (event: Event, position: YAMLNode.Position) {
+    private func next() throws(YAMLError) -> Event {
         var event = yaml_event_t()
         guard yaml_parser_parse(parser, &event) == 1 else { throw failure() }
         defer { yaml_event_delete(&event) }
         let position = YAMLNode.Position(event.start_mark)
+        // The structures of scalars, mappings and lists begin with an anchor and a tag, that of an alias with its name.
+        let isStart = [YAML_SCALAR_EVENT, YAML_MAPPING_START_EVENT, YAML_SEQUENCE_START_EVENT].contains(event.type)
         let scalar = event.data.scalar
-        switch event.type {
-        case YAML_SCALAR_EVENT, YAML_MAPPING_START_EVENT, YAML_SEQUENCE_START_EVENT:
-            // The structures of all three begin with these two.
-            if scalar.anchor != nil { throw anchorOrAlias(at: position) }
-            if scalar.tag != nil { throw YAMLError(problem: "tags (!) are not supported", position: position) }
-            guard event.type == YAML_SCALAR_EVENT else {
-                return (event.type == YAML_MAPPING_START_EVENT ? .mapping : .list, position)
-            }
-            // libyaml has checked that it is UTF-8, and says how long it is.
-            let text = String(decoding: UnsafeBufferPointer(start: scalar.value, count: scalar.length), as: UTF8.self)
-            return (.text(text, isPlain: scalar.style == YAML_PLAIN_SCALAR_STYLE), position)
-        case YAML_MAPPING_END_EVENT, YAML_SEQUENCE_END_EVENT: return (.end, position)
-        case YAML_DOCUMENT_START_EVENT: return (.document, position)
-        case YAML_STREAM_END_EVENT: return (.streamEnd, position)
-        case YAML_ALIAS_EVENT: throw anchorOrAlias(at: position)
-        default: return (.other, position)
+        if event.type == YAML_ALIAS_EVENT || isStart && scalar.anchor != nil {
+            throw YAMLError(
+                problem:
+                    "anchors (&) and aliases (*) are not supported; a value that begins with * has to stand in quotes",
+                position: position)
         }
-    }
-
-    private func anchorOrAlias(at position: YAMLNode.Position) -> YAMLError {
-        YAMLError(
-            problem: "anchors (&) and aliases (*) are not supported; a value that begins with * has to stand in quotes",
-            position: position)
+        if isStart, scalar.tag != nil { throw YAMLError(problem: "tags (!) are not supported", position: position) }
+        guard event.type == YAML_SCALAR_EVENT else { return Event(type: event.type, position: position) }
+        // libyaml has checked that it is UTF-8, and says how long it is.
+        let text = String(decoding: UnsafeBufferPointer(start: scalar.value, count: scalar.length), as: UTF8.self)
+        return Event(
+            type: event.type, position: position, text: text, isPlain: scalar.style == YAML_PLAIN_SCALAR_STYLE)
     }
 
     private func failure() -> YAMLError {
         let parser = parser.pointee
         let problem = parser.problem.map { String(cString: $0) } ?? "unreadable"
-        // Of a text that cannot even be read, libyaml knows the offset only.
-        if parser.error == YAML_READER_ERROR {
-            let before = text.prefix(Int(parser.problem_offset))
-            let column = before.reversed().prefix { $0 != 10 }.count + 1
-            return syntaxError(problem, at: .init(line: before.count { $0 == 10 } + 1, column: column))
+        guard parser.error == YAML_READER_ERROR else {
+            return syntaxError(problem, at: YAMLNode.Position(parser.problem_mark))
         }
-        return syntaxError(problem, at: YAMLNode.Position(parser.problem_mark))
+        // Of a text that cannot even be read, libyaml knows the offset only.
+        let before = text.prefix(Int(parser.problem_offset))
+        let column = before.reversed().prefix { $0 != 10 }.count + 1
+        return syntaxError(problem, at: .init(line: before.count { $0 == 10 } + 1, column: column))
     }
 
     private func syntaxError(_ problem: String, at position: YAMLNode.Position) -> YAMLError {
         let lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
         let indent = lines.dropFirst(position.line - 1).first?.prefix { $0 == 9 || $0 == 32 } ?? []
-        guard !indent.contains(9) else {
-            return YAMLError(problem: "no YAML: a tab cannot indent a line; use spaces", position: position)
-        }
-        return YAMLError(
-            problem: "no YAML: \(problem); a value that begins with *, @, %, &, !, { or [ has to stand in quotes",
-            position: position)
+        let why =
+            indent.contains(9)
+            ? "a tab cannot indent a line; use spaces"
+            : "\(problem); a value that begins with *, @, %, &, !, { or [ has to stand in quotes"
+        return YAMLError(problem: "no YAML: \(why)", position: position)
     }
 }
 

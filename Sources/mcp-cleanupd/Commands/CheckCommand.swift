@@ -22,28 +22,25 @@ struct CheckCommand: AsyncParsableCommand, ListingCommand {
         } catch let failure as CommandFailure {
             results = [.fail(.connection, .databaseURL(failure.message))]
         }
-        try print(
-            results, header: ["STATUS", "CHECK", "RESULT"], flexible: 2, json: \.json,
-            row: { $0.row(shorten: setup.withShortNames) })
+        try print(results, header: ["STATUS", "CHECK", "RESULT"], flexible: 2) { result in
+            [
+                "check": result.check.rawValue, "status": result.status.rawValue, "message": result.message,
+                "hint": result.hint,
+            ]
+        } row: { result in
+            let color: Table.Color =
+                switch result.status {
+                case .ok: .green
+                case .warn: .yellow
+                case .fail: .red
+                }
+            return Table.Row(
+                cells: [
+                    .text(result.status.rawValue, color), .text(result.check.rawValue),
+                    .text(setup.withShortNames(result.message)),
+                ], note: result.hint.map { "hint: \($0)" })
+        }
         let code = Sysexit.worst(of: results.compactMap { $0.kind.map { Sysexit($0) } })
         if code != .success { throw ExitCode(code.rawValue) }
-    }
-}
-
-extension CheckResult {
-    fileprivate var json: JSON {
-        ["check": check.rawValue, "status": status.rawValue, "message": message, "hint": hint]
-    }
-
-    fileprivate func row(shorten: (String) -> String) -> Table.Row {
-        let color: Table.Color =
-            switch status {
-            case .ok: .green
-            case .warn: .yellow
-            case .fail: .red
-            }
-        return Table.Row(
-            cells: [.text(status.rawValue, color), .text(check.rawValue), .text(shorten(message))],
-            note: hint.map { "hint: \($0)" })
     }
 }

@@ -5,7 +5,7 @@ import Settings
 struct CommonOptions: ParsableArguments, Sendable {
     @Option(
         help: ArgumentHelp(
-            "Read the configuration from this file; default: \(ConfigurationFile.standardPath), if there is one.",
+            "Read the configuration from this file; default: \(EffectiveConfiguration.standardPath), if there is one.",
             valueName: "path"))
     var config: String?
 
@@ -14,11 +14,8 @@ struct CommonOptions: ParsableArguments, Sendable {
         help: ArgumentHelp("Read the database URL from this file, again for each connection.", valueName: "path"))
     var databaseURLFile: String?
 
-    @Option(help: ArgumentHelp("The minimum level of the messages to log.", valueName: "level"))
-    var logLevel: LogLevel?
-
-    @Option(help: ArgumentHelp("The format of log messages.", valueName: "format"))
-    var logFormat: LogFormat?
+    @Option(help: ArgumentHelp("The minimum level of the messages to log.", valueName: "level")) var logLevel: LogLevel?
+    @Option(help: ArgumentHelp("The format of log messages.", valueName: "format")) var logFormat: LogFormat?
 
     /// The names, for suggestions.
     static let usage = " --config --database-url-file --log-level --log-format --help --version"
@@ -45,26 +42,21 @@ protocol Subcommand: ParsableCommand {
 extension Subcommand {
     static var ownRootOptions: Set<String> { [] }
 
-    /// Reads the configuration, once it is clear that all options belong to the command.
-    ///
-    /// - Parameter key: the only key that the command needs.
+    /// Reads the configuration, once it is clear that all options belong to the command. `key` is the only one that it needs.
     func setup(needingOnly key: String? = nil) throws -> CommandSetup {
         try refuseOnceOptions()
         return try CommandSetup(root.common, needingOnly: key)
     }
 
-    /// Refuses what goes with `--once` only.
     func refuseOnceOptions() throws {
         let foreign = root.onceOnlyOptions.first { !Self.ownRootOptions.contains($0) }
-        if let option = root.once ? "--once" : foreign {
-            let command = Self.configuration.commandName ?? ""
-            throw ValidationError("\(option) and the command \(command) do not go together.")
-        }
+        guard let option = root.once ? "--once" : foreign else { return }
+        let command = Self.configuration.commandName ?? ""
+        throw ValidationError("\(option) and the command \(command) do not go together.")
     }
 
-    /// Refuses a number of records that is none, or more than memory should hold.
+    /// Refuses a number of records that is none, or more than memory should hold: a month of runs every five minutes.
     func checkNumber(_ option: String, _ number: Int) throws {
-        // A month of runs every five minutes.
         guard (1...10_000).contains(number) else {
             throw ValidationError("\(option) is \(number); expected a whole number from 1 to 10000.")
         }

@@ -11,10 +11,7 @@ struct HistoryCommand: AsyncParsableCommand, ListingCommand {
     static let ownRootOptions: Set<String> = ["--json", "--job"]
 
     @ParentCommand var root: RootCommand
-
-    @Option(help: ArgumentHelp("The number of runs to show.", valueName: "number"))
-    var limit = 20
-
+    @Option(help: ArgumentHelp("The number of runs to show.", valueName: "number")) var limit = 20
     @OptionGroup var listing: ListingOptions
 
     func validate() throws { try checkNumber("--limit", limit) }
@@ -28,31 +25,28 @@ struct HistoryCommand: AsyncParsableCommand, ListingCommand {
             try await access.latestRuns(limit, of: jobs, beside: table)
         }
         try print(
-            runs, header: ["SCHEDULED (UTC)", "JOB", "STATUS", "DELETED", "SKIPPED", "TOOK", "ORIGIN"], flexible: 1,
-            json: \.json, row: { $0.row(shorten: setup.withShortNames) })
+            runs, header: ["SCHEDULED (UTC)", "JOB", "STATUS", "DELETED", "SKIPPED", "TOOK", "ORIGIN"], flexible: 1
+        ) { run in
+            let error: JSON = ["sqlstate": run.errorSQLState, "message": run.errorMessage]
+            let hasError = run.errorMessage != nil || run.errorSQLState != nil
+            return [
+                "job": run.job, "status": run.status, "origin": run.origin.rawValue,
+                "scheduled_at": run.scheduledAt, "started_at": run.startedAt, "heartbeat_at": run.heartbeatAt,
+                "finished_at": run.finishedAt, "cutoff": run.cutoff, "rows_deleted": run.rowsDeleted,
+                "rows_skipped": run.rowsSkipped, "rows_refused": run.rowsRefused, "batches": run.batches,
+                "attempts": run.attempts, "run_id": run.runID, "claimed_by": run.claimedBy,
+                "error": hasError ? error : nil,
+            ]
+        } row: { run in
+            Table.Row(
+                cells: [
+                    .text(run.scheduledAt.tableText), .text(setup.withShortNames(run.job)),
+                    .status(run.outcome, run.status),
+                    .number(run.rowsDeleted.groupedText), .number(run.rowsSkipped.groupedText),
+                    .number(run.finishedAt.map { ($0 - run.startedAt).tableText } ?? "-"), .text(run.origin.rawValue),
+                ], note: run.errorMessage.map { "error: \($0)" })
+        }
         if runs.isEmpty { setup.logger.info("No run is recorded.") }
-    }
-}
-
-extension RecordedRun {
-    fileprivate var json: JSON {
-        let hasError = errorMessage != nil || errorSQLState != nil
-        let error: JSON = ["sqlstate": errorSQLState, "message": errorMessage]
-        return [
-            "job": job, "status": status, "origin": origin.rawValue, "scheduled_at": scheduledAt,
-            "started_at": startedAt, "heartbeat_at": heartbeatAt, "finished_at": finishedAt, "cutoff": cutoff,
-            "rows_deleted": rowsDeleted, "rows_skipped": rowsSkipped, "rows_refused": rowsRefused, "batches": batches,
-            "attempts": attempts, "run_id": runID, "claimed_by": claimedBy, "error": hasError ? error : nil,
-        ]
-    }
-
-    fileprivate func row(shorten: (String) -> String) -> Table.Row {
-        Table.Row(
-            cells: [
-                .text(scheduledAt.tableText), .text(shorten(job)), .text(status, Table.Color(outcome)),
-                .number(rowsDeleted.groupedText), .number(rowsSkipped.groupedText),
-                .number(finishedAt.map { ($0 - startedAt).tableText } ?? "-"), .text(origin.rawValue),
-            ], note: errorMessage.map { "error: \($0)" })
     }
 }
 

@@ -4,9 +4,7 @@ import Time
 
 /// The options of a command that lists records.
 struct ListingOptions: ParsableArguments {
-    @Flag(help: "Print one JSON object per line.")
-    var json = false
-
+    @Flag(help: "Print one JSON object per line.") var json = false
     @OptionGroup(title: "Common options") var common: CommonOptions
 }
 
@@ -17,13 +15,11 @@ extension ListingCommand {
     static var ownRootOptions: Set<String> { ["--json"] }
     var isJSON: Bool { root.json }
 
-    /// Prints the records: as objects for programs, with the keys that scripts rely on, in their order; as a table for people.
-    /// A reader that goes away ends the listing without an error.
-    ///
-    /// - Parameter flexible: the index of the column that gives way where lines would be too long.
+    /// Prints the records: as objects for programs, with the keys that scripts rely on, in their order; as a table for people,
+    /// whose column with the index `flexible` gives way where lines would be too long.
     func print<Record>(
         _ records: [Record], header: [String], flexible: Int, json: (Record) -> JSON, row: (Record) -> Table.Row
-    ) throws(StandardStream.CannotWrite) {
+    ) throws(CommandFailure) {
         if isJSON {
             for record in records { try print(json(record)) }
         } else if !records.isEmpty {
@@ -32,19 +28,7 @@ extension ListingCommand {
     }
 
     /// Prints a text, or an object, on lines of its own.
-    func print(_ line: some CustomStringConvertible) throws(StandardStream.CannotWrite) {
+    func print(_ line: some CustomStringConvertible) throws(CommandFailure) {
         try StandardStream.output.list("\(line)\n")
-    }
-}
-
-extension Table.Color {
-    /// The color of a run that ended so, or has not ended.
-    init(_ outcome: Outcome?) {
-        self =
-            switch outcome {
-            case .succeeded: .green
-            case .failed, .timedOut: .red
-            case .capped, .canceled, .abandoned, .skipped, nil: .yellow
-            }
     }
 }

@@ -13,21 +13,15 @@ struct MigrateCommand: AsyncParsableCommand, Subcommand {
     @ParentCommand var root: RootCommand
     @Flag(help: "Also the sessions table of @mcp-ts/sdk, with its indexes and its trigger.")
     var sessions = false
-
     @Flag(help: "Also the optional partial indexes, without blocking the application; unfinished ones are rebuilt.")
     var indexes = false
-
-    @Option(help: ArgumentHelp("Grant this role what mcp-cleanupd needs.", valueName: "name"))
-    var role: String?
-
-    @Flag(help: "Print the SQL, for psql, and run nothing.")
-    var dryRun = false
-
+    @Option(help: ArgumentHelp("Grant this role what mcp-cleanupd needs.", valueName: "name")) var role: String?
+    @Flag(help: "Print the SQL, for psql, and run nothing.") var dryRun = false
     @OptionGroup(title: "Common options") var common: CommonOptions
 
     func validate() throws {
         guard let role else { return }
-        if role.isEmpty || role.utf8.count > 63 || role.utf8.contains(0) {
+        if role.isEmpty || role.utf8.count > 63 {
             throw ValidationError("--role is no role's name; expected 1 to 63 bytes.")
         }
         // Its GRANT could not be shown as it is.
@@ -59,11 +53,8 @@ struct MigrateCommand: AsyncParsableCommand, Subcommand {
         let access = try setup.databaseAccess(saysWhich: true)
         let (lacking, built) = try await Signals.canceling { [indexes] in
             let lacking = try await migration.apply(access) {
-                logger.warning(
-                    "A pooler stands between here and the server.",
-                    metadata: [
-                        "hint": "Run migrate with the server's own URL: limits for locks cannot be set through it."
-                    ])
+                let hint = "Run migrate with the server's own URL: limits for locks cannot be set through it."
+                logger.warning("A pooler stands between here and the server.", metadata: ["hint": .string(hint)])
             }
             guard indexes else { return (lacking, [String]()) }
             return (lacking, try await indexMigration.apply(access) { logger.info("Building the index \($0).") })

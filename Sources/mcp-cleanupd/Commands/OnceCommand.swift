@@ -4,6 +4,7 @@ import Logging
 import Monitoring
 import Postgres
 import SessionCleanup
+import Settings
 import Time
 
 /// `--once`: every enabled job now, one after the other.
@@ -41,17 +42,25 @@ struct OnceCommand: Sendable {
         var failures: [(job: Job, failure: RunFailure)] = []
         // A line that cannot be written keeps no job from its run: it is an error at the end.
         var unwritten: CommandFailure?
+        func write(_ line: String) {
+            guard unwritten == nil else { return }
+            do {
+                try StandardStream.output.write(line + "\n")
+            } catch {
+                unwritten = error
+            }
+        }
         let notifyFailed: @Sendable () -> Void = { record?.recordNotifyFailure() }
         let heartbeats = isDryRun ? nil : RunHeartbeats(setup, limit: Self.heartbeatLimit, onFailure: notifyFailed)
         for job in jobs where !Task.isCancelled {
             do throws(RunFailure) {
                 if isDryRun {
                     let preview = try await series.preview(setup.run(job))
-                    write(isJSON ? "\(preview.json)" : preview.line(named: job.displayName), &unwritten)
+                    write(isJSON ? "\(preview.json)" : preview.line(named: job.displayName))
                 } else {
                     let report = await execute(job, setup, &series, askedAt: askedAt, record)
                     heartbeats?.record(.runConcluded(report))
-                    write(isJSON ? "\(report.json)" : report.line(named: job.displayName), &unwritten)
+                    write(isJSON ? "\(report.json)" : report.line(named: job.displayName))
                     if let failure = report.failure { throw failure }
                 }
             } catch {
@@ -60,19 +69,12 @@ struct OnceCommand: Sendable {
         }
         await series.end()
         // The journal has an entry for each run.
-        if isDryRun || setup.logForm != .journal { setup.report(failures) }
+        if isDryRun || setup.logFormat != .journal { setup.report(failures) }
         // One call for each of the two URLs may be left.
         await heartbeats?.finish(within: Self.heartbeatLimit * 2)
-        unwritten?.report()
-        var codes = failures.map { Sysexit($0.failure.kind) } + (unwritten.map { [$0.code] } ?? [])
-        do throws(CommandFailure) {
-            // The families about the process are left out: they would be the collector's own, twice.
-            if let record, let metricsTextfile { try MetricsTextfile(path: metricsTextfile).add(record.metrics) }
-        } catch {
-            error.report()
-            codes.append(error.code)
-        }
-        return Sysexit.worst(of: codes)
+        let unsaved = [unwritten, writeMetrics(record)].compactMap(\.self)
+        for failure in unsaved { failure.report() }
+        return Sysexit.worst(of: failures.map { Sysexit($0.failure.kind) } + unsaved.map(\.code))
     }
 
     private func execute(
@@ -87,19 +89,22 @@ struct OnceCommand: Sendable {
         if let earlier = report.earlierRuns { record?.record(.earlierRunsKnown(job: report.job, earlier)) }
         record?.record(.runConcluded(report))
         // With the fields that the service writes.
-        if setup.logForm == .journal { ServiceLog(logger: setup.logger).record(.runConcluded(report)) }
+        if setup.logFormat == .journal { ServiceLog(logger: setup.logger).record(.runConcluded(report)) }
         if case .held(let owner, _) = report.skip {
             setup.logger.notice("Skipped: \(owner) is running the job.", metadata: ["job": "\(job.name)"])
         }
         return report
     }
 
-    private func write(_ line: String, _ failure: inout CommandFailure?) {
-        guard failure == nil else { return }
-        do {
-            try StandardStream.output.write(line + "\n")
+    /// Adds the counts to the metrics file. The families about the process are left out: they would be the collector's own,
+    /// twice.
+    private func writeMetrics(_ record: ServiceRecord?) -> CommandFailure? {
+        guard let record, let metricsTextfile else { return nil }
+        do throws(CommandFailure) {
+            try MetricsTextfile(path: metricsTextfile).add(record.metrics)
+            return nil
         } catch {
-            failure = CommandFailure(error)
+            return error
         }
     }
 }
@@ -117,12 +122,10 @@ extension RunReport {
     }
 
     fileprivate func line(named name: String) -> String {
-        let counts = [
-            "\(progress.rowsDeleted.groupedText) deleted", "\(progress.rowsSkipped.groupedText) skipped",
-            "\(progress.batches.groupedText) \(progress.batches == 1 ? "batch" : "batches")",
-        ]
-        return
-            "\(name.padding(to: 10)) \(outcome.rawValue.padding(to: 10)) \(counts.joined(separator: ", ")), \((finishedAt - startedAt).secondsText)"
+        let deleted = "\(progress.rowsDeleted.groupedText) deleted, \(progress.rowsSkipped.groupedText) skipped"
+        let batches = "\(progress.batches.groupedText) \(progress.batches == 1 ? "batch" : "batches")"
+        let took = (finishedAt - startedAt).secondsText
+        return "\(name.padding(to: 10)) \(outcome.rawValue.padding(to: 10)) \(deleted), \(batches), \(took)"
     }
 }
 
@@ -134,7 +137,7 @@ extension RunPreview {
 
     fileprivate func line(named name: String) -> String {
         let oldest = oldestDueAt.map { ", the oldest since \($0.toTheSecond)" } ?? ""
-        return
-            "\(name.padding(to: 10)) \(dueRows.groupedText) due\(oldest); \(plan)\(index.map { " using \($0)" } ?? "")"
+        let way = index.map { "\(plan) using \($0)" } ?? plan
+        return "\(name.padding(to: 10)) \(dueRows.groupedText) due\(oldest); \(way)"
     }
 }

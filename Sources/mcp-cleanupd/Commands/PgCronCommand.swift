@@ -16,10 +16,7 @@ struct PgCronCommand: AsyncParsableCommand, ListingCommand {
             """)
 
     @ParentCommand var root: RootCommand
-
-    @Argument(help: "status, takeover or rollback.")
-    var action: CronAction
-
+    @Argument(help: "status, takeover or rollback.") var action: CronAction
     @OptionGroup var listing: ListingOptions
 
     @Flag(help: "With takeover: also deactivate jobs whose command or schedule differs.")
@@ -39,64 +36,50 @@ struct PgCronCommand: AsyncParsableCommand, ListingCommand {
             try await access.cronJobs(action, comparing: successors)
         }
         switch answer {
-        case .absent:
-            try print(["pg_cron": "absent"], orText: "pg_cron is not in this database.")
+        case .absent: try print(["pg_cron": "absent"], orText: "pg_cron is not in this database.")
         case .forbidden(let reason, let sql):
             try print(["pg_cron": "forbidden", "reason": reason, "sql": sql], orText: sql)
             throw CommandFailure(
                 .noPermission, reason, hint: "Run the SQL on standard output as a role that may do that.")
         case .differ(let differences):
-            for difference in differences { try print(json(difference), orText: text(difference)) }
+            for difference in differences { try print(difference) }
             throw CommandFailure(
                 .configuration, "pg_cron's jobs differ from what mcp-cleanupd does, so nothing was changed",
                 hint:
                     "Set schedule and after of the jobs in the configuration, or run it again with --accept-differences."
             )
         case .jobs(let jobs, let changed):
-            try print(
-                jobs, header: ["ID", "JOB", "SCHEDULE", "ROLE", "STATE"], flexible: 3,
-                json: { $0.json(hasChanged: changed.contains($0.id)) },
-                row: { $0.row(hasChanged: changed.contains($0.id)) })
+            try print(jobs, header: ["ID", "JOB", "SCHEDULE", "ROLE", "STATE"], flexible: 3) { job in
+                [
+                    "job": job.name, "job_id": job.id, "schedule": job.schedule, "role": job.role,
+                    "active": job.isActive, "taken_over": job.isTakenOver, "changed": changed.contains(job.id),
+                ]
+            } row: { job in
+                let state = job.isActive ? "active" : job.isTakenOver ? "taken over" : "inactive"
+                return Table.Row(cells: [
+                    .number("\(job.id)"), .text(job.name), .text(job.schedule), .text(job.role),
+                    .text(changed.contains(job.id) ? "now \(state)" : state, job.isActive ? .yellow : .green),
+                ])
+            }
             if jobs.isEmpty { setup.logger.info("pg_cron has no job that removes sessions here.") }
         }
     }
 
-    /// The keys that scripts rely on, in their order.
-    private func json(_ difference: CronDifference) -> JSON {
+    private func print(_ difference: CronDifference) throws {
         let job = difference.job
-        return [
-            "job": job.name, "job_id": job.id, "schedule": job.schedule, "command": job.command,
-            "expected_schedule": difference.schedule, "expected_command": difference.command,
-        ]
-    }
-
-    private func text(_ difference: CronDifference) -> String {
-        let job = difference.job
-        return """
-            job \(job.id)  \(job.name)
-              pg_cron:      \(job.schedule)  \(job.command)
-              mcp-cleanupd: \(difference.schedule)  \(difference.command)
-            """
+        try print(
+            [
+                "job": job.name, "job_id": job.id, "schedule": job.schedule, "command": job.command,
+                "expected_schedule": difference.schedule, "expected_command": difference.command,
+            ],
+            orText: """
+                job \(job.id)  \(job.name)
+                  pg_cron:      \(job.schedule)  \(job.command)
+                  mcp-cleanupd: \(difference.schedule)  \(difference.command)
+                """)
     }
 
     private func print(_ json: JSON, orText text: String) throws { try print(isJSON ? "\(json)" : text) }
 }
 
 extension CronAction: ExpressibleByArgument {}
-
-extension CronJob {
-    fileprivate func json(hasChanged: Bool) -> JSON {
-        [
-            "job": name, "job_id": id, "schedule": schedule, "role": role, "active": isActive,
-            "taken_over": isTakenOver, "changed": hasChanged,
-        ]
-    }
-
-    fileprivate func row(hasChanged: Bool) -> Table.Row {
-        let state = isActive ? "active" : isTakenOver ? "taken over" : "inactive"
-        return Table.Row(cells: [
-            .number("\(id)"), .text(name), .text(schedule), .text(role),
-            .text(hasChanged ? "now \(state)" : state, isActive ? .yellow : .green),
-        ])
-    }
-}

@@ -18,7 +18,7 @@ struct RootCommand: AsyncParsableCommand {
             NEON_DATABASE_URL; DATABASE_URL when MCP_TS_STORAGE_TYPE=neon; for root, \(DatabaseURLSource.standardPath). \
             Never from the command line, which every user of the machine can read.
 
-            Settings are keys of \(ConfigurationFile.standardPath), or environment variables: MCP_CLEANUP_ and the key, \
+            Settings are keys of \(EffectiveConfiguration.standardPath), or environment variables: MCP_CLEANUP_ and the key, \
             with underscores for dots and dashes, such as MCP_CLEANUP_DATABASE_TABLE for database.table. \
             mcp-cleanupd config shows all of them.
             """, version: version,
@@ -30,8 +30,7 @@ struct RootCommand: AsyncParsableCommand {
 
     static let version = "0.1.0"
 
-    @Flag(help: "Run every enabled job now, and exit.")
-    var once = false
+    @Flag(help: "Run every enabled job now, and exit.") var once = false
 
     @Option(
         name: .customLong("job"),
@@ -40,11 +39,8 @@ struct RootCommand: AsyncParsableCommand {
             valueName: "name"))
     var jobs: [String] = []
 
-    @Flag(help: "With --once: show what would be removed, and remove nothing.")
-    var dryRun = false
-
-    @Flag(help: "With --once: print one JSON object per line.")
-    var json = false
+    @Flag(help: "With --once: show what would be removed, and remove nothing.") var dryRun = false
+    @Flag(help: "With --once: print one JSON object per line.") var json = false
 
     @Option(help: ArgumentHelp("With --once: write metrics to this file, for a textfile collector.", valueName: "path"))
     var metricsTextfile: String?

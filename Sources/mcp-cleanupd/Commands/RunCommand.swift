@@ -49,23 +49,18 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
             manager.record(event, record.state)
         }
         let access = try setup.databaseAccess(
-            sharing: nil, warnsOfTransport: true, onURL: { tell(.databaseNamed($0.place)) },
-            onConnection: { tell(.connectionTried($0)) })
-        let run: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
+            onURL: { tell(.databaseNamed($0.place)) }, onConnection: { tell(.connectionTried($0)) })
+        let makeRun: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
             setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
         }
         let scheduler = SchedulerService(
-            jobs: jobs, access: access, makeRun: { run($0, setup) },
+            jobs: jobs, access: access, makeRun: { makeRun($0, setup) },
             looksBack: setup.configuration.history.mode != .off, watchdogInterval: manager.pingInterval,
             clock: HostSchedulerClock(queue: TaskQueue.shared.queue), onEvent: tell)
-        handleSignals(setup, scheduler, access, makeRun: run)
+        handleSignals(setup, scheduler, access, makeRun: makeRun)
         let endpoints = Endpoints(
             record: record, isTurning: { await scheduler.isTurning(within: $0) },
             isConnectingStuck: { Connection.isAbandonedThreadRunning })
-        if let address = setup.configuration.httpListen, address.isOnAllAddresses {
-            setup.logger.warning(
-                "The page and the metrics are open to every machine that reaches this one: http.listen is \(address).")
-        }
         do {
             var services: [any Service] = [scheduler]
             // Listening comes first: a second daemon started by mistake runs nothing.

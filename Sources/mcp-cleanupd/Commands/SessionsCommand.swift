@@ -11,10 +11,7 @@ struct SessionsCommand: AsyncParsableCommand, ListingCommand {
         usage: "mcp-cleanupd sessions --user ID [--json]")
 
     @ParentCommand var root: RootCommand
-
-    @Option(help: ArgumentHelp("The user_id whose sessions to list.", valueName: "id"))
-    var user: String
-
+    @Option(help: ArgumentHelp("The user_id whose sessions to list.", valueName: "id")) var user: String
     @OptionGroup var listing: ListingOptions
 
     func run() async throws {
@@ -29,34 +26,29 @@ struct SessionsCommand: AsyncParsableCommand, ListingCommand {
         if !isJSON {
             // The next to be removed comes first; what stays comes last.
             let (removed, kept) = (sessions.filter { $0.removedAt != nil }, sessions.filter { $0.removedAt == nil })
-            sessions = removed.sorted { ($0.dueOrder, $0.sessionID) < ($1.dueOrder, $1.sessionID) } + kept
+            let place = { (session: ListedSession) in
+                (session.keptUntil?.wholeSecondsSinceEpoch ?? 0, session.sessionID)
+            }
+            sessions = removed.sorted { place($0) < place($1) } + kept
         }
-        try print(
-            sessions, header: ["SESSION", "SERVER", "REMOVED (UTC)"], flexible: 1, json: \.json,
-            row: { $0.row(now: now) })
+        try print(sessions, header: ["SESSION", "SERVER", "REMOVED (UTC)"], flexible: 1) { session in
+            [
+                "session_id": session.sessionID, "server_id": session.serverID, "server_name": session.serverName,
+                "active": session.isActive, "created_at": session.createdAt, "updated_at": session.updatedAt,
+                "expires_at": session.expiresAt, "job": session.job, "kept_until": session.keptUntil,
+                "removed_at": session.removedAt, "reason": session.reason,
+            ]
+        } row: { session in
+            let name: Table.Cell = .text(session.serverName ?? session.serverID ?? "unnamed")
+            guard let keptUntil = session.keptUntil, let removedAt = session.removedAt else {
+                return Table.Row(cells: [.text(session.sessionID), name, .text("never")], note: session.reason)
+            }
+            let removal: Table.Cell =
+                keptUntil < now
+                ? .text("expired since \(keptUntil.minuteText)", .yellow)
+                : .text("\(removedAt.minuteText) if not \(session.isActive ? "used" : "active")")
+            return Table.Row(cells: [.text(session.sessionID), name, removal])
+        }
         if sessions.isEmpty { setup.logger.info("The user has no session.") }
-    }
-}
-
-extension ListedSession {
-    /// The time from which it is due, which is known where the time of its removal is.
-    fileprivate var dueOrder: Int64 { keptUntil?.wholeSecondsSinceEpoch ?? 0 }
-
-    fileprivate var json: JSON {
-        [
-            "session_id": sessionID, "server_id": serverID, "server_name": serverName, "active": isActive,
-            "created_at": createdAt, "updated_at": updatedAt, "expires_at": expiresAt, "job": job,
-            "kept_until": keptUntil, "removed_at": removedAt, "reason": reason,
-        ]
-    }
-
-    fileprivate func row(now: UTCInstant) -> Table.Row {
-        let cells: [Table.Cell] = [.text(sessionID), .text(serverName ?? serverID ?? "unnamed")]
-        guard let keptUntil, let removedAt else { return Table.Row(cells: cells + [.text("never")], note: reason) }
-        let removal: Table.Cell =
-            keptUntil < now
-            ? .text("expired since \(keptUntil.minuteText)", .yellow)
-            : .text("\(removedAt.minuteText) if not \(isActive ? "used" : "active")")
-        return Table.Row(cells: cells + [removal])
     }
 }

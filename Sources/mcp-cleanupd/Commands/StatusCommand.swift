@@ -26,13 +26,12 @@ struct StatusCommand: AsyncParsableCommand, ListingCommand {
         do {
             let (access, table) = (try setup.databaseAccess(), setup.table.name)
             records = try await Signals.canceling { try await access.records(of: jobs.map(\.name), beside: table) }
-        } catch let failure as CommandFailure {
+        } catch {
+            guard let failure = CommandFailure(expected: error) else { throw error }
             unknown = failure
-            // Without a URL the schedules are all there is to show.
-            if (try? setup.databaseURLSource()) == nil { unknown?.code = .success }
-        } catch let failure as RunFailure {
-            unknown = CommandFailure(failure)
-            if failure == .nothingRecorded { unknown?.code = .success }
+            // Without a URL or a history the schedules are all there is to show.
+            let hasURL = (try? setup.databaseURLSource()) != nil
+            if !hasURL || error as? RunFailure == .nothingRecorded { unknown?.code = .success }
         }
         try print(
             jobs.map { JobStatus(job: $0, record: records[$0.name], now: .now) },
@@ -98,7 +97,7 @@ private struct JobStatus {
         let hasNews = isOverdue || last.outcome != .succeeded
         return Table.Row(
             cells: cells + [
-                .text("\(last.status) \(ago) ago", Table.Color(last.outcome)),
+                .status(last.outcome, "\(last.status) \(ago) ago"),
                 .number(last.rowsDeleted.groupedText),
             ], note: hasNews ? (isOverdue ? "overdue: " : "") + success : nil, noteColor: isOverdue ? .red : nil)
     }

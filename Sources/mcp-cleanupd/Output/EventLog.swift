@@ -8,29 +8,22 @@ import Time
 
 /// Writes each event of the log: as a line on standard error, for people or as JSON, or as an entry of the journal.
 struct EventLog: LogHandler {
-    enum Form {
-        case text, json, journal
-    }
-
     /// The minimum level: the process's, so that a reload changes it for all copies of the logger.
     private static let level = Mutex(Logger.Level.info)
 
-    let form: Form
+    /// Never `auto`.
+    let format: LogFormat
     private let isTerminal = StandardStream.error.isTerminal
     var metadata: Logger.Metadata = [:]
 
-    /// - Parameters:
-    ///   - isService: true for the service, false for a one-shot command.
-    ///   - environment: the process's variables.
     init(_ format: LogFormat, isService: Bool, environment: [String: String]) {
-        let isJournal = { Journal.isConnected(to: STDERR_FILENO, environment: environment) }
-        form =
-            switch format {
-            case .text: .text
-            case .json: .json
-            case .journal: .journal
-            case .auto: isJournal() ? .journal : isService && !isTerminal ? .json : .text
-            }
+        if format != .auto {
+            self.format = format
+        } else if Journal.isConnected(to: STDERR_FILENO, environment: environment) {
+            self.format = .journal
+        } else {
+            self.format = isService && !isTerminal ? .json : .text
+        }
     }
 
     var logLevel: Logger.Level {
@@ -45,24 +38,23 @@ struct EventLog: LogHandler {
 
     func log(event: LogEvent) {
         let fields = metadata.merging(event.metadata ?? [:]) { $1 }.sorted { $0.key < $1.key }
-        if form == .journal, isInJournal(event, fields) { return }
-        StandardStream.error.attempt((form == .json ? json(event, fields) : text(event, fields)) + "\n")
+            .map { (key: $0.key, value: "\($0.value)") }
+        if format == .journal, isInJournal(event, fields) { return }
+        StandardStream.error.attempt((format == .json ? json(event, fields) : text(event, fields)) + "\n")
     }
 
-    private typealias Fields = [(key: String, value: Logger.Metadata.Value)]
+    private typealias Fields = [(key: String, value: String)]
 
     private func json(_ event: LogEvent, _ fields: Fields) -> String {
         let members: [(String, JSON)] = [
-            ("time", UTCInstant.now.json), ("level", .string(event.level.rawValue)),
-            ("message", .string("\(event.message)")),
+            ("time", UTCInstant.now.json), ("level", event.level.rawValue.json), ("message", "\(event.message)".json),
         ]
-        return "\(JSON.object(members + fields.map { ($0.key, Self.json($0.key, "\($0.value)")) }))"
-    }
-
-    /// Counts are numbers for programs; a SQLSTATE of five digits is none.
-    private static func json(_ key: String, _ value: String) -> JSON {
-        let isCount = key.hasPrefix("rows_") || ["batches", "attempts", "run_id", "duration_usec"].contains(key)
-        return isCount ? Int(value).map(JSON.integer) ?? .string(value) : .string(value)
+        let facts = fields.map { key, value in
+            // Counts are numbers for programs; a SQLSTATE of five digits is none.
+            let isCount = key.hasPrefix("rows_") || ["batches", "attempts", "run_id", "duration_usec"].contains(key)
+            return (key, isCount ? Int(value)?.json ?? value.json : value.json)
+        }
+        return "\(JSON.object(members + facts))"
     }
 
     private func text(_ event: LogEvent, _ fields: Fields) -> String {
@@ -71,15 +63,14 @@ struct EventLog: LogHandler {
         // The ID is for machines, and 32 digits long; a person finds the hint on a line of its own, as after an error.
         let isApart = { (key: String) in key == MessageID.metadataKey || key == "hint" && isTerminal }
         let suffix = fields.filter { !isApart($0.key) }.map { " \($0.key)=\($0.value)" }.joined()
-        let hint = isTerminal ? fields.first { $0.key == "hint" }.map { "\nhint: \("\($0.value)".visible)" } : nil
+        let hint = isTerminal ? fields.first { $0.key == "hint" }.map { "\nhint: \($0.value.visible)" } : nil
         // A line for each event, of however many lines its message has.
         let message = "\(event.message)".replacing("\n", with: " ")
         return "\(time)\(event.level): \(message)\(suffix)".visible + (hint ?? "")
     }
 
-    /// Sends the event to the journal, with its metadata as fields of our own.
-    ///
-    /// - Returns: false if the journal or libsystemd is missing. Standard error may still lead to the journal then.
+    /// Sends the event to the journal, with its metadata as fields of our own. Returns false if the journal or libsystemd is
+    /// missing: standard error may still lead to the journal then.
     private func isInJournal(_ event: LogEvent, _ fields: Fields) -> Bool {
         var entry = [
             (name: "MESSAGE", value: "\(event.message)"), ("PRIORITY", "\(event.level.priority)"),
@@ -87,15 +78,10 @@ struct EventLog: LogHandler {
             ("SYSLOG_IDENTIFIER", "mcp-cleanupd"),
         ]
         for (key, value) in fields {
-            let name = key == MessageID.metadataKey ? "MESSAGE_ID" : "MCP_CLEANUP_" + key.uppercased()
-            entry.append((name, "\(value)"))
+            entry.append((key == MessageID.metadataKey ? "MESSAGE_ID" : "MCP_CLEANUP_" + key.uppercased(), value))
         }
-        do {
-            try Journal.send(entry)
-            return true
-        } catch {
-            return false
-        }
+        // The event goes to standard error then.
+        return (try? Journal.send(entry)) != nil
     }
 }
 

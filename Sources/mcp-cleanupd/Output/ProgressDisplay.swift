@@ -19,25 +19,22 @@ final class ProgressDisplay: Sendable {
             return true
         }
         guard isDue else { return }
-        StandardStream.error.attempt("\r\u{1B}[K\(line(progress, elapsed: started.duration(to: now)))", steers: true)
+        let found = progress.rowsFound
+        let (deleted, left) = (progress.rowsDeleted, max(found - progress.rowsDeleted - progress.rowsSkipped, 0))
+        let rate = Double(deleted) / max(started.duration(to: now).fractionalSeconds, 0.001)
+        let least = progress.isSearchComplete ? "" : "at least "
+        var parts = ["\(deleted.groupedText) of \(least)\(found.groupedText) deleted"]
+        if found > 0 { parts.append("\(deleted * 100 / found) %") }
+        if rate >= 1 {
+            parts.append("\(Int(rate).groupedText) rows/s")
+            parts.append("\(Int((Double(left) / rate).rounded(.up)).groupedText) s left")
+        }
+        let line = "\(job): \(parts.joined(separator: ", "))".visible
+        StandardStream.error.attempt("\r\u{1B}[K\(line)", steers: true)
     }
 
     /// Clears the line, so that what follows starts on a clean one.
     func end() {
         if lastShown.withLock({ $0 != nil }) { StandardStream.error.attempt("\r\u{1B}[K", steers: true) }
-    }
-
-    private func line(_ progress: RunProgress, elapsed: Duration) -> String {
-        let rate = Double(progress.rowsDeleted) / max(elapsed.fractionalSeconds, 0.001)
-        let left = max(progress.rowsFound - progress.rowsDeleted - progress.rowsSkipped, 0)
-        var parts = [
-            "\(progress.rowsDeleted.groupedText) of \(progress.isSearchComplete ? "" : "at least ")\(progress.rowsFound.groupedText) deleted"
-        ]
-        if progress.rowsFound > 0 { parts.append("\(progress.rowsDeleted * 100 / progress.rowsFound) %") }
-        if rate >= 1 {
-            parts.append("\(Int(rate).groupedText) rows/s")
-            parts.append("\(Int((Double(left) / rate).rounded(.up)).groupedText) s left")
-        }
-        return "\(job): \(parts.joined(separator: ", "))".visible
     }
 }

@@ -12,36 +12,31 @@ struct StandardStream: Sendable {
 
     /// Writes all of the text, visible.
     ///
-    /// - Parameter steers: true for a text with our own control characters, such as colors. Texts of others must have been
-    ///   made visible before they became parts of it.
-    /// - Throws: `CannotWrite` when the other end is gone or the disk is full.
-    func write(_ text: String, steers: Bool = false) throws(CannotWrite) {
+    /// - Parameters:
+    ///   - steers: true for a text with our own control characters, such as colors. Texts of others must have been made
+    ///     visible before they became parts of it.
+    ///   - isListing: true if a reader that went away, as `head` does, has seen all that it wanted: no error.
+    func write(_ text: String, steers: Bool = false, isListing: Bool = false) throws(CommandFailure) {
         var bytes = Array((steers ? text : text.visibleLines).utf8)[...]
         while !bytes.isEmpty {
             let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-            if count < 0 {
-                if errno == EINTR { continue }
-                throw CannotWrite(code: errno)
+            if count < 0, errno != EINTR {
+                if isListing, errno == EPIPE { return }
+                let reason = String(cString: strerror(errno))
+                throw CommandFailure(.cannotWrite, "standard output cannot be written: \(reason)")
             }
-            bytes = bytes.dropFirst(count)
+            bytes = bytes.dropFirst(max(count, 0))
         }
     }
 
-    /// Writes a part of a listing. A reader that went away, as `head` does, has seen all that it wanted: no error.
-    func list(_ text: String, steers: Bool = false) throws(CannotWrite) {
-        do {
-            try write(text, steers: steers)
-        } catch  where error.code == EPIPE {
-        }
+    func list(_ text: String, steers: Bool = false) throws(CommandFailure) {
+        try write(text, steers: steers, isListing: true)
     }
 
     /// Writes a text that can be reported nowhere else if that fails.
     func attempt(_ text: String, steers: Bool = false) {
-        do {
-            try write(text, steers: steers)
-        } catch {
-            // Nothing is left to write to.
-        }
+        // Nothing is left to write to.
+        try? write(text, steers: steers)
     }
 
     /// Gives the three standard streams a descriptor each where the caller closed them: else the next file or connection
@@ -51,10 +46,5 @@ struct StandardStream: Sendable {
             // The lowest free number, which is this one.
             _ = open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY)
         }
-    }
-
-    struct CannotWrite: Error, CustomStringConvertible {
-        let code: Int32
-        var description: String { "standard output cannot be written: \(String(cString: strerror(code)))" }
     }
 }

@@ -1,4 +1,5 @@
 import Glibc
+import SessionCleanup
 import Time
 
 /// Lines of text for people, whose parts line up below a header; in color on a terminal.
@@ -12,13 +13,20 @@ struct Table {
         static func text(_ text: String, _ color: Color? = nil) -> Cell { Cell(text: text.visible, color: color) }
         /// At the right of its column.
         static func number(_ text: String) -> Cell { Cell(text: text.visible, isNumber: true) }
+
+        /// In the color of a run that is, or ended, so.
+        static func status(_ outcome: Outcome?, _ text: String) -> Cell {
+            switch outcome {
+            case .succeeded: .text(text, .green)
+            case .failed, .timedOut: .text(text, .red)
+            case .capped, .canceled, .abandoned, .skipped, nil: .text(text, .yellow)
+            }
+        }
     }
 
     /// The terminal's own: ECMA-48, "Select Graphic Rendition".
     enum Color: Int {
-        case red = 31
-        case green = 32
-        case yellow = 33
+        case red = 31, green, yellow
     }
 
     struct Row {
@@ -32,46 +40,39 @@ struct Table {
     /// The column that gives way where lines would be too long: the last one is continued on further lines, another one is
     /// cut.
     let flexible: Int
-    var rows: [Row]
+    let rows: [Row]
 
     private static let gap = "  "
 
-    /// Prints the table on standard output.
-    func print() throws(StandardStream.CannotWrite) {
+    /// True if a person looks at it, and has nothing against colors: no-color.org.
+    private static let isColored: Bool = {
         func value(_ name: String) -> String { getenv(name).map { String(cString: $0) } ?? "" }
-        // A person looks at it, and has nothing against colors: no-color.org.
-        let isColored = StandardStream.output.isTerminal && value("NO_COLOR").isEmpty && value("TERM") != "dumb"
+        return StandardStream.output.isTerminal && value("NO_COLOR").isEmpty && value("TERM") != "dumb"
+    }()
+
+    /// Prints the table on standard output, without blanks at the ends of lines.
+    func print() throws(CommandFailure) {
         var size = winsize()
         let isKnown = ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
         // Elsewhere what fits into every mail and every terminal.
-        for line in lines(width: isKnown ? Int(size.ws_col) : 80, isColored: isColored) {
-            try StandardStream.output.list(line + "\n", steers: isColored)
-        }
-    }
-
-    /// The lines, without blanks at their ends.
-    private func lines(width: Int, isColored: Bool) -> [String] {
+        let width = isKnown ? Int(size.ws_col) : 80
         let widths = widths(in: width)
-        let last = header.count - 1
-        let isWrapped = flexible == last
-        let indent = isWrapped ? widths[..<last].reduce(0) { $0 + $1 + Self.gap.count } : Self.gap.count
-        let margin = String(repeating: " ", count: indent)
-        var lines = [line(header.map { Cell(text: $0) }, widths, isColored: false)]
+        let isWrapped = flexible == header.count - 1
+        let indent = isWrapped ? widths.dropLast().reduce(0) { $0 + $1 + Self.gap.count } : Self.gap.count
+        var lines = [line(header.map { Cell(text: $0) }, widths)]
         for row in rows {
             var cells = row.cells
-            var more: [String] = []
+            var below: [String] = []
             if cells.indices.contains(flexible) {
                 let text = cells[flexible].text
-                if isWrapped { more = text.wrapped(at: max(widths[flexible], 20)) }
-                cells[flexible].text = isWrapped ? more.removeFirst() : text.cut(to: widths[flexible])
+                below = isWrapped ? text.wrapped(at: widths[flexible]) : [text.cut(to: widths[flexible])]
+                cells[flexible].text = below.removeFirst()
             }
-            lines.append(line(cells, widths, isColored: isColored))
-            lines += more.map { margin + $0 }
-            lines += (row.note?.visible.wrapped(at: max(width - indent, 20)) ?? []).map {
-                margin + painted($0, isColored ? row.noteColor : nil)
-            }
+            lines.append(line(cells, widths))
+            below += (row.note?.visible.wrapped(at: width - indent) ?? []).map { painted($0, row.noteColor) }
+            lines += below.map { String(repeating: " ", count: indent) + $0 }
         }
-        return lines
+        for line in lines { try StandardStream.output.list(line + "\n", steers: Self.isColored) }
     }
 
     /// The columns' widths, of which the flexible one is what the others leave of the line.
@@ -85,17 +86,18 @@ struct Table {
         return widths
     }
 
-    private func line(_ cells: [Cell], _ widths: [Int], isColored: Bool) -> String {
+    private func line(_ cells: [Cell], _ widths: [Int]) -> String {
         let shown = cells[..<((cells.lastIndex { !$0.text.isEmpty } ?? -1) + 1)]
         return shown.enumerated().map { index, cell in
             let gap = String(repeating: " ", count: max(0, widths[index] - cell.text.count))
-            let text = painted(cell.text, isColored ? cell.color : nil)
+            let text = painted(cell.text, cell.color)
             return cell.isNumber ? gap + text : index == shown.count - 1 ? text : text + gap
         }.joined(separator: Self.gap)
     }
 
     private func painted(_ text: String, _ color: Color?) -> String {
-        color.map { "\u{1B}[\($0.rawValue)m\(text)\u{1B}[0m" } ?? text
+        guard Self.isColored, let color else { return text }
+        return "\u{1B}[\(color.rawValue)m\(text)\u{1B}[0m"
     }
 }
 
@@ -106,11 +108,11 @@ extension String {
     /// The text with spaces at its end, so that columns line up.
     func padding(to width: Int) -> String { self + String(repeating: " ", count: Swift.max(0, width - count)) }
 
-    /// The text in lines of at most `width` characters, broken at blanks; a longer word has a line of its own.
+    /// The text in lines of at most `width` characters, or 20, broken at blanks; a longer word has a line of its own.
     fileprivate func wrapped(at width: Int) -> [String] {
         var lines: [String] = []
         for word in split(separator: " ") {
-            if let line = lines.last, line.count + 1 + word.count <= width {
+            if let line = lines.last, line.count + 1 + word.count <= Swift.max(width, 20) {
                 lines[lines.count - 1] = "\(line) \(word)"
             } else {
                 lines.append(String(word))

@@ -4,9 +4,9 @@ import Settings
 
 /// The words of the command line, checked before the parser sees them: it would repeat a misplaced URL, password included,
 /// and knows no names of commands that are nearly right.
-struct CommandWords: Sendable {
-    /// The command's name; `nil` for the service and for `--once`.
-    let command: String?
+struct CommandWords {
+    /// `nil` for the service and for `--once`.
+    private let command: (any ParsableCommand.Type)?
     /// Values that are passed on although they look like URLs.
     private let secrets: [String]
 
@@ -25,26 +25,33 @@ struct CommandWords: Sendable {
     /// - Parameter words: those after the program's name.
     /// - Throws: `CommandFailure` with exit code 64, for a text that looks like a URL or an unknown command.
     init(_ words: [String]) throws(CommandFailure) {
-        var command: String?
+        var first: String?
         var secrets: [String] = []
+        // The one whose value the next word is.
         var option: String?
         for word in words {
-            let pair = word.hasPrefix("--") ? word.split(separator: "=", maxSplits: 1).map(String.init) : []
-            let isValue = option != nil
+            let isPair = option == nil && word.hasPrefix("--")
+            let pair = isPair ? word.split(separator: "=", maxSplits: 1).map(String.init) : []
             let name = option ?? (pair.count == 2 ? pair[0] : nil)
-            let value = pair.count == 2 && !isValue ? pair[1] : word
+            let value = pair.count == 2 ? pair[1] : word
             let isKnown = name.map { Self.values[$0] != nil } ?? false
             if Self.isSecret(value) || !isKnown && Self.isSecret(word) {
                 guard name == Self.user else { throw Self.refusal(of: name) }
                 secrets.append(value)
             }
-            if !isValue, !word.hasPrefix("-"), command == nil { command = word }
-            option = !isValue && Self.values[word] != nil ? word : nil
+            if option == nil, !word.hasPrefix("-"), first == nil { first = word }
+            option = option == nil && Self.values[word] != nil ? word : nil
         }
-        // What a shell's completion asks begins with three dashes, and holds words that are not finished.
-        if let command, !(words.first?.hasPrefix("---") ?? false) { try Self.check(command) }
-        self.command = command
         self.secrets = secrets
+        let commands = RootCommand.configuration.subcommands
+        command = commands.first { $0.configuration.commandName == first }
+        // What a shell's completion asks begins with three dashes, and holds words that are not finished.
+        guard let first, command == nil, first != "help", words.first?.hasPrefix("---") != true else { return }
+        let names = commands.compactMap { $0.configuration.commandName }
+        let hint =
+            first.nearest(of: names).map { "Did you mean \($0)?" }
+            ?? "The commands are \(names.joined(separator: ", ")); mcp-cleanupd --help explains them."
+        throw CommandFailure(.usage, "there is no command \(first.shown)", hint: hint)
     }
 
     private static func isSecret(_ text: String) -> Bool {
@@ -53,11 +60,11 @@ struct CommandWords: Sendable {
     }
 
     private static func refusal(of option: String?) -> CommandFailure {
-        var (message, place) = (
-            "URLs and passwords do not go on the command line",
-            "For the database, set NEON_DATABASE_URL, or write the URL to a file and give its path with "
-                + "--database-url-file; root's commands use \(DatabaseURLSource.standardPath)"
-        )
+        var message = "URLs and passwords do not go on the command line"
+        var place = """
+            For the database, set NEON_DATABASE_URL, or write the URL to a file and give its path with \
+            --database-url-file; root's commands use \(DatabaseURLSource.standardPath)
+            """
         if let option, let value = values[option] {
             message = "\(option): expected \(value), and got \(MisplacedURL.replacement)"
             if option == "--database-url-file" {
@@ -68,15 +75,6 @@ struct CommandWords: Sendable {
         return CommandFailure(.usage, message, hint: "\(place). \(seen)")
     }
 
-    private static func check(_ command: String) throws(CommandFailure) {
-        let names = RootCommand.configuration.subcommands.compactMap { $0.configuration.commandName }
-        guard command != "help", !names.contains(command) else { return }
-        let hint =
-            command.nearest(of: names).map { "Did you mean \($0)?" }
-            ?? "The commands are \(names.joined(separator: ", ")); mcp-cleanupd --help explains them."
-        throw CommandFailure(.usage, "there is no command \(command.shown)", hint: hint)
-    }
-
     /// Makes an error of the parser's, or of a command's own checks, one of ours: the message, and as the hint a suggestion
     /// and the command's own usage.
     func usageFailure(_ message: String) -> CommandFailure {
@@ -84,19 +82,19 @@ struct CommandWords: Sendable {
         for secret in secrets { message = message.replacing(secret, with: "…") }
         // Of many values the parser makes a list, a line for each.
         message = message.replacing(":\n  - ", with: " ").replacing("\n  - ", with: ", ")
-        let parts = message.split(separator: ". Did you mean", maxSplits: 1)
-        var text = parts.first.map(String.init) ?? message
+        let suggestion = message.firstRange(of: ". Did you mean")
+        var text = suggestion.map { String(message[..<$0.lowerBound]) } ?? message
         if let first = text.first { text.replaceSubrange(...text.startIndex, with: first.lowercased()) }
         while text.last == "." { text.removeLast() }
-        let type = RootCommand.configuration.subcommands.first { $0.configuration.commandName == command }
-        let usage = (type ?? RootCommand.self).configuration.usage ?? ""
+        let usage = (command ?? RootCommand.self).configuration.usage ?? ""
         var hints: [String] = []
         if text.hasPrefix("unknown option '"), let option = text.split(separator: "'").dropFirst().first {
             let options = (usage + CommonOptions.usage).split { !($0.isLetter || $0 == "-") }.map(String.init)
             let known = Set(options.filter { $0.hasPrefix("--") }).sorted()
             if let near = String(option).nearest(of: known) { hints.append("Did you mean \(near)?") }
         }
-        hints.append("Usage: \(usage); see mcp-cleanupd \(type == nil ? "" : "\(command ?? "") ")--help.")
+        let name = command?.configuration.commandName.map { $0 + " " } ?? ""
+        hints.append("Usage: \(usage); see mcp-cleanupd \(name)--help.")
         return CommandFailure(.usage, text, hint: hints.joined(separator: " "))
     }
 }

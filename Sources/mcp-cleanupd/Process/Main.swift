@@ -41,15 +41,10 @@ enum Main {
                 try command.run()
             }
             return Sysexit.success.rawValue
+        } catch let code as ExitCode {
+            return code.rawValue
         } catch {
-            switch error {
-            case let failure as CommandFailure: return failure.report()
-            case let failure as RunFailure: return CommandFailure(failure).report()
-            case let failure as StandardStream.CannotWrite: return CommandFailure(failure).report()
-            case let ended as EndedBySignal: return 128 + ended.signal
-            case let code as ExitCode: return code.rawValue
-            default: return end(with: error, words)
-            }
+            return CommandFailure(expected: error)?.report() ?? end(with: error, words)
         }
     }
 
@@ -61,7 +56,7 @@ enum Main {
             do {
                 try StandardStream.output.list(RootCommand.shortHelpFirst(message) + "\n", steers: true)
             } catch {
-                return CommandFailure(error).report()
+                return error.report()
             }
             return Sysexit.success.rawValue
         case .failure:

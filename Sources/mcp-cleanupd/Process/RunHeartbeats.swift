@@ -11,45 +11,41 @@ struct RunHeartbeats: Sendable {
     private let success: HeartbeatURL?
     private let failure: HeartbeatURL?
     private let heartbeats: Heartbeats
-    private let logger: Logger
-    private let onFailure: @Sendable () -> Void
+    private let warn: @Sendable (String) -> Void
 
-    /// `nil` where no URL is configured.
-    ///
-    /// - Parameters:
-    ///   - limit: for a call.
-    ///   - onFailure: called for each heartbeat that could not be delivered; from any thread.
+    /// `nil` where no URL is configured. `onFailure` is called for each heartbeat that could not be delivered, from any thread.
     init?(_ setup: CommandSetup, limit: Duration = Heartbeats.defaultLimit, onFailure: @escaping @Sendable () -> Void) {
         success = setup.configuration.successHeartbeat
         failure = setup.configuration.failureHeartbeat
         if success == nil, failure == nil { return nil }
-        let logger = setup.logger
-        self.logger = logger
-        self.onFailure = onFailure
+        let warn: @Sendable (String) -> Void = { [logger = setup.logger] message in
+            onFailure()
+            logger.warning("\(message)")
+        }
+        self.warn = warn
         // SSL_CERT_FILE takes the place of the system's authorities, as for the database's certificate.
         let isReplaced = !(setup.environment["SSL_CERT_FILE"] ?? "").isEmpty
         heartbeats = Heartbeats(limit: limit, authorities: isReplaced ? [] : TransportSecurity.systemBundles) {
-            url, failure in
-            onFailure()
-            logger.warning("The heartbeat to \(url) failed: \(failure)")
+            warn("The heartbeat to \($0) failed: \($1)")
         }
     }
 
     /// Waits for the calls under way, as long as `limit` at most, and says where that was too short.
     func finish(within limit: Duration) async {
         guard await !heartbeats.finish(within: limit), !Task.isCancelled else { return }
-        onFailure()
-        logger.warning("A heartbeat did not end in \(limit.secondsText), and is left behind.")
+        warn("A heartbeat did not end in \(limit.secondsText), and is left behind.")
     }
 
     /// Returns at once; from any thread.
     func record(_ event: ServiceEvent) {
         guard case .runConcluded(let report) = event else { return }
-        switch report.outcome {
-        case .succeeded, .capped: if let success { heartbeats.send(to: success) }
-        case .failed, .timedOut, .abandoned: if let failure { heartbeats.send(to: failure) }
-        // Nothing is known of the job then.
-        case .canceled, .skipped: break
-        }
+        let url: HeartbeatURL? =
+            switch report.outcome {
+            case .succeeded, .capped: success
+            case .failed, .timedOut, .abandoned: failure
+            // Nothing is known of the job then.
+            case .canceled, .skipped: nil
+            }
+        if let url { heartbeats.send(to: url) }
     }
 }

@@ -1,15 +1,14 @@
+import ArgumentParser
 import Dispatch
 import Glibc
 import Logging
 import Synchronization
 import Time
 
-/// The signals that ask a process to end, taken one after the other by the main thread, which does nothing else.
-///
-/// Nothing that blocks elsewhere can hold them up, and a one-shot command needs no thread more for them, as it would with
-/// Dispatch's sources.
+/// The signals that ask a process to end, taken one after the other by the main thread, which does nothing else: nothing that
+/// blocks elsewhere can hold them up, and they take no thread more, as Dispatch's sources would.
 enum Signals {
-    private static let numbers = [SIGINT, SIGTERM, SIGHUP]
+    /// Called on the main thread; must not block. Without it a signal does what it does to every program.
     private static let handler = Mutex<(@Sendable (Int32) -> Void)?>(nil)
     /// The first signal that asked the process to end; 0 before it came.
     private static let first = Atomic<Int32>(0)
@@ -40,7 +39,7 @@ enum Signals {
 
     /// Runs the body of a one-shot command in a task that the first signal cancels; the second ends the process at once.
     ///
-    /// - Throws: what `body` throws; `EndedBySignal`, after `body` has ended, when a signal came.
+    /// - Throws: what `body` throws; the exit code, after `body` has ended, when a signal came.
     static func canceling<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value {
         // Awaited below, and canceled by a signal. A task group has no member that a signal could cancel.
         let task = Task(executorPreference: TaskQueue.shared) { try await body() }
@@ -51,16 +50,13 @@ enum Signals {
         let result = await task.result
         handle(nil)
         let signal = first.load(ordering: .relaxed)
-        if signal != 0 { throw EndedBySignal(signal: signal) }
+        if signal != 0 { throw ExitCode(128 + signal) }
         return try result.get()
     }
 
     /// Takes a service's signals from now on. SIGTERM and SIGINT: the first asks for an orderly end, which has a limit; the
-    /// second ends the process at once, since who asks twice does not want to wait. What was under way is rolled back by the
-    /// server then. SIGHUP: the configuration is read again.
-    ///
-    /// Neither a blocked log nor anything else can keep the process from ending. The service group's own handling ignores
-    /// second signals, and misses one that comes before it runs.
+    /// second ends the process at once, and the server rolls back what was under way. SIGHUP reads the configuration again.
+    /// The service group's own handling ignores second signals, and misses one that comes before it runs.
     ///
     /// - Parameters:
     ///   - timeout: how long after the first signal the process ends in any case, with exit code 0.
@@ -78,12 +74,9 @@ enum Signals {
         }
     }
 
-    /// Sets the action for each signal from now on, on the main thread; must not block. Without one a signal does what it
-    /// does to every program.
     private static func handle(_ action: (@Sendable (Int32) -> Void)?) { handler.withLock { $0 = action } }
 
-    /// A canceled run ends within seconds, also if the server does not answer. If one does not, the supervisor is not kept
-    /// waiting.
+    /// A canceled run ends within seconds, even if the server is silent; the supervisor does not wait for one that does not.
     private static func giveUp(_ timeout: Duration, _ logger: Logger) {
         let said = DispatchSemaphore(value: 0)
         // On another queue: the log may be what blocks.
@@ -113,12 +106,7 @@ enum Signals {
     private static var set: sigset_t {
         var set = sigset_t()
         sigemptyset(&set)
-        for number in numbers { sigaddset(&set, number) }
+        for number in [SIGINT, SIGTERM, SIGHUP] { sigaddset(&set, number) }
         return set
     }
-}
-
-/// The process was asked to end, and did.
-struct EndedBySignal: Error {
-    let signal: Int32
 }

@@ -23,12 +23,13 @@ enum Sysexit: Int32 {
             }
     }
 
-    /// The order in which one of several failures is reported: what needs a person comes before what may pass.
-    private static let worstFirst: [Sysexit] = [
-        .software, .configuration, .noPermission, .unavailable, .cannotWrite, .temporaryFailure,
-    ]
-
-    static func worst(of codes: [Sysexit]) -> Sysexit { worstFirst.first(where: codes.contains) ?? .success }
+    /// Of several failures the one to report: what needs a person comes before what may pass.
+    static func worst(of codes: [Sysexit]) -> Sysexit {
+        let worstFirst: [Sysexit] = [
+            .software, .configuration, .noPermission, .unavailable, .cannotWrite, .temporaryFailure,
+        ]
+        return worstFirst.first(where: codes.contains) ?? .success
+    }
 }
 
 /// The end of a command ahead of time: a message on standard error, then the exit code.
@@ -45,11 +46,16 @@ struct CommandFailure: Error, Hashable {
 
     init(_ failure: RunFailure) { self.init(Sysexit(failure.kind), "\(failure)", hint: failure.hint) }
 
-    init(_ error: StandardStream.CannotWrite) { self.init(.cannotWrite, "\(error)") }
+    /// `nil` for any other error: a usage error, a request for help, or a bug.
+    init?(expected error: any Error) {
+        switch error {
+        case let failure as CommandFailure: self = failure
+        case let failure as RunFailure: self.init(failure)
+        default: return nil
+        }
+    }
 
-    /// Writes the failure to standard error, in the one form that errors have: `error: …`, then `hint: …`.
-    ///
-    /// - Returns: the exit code.
+    /// Writes the failure to standard error, in the one form that errors have. Returns the exit code.
     @discardableResult func report() -> Int32 {
         StandardStream.error.attempt("error: \(message)\n\(hint.map { "hint: \($0)\n" } ?? "")")
         return code.rawValue

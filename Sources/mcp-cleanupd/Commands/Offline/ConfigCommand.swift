@@ -14,10 +14,7 @@ struct ConfigCommand: ParsableCommand, ListingCommand {
             """)
 
     @ParentCommand var root: RootCommand
-
-    @Flag(help: "Print nothing: only check the configuration. The exit code is 0 or 78.")
-    var quiet = false
-
+    @Flag(help: "Print nothing: only check the configuration. The exit code is 0 or 78.") var quiet = false
     @OptionGroup var listing: ListingOptions
 
     func run() throws {
@@ -25,7 +22,7 @@ struct ConfigCommand: ParsableCommand, ListingCommand {
         guard !quiet else { return }
         guard isJSON else { return try StandardStream.output.list(setup.effective.yaml) }
         for entry in setup.effective.entries {
-            try print(["key": entry.key, "value": entry.value, "source": "\(entry.source)"] as JSON)
+            try print(["key": entry.key, "value": entry.value, "source": entry.source] as JSON)
         }
     }
 }

@@ -15,7 +15,6 @@ struct HealthCommand: ParsableCommand, Subcommand {
             """)
 
     @ParentCommand var root: RootCommand
-
     @Flag(help: "Ask whether every job succeeds in time, rather than whether the service is alive.")
     var ready = false
 

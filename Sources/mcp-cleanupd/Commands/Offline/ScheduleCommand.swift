@@ -15,14 +15,9 @@ struct ScheduleCommand: ParsableCommand, ListingCommand {
             """)
 
     @ParentCommand var root: RootCommand
-    @Argument(help: "The schedule, in quotes.")
-    var expression: String
-
-    @Option(help: ArgumentHelp("Show times after this one; default: now.", valueName: "rfc3339"))
-    var from: String?
-
-    @Option(help: ArgumentHelp("The number of times to show.", valueName: "number"))
-    var count = 5
+    @Argument(help: "The schedule, in quotes.") var expression: String
+    @Option(help: ArgumentHelp("Show times after this one; default: now.", valueName: "rfc3339")) var from: String?
+    @Option(help: ArgumentHelp("The number of times to show.", valueName: "number")) var count = 5
 
     @Option(help: ArgumentHelp("The IANA time zone of the schedule; default: UTC.", valueName: "zone"))
     var timeZone: String?
@@ -33,12 +28,8 @@ struct ScheduleCommand: ParsableCommand, ListingCommand {
 
     func run() throws {
         try refuseOnceOptions()
-        var instant = UTCInstant.now
-        if let from {
-            guard let given = UTCInstant(rfc3339: from) else {
-                throw ValidationError("--from is \(from.shown); expected a time such as 2026-05-13T12:05:00Z.")
-            }
-            instant = given
+        guard var instant = from.map(UTCInstant.init(rfc3339:)) ?? .now else {
+            throw ValidationError("--from is \((from ?? "").shown); expected a time such as 2026-05-13T12:05:00Z.")
         }
         let schedule: Schedule
         do {
