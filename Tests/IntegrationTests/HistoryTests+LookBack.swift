@@ -142,7 +142,7 @@ extension HistoryTests {
         var job = Job.transientSessions
         job.deadline = .seconds(30)
         var request = RunRequest(scheduledAt: Self.fireTime, origin: .schedule)
-        request.retry = .init(delay: .seconds(2), before: .hostNow + .seconds(600))
+        request.retry = (.seconds(2), .hostNow + .seconds(600))
         #expect(await Self.run(database, request, job: job).failure?.sqlState == "55P03")
         guard case .waiting(let wait) = try await Self.lookBack(database).latest?.state else {
             Issue.record("the row does not say that another attempt follows")
@@ -167,7 +167,7 @@ extension HistoryTests {
         var job = Job.transientSessions
         job.deadline = .seconds(30)
         var request = RunRequest(scheduledAt: Self.fireTime, origin: .schedule)
-        request.retry = .init(delay: .seconds(20), before: .hostNow + .seconds(10))
+        request.retry = (.seconds(20), .hostNow + .seconds(10))
         #expect(await Self.run(database, request, job: job).failure?.sqlState == "55P03")
         #expect(try await Self.lookBack(database).latest?.state == .ended)
         try await holder.rollBack()
