@@ -5,14 +5,14 @@ package import Postgres
 package struct DatabaseAccess: Sendable, CustomReflectable {
     /// Reads the URL from wherever it is kept.
     package var url: @Sendable () throws(RunFailure) -> DatabaseURL
-    /// How long a connection may take to come about, name resolution and TLS included.
+    /// The longest time until a connection, name resolution and TLS included.
     package var connectTimeout: Duration
     /// The variables that libpq and its TLS library look at; never one that may hold the URL.
     package let environment: [String: String]
     /// A serial queue whose thread connections may use; see `Connection.open`.
     package let queue: DispatchQueue?
     package let onNotice: @Sendable (ServerMessage) -> Void
-    /// Called when a connection has come about, with how long it took, or has not for a run that waited for it.
+    /// Called with how long a connection of a run took, or with why there is none.
     package let onConnection: @Sendable (Result<Duration, RunFailure>) -> Void
 
     package init(
@@ -44,9 +44,7 @@ package struct DatabaseAccess: Sendable, CustomReflectable {
         }
     }
 
-    /// Opens a connection, lets `body` use it, and closes it, also if `body` throws.
-    ///
-    /// - Parameter deadline: the longest time for all of it.
+    /// Opens a connection, lets `body` use it, and closes it, all within the deadline.
     func withSession<Value>(
         deadline: Duration, _ body: (DatabaseSession) async throws -> Value
     ) async throws(RunFailure) -> Value {

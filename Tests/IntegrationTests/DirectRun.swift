@@ -29,8 +29,9 @@ extension SessionsDatabase {
         let run = CleanupRun(
             job: job, table: SessionTable(name: table, schema: .auto), limits: limits, hostClock: { .hostNow })
         let session = DatabaseSession(connection: connection, budget: RunBudget(deadline: deadline))
-        let (survey, comparison) = try await run.look(in: session, known: nil)
-        var target = try await run.target(survey, comparison, cutoff: cutoff, in: session)
+        let survey = try await run.look(in: session)
+        var target = try await run.target(survey, in: session)
+        target.cutoff = cutoff
         target.parts = try await survey.parts(in: session)
         var deletion = Deletion(run, target, claim: nil, progress: RunProgress(), in: session)
         _ = try await deletion.execute()

@@ -143,7 +143,7 @@ extension HistoryTests {
         var job = Job.transientSessions
         job.deadline = .seconds(30)
         var request = RunRequest(scheduledAt: Self.fireTime, origin: .schedule)
-        request.retry = .init(delay: .seconds(2), before: .hostNow + .seconds(600))
+        request.retry = (.seconds(2), .hostNow + .seconds(600))
         #expect(await Self.run(database, request, job: job).failure?.sqlState == "55P03")
         guard let wait = try await Self.lookBack(database).latest?.wait else {
             Issue.record("the row does not say that another attempt follows")
@@ -168,7 +168,7 @@ extension HistoryTests {
         var job = Job.transientSessions
         job.deadline = .seconds(30)
         var request = RunRequest(scheduledAt: Self.fireTime, origin: .schedule)
-        request.retry = .init(delay: .seconds(20), before: .hostNow + .seconds(10))
+        request.retry = (.seconds(20), .hostNow + .seconds(10))
         #expect(await Self.run(database, request, job: job).failure?.sqlState == "55P03")
         #expect(try #require(try await Self.lookBack(database).latest).wait == nil)
         try await holder.rollBack()

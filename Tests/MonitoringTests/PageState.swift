@@ -81,7 +81,8 @@ enum PageState: String, CaseIterable {
             service.answer(4, transient, .failed, failure: .noPrivilege)
             service.run(
                 dormant, .failed,
-                failure: .rowSecurity(.sessions, role: "mcp_service_role", .restrictivePolicy("tenant_only")))
+                failure: .rowSecurity(
+                    .sessions, role: "mcp_service_role", "the restrictive policy tenant_only applies to it"))
         case .databaseAway:
             service.pass(service.untilNext(transient))
             service.beginRun(of: transient)

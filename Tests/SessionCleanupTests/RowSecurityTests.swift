@@ -3,51 +3,53 @@ import Testing
 
 @Suite struct RowSecurityTests {
     private static func policy(
-        _ command: RowSecurity.Command?, _ condition: String?, restrictive: Bool = false, name: String = "p"
-    ) -> RowSecurity.Policy {
-        RowSecurity.Policy(name: name, command: command, isPermissive: !restrictive, condition: condition)
+        _ command: String?, _ condition: String?, restrictive: Bool = false, name: String = "p"
+    ) -> RowPolicy {
+        RowPolicy(name: name, command: command, isPermissive: !restrictive, condition: condition)
     }
 
     private static let open = policy(nil, "true")
-    private static let all = RowSecurity.Command.allCases
+    private static let all = Purpose.deleting.commands
 
     @Test(arguments: [
         [open],
-        [policy(.select, "true"), policy(.update, "true"), policy(.delete, "true")],
+        [policy("SELECT", "true"), policy("UPDATE", "true"), policy("DELETE", "true")],
         [policy(nil, "(user_id = 'x'::text)"), open],
         [open, policy(nil, "true", restrictive: true)],
         // A restrictive policy with no USING has only a WITH CHECK, which is about rows written.
-        [open, policy(.update, nil, restrictive: true)],
+        [open, policy("UPDATE", nil, restrictive: true)],
     ])
-    func everyCommandWithAnUnconditionalPolicyReachesAllRows(policies: [RowSecurity.Policy]) {
-        #expect(RowSecurity.obstacle(among: policies, to: Self.all) == nil)
+    func everyCommandWithAnUnconditionalPolicyReachesAllRows(policies: [RowPolicy]) {
+        #expect(RowPolicy.obstacle(among: policies, to: Self.all) == nil)
     }
 
     @Test(arguments: [
-        ([], RowSecurity.Command.select),
-        ([policy(.select, "true"), policy(.delete, "true")], .update),
-        ([policy(.select, "true"), policy(.update, "true")], .delete),
-        ([policy(.update, "true"), policy(.delete, "true")], .select),
-        ([policy(nil, "(1 = 1)")], .select),
-        ([policy(nil, "(user_id = CURRENT_USER)")], .select),
-        ([policy(nil, nil)], .select),
-        ([policy(nil, "TRUE")], .select),
-        ([policy(nil, "true", restrictive: true)], .select),
+        ([], "SELECT"),
+        ([policy("SELECT", "true"), policy("DELETE", "true")], "UPDATE"),
+        ([policy("SELECT", "true"), policy("UPDATE", "true")], "DELETE"),
+        ([policy("UPDATE", "true"), policy("DELETE", "true")], "SELECT"),
+        ([policy(nil, "(1 = 1)")], "SELECT"),
+        ([policy(nil, "(user_id = CURRENT_USER)")], "SELECT"),
+        ([policy(nil, nil)], "SELECT"),
+        ([policy(nil, "TRUE")], "SELECT"),
+        ([policy(nil, "true", restrictive: true)], "SELECT"),
     ])
-    func aCommandWithoutAnUnconditionalPolicyIsAnObstacle(policies: [RowSecurity.Policy], command: RowSecurity.Command)
-    {
-        #expect(RowSecurity.obstacle(among: policies, to: Self.all) == .noUnconditionalPolicy(command))
+    func aCommandWithoutAnUnconditionalPolicyIsAnObstacle(policies: [RowPolicy], command: String) {
+        #expect(
+            RowPolicy.obstacle(among: policies, to: Self.all)
+                == "no policy for \(command) applies to it with USING (true)")
     }
 
-    @Test(arguments: [RowSecurity.Command?.none, .select, .update, .delete])
-    func aRestrictivePolicyWithAConditionIsAnObstacle(command: RowSecurity.Command?) {
+    @Test(arguments: [String?.none, "SELECT", "UPDATE", "DELETE"])
+    func aRestrictivePolicyWithAConditionIsAnObstacle(command: String?) {
         let policies = [Self.open, Self.policy(command, "(NOT enabled)", restrictive: true, name: "only-some")]
-        #expect(RowSecurity.obstacle(among: policies, to: Self.all) == .restrictivePolicy("only-some"))
+        #expect(RowPolicy.obstacle(among: policies, to: Self.all) == "the restrictive policy only-some applies to it")
     }
 
     @Test func readingNeedsPoliciesForSelectOnly() {
-        let policies = [Self.policy(.select, "true"), Self.policy(.delete, "false", restrictive: true)]
-        #expect(RowSecurity.obstacle(among: policies, to: [.select]) == nil)
-        #expect(RowSecurity.obstacle(among: policies, to: Self.all) == .noUnconditionalPolicy(.update))
+        let policies = [Self.policy("SELECT", "true"), Self.policy("DELETE", "false", restrictive: true)]
+        #expect(RowPolicy.obstacle(among: policies, to: Purpose.reading.commands) == nil)
+        #expect(
+            RowPolicy.obstacle(among: policies, to: Self.all) == "no policy for UPDATE applies to it with USING (true)")
     }
 }

@@ -57,7 +57,7 @@ extension Scheduler {
                 scheduledAt: attempt.scheduledAt, origin: attempt.origin,
                 previousTokens: run.report?.claimTokens ?? [],
                 rowsDeletedBefore: run.report.map { $0.runID == nil ? $0.progress.rowsDeleted : 0 } ?? 0,
-                retry: isLast ? nil : RunRequest.Retry(delay: run.retryDelay, before: endOfInterval(of: attempt)))
+                retry: isLast ? nil : (run.retryDelay, endOfInterval(of: attempt)))
             assignments.append((attempt, job, request))
         }
         actions.append(.start(assignments))

@@ -36,49 +36,39 @@ package struct CleanupRun: Sendable {
         self.onSlowDatabaseClock = onSlowDatabaseClock
     }
 
-    /// Surveys the database and compares the clocks. Leaves its transaction open.
-    ///
+    /// Surveys the database and leaves the transaction open.
     /// - Parameter known: a survey of a moment ago; then only the clock is read.
-    func look(
-        in session: DatabaseSession, known: Survey?
-    ) async throws(RunFailure) -> (survey: Survey, comparison: ClockComparison) {
+    func look(in session: DatabaseSession, known: Survey? = nil) async throws(RunFailure) -> Survey {
         let sent = hostClock()
+        var survey: Survey
         if let known, known.isFresh, known.table == table {
+            survey = known
             let answers = try await session.open(Script(SurveySQL.server, as: .server), isReadOnly: false)
-            let clock = try answers.read(.server) { try $0.onlyRow().instant("clock") }
-            return (known, ClockComparison(database: clock, sent: sent, received: hostClock()))
+            survey.clocks.database = try answers.read(.server) { try $0.onlyRow().instant("clock") }
+        } else {
+            survey = try await Survey.make(of: table, for: .deleting, in: session)
         }
-        let survey = try await Survey.make(of: table, for: .deleting, in: session)
-        if survey.isInRecovery { throw .serverReadOnly }
-        return (survey, ClockComparison(database: survey.clock, sent: sent, received: hostClock()))
+        survey.clocks.sent = sent
+        survey.clocks.received = hostClock()
+        return survey
     }
 
-    /// Finds out whether the run can do its work. Deletes nothing.
-    ///
-    /// - Parameters:
-    ///   - cutoff: the database's clock unless given.
-    ///   - trusted: the schema of the sessions table that the history has.
-    ///   - checksSchema: false if the schema is checked later.
-    func target(
-        _ survey: Survey, _ comparison: ClockComparison, cutoff: UTCInstant? = nil, trusted: SchemaGeneration? = nil,
-        in session: DatabaseSession, checksSchema: Bool = true
-    ) async throws(RunFailure) -> Target {
-        let generation = try survey.generation(for: .deleting)
-        if checksSchema { try requireUnchanged(survey, trusted) }
+    /// Finds out whether the run can do its work, at the database's clock. Deletes nothing.
+    func target(_ survey: Survey, in session: DatabaseSession) async throws(RunFailure) -> Target {
+        let rule = job.rule(for: try survey.generation(for: .deleting))
         try await survey.requireNoHiddenRows(for: .deleting, in: session)
-        try comparison.refuseAhead(by: limits.maxClockSkew)
-        if comparison.skew < .zero - limits.maxClockSkew { onSlowDatabaseClock(.zero - comparison.skew) }
-        let rule = job.rule(for: generation)
+        try survey.clocks.refuseAhead(by: limits.maxClockSkew)
+        let skew = survey.clocks.skew
+        if skew < .zero - limits.maxClockSkew { onSlowDatabaseClock(.zero - skew) }
         let others = try await rule.requireVisibleTables(in: session)
         try await rule.requireStableCondition(of: job, on: table.name, in: session)
         return Target(
-            table: table.name, cutoff: cutoff ?? comparison.database, rule: rule, survey: survey,
+            table: table.name, cutoff: survey.clock, rule: rule, survey: survey,
             parts: survey.hasChildren ? try await survey.parts(in: session) : [], others: others,
             recording: try await history.recording(survey, in: session))
     }
 
     /// Requires that the sessions table has the schema that it had before, unless the configuration names it.
-    ///
     /// - Parameter trusted: the schema that the history has; without it, what this process remembers counts.
     /// - Throws: `schemaChanged`.
     func requireUnchanged(_ survey: Survey, _ trusted: SchemaGeneration?) throws(RunFailure) {
@@ -87,6 +77,61 @@ package struct CleanupRun: Sendable {
             throw .schemaChanged(table.name, from: trusted, to: generation)
         }
         try memory.remember(generation, of: table.name, isConfirmed: table.schema != .auto || trusted != nil)
+    }
+}
+
+/// What a run would find.
+package struct RunPreview: Sendable {
+    package let job: String
+    package let dueRows: Int
+    /// Since when the oldest of them is due; `nil` when there is none, or when that time has no name.
+    package let oldestDueAt: UTCInstant?
+    package let cutoff: UTCInstant
+    /// The type of the search plan's top node, as EXPLAIN names it: `Seq Scan`, `Bitmap Heap Scan`, `Append`, ….
+    package let plan: String
+    /// The first index that the plan uses.
+    package let index: String?
+}
+
+extension CleanupRun {
+    /// Counts what is due and asks for the plan. What stops a run, or makes the server refuse each batch, stops this too.
+    func preview(in session: DatabaseSession) async throws(RunFailure) -> RunPreview {
+        let survey = try await look(in: session)
+        var trusted: SchemaGeneration?
+        if try usesHistory(survey), table.schema == .auto {
+            trusted = try await session.read(HistorySQL.trustedSchema).reading { result in
+                try result.rows.first.flatMap { SchemaGeneration(rawValue: try $0.text("session_schema")) }
+            }
+        }
+        try requireUnchanged(survey, trusted)
+        let target = try await target(survey, in: session)
+        try await survey.requireDeletePlan(in: session)
+        let count = try await session.read(
+            SearchSQL.countDue(table.name, target.rule, cutoff: target.cutoff), limit: session.budget.remaining,
+            path: target.path, unfiltered: target.unfiltered)
+        let plan = try await table.plan(for: target.rule, cutoff: target.cutoff, in: session)
+        return try count.reading { result in
+            let row = try result.onlyRow()
+            return RunPreview(
+                job: job.name, dueRows: try row.integer("due"),
+                oldestDueAt: try row.instantIfPresent("oldest_due_at"), cutoff: target.cutoff, plan: plan.node,
+                index: plan.index)
+        }
+    }
+}
+
+extension SessionTable {
+    /// Returns how the server would look for due rows: the type of the plan's top node, and the first index in it.
+    func plan(
+        for rule: Rule, cutoff: UTCInstant, in session: DatabaseSession
+    ) async throws(RunFailure) -> (node: String, index: String?) {
+        let explanation = try await session.read(
+            SearchSQL.explain(name, rule, cutoff: cutoff), path: rule.condition == nil ? .catalog : .role)
+        let document = try explanation.reading { try $0.onlyRow().text("QUERY PLAN") }
+        return try await session.read(SearchSQL.readPlan(document)).reading { result in
+            let row = try result.onlyRow()
+            return (try row.text("node"), try row.textIfPresent("index"))
+        }
     }
 }
 
@@ -100,8 +145,7 @@ extension Rule {
         var open: [TableName] = []
         for table in condition?.tables ?? [] where !open.contains(table) {
             await session.rollBack()
-            let survey = try await Survey.make(
-                of: SessionTable(name: table, schema: nil), for: .reading, in: session)
+            let survey = try await Survey.make(of: SessionTable(name: table, schema: nil), for: .reading, in: session)
             _ = try survey.generation(for: .reading)
             try await survey.requireNoHiddenRows(for: .reading, in: session)
             await session.rollBack()

@@ -1,8 +1,7 @@
 import Postgres
 import Time
 
-/// One attempt of a run: claims it, finds the rows that are due at one cutoff, deletes them in bounded batches and accounts
-/// for them.
+/// One attempt of a run: claims it, finds the rows that are due at one cutoff, deletes them in batches and accounts for them.
 struct RunAttempt: Sendable {
     let run: CleanupRun
     let request: RunRequest
@@ -10,6 +9,8 @@ struct RunAttempt: Sendable {
     let token = History.token()
     /// What the attempt has done up to now; right after an error too.
     var report: RunReport
+    /// When `report.earlierRuns` was read.
+    private(set) var claimedAt = ContinuousClock.now
 
     init(_ run: CleanupRun, _ request: RunRequest) {
         self.run = run
@@ -19,26 +20,25 @@ struct RunAttempt: Sendable {
             job: run.job.name, outcome: .succeeded, scheduledAt: request.scheduledAt, startedAt: now, finishedAt: now)
     }
 
-    /// Executes all of it over one connection; with history, the end of the run's row included.
-    ///
     /// - Parameter known: the survey that a run made over this connection a moment ago; becomes this run's.
     mutating func execute(in session: DatabaseSession, survey known: inout Survey?) async throws(RunFailure) {
-        let (survey, comparison) = try await run.look(in: session, known: known)
-        report.clockSkew = comparison.skew
+        let survey = try await run.look(in: session, known: known)
+        report.clockSkew = survey.clocks.skew
         guard try run.usesHistory(survey) else {
-            let target = try await run.target(survey, comparison, in: session)
+            try run.requireUnchanged(survey, nil)
+            let target = try await run.target(survey, in: session)
             report.cutoff = target.cutoff
             known = survey
             return try await delete(target, try await search(target, in: session), claim: nil, in: session)
         }
         report.claimTokens = [token]
-        let ahead = try await lookAhead(survey, comparison, in: session)
+        let ahead = try await lookAhead(survey, in: session)
         if case .success((let target, .all(let found))) = ahead, let runID = found.recordedRunID {
             report.runID = runID
             known = survey
             return try await delete(target, .all(found), claim: nil, in: session)
         }
-        guard let claim = try await claim(survey, comparison, in: session) else { return }
+        guard let claim = try await claim(survey, in: session) else { return }
         report.cutoff = claim.run.cutoff
         // What stands in the way of the run is in its row, now that there is one.
         var (target, first) = try ahead.get()
@@ -56,20 +56,14 @@ struct RunAttempt: Sendable {
     private static let fewRows = 1000
 
     /// Looks for due rows before the run is claimed: where there are none, the run is recorded together with its end.
-    ///
     /// - Returns: what to delete; or a failure, to be thrown once the run has a row.
     /// - Throws: a failure after which the run can have no row.
     private func lookAhead(
-        _ survey: Survey, _ comparison: ClockComparison, in session: DatabaseSession
+        _ survey: Survey, in session: DatabaseSession
     ) async throws(RunFailure) -> Result<(Target, CleanupRun.FirstSearch), RunFailure> {
         do {
-            let target = try await run.target(survey, comparison, in: session, checksSchema: false)
-            // Policies are looked at once more after the search; an operator's own condition runs in a read-only transaction.
-            let canRecord =
-                request.previousTokens.isEmpty && !survey.isRowSecurityActive && target.rule.condition == nil
-                && target.recording == nil
-            let record = canRecord ? recording(survey, comparison) : nil
-            return .success((target, try await search(target, recording: record, in: session)))
+            let target = try await run.target(survey, in: session)
+            return .success((target, try await search(target, recording: recording(of: target), in: session)))
         } catch {
             await session.rollBack()
             guard await session.connection.isAlive(), error.kind != .canceled else { throw error }
@@ -87,8 +81,9 @@ struct RunAttempt: Sendable {
         let limit = try session.budget.limit(min(session.budget.transactionLimit, session.budget.remaining / 2))
         let sent = ContinuousClock.now
         do {
-            let result = try await session.search(
-                sql, limit: limit, path: target.path, unfiltered: target.unfiltered, records: record != nil)
+            let result = try await session.read(
+                sql, limit: limit, path: target.path, prefersIndexes: target.rule.condition == nil,
+                unfiltered: target.unfiltered, records: record != nil)
             var found = try result.reading(FoundRows.init)
             found.rows.sort()
             return found.rows.count > Self.fewRows ? .many : .all(found)
@@ -133,8 +128,7 @@ struct RunAttempt: Sendable {
         }
     }
 
-    /// Returns until when nothing will be due, or the end of the limit if that comes first. A question whose answer takes
-    /// too long does not fail a run that has done its work.
+    /// Returns until when nothing will be due, or the end of the limit if that comes first. No answer fails no run.
     private func idleUntil(_ target: Target, limit: Duration, in session: DatabaseSession) async -> UTCInstant? {
         do {
             let sql = SearchSQL.firstPending(run.table.name, target.rule, cutoff: target.cutoff)
@@ -155,5 +149,133 @@ extension CleanupRun {
         case many
         /// The server could not find them in time.
         case tooSlow
+    }
+}
+
+// MARK: The run's row in the history
+
+extension RunAttempt {
+    /// Claims of one attempt, each after something that stood in its way has ended, or after another process was faster.
+    private static let mostClaims = 10
+
+    /// Returns the statement that records a run which has found nothing, with its end; see `HistorySQL.record`.
+    private func recording(of target: Target) -> String? {
+        // Policies are looked at once more after the search; an operator's own condition runs in a read-only transaction.
+        guard request.previousTokens.isEmpty, !target.survey.isRowSecurityActive, target.rule.condition == nil,
+            target.recording == nil
+        else { return nil }
+        return HistorySQL.record(
+            request, of: run.job.name, schema: schema(of: target.survey), token: token, history: run.history,
+            cutoff: target.cutoff, tolerance: tolerance(target.survey))
+    }
+
+    private func tolerance(_ survey: Survey) -> Duration {
+        run.limits.maxClockSkew + max(.zero, .zero - survey.clocks.skew)
+    }
+
+    /// - Returns: `nil` if there is no run for this process; the report then says why.
+    private mutating func claim(_ survey: Survey, in session: DatabaseSession) async throws(RunFailure) -> RunClaim? {
+        let script = HistorySQL.claim(
+            request, of: run.job.name, schema: schema(of: survey), token: token, history: run.history,
+            cutoff: survey.clock, tolerance: tolerance(survey))
+        for _ in 1...Self.mostClaims {
+            let answers = try await session.write(script)
+            claimedAt = .now
+            let candidates = try answers.read(.candidates) { try $0.rows.map(ClaimCandidate.init) }
+            report.earlierRuns = try answers.read(.earlierRuns) { try EarlierRuns($0.onlyRow()) }
+            switch ClaimDecision(candidates, token: token, previous: request.previousTokens) {
+            case .own(let row): return begin(row)
+            case .reopen(let row, let keepsCutoff):
+                if let reopened = try await reopen(row, keepsCutoff: keepsCutoff, survey, in: session) {
+                    return begin(reopened)
+                }
+            // Another process was faster: look again at once.
+            case .claimAgain: break
+            case .ended(let row, let outcome):
+                _ = begin(row)
+                report.outcome = outcome
+                report.cutoff = row.cutoff
+                return nil
+            case .skip(let reason):
+                skip(reason)
+                return nil
+            }
+        }
+        // Without a run that could have stood in the way, something keeps rows from being inserted.
+        guard let lastEnd = report.earlierRuns?.lastEnd, survey.clock - lastEnd < .seconds(60) else {
+            throw .historyUnusable(.runs, role: survey.role, .insertVetoed)
+        }
+        skip(.held(by: "another process", lookAgainAfter: .seconds(1)))
+        return nil
+    }
+
+    /// Returns the schema for the run's row. Where it is in doubt, the run fails after its claim.
+    private func schema(of survey: Survey) -> HistorySQL.TrustedSchema? {
+        // Making the target throws the same.
+        guard let generation = try? survey.generation(for: .deleting) else { return nil }
+        return HistorySQL.TrustedSchema(found: generation, isConfigured: run.table.schema != .auto)
+    }
+
+    private mutating func skip(_ reason: RunReport.Skip) {
+        report.skip = reason
+        report.claimTokens = []
+        report.outcome = .skipped
+    }
+
+    /// Corrects the report by the run's row: the database has counted.
+    private mutating func begin(_ row: RecordedRun) -> RunClaim {
+        report.runID = Int64(row.runID)
+        report.attempts = row.attempts
+        report.recordedEnd = row.finishedAt
+        report.progress.rowsDeleted = row.rowsDeleted
+        report.progress.batches = row.batches
+        return RunClaim(run: row, token: token)
+    }
+
+    /// - Returns: `nil` if the row has changed since, or another run of the job began in the same instant.
+    private func reopen(
+        _ row: RecordedRun, keepsCutoff: Bool, _ survey: Survey, in session: DatabaseSession
+    ) async throws(RunFailure) -> RecordedRun? {
+        let script = HistorySQL.reopen(
+            row, schema: schema(of: survey), token: token, isOurs: request.previousTokens.contains(row.claimedBy),
+            keepsCutoff: keepsCutoff, cutoff: survey.clock, history: run.history)
+        do {
+            return try await session.write(script).read(.reopened) { try $0.rows.first.map(RecordedRun.init) }
+        } catch {
+            // unique_violation
+            if error.sqlState == "23505" { return nil }
+            throw error
+        }
+    }
+
+    /// Closes the run's row as the report says, and corrects the report by the row. Where the server warns that no standby has
+    /// confirmed the end, the run has failed.
+    /// - Throws: `claimLost` if another process owns the run or has closed it.
+    mutating func close(in session: DatabaseSession) async throws(RunFailure) {
+        guard report.claimToken != nil else { return }
+        guard let warning = try await finish(isCorrection: false, in: session), report.failure == nil else { return }
+        report.failure = .notReplicated(warning)
+        report.outcome = .failed
+        _ = try await finish(isCorrection: true, in: session)
+    }
+
+    /// - Returns: a warning at COMMIT.
+    private mutating func finish(
+        isCorrection: Bool, in session: DatabaseSession
+    ) async throws(RunFailure) -> ServerMessage? {
+        let script = HistorySQL.finish(
+            report.scheduledAt, of: run.job.name, token: token, outcome: report.outcome, progress: report.progress,
+            failure: report.failure, nextAttemptIn: request.waitAfter(report.failure, at: run.hostClock()),
+            history: run.history, isCorrection: isCorrection)
+        let (answers, warning) = try await session.writeFinally(script)
+        let row = try answers.read(.closed) { result in try result.rows.first.map(RecordedRun.init) }
+        guard let row, let outcome = row.outcome, outcome != .abandoned else { throw .claimLost }
+        _ = begin(row)
+        // The answer to an earlier end was lost: that end counts.
+        if outcome == .succeeded || outcome == .capped {
+            report.outcome = outcome
+            report.failure = nil
+        }
+        return warning
     }
 }

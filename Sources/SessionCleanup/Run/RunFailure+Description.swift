@@ -29,6 +29,9 @@ extension RunFailure: CustomStringConvertible {
             "the role \(role) has no \(privileges.joined(separator: ", no ")) privilege on \(table)"
         case .rowSecurity(let table, let role, let obstacle):
             "row security on \(table) would hide sessions from the role \(role): \(obstacle)"
+        case .rowSecurityOff(let table, let role):
+            "row security on \(table) would hide sessions from the role \(role): its setting row_security is off, so the server "
+                + "refuses every statement that policies apply to"
         case .rowsRefused(let table, let count, let refusal, let hasGivenUp):
             "the database refused to delete \(count.groupedText) due \(count == 1 ? "row" : "rows") of \(table): \(refusal)"
                 + (hasGivenUp
@@ -46,7 +49,7 @@ extension RunFailure: CustomStringConvertible {
         case .historyMissing(hasVanished: true): "the table mcp_cleanup.runs, which was there before, is gone"
         case .historyMissing(hasVanished: false):
             "the table mcp_cleanup.runs does not exist, and history.mode is required"
-        case .historyUnusable(let table, let role, let obstacle): obstacle.description(of: table, role: role)
+        case .historyUnusable(let table, let role, let obstacle): obstacle.description(of: table.rawValue, role: role)
         case .removedMissing(hasHistory: true):
             "the table mcp_cleanup.removed does not exist, so it is not recorded which sessions are removed"
         case .removedMissing(hasHistory: false):
@@ -108,7 +111,7 @@ extension RunFailure: CustomStringConvertible {
         case .privilegesMissing(let table, let role, isOnSchema: false, let privileges):
             "GRANT \(privileges.joined(separator: ", ")) ON \(table.quoted) TO \(SQL.identifier(role));"
         case .conditionRefused(let job, _): "Correct jobs.\(job).where in the configuration."
-        case .rowSecurity(_, let role, .statementsRefused):
+        case .rowSecurityOff(_, let role):
             "ALTER ROLE \(SQL.identifier(role)) RESET row_security; the setting may also come from the database or the "
                 + "server's configuration."
         case .rowSecurity(let table, let role, _):
@@ -132,7 +135,7 @@ extension RunFailure: CustomStringConvertible {
         case .tooManyDue: "Look at what is due with --once --dry-run; the job's max-fraction is the limit."
         case .historyMissing:
             "Run mcp-cleanupd migrate with an owner's URL, or set history.mode to off."
-        case .historyUnusable(let table, let role, let obstacle): obstacle.hint(for: table, role: role)
+        case .historyUnusable(let table, let role, let obstacle): obstacle.hint(for: table.rawValue, role: role)
         case .removedMissing:
             "Run mcp-cleanupd migrate with an owner's URL, and leave history.mode on; or set history.removed to off."
         case .nothingRecorded: "Run mcp-cleanupd migrate with an owner's URL; the runs after that are recorded."
@@ -156,42 +159,38 @@ extension RunFailure: CustomStringConvertible {
 }
 
 extension HistoryTable.Obstacle {
-    fileprivate func description(of table: HistoryTable.Name, role: String) -> String {
-        let records = table == .runs ? "its runs" : "the sessions that it removes"
+    fileprivate func description(of table: String, role: String) -> String {
+        let records = table == HistoryTable.Name.runs.rawValue ? "its runs" : "the sessions that it removes"
         return switch self {
-        case .privileges(isOnSchema: true, _):
-            "the role \(role) has no USAGE privilege on the schema mcp_cleanup, so \(records) cannot be recorded"
-        case .privileges(isOnSchema: false, let privileges):
-            "the role \(role) has no \(privileges.joined(separator: ", no ")) privilege on \(table.rawValue), so \(records) "
-                + "cannot be recorded"
+        case .privileges(let isOnSchema, let privileges):
+            "the role \(role) has no \(privileges.joined(separator: ", no ")) privilege on "
+                + "\(isOnSchema ? "the schema mcp_cleanup" : table), so \(records) cannot be recorded"
         case .rowSecurity:
-            "row security on \(table.rawValue) applies to the role \(role), so rows of others might be hidden from it"
-        case .column(let column, let found, let expected):
-            found.map { "the column \(column) of \(table.rawValue) is \($0), and must be \(expected)" }
-                ?? "the table \(table.rawValue) has no column \(column)"
+            "row security on \(table) applies to the role \(role), so rows of others might be hidden from it"
+        case .column(let column, let found?, let expected):
+            "the column \(column) of \(table) is \(found), and must be \(expected)"
+        case .column(let column, nil, _): "the table \(table) has no column \(column)"
         case .index(let columns):
-            "the table \(table.rawValue) has no unique index on \(columns), so two processes could own one run"
+            "the table \(table) has no unique index on \(columns), so two processes could own one run"
         case .owner(let owner):
-            "\(table.rawValue) belongs to the role \(owner), which owns neither the sessions nor the database: its triggers "
-                + "would run with this role's rights"
+            "\(table) belongs to the role \(owner), which owns neither the sessions nor the database: its triggers would run "
+                + "with this role's rights"
         case .insertVetoed:
-            "a run was inserted into \(table.rawValue) and is not there: a trigger or a rule on the table keeps it out"
+            "a run was inserted into \(table) and is not there: a trigger or a rule on the table keeps it out"
         }
     }
 
-    fileprivate func hint(for table: HistoryTable.Name, role: String) -> String {
+    fileprivate func hint(for table: String, role: String) -> String {
         switch self {
-        case .privileges(isOnSchema: true, _): "GRANT USAGE ON SCHEMA mcp_cleanup TO \(SQL.identifier(role));"
-        case .privileges(isOnSchema: false, let privileges):
-            "GRANT \(privileges.joined(separator: ", ")) ON \(table.rawValue) TO \(SQL.identifier(role));"
-        case .rowSecurity: "ALTER TABLE \(table.rawValue) DISABLE ROW LEVEL SECURITY;"
-        case .owner:
-            "ALTER TABLE \(table.rawValue) OWNER TO the role that owns the sessions; check its triggers first."
+        case .privileges(let isOnSchema, let privileges):
+            "GRANT \(privileges.joined(separator: ", ")) ON \(isOnSchema ? "SCHEMA mcp_cleanup" : table) TO "
+                + "\(SQL.identifier(role));"
+        case .rowSecurity: "ALTER TABLE \(table) DISABLE ROW LEVEL SECURITY;"
+        case .owner: "ALTER TABLE \(table) OWNER TO the role that owns the sessions; check its triggers first."
         case .column, .index:
             "It was made by another release or another program. Run mcp-cleanupd migrate with an owner's URL; if that does "
                 + "not help, rename the table first."
-        case .insertVetoed:
-            "SELECT tgname FROM pg_trigger WHERE tgrelid = '\(table.rawValue)'::regclass; shows the triggers."
+        case .insertVetoed: "SELECT tgname FROM pg_trigger WHERE tgrelid = '\(table)'::regclass; shows the triggers."
         }
     }
 }
@@ -228,7 +227,7 @@ extension PostgresError {
         case .unreachable(.broken, _): "Check that a PostgreSQL server is what listens there."
         case .server(let message, let step):
             PoolerRefusal(message)?.hint
-                ?? (step == .connecting ? message.sqlState.hintWhileConnecting : message.sqlState.hint)
+                ?? message.sqlState.value(in: step == .connecting ? SQLState.hintsWhileConnecting : SQLState.hints)
         case .connectionLost(.committing, _):
             "The last batch may or may not have been deleted; nothing is half deleted, and the next run goes on."
         case .connectionLost, .timedOut: "Nothing is half deleted; the next run goes on."
@@ -260,37 +259,33 @@ extension PoolerRefusal {
 }
 
 extension SQLState {
-    fileprivate var hintWhileConnecting: String? {
-        switch (rawValue, conditionClass) {
-        case (_, "28"): "Check the role and the password in the database URL, and the server's pg_hba.conf."
-        case ("3D000", _): "Check the database's name in the database URL."
-        case ("53300", _): "The server has no connection left; look at max_connections and at who holds them."
-        case ("57P03", _): "The server is starting or stopping; it should take connections soon."
-        case ("XX000", _), (_, "08"):
-            "A proxy of a serverless database may answer so while it cannot wake it. Look at the provider's console: the project may "
-                + "be paused, or over its limits."
-        default: nil
-        }
-    }
+    fileprivate static let hintsWhileConnecting = [
+        "28": "Check the role and the password in the database URL, and the server's pg_hba.conf.",
+        "3D000": "Check the database's name in the database URL.",
+        "53300": "The server has no connection left; look at max_connections and at who holds them.",
+        "57P03": "The server is starting or stopping; it should take connections soon.",
+        "XX000": asleep, "08": asleep,
+    ]
 
-    fileprivate var hint: String? {
-        switch (rawValue, conditionClass) {
-        case ("42501", _):
-            "Grant the role what it lacks; docs/security.md has the exact grants, and the policy that row "
-                + "security needs."
-        case ("42703", _), ("42P01", _): "The table was changed during the run; the next run looks at it again."
-        case ("55000", _):
+    private static let asleep =
+        "A proxy of a serverless database may answer so while it cannot wake it. Look at the provider's console: the project "
+        + "may be paused, or over its limits."
+
+    fileprivate static let hints = [
+        "42501": "Grant the role what it lacks; docs/security.md has the exact grants, and the policy that row "
+            + "security needs.",
+        "42703": changed, "42P01": changed,
+        "55000":
             "ALTER TABLE … REPLICA IDENTITY FULL; or give the table a primary key, or let the publication leave out "
-                + "deletes: ALTER PUBLICATION … SET (publish = 'insert, update');"
-        case ("55P03", _): "Something holds a lock on the whole table, such as ALTER TABLE; the next run tries again."
-        case ("23503", _):
-            "A foreign key of another table still points at a due session; declare it ON DELETE CASCADE or SET NULL."
-        case ("25006", _): "The server became read-only, as after a failover; the next run connects again."
-        case (_, "53"): "The server is out of a resource, such as disk space or memory."
-        case ("57014", _):
-            "An administrator, or a timeout of the server's, canceled the statement; the next run continues."
-        case (_, "57"): "The server is shutting down or restarting; the next run connects again."
-        default: nil
-        }
-    }
+            + "deletes: ALTER PUBLICATION … SET (publish = 'insert, update');",
+        "55P03": "Something holds a lock on the whole table, such as ALTER TABLE; the next run tries again.",
+        "23503":
+            "A foreign key of another table still points at a due session; declare it ON DELETE CASCADE or SET NULL.",
+        "25006": "The server became read-only, as after a failover; the next run connects again.",
+        "53": "The server is out of a resource, such as disk space or memory.",
+        "57014": "An administrator, or a timeout of the server's, canceled the statement; the next run continues.",
+        "57": "The server is shutting down or restarting; the next run connects again.",
+    ]
+
+    private static let changed = "The table was changed during the run; the next run looks at it again."
 }

@@ -1,13 +1,12 @@
 package import Postgres
 package import Time
 
-/// Why a run deleted less than its rule names.
+/// Why a run deleted less than its rule names; `description` says more of each.
 package enum RunFailure: Error, Hashable, Sendable {
     case database(PostgresError)
     /// The file or the text that should hold the database URL does not.
     case databaseURL(String)
     case serverTooOld(version: Int)
-    /// A standby, which cannot delete.
     case serverReadOnly
     case tableMissing(TableName)
     /// A view, a foreign table or the like.
@@ -18,44 +17,34 @@ package enum RunFailure: Error, Hashable, Sendable {
     case columnType(TableName, column: String, found: String, expected: String)
     /// Neither or both of the columns that tell the two schema generations apart.
     case generationUndecided(TableName, hasBoth: Bool)
-    /// In the condition of a job of the operator's own.
+    /// In the condition of a job of the operator's own, as the next one.
     case volatileFunction(job: String, function: String)
-    /// The server refuses the condition of a job of the operator's own: its syntax, its names or its types.
+    /// Its syntax, its names or its types.
     case conditionRefused(job: String, PostgresError)
-    /// Without USAGE on the schema, or without privileges on the table itself.
     case privilegesMissing(TableName, role: String, isOnSchema: Bool, [String])
-    case rowSecurity(TableName, role: String, RowSecurityObstacle)
+    case rowSecurity(TableName, role: String, String)
+    /// Row security is active, and `row_security` is off for the role: the server refuses what policies would filter.
+    case rowSecurityOff(TableName, role: String)
     /// The database would not delete some of the due rows; the others are gone.
     ///
     /// - hasGivenUp: 1,000 rows in a row were refused at both ends, the oldest and the youngest; the rest was not tried.
     case rowsRefused(TableName, count: Int, Refusal, hasGivenUp: Bool)
-    /// A rule on the table replaces or accompanies a DELETE.
     case deleteRule(TableName)
-    /// A batch was committed here, and the server warned that no standby has confirmed it.
     case notReplicated(ServerMessage)
-    /// The table changed from one schema to the other while `database.session-schema` is auto.
     case schemaChanged(TableName, from: SchemaGeneration, to: SchemaGeneration)
-    /// More than the job's share of the table is due, and nothing was deleted.
     case tooManyDue(TableName, due: Int, total: Int, limit: Double)
-    /// The history's table is not there, or no longer.
     case historyMissing(hasVanished: Bool)
     case historyUnusable(HistoryTable.Name, role: String, HistoryTable.Obstacle)
-    /// `history.removed` is set, or a command reads the record, and its table or the history is not there.
+    /// The record of removed sessions is asked for, and its table or the history is not there.
     case removedMissing(hasHistory: Bool)
     /// A command that reads the history found no table of it.
     case nothingRecorded
-    /// The sessions table to create is there already, in another shape.
     case sessionsTableDiffers(TableName)
-    /// Indexes of a partitioned table cannot be built beside its use.
     case indexesOfPartitionedTable(TableName)
-    /// Something was in the way of an index for all of the time that was given.
     case indexBlocked(TableName, index: String)
-    /// After it was built, the index is not there: something else has its name.
     case indexNameTaken(TableName, index: String)
-    /// Another process closed the run or took it over, since ours was silent for too long.
     case claimLost
     case databaseClockAhead(database: UTCInstant, host: UTCInstant, limit: Duration)
-    /// The run's deadline came before its end.
     case deadlinePassed(Duration)
     case canceled
 }
@@ -90,20 +79,20 @@ extension RunFailure {
     package var kind: FailureKind {
         switch self {
         case .database(let error): error.kind
-        case .databaseURL, .serverTooOld, .tableMissing, .notATable, .foreignPartition, .columnMissing, .columnType,
-            .generationUndecided, .schemaChanged, .deleteRule, .volatileFunction, .conditionRefused, .historyMissing,
-            .historyUnusable(_, _, .column), .historyUnusable(_, _, .index), .nothingRecorded, .removedMissing,
-            .sessionsTableDiffers,
-            .indexesOfPartitionedTable,
-            .indexNameTaken:
-            .misconfigured
-        case .privilegesMissing, .rowSecurity, .rowsRefused, .historyUnusable(_, _, .privileges),
-            .historyUnusable(_, _, .rowSecurity), .historyUnusable(_, _, .insertVetoed), .historyUnusable(_, _, .owner):
-            .refused
+        case .privilegesMissing, .rowSecurity, .rowSecurityOff, .rowsRefused: .refused
+        case .historyUnusable(_, _, let obstacle):
+            switch obstacle {
+            case .column, .index: .misconfigured
+            case .privileges, .rowSecurity, .insertVetoed, .owner: .refused
+            }
         case .serverReadOnly, .databaseClockAhead, .deadlinePassed, .tooManyDue, .claimLost, .indexBlocked,
             .notReplicated:
             .mayPass
         case .canceled: .canceled
+        case .databaseURL, .serverTooOld, .tableMissing, .notATable, .foreignPartition, .columnMissing, .columnType,
+            .generationUndecided, .schemaChanged, .deleteRule, .volatileFunction, .conditionRefused, .historyMissing,
+            .nothingRecorded, .removedMissing, .sessionsTableDiffers, .indexesOfPartitionedTable, .indexNameTaken:
+            .misconfigured
         }
     }
 
@@ -130,11 +119,13 @@ extension RunFailure {
         }
     }
 
-    /// Whether time ran out, rather than something going wrong.
-    package var isTimeout: Bool {
-        switch self {
-        case .deadlinePassed, .database(.timedOut): true
-        default: false
+    /// Wraps an error of a `do` block that throws both kinds.
+    init(_ error: any Error) {
+        switch error {
+        case let failure as RunFailure: self = failure
+        case PostgresError.canceled: self = .canceled
+        case let error as PostgresError: self = .database(error)
+        default: self = .database(.unexpectedAnswer("\(error)"))
         }
     }
 }
@@ -145,8 +136,14 @@ extension PostgresError {
         case .invalidParameters: .misconfigured
         case .unreachable: .unreachable
         case .server(let message, let step):
-            PoolerRefusal(message)?.kind
-                ?? (step == .connecting ? message.sqlState.kindWhileConnecting : message.sqlState.kind)
+            switch PoolerRefusal(message) {
+            case .authentication: .refused
+            case .database, .startupParameter, .statementPooling: .misconfigured
+            case .disabled, .busy: .unreachable
+            case nil:
+                (step == .connecting ? message.sqlState.value(in: SQLState.kindsWhileConnecting) : nil)
+                    ?? message.sqlState.value(in: SQLState.kinds) ?? .unexpected
+            }
         case .connectionLost, .timedOut: .mayPass
         case .canceled: .canceled
         case .unexpectedAnswer: .unexpected
@@ -154,53 +151,28 @@ extension PostgresError {
     }
 }
 
-extension PoolerRefusal {
-    fileprivate var kind: FailureKind {
-        switch self {
-        case .authentication: .refused
-        case .database, .startupParameter, .statementPooling: .misconfigured
-        case .disabled, .busy: .unreachable
-        }
-    }
-}
-
 extension SQLState {
-    fileprivate var kindWhileConnecting: FailureKind {
-        switch (rawValue, conditionClass) {
-        case ("3D000", _): .misconfigured
-        // Starting or stopping, no connection left, or a pooler that cannot reach its server. A proxy in front of a
-        // serverless database says XX000 while it cannot wake it.
-        case (_, "57"), (_, "53"), (_, "08"), ("XX000", _): .unreachable
-        default: kind
-        }
-    }
+    /// Returns the value for the code itself, or else for its class.
+    func value<Value>(in table: [String: Value]) -> Value? { table[rawValue] ?? table[conditionClass] }
+
+    /// Starting or stopping, no connection left, or a pooler that cannot reach its server. A proxy in front of a serverless
+    /// database says XX000 while it cannot wake it.
+    fileprivate static let kindsWhileConnecting: [String: FailureKind] = [
+        "57": .unreachable, "53": .unreachable, "08": .unreachable, "XX000": .unreachable,
+    ]
 
     /// PostgreSQL manual, appendix A.
-    fileprivate var kind: FailureKind {
-        switch (rawValue, conditionClass) {
-        case ("42501", _): .refused
+    fileprivate static let kinds: [String: FailureKind] = [
+        "42501": .refused,
         // A table publishes its deletes and has no replica identity.
-        case ("55000", _): .misconfigured
+        "55000": .misconfigured,
         // A function, a setting or a statement that this server does not have; a wrong name or type.
-        case (_, "42"), (_, "3D"), (_, "3F"), (_, "22"), ("0A000", _): .misconfigured
+        "42": .misconfigured, "3D": .misconfigured, "3F": .misconfigured, "22": .misconfigured, "0A000": .misconfigured,
         // Authentication; integrity constraints; exceptions that triggers raise.
-        case (_, "28"), (_, "23"), (_, "27"), (_, "44"), (_, "P0"), (_, "09"): .refused
+        "28": .refused, "23": .refused, "27": .refused, "44": .refused, "P0": .refused, "09": .refused,
         // Connection, transaction state (read-only after a failover, idle too long), rollback (deadlock,
         // serialization), resources, locks, operator intervention (shutdown, cancel), the server's own I/O.
-        case (_, "08"), (_, "25"), (_, "40"), (_, "53"), (_, "55"), (_, "57"), (_, "58"), (_, "72"): .mayPass
-        default: .unexpected
-        }
-    }
-}
-
-extension RunFailure {
-    /// Wraps an error of a `do` block that throws both kinds.
-    init(_ error: any Error) {
-        switch error {
-        case let failure as RunFailure: self = failure
-        case PostgresError.canceled: self = .canceled
-        case let error as PostgresError: self = .database(error)
-        default: self = .database(.unexpectedAnswer("\(error)"))
-        }
-    }
+        "08": .mayPass, "25": .mayPass, "40": .mayPass, "53": .mayPass, "55": .mayPass, "57": .mayPass, "58": .mayPass,
+        "72": .mayPass,
+    ]
 }

@@ -1,4 +1,36 @@
+import Postgres
 package import Time
+
+/// A run to make, or to resume.
+package struct RunRequest: Sendable {
+    /// The fire time, or, for `--once`, the instant at which the run was asked for.
+    package var scheduledAt: UTCInstant
+    package var origin: RunOrigin
+    /// `RunReport.claimTokens` of the attempts before this one, in this process.
+    package var previousTokens: [String]
+    /// Rows that the attempts before this one deleted, where no history has counted them: `max-rows` is for the run.
+    package var rowsDeletedBefore: Int
+    /// The wait for the attempt that follows if this one fails for a transient cause, and the instant of the host's clock from
+    /// which on none begins; nil where none follows. Another job's retry may be joined instead, at about that time.
+    package var retry: (delay: Duration, end: UTCInstant)?
+
+    package init(
+        scheduledAt: UTCInstant, origin: RunOrigin, previousTokens: [String] = [], rowsDeletedBefore: Int = 0,
+        retry: (delay: Duration, end: UTCInstant)? = nil
+    ) {
+        self.scheduledAt = scheduledAt
+        self.origin = origin
+        self.previousTokens = previousTokens
+        self.rowsDeletedBefore = rowsDeletedBefore
+        self.retry = retry
+    }
+
+    /// Returns the wait until the next attempt, for the run's row; nil where none follows.
+    func waitAfter(_ failure: RunFailure?, at now: UTCInstant) -> Duration? {
+        guard let failure, failure.mayPass, let retry, now + retry.delay < retry.end else { return nil }
+        return retry.delay
+    }
+}
 
 /// How a run ended.
 package enum Outcome: String, Hashable, Sendable, CaseIterable {
@@ -14,21 +46,19 @@ package enum Outcome: String, Hashable, Sendable, CaseIterable {
     case skipped
 
     init(_ failure: RunFailure) {
-        if case .claimLost = failure {
-            self = .abandoned
-        } else if failure.kind == .canceled {
-            self = .canceled
-        } else {
-            self = failure.isTimeout ? .timedOut : .failed
+        switch failure {
+        case .claimLost: self = .abandoned
+        case .deadlinePassed, .database(.timedOut): self = .timedOut
+        default: self = failure.kind == .canceled ? .canceled : .failed
         }
     }
 }
 
-/// What one run did.
+/// What a run did.
 package struct RunReport: Sendable {
     package let job: String
     package var outcome: Outcome
-    /// The fire time, or, for `--once`, when the run was asked for.
+    /// That of the request.
     package var scheduledAt: UTCInstant
     /// By the host's clock.
     package var startedAt: UTCInstant
@@ -43,17 +73,17 @@ package struct RunReport: Sendable {
     package var skip: Skip?
     /// The run's row in the history; `nil` where there is none.
     package var runID: Int64?
-    /// What this run's attempts in this process own it by, or tried to, one each at the most: an answer that was lost leaves
-    /// it open which of them the run's row has. Empty where there is no history, or no run.
+    /// What this run's attempts in this process own it by, or tried to: an answer may have been lost. Empty where there is no
+    /// history, or no run.
     package var claimTokens: [String] = []
     package var claimToken: String? { claimTokens.last }
     /// The end that the run's row has, by the database's clock; `nil` where there is none.
     package var recordedEnd: UTCInstant?
-    /// What the history knew of the job when this attempt began; `nil` where it was not asked.
+    /// What the history knew of the job when this attempt began, if it was asked.
     package var earlierRuns: EarlierRuns?
     /// From the start of the run to that of its last attempt in this process.
     package var untilLastAttempt = Duration.zero
-    /// How far the database's clock is ahead of the host's; negative when it is behind, `nil` when it was not read.
+    /// How far the database's clock is ahead of the host's, if it was read.
     package var clockSkew: Duration?
     /// The run found nothing, and until this instant its job may let fire times pass.
     package var restsUntil: UTCInstant?
@@ -67,7 +97,6 @@ package struct RunReport: Sendable {
     package enum Skip: Hashable, Sendable, CustomStringConvertible {
         /// Another process has a run of the job; it counts as dead after this time without a heartbeat.
         case held(by: String, lookAgainAfter: Duration)
-        /// The fire time was answered before.
         case answered
 
         package var description: String {
@@ -100,7 +129,6 @@ package struct EarlierRuns: Hashable, Sendable {
     package var lastEnd: UTCInstant?
     /// The last that did all that it was allowed to.
     package var lastSuccess: Success?
-    var asOf = ContinuousClock.now
 
     package struct Success: Hashable, Sendable {
         /// By the database's clock.
@@ -108,11 +136,15 @@ package struct EarlierRuns: Hashable, Sendable {
         /// How long ago that was, by the database's clock too: no host's clock that is wrong makes it young.
         package var age: Duration
     }
+}
 
-    /// Lets ages grow by the time that has passed since they were read.
-    mutating func grow(to now: ContinuousClock.Instant = .now) {
-        lastSuccess?.age += asOf.duration(to: now)
-        asOf = now
+extension EarlierRuns {
+    /// Reads a row of `HistorySQL.lookBack`, or the last one of `HistorySQL.claim`.
+    init(_ row: QueryResult.Row) throws(PostgresError) {
+        lastEnd = try row.instantIfPresent("last_end_at")
+        if let at = try row.instantIfPresent("last_success_at") {
+            lastSuccess = Success(at: at, age: .milliseconds(try row.integer("last_success_age_ms")))
+        }
     }
 }
 

@@ -4,7 +4,7 @@ import Postgres
 package struct RunSeries: Sendable {
     private let access: DatabaseAccess
     private var connection: Connection?
-    /// What the last run over the connection found; all runs of a series are over one table.
+    /// What the last run over the connection found.
     private var survey: Survey?
     /// Set when no connection came about: the other jobs would wait for the same refusal.
     private var connectFailure: RunFailure?
@@ -25,7 +25,8 @@ package struct RunSeries: Sendable {
             await close(&attempt, budget)
         }
         attempt.report.finishedAt = run.hostClock()
-        attempt.report.earlierRuns?.grow()
+        let sinceClaim = attempt.claimedAt.duration(to: .now)
+        attempt.report.earlierRuns?.lastSuccess?.age += sinceClaim
         return attempt.report
     }
 
@@ -36,17 +37,14 @@ package struct RunSeries: Sendable {
         try await attempt.execute(in: DatabaseSession(connection: connection, budget: budget), survey: &survey)
     }
 
-    /// Records in the history how a run failed, over a new connection if need be. If that fails too, the run's own
-    /// failure stays the one to report; its row is closed by the next process that claims a run after its lease has ended.
+    /// Records in the history how a run failed, over a new connection if need be. If that fails too, the row is closed by the
+    /// next process that claims a run after the lease has ended.
     private mutating func close(_ attempt: inout RunAttempt, _ budget: RunBudget) async {
         guard attempt.report.claimToken != nil, attempt.report.outcome != .abandoned else { return }
         do {
-            var usable = connection
-            if await usable?.isAlive() != true {
-                usable = try await use(access.connect(limit: budget.untilDeadline), budget)
-            }
-            guard let usable else { return }
-            try await attempt.close(in: DatabaseSession(connection: usable, budget: budget))
+            if await connection?.isAlive() != true { try await open(limit: budget.untilDeadline, budget) }
+            guard let connection else { return }
+            try await attempt.close(in: DatabaseSession(connection: connection, budget: budget))
         } catch .claimLost where attempt.report.runID != nil {
             attempt.report.outcome = .abandoned
         } catch {
@@ -54,8 +52,7 @@ package struct RunSeries: Sendable {
         }
     }
 
-    /// What the history has of a job's last runs; `nil` where it cannot be read, which fails nothing. Over the connection of
-    /// the run that came before, within some seconds.
+    /// What the history has of a job's last runs, over the connection of the run before; `nil` where it cannot be read.
     package func recentRuns(of job: String) async -> RecentRuns? {
         guard let connection, await connection.isAlive() else { return nil }
         let session = DatabaseSession(connection: connection, budget: RunBudget(deadline: .seconds(6)))
@@ -90,9 +87,9 @@ package struct RunSeries: Sendable {
         }
         let (hadFullTime, started) = (budget.remaining >= access.connectTimeout, ContinuousClock.now)
         do {
-            let opened = try await access.connect(limit: budget.remaining)
+            let opened = try await open(limit: budget.remaining, budget)
             access.onConnection(.success(started.duration(to: .now)))
-            return await use(opened, budget)
+            return opened
         } catch {
             if error.kind != .canceled { access.onConnection(.failure(error)) }
             // A failure for want of this job's own time says nothing about the next job.
@@ -101,10 +98,11 @@ package struct RunSeries: Sendable {
         }
     }
 
-    private mutating func use(_ opened: Connection, _ budget: RunBudget) async -> Connection {
+    @discardableResult
+    private mutating func open(limit: Duration, _ budget: RunBudget) async throws(RunFailure) -> Connection {
+        let opened = try await access.connect(limit: limit)
         await opened.limitCancellation(to: budget.grace)
-        connection = opened
-        survey = nil
+        (connection, survey) = (opened, nil)
         return opened
     }
 }

@@ -1,27 +1,25 @@
 import Postgres
 
-/// A connection, and how much time is left on it: every transaction of a run or a command goes through here.
-///
-/// Each transaction has limits that the server keeps, and a deadline after which this process gives up.
+/// A connection, and how much time is left on it: every transaction of a run or a command goes through here. Each has limits
+/// that the server keeps, and a deadline after which this process gives up.
 struct DatabaseSession: Sendable {
     let connection: Connection
     let budget: RunBudget
 
-    /// Opens a transaction with one message, and leaves it open.
+    /// Sends statements in the transaction that is open, or opens one with the same message; leaves it open.
     ///
-    /// - Parameters:
-    ///   - limit: the longest time that a statement may take; that of any transaction unless given.
-    ///   - lockLimit: the longest wait for a lock; half of `limit` unless given.
+    /// - Parameter limit: the longest time that a statement may take; that of any transaction unless given.
     func open(
         _ script: Script, isReadOnly: Bool, limit wanted: Duration? = nil, lockLimit: Duration? = nil
     ) async throws(RunFailure) -> Script.Answers {
         let limit = try budget.limit(wanted)
-        var whole = await begin(isReadOnly: isReadOnly, limit: limit, lockLimit: lockLimit)
+        let isOpen = await connection.hasOpenTransaction
+        var whole = isOpen ? Script() : await begin(isReadOnly: isReadOnly, limit: limit, lockLimit: lockLimit)
         whole.add(script)
         return try await send(whole, by: budget.giveUp(after: limit), startsWriting: !isReadOnly)
     }
 
-    /// Sends statements of the transaction that is open, and leaves it open.
+    /// Sends statements of the transaction that is open, or outside of transactions.
     func `continue`(_ script: Script, limit: Duration? = nil) async throws(RunFailure) -> Script.Answers {
         try await send(script, by: budget.giveUp(after: limit ?? budget.transactionLimit))
     }
@@ -33,51 +31,35 @@ struct DatabaseSession: Sendable {
     ///   - path: `role` for a statement with the condition of an operator's own job.
     ///   - prefersIndexes: true for a search in the order of an index, or for the first rows that an index finds.
     ///   - unfiltered: tables of which row security must hide nothing.
+    ///   - records: true if the statement writes to the history when nothing is due. Its commit does not wait for the disk:
+    ///     a run that has done nothing is repeated if it is lost.
     func read(
         _ sql: String, limit wanted: Duration? = nil, path: Transaction.SearchPath = .catalog,
-        prefersIndexes: Bool = false, unfiltered: [TableName] = []
+        prefersIndexes: Bool = false, unfiltered: [TableName] = [], records: Bool = false
     ) async throws(RunFailure) -> QueryResult {
         let limit = try budget.limit(wanted)
         let lockLimit = min(limit / 2, budget.transactionLimit)
-        var script =
-            await connection.hasOpenTransaction
-            ? Script(Transaction.setPath(path))
-            : begin(isReadOnly: true, limit: limit, lockLimit: lockLimit, path: path)
+        var script: Script
+        if await connection.hasOpenTransaction {
+            script = Transaction.setLimits(limit, lockLimit).adding(Transaction.setPath(path))
+            if !records { script.add("SET LOCAL transaction_read_only = on") }
+        } else {
+            script = await begin(isReadOnly: !records, limit: limit, lockLimit: lockLimit, path: path)
+        }
+        if records { script.add("SET LOCAL synchronous_commit = off") }
         if !unfiltered.isEmpty { script.add(Transaction.refuseFilters(of: unfiltered)) }
         if prefersIndexes { script.add(Transaction.preferIndexes) }
-        script.add(sql, as: .answer)
-        script.add("COMMIT")
-        return try await send(script, by: budget.giveUp(after: limit)).read(.answer) { $0 }
-    }
-
-    /// Runs a run's first search, in the transaction that is open and then ends, or else in one of its own.
-    ///
-    /// - Parameter records: true if the statement writes to the history when nothing is due. Its commit does not wait for the
-    ///   disk: a run that has done nothing is repeated if it is lost. The others are as in `read`.
-    func search(
-        _ sql: String, limit: Duration, path: Transaction.SearchPath, unfiltered: [TableName], records: Bool
-    ) async throws(RunFailure) -> QueryResult {
-        var script =
-            await connection.hasOpenTransaction
-            ? Transaction.setLimits(limit).adding(Transaction.setPath(path))
-            : begin(isReadOnly: !records, limit: limit, path: path)
-        if !unfiltered.isEmpty { script.add(Transaction.refuseFilters(of: unfiltered)) }
-        if path == .catalog { script.add(Transaction.preferIndexes) }
-        script.add("SET LOCAL \(records ? "synchronous_commit = off" : "transaction_read_only = on")")
         script.add(sql, as: .answer)
         script.add("COMMIT")
         return try await send(script, by: budget.giveUp(after: limit), startsWriting: records).read(.answer) { $0 }
     }
 
-    /// Runs a transaction that writes, with one message.
-    ///
-    /// - Parameter script: without COMMIT, which is added.
+    /// Runs a transaction that writes, with one message: the script and COMMIT.
     func write(_ script: Script) async throws(RunFailure) -> Script.Answers {
         try await open(script.adding("COMMIT"), isReadOnly: false)
     }
 
-    /// Runs a transaction that closes a run, with `closed` as its last statement: also when the run's time is up or its
-    /// task is canceled.
+    /// Runs a transaction that closes a run, also when the run's time is up or its task is canceled.
     ///
     /// - Returns: the answers, and a warning at COMMIT: no standby has confirmed it.
     func writeFinally(
@@ -114,7 +96,6 @@ struct DatabaseSession: Sendable {
     }
 
     /// Sends a script; leaves the transaction if it fails.
-    ///
     /// - Parameter startsWriting: true if the script begins a READ WRITE transaction, which a standby refuses.
     func send(
         _ script: Script, by deadline: ContinuousClock.Instant, startsWriting: Bool = false,
@@ -123,7 +104,7 @@ struct DatabaseSession: Sendable {
         do {
             let results = try await connection.script(
                 script.text, during: step, deadline: deadline, heedsCancellation: heedsCancellation)
-            return script.answers(results)
+            return Script.Answers(script: script, results: results)
         } catch {
             let failure = budget.failure(error)
             let hasBegun = await connection.hasOpenTransaction
@@ -131,5 +112,54 @@ struct DatabaseSession: Sendable {
             // "Cannot set transaction read-write mode during recovery": the server is, or has just become, a standby.
             throw startsWriting && !hasBegun && failure.sqlState == "0A000" ? .serverReadOnly : failure
         }
+    }
+}
+
+/// The time that is left for a run or a command; monotonic, and counting while the machine sleeps.
+struct RunBudget: Sendable {
+    private let end: ContinuousClock.Instant
+    private let deadline: Duration
+
+    /// Slack after the server's own timeout before this process gives up: 1 s, or a sixth of a short deadline. Three are
+    /// reserved: for the reply, the cancel request, and its confirmation with the closing UPDATE.
+    let grace: Duration
+
+    /// The longest time that one transaction may take, and that this process may be silent in it.
+    let transactionLimit: Duration
+
+    /// - Parameters:
+    ///   - deadline: the longest time from now on, the closing UPDATE included.
+    ///   - lease: the time without a heartbeat after which a run's owner counts as dead.
+    init(deadline: Duration, lease: Duration = .seconds(60)) {
+        self.deadline = deadline
+        // Half of a short deadline is left for work.
+        grace = min(.seconds(1), deadline / 6)
+        end = .now + deadline - grace * 3
+        transactionLimit = lease / 3
+    }
+
+    /// The time left for work; negative when the time is up.
+    var remaining: Duration { ContinuousClock.now.duration(to: end) }
+
+    /// The time left until the deadline itself; negative after it.
+    var untilDeadline: Duration { remaining + grace * 3 }
+
+    /// Returns when to give up on a transaction that the server was told to end after `limit`.
+    func giveUp(after limit: Duration) -> ContinuousClock.Instant { min(.now + limit, end) + grace }
+
+    /// Returns what an error in a transaction means for the run. A server that was told to end a statement when the run's time
+    /// is up reports only that the statement was canceled.
+    func failure(_ error: any Error) -> RunFailure {
+        let failure = RunFailure(error)
+        return failure.sqlState == "57014" && remaining < grace ? .deadlinePassed(deadline) : failure
+    }
+
+    /// Returns the limit for a transaction that starts now.
+    ///
+    /// - Throws: `deadlinePassed` when no time is left.
+    func limit(_ wanted: Duration? = nil) throws(RunFailure) -> Duration {
+        let limit = min(wanted ?? transactionLimit, remaining)
+        guard limit > .zero else { throw .deadlinePassed(deadline) }
+        return limit
     }
 }

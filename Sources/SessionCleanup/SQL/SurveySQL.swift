@@ -13,8 +13,7 @@ enum SurveySQL {
              , current_setting('deadlock_timeout'::text) AS deadlock_timeout
         """
 
-    /// One row about the table, a table of the history and what the role may do with both. By the unique indexes of pg_class,
-    /// pg_namespace, pg_attribute and pg_index.
+    /// One row about the table, a table of the history and what the role may do with both. By the catalogs' unique indexes.
     ///
     /// Each run begins with it, in a server process whose caches are empty: a name that is looked up costs some ten buffers,
     /// and an operator or a function without these very types two hundred. What is rarely needed is in `details`.
@@ -49,14 +48,11 @@ enum SurveySQL {
     private static func both(_ table: TableName, _ history: HistoryTable.Name) -> String {
         """
           FROM (SELECT) AS one
-          LEFT JOIN pg_class AS c ON c.relname = \(SQL.literal(table.table)) AND c.relnamespace = \(schema(table.schema))
+          LEFT JOIN pg_class AS c ON c.relname = \(SQL.literal(table.table))
+           AND c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = \(SQL.literal(table.schema)))
           LEFT JOIN pg_class AS h ON h.relname = '\(history == .runs ? "runs" : "removed")'
-           AND h.relnamespace = \(schema("mcp_cleanup"))
+           AND h.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'mcp_cleanup')
         """
-    }
-
-    private static func schema(_ name: String) -> String {
-        "(SELECT oid FROM pg_namespace WHERE nspname = \(SQL.literal(name)))"
     }
 
     /// One row: what `tables` leaves open where there are rules, row security, privileges on columns, a history with another
@@ -83,15 +79,6 @@ enum SurveySQL {
         """
     }
 
-    /// True where an enabled trigger's type has these bits: pg_trigger.h has ROW as 1, BEFORE as 2, DELETE as 8.
-    private static func hasTrigger(_ table: String, mask: Int, value: Int) -> String {
-        """
-        \(table).relhastriggers AND EXISTS (
-                       SELECT FROM pg_trigger AS t WHERE t.tgrelid = \(table).oid AND t.tgenabled <> 'D'
-                          AND t.tgtype & \(mask)::int2 = \(value)::int2)
-        """
-    }
-
     /// A recursive query for the table with its partitions and inheritance children.
     static func tree(of table: UInt32) -> String {
         """
@@ -103,9 +90,9 @@ enum SurveySQL {
         """
     }
 
-    /// One row for the table and for each of its partitions and inheritance children. `can_delete`: the role may delete
-    /// from it under its own name, and neither a rule nor a statement trigger there makes that differ from a DELETE from
-    /// the whole table.
+    /// One row for the table and for each of its partitions and inheritance children. `can_delete`: the role may delete from it
+    /// under its own name, and no rule or statement trigger makes that differ from a DELETE from the whole table. Of a trigger's
+    /// type, pg_trigger.h has ROW as 1, BEFORE as 2, DELETE as 8.
     static func parts(of table: UInt32) -> String {
         """
         \(tree(of: table))
@@ -114,16 +101,18 @@ enum SurveySQL {
                AND (has_table_privilege(c.oid, 'UPDATE') OR has_any_column_privilege(c.oid, 'UPDATE'))
                AND has_table_privilege(c.oid, 'DELETE')
                AND NOT (c.relhasrules AND EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid AND ev_type = '4'))
-               AND NOT (\(hasTrigger("c", mask: 9, value: 8))) AS can_delete
-             , c.relrowsecurity AS has_row_security
-             , \(hasTrigger("c", mask: 11, value: 11)) AS may_keep_rows
+               AND t.is_for_statement IS NOT TRUE AS can_delete
+             , c.relrowsecurity AS has_row_security, t.may_keep_rows IS TRUE AS may_keep_rows
           FROM tree JOIN pg_class AS c ON c.oid = tree.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
+         CROSS JOIN LATERAL (
+               SELECT bool_or(tgtype & 9::int2 = 8::int2) AS is_for_statement
+                    , bool_or(tgtype & 11::int2 = 11::int2) AS may_keep_rows
+                 FROM pg_trigger WHERE c.relhastriggers AND tgrelid = c.oid AND tgenabled <> 'D') AS t
          ORDER BY c.oid
         """
     }
 
-    /// How many pages each of the tables has. Opens them: waits for a lock of the kind ACCESS EXCLUSIVE, which a survey must
-    /// not do before the run is claimed.
+    /// How many pages each of the tables has. Waits for a lock of the kind ACCESS EXCLUSIVE.
     static func pages(of tables: [UInt32]) -> String {
         """
         SELECT t.oid, coalesce(pg_relation_size(t.oid), 0) / current_setting('block_size')::int8 AS pages
@@ -131,7 +120,7 @@ enum SurveySQL {
         """
     }
 
-    /// The policies of a table that apply to the role: see `RowSecurity`.
+    /// The policies of a table that apply to the role: see `RowPolicy`.
     static func policies(of table: UInt32) -> String {
         """
         SELECT p.polname AS name, p.polpermissive AS is_permissive
@@ -161,10 +150,9 @@ enum SurveySQL {
     /// The name of the subquery of `explainCondition`.
     static let conditionAlias = "mcp_cleanup_condition"
 
-    /// Returns a statement whose plan has a node with the name `conditionAlias` if the condition contains anything
-    /// volatile: a function in any notation, an operator or a cast. The planner never merges a subquery with a
-    /// volatile result into the query around it, and merges each other one. Executes nothing. Under the role's own search
-    /// path, where the condition finds its names.
+    /// Returns a statement whose plan has a node with the name `conditionAlias` if the condition contains a volatile function,
+    /// operator or cast: the planner never merges a subquery with a volatile result into the query around it, and merges each
+    /// other one. Executes nothing. Under the role's own search path.
     static func explainCondition(_ table: TableName, _ condition: String) -> String {
         """
         EXPLAIN (FORMAT JSON, COSTS FALSE)
@@ -172,12 +160,9 @@ enum SurveySQL {
         """
     }
 
-    /// The name of a volatile function among those that a condition calls, for a message: which of several functions of
-    /// one name is meant, only their arguments would tell. Under the role's own search path.
+    /// The name of a volatile function among those that a condition calls, for a message. Under the role's own search path.
     static func volatileFunction(of calls: [RowCondition.Call]) -> String {
-        let names = calls.map { call in
-            "(\(call.schema.map(SQL.literal) ?? "NULL"), \(SQL.literal(call.name)))"
-        }
+        let names = calls.map { "(\($0.schema.map(SQL.literal) ?? "NULL"), \(SQL.literal($0.name)))" }
         return """
             SELECT pg_catalog.min(p.oid::pg_catalog.regproc::pg_catalog.text) AS name
               FROM (VALUES \(names.joined(separator: ", "))) AS called (schema, name)

@@ -12,16 +12,12 @@ enum Transaction {
         case role
     }
 
-    /// Returns the statements that begin a transaction which the server itself ends when a statement takes too long, or
-    /// when this process falls silent in it.
+    /// Returns the statements that begin a transaction which the server itself ends when a statement takes longer than the
+    /// limit, or when this process is silent in it for longer.
     ///
     /// Isolation and access mode are explicit: under a role's default of repeatable read, SKIP LOCKED would fail with
     /// 40001. SET LOCAL is the only kind of setting that a transaction pooler keeps apart.
-    /// - Parameters:
-    ///   - limit: for each statement and each silence; at least a millisecond.
-    ///   - lockLimit: for each lock. Half of `limit` unless given, so that the server reports the lock as the cause
-    ///     before it ends the statement for its length.
-    ///   - serverVersion: as `PQserverVersion` gives it, such as 170002.
+    /// - Parameter serverVersion: as `PQserverVersion` gives it, such as 170002.
     static func begin(
         isReadOnly: Bool, limit: Duration, lockLimit: Duration? = nil, path: SearchPath, serverVersion: Int
     ) -> Script {
@@ -34,6 +30,7 @@ enum Transaction {
         return script
     }
 
+    /// - Parameter lockLimit: half of `limit` unless given, so that the server reports the lock as the cause.
     static func setLimits(_ limit: Duration, _ lockLimit: Duration? = nil) -> Script {
         Script("SET LOCAL statement_timeout = \(milliseconds(limit))")
             .adding("SET LOCAL lock_timeout = \(milliseconds(lockLimit ?? limit / 2))")
@@ -45,19 +42,14 @@ enum Transaction {
     static let preferIndexes = Script("SET LOCAL enable_seqscan = off").adding("SET LOCAL enable_bitmapscan = off")
         .adding("SET LOCAL jit = off")
 
+    /// pg_temp comes last: else a temporary table would come before pg_catalog's.
     static func setPath(_ path: SearchPath) -> String {
-        switch path {
-        // pg_temp last: else a temporary table would come before pg_catalog's.
-        case .catalog: "SET LOCAL search_path = pg_catalog, pg_temp"
-        case .role: "SET LOCAL search_path TO DEFAULT"
-        }
+        "SET LOCAL search_path \(path == .catalog ? "= pg_catalog, pg_temp" : "TO DEFAULT")"
     }
 
     /// Returns statements that fail if row security applies to the role on one of the tables, and lock the tables so that it
-    /// cannot apply until the transaction's end. For tables where row security was inactive when the run surveyed them.
-    ///
-    /// The setting holds for the statement that reads nothing: the application's triggers may write to other tables,
-    /// whose policies admit the role.
+    /// cannot apply until the transaction's end. The setting holds for the statement that reads nothing: the application's
+    /// triggers may write to other tables, whose policies admit the role.
     static func refuseFilters(of tables: [TableName]) -> Script {
         var script = Script("SET LOCAL row_security = off")
         for table in tables { script.add("SELECT FROM ONLY \(table.quoted) LIMIT 0") }

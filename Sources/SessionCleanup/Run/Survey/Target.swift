@@ -16,7 +16,7 @@ struct Target: Sendable {
     var recording: RemovedSQL.Recording?
 
     /// A table, partition or inheritance child.
-    struct Part: Hashable, Sendable {
+    struct Part: Sendable {
         let oid: UInt32
         let name: TableName
         /// `pg_class.relkind`.
@@ -26,9 +26,19 @@ struct Target: Sendable {
         let hasRowSecurity: Bool
         /// A BEFORE DELETE trigger for each row may keep rows.
         let mayKeepRows: Bool
+
+        /// Reads a row of `SurveySQL.parts`.
+        init(_ row: QueryResult.Row) throws(PostgresError) {
+            oid = UInt32(truncatingIfNeeded: try row.integer("oid"))
+            name = TableName(schema: try row.text("schema"), table: try row.text("name"))
+            kind = try row.text("kind")
+            canDelete = try row.bool("can_delete")
+            hasRowSecurity = try row.bool("has_row_security")
+            mayKeepRows = try row.bool("may_keep_rows")
+        }
     }
 
-    /// Whether an own job's condition decides what is due; it runs under the role's own search path.
+    /// An own job's condition runs under the role's own search path.
     var path: Transaction.SearchPath { rule.condition == nil ? .catalog : .role }
 
     /// The tables whose rows row security must not hide, but for those where it is active with policies that hide nothing:
@@ -57,16 +67,5 @@ struct Target: Sendable {
         guard let whole = parts.first(where: { $0.oid == survey.oid }) else { return false }
         return part.canDelete && whole.canDelete && !survey.isRowSecurityActive && !part.hasRowSecurity
             && !whole.mayKeepRows
-    }
-}
-
-extension Target.Part {
-    /// Reads a row of `SurveySQL.parts`.
-    init(_ row: QueryResult.Row) throws(PostgresError) {
-        guard let oid = UInt32(exactly: try row.integer("oid")) else { throw .unexpectedAnswer("oid is no OID") }
-        self.init(
-            oid: oid, name: TableName(schema: try row.text("schema"), table: try row.text("name")),
-            kind: try row.text("kind"), canDelete: try row.bool("can_delete"),
-            hasRowSecurity: try row.bool("has_row_security"), mayKeepRows: try row.bool("may_keep_rows"))
     }
 }
