@@ -75,8 +75,12 @@ extension Scheduler {
     /// both; else the delay. Not much sooner: a job that has waited long would be repeated as often as one that failed just now.
     func joined(_ delay: Duration, after attempt: Int, _ now: TwoClocks) -> Duration {
         let range = RetryPolicy.delays(after: attempt)
-        let ends = states.compactMap { $0.retryTimer.flatMap { waits.deadline(of: $0) }.map(Self.elapsed) }
-        return ends.map { $0 - now.elapsed }.first { $0 >= range.lowerBound / 2 && $0 <= range.upperBound } ?? delay
+        for job in jobs {
+            guard let timer = states[job].retryTimer, let end = waits.deadline(of: timer) else { continue }
+            let wait = Self.elapsed(end) - now.elapsed
+            if wait >= range.lowerBound / 2, wait <= range.upperBound { return wait }
+        }
+        return delay
     }
 }
 

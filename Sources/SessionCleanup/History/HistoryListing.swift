@@ -125,37 +125,3 @@ extension History {
         return RemovedSQL.Recording(retention: removed, types: found.columnTypes)
     }
 }
-
-extension HistorySQL {
-    /// In the order in which they were claimed, by the primary key, which no clock and no number of rows changes.
-    static func latest(_ limit: Int, of jobs: [String]) -> String {
-        let condition = jobs.isEmpty ? "" : "WHERE r.job IN (\(jobs.map(SQL.literal).joined(separator: ", ")))"
-        return
-            "SELECT \(RecordedRun.columns) FROM mcp_cleanup.runs AS r \(condition) ORDER BY r.run_id DESC LIMIT \(limit)"
-    }
-
-    /// A row for each job, and in it what is known. Of runs for fire times that have come, as far as clocks agree: a
-    /// run of a clock that was ahead would else stay the last one until its time comes.
-    static func records(of jobs: [String]) -> String {
-        let runs = "mcp_cleanup.runs AS r WHERE r.job = j.name AND r.scheduled_at < now() + interval '5 minutes'"
-        return """
-            SELECT j.name, last.*, \(SearchSQL.seconds("now()")) AS clock
-                 , (SELECT \(SearchSQL.seconds("r.finished_at")) FROM \(runs) AND \(isSuccess)
-                      AND r.finished_at < now() + interval '5 minutes'
-                     ORDER BY r.scheduled_at DESC LIMIT 1) AS last_success
-                 , (SELECT \(SearchSQL.seconds(finite("r.started_at"))) FROM \(runs)
-                     ORDER BY r.scheduled_at LIMIT 1) AS first_run
-              FROM \(names(jobs))
-              LEFT JOIN LATERAL (SELECT \(RecordedRun.columns) FROM \(runs) ORDER BY r.scheduled_at DESC LIMIT 1) AS last ON true
-            """
-    }
-
-    /// Runs whose owner has been silent for longer than the lease.
-    static func stale(after lease: Duration) -> String {
-        """
-        SELECT job, claimed_by, \(SearchSQL.seconds(finite("heartbeat_at"))) AS heartbeat FROM mcp_cleanup.runs
-         WHERE status = 'running' AND \(isSilent(for: lease))
-         ORDER BY run_id LIMIT 1
-        """
-    }
-}
