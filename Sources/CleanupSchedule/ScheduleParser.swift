@@ -183,7 +183,7 @@ struct ScheduleParser {
     private mutating func take(while isWanted: (Character) -> Bool) -> String {
         let taken = characters[position...].prefix(while: isWanted)
         position = taken.endIndex
-        return String(taken)
+        return taken.reduce(into: "") { $0.append($1) }
     }
 
     private mutating func skip(_ character: Character) -> Bool {

@@ -56,7 +56,7 @@ package struct UTCInstant: Hashable, Comparable, Sendable, CustomStringConvertib
         let microseconds = microsecondsSinceEpoch.remainderRoundingDown(by: 1_000_000)
         // A digit in front keeps the leading zeros; it becomes the point.
         let digits = String(1_000_000 + microseconds).dropFirst()
-        let fraction = microseconds == 0 ? "" : "." + (microseconds.isMultiple(of: 1000) ? digits.prefix(3) : digits)
-        return "\(date)T\(clock)\(fraction)Z"
+        let fraction = String(microseconds.isMultiple(of: 1000) ? digits.prefix(3) : digits)
+        return microseconds == 0 ? "\(date)T\(clock)Z" : "\(date)T\(clock).\(fraction)Z"
     }
 }
