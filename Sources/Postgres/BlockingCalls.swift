@@ -72,7 +72,7 @@ package final class FirstAnswer<Value: Sendable>: Sendable {
     }
 
     /// Waits for the first value, to which `interrupt` has to lead when the deadline passes or the task is canceled.
-    func value(
+    package func value(
         until deadline: ContinuousClock.Instant, heedsCancellation: Bool = true,
         interrupt: @escaping @Sendable (_ isCanceled: Bool) -> Void
     ) async -> Value {

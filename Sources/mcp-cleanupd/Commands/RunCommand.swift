@@ -54,10 +54,18 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
         let run: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
             setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
         }
+        // Before the clock, whose descriptors would pass for passed ones.
+        let httpAddress = try ServiceManager.httpAddress(setup)
+        let clock: HostSchedulerClock
+        do {
+            clock = try HostSchedulerClock(queue: TaskQueue.shared.queue)
+        } catch {
+            throw CommandFailure(.software, "\(error)")
+        }
         let scheduler = SchedulerService(
             jobs: jobs, access: access, makeRun: { run($0, setup) },
             looksBack: setup.configuration.historyMode != .off, watchdogInterval: manager.pingInterval,
-            clock: HostSchedulerClock(queue: TaskQueue.shared.queue), onEvent: tell)
+            clock: clock, onEvent: tell)
         handleSignals(setup, scheduler, access, makeRun: run)
         let endpoints = Endpoints(
             record: record, isTurning: { await scheduler.isTurning(within: $0) },
@@ -66,15 +74,13 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
             setup.logger.warning(
                 "The page and the metrics are open to every machine that reaches this one: http.listen is \(address).")
         }
-        let services = Self.services(scheduler, endpoints, at: try ServiceManager.httpAddress(setup))
+        let services = Self.services(scheduler, endpoints, at: httpAddress)
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: services.map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
                 logger: Self.silent))
         do {
             try await group.run()
-        } catch let error as KernelTimer.Unavailable {
-            throw CommandFailure(.software, "\(error)")
         } catch let error as ListenFailure {
             throw CommandFailure(error.mayPass ? .temporaryFailure : .configuration, "\(error)", hint: error.hint)
         }
