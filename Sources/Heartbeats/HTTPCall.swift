@@ -34,23 +34,19 @@ package enum HTTPCall {
         let request =
             "GET \(target) HTTP/1.1\r\nHost: \(authority)\r\nUser-Agent: mcp-cleanupd\r\n"
             + "Accept: */*\r\nConnection: close\r\n\r\n"
-        let answer =
-            if case .tcp(let host, _, true, let authorities) = server {
-                try TLSExchange.send(request, over: descriptor, host: host, authorities: authorities, length: length)
-            } else {
-                exchange(request, over: descriptor, length: length)
-            }
+        let answer: String
+        if case .tcp(let host, _, true, let authorities) = server {
+            answer = try TLSExchange.send(
+                request, over: descriptor, host: host, authorities: authorities, length: length)
+        } else {
+            // A few hundred bytes fit into any socket's buffer.
+            let isSent = send(descriptor, request, request.utf8.count, Int32(MSG_NOSIGNAL)) == request.utf8.count
+            answer = isSent ? text(length: length) { recv(descriptor, $0, $1, 0) } : ""
+        }
         guard !answer.isEmpty else { throw .unanswered }
         guard answer.hasPrefix("HTTP/1."), let status = Int(answer.dropFirst(9).prefix(3)) else { throw .notHTTP }
         let body = answer.firstRange(of: "\r\n\r\n").map { answer[$0.upperBound...] } ?? ""
         return (status, String(body))
-    }
-
-    private static func exchange(_ request: String, over descriptor: Int32, length: Int) -> String {
-        let bytes = Array(request.utf8)
-        // A few hundred bytes fit into any socket's buffer.
-        guard send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count else { return "" }
-        return text(length: length) { recv(descriptor, $0, $1, 0) }
     }
 
     /// Reads to the end of the answer, or as much as is wanted of it.

@@ -2,9 +2,8 @@ import Dispatch
 import Synchronization
 import Time
 
-/// Calls URLs after runs, so that a service elsewhere notices when they stop: a dead man's switch.
-///
-/// Calls are made on a thread of their own, one at a time. Of several that wait for one URL, the latest is made.
+/// Calls URLs after runs, so that a service elsewhere notices when they stop: a dead man's switch. Calls are made on a thread of
+/// their own, one at a time. Of several that wait for one URL, the latest is made.
 package final class Heartbeats: Sendable {
     /// Each URL once, in the order of its latest request.
     private let waiting = Mutex<[HeartbeatURL]>([])

@@ -1,10 +1,8 @@
 import CSystemd
 import Glibc
 
-/// libsystemd's functions. The first call loads the library; it stays loaded.
-///
-/// Linking would make every process load it and seven more libraries, `--once` from cron included, which never calls
-/// it: 0.6 ms of each start (Benchmarks/RESULTS.md).
+/// libsystemd's functions. The first call loads the library; it stays loaded. Linking would make every process load it and seven
+/// more libraries, `--once` from cron included, which never calls it: 0.6 ms of each start (Benchmarks/RESULTS.md).
 package enum SystemdLibrary {
     /// The installed library's lack of functions that a service needs, for a message; `nil` if it has them all.
     package static var shortcoming: String? {

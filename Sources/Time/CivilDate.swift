@@ -36,11 +36,9 @@ package struct CivilDate: Sendable, CustomStringConvertible {
 
     /// 28 to 31. `month` is 1 to 12.
     package static func daysInMonth(_ month: Int, ofYear year: Int) -> Int {
-        switch month {
-        case 2: year.isMultiple(of: 4) && (!year.isMultiple(of: 100) || year.isMultiple(of: 400)) ? 29 : 28
-        case 4, 6, 9, 11: 30
-        default: 31
-        }
+        if [4, 6, 9, 11].contains(month) { return 30 }
+        let isLeap = year.isMultiple(of: 4) && (!year.isMultiple(of: 100) || year.isMultiple(of: 400))
+        return month != 2 ? 31 : isLeap ? 29 : 28
     }
 
     /// ISO 8601, `2026-05-13`. Years outside 0000–9999 have a sign.

@@ -2,11 +2,8 @@ import Dispatch
 import Synchronization
 package import TimerWheel
 
-/// All waits of the process that end at an instant: time limits, retries. One wheel under one timer of the kernel's; a
-/// timer for each wait would cost hundreds of times as much.
-///
-/// `ContinuousClock` is never set, and counts while the machine sleeps. Nothing is early. While nothing is awaited,
-/// nothing wakes up.
+/// All waits of the process that end at an instant: time limits, retries. One wheel under one timer of the kernel's; a timer
+/// for each wait would cost hundreds of times as much. Nothing is early. While nothing is awaited, nothing wakes up.
 package final class Deadlines: Sendable {
     /// The process's own.
     package static let shared = Deadlines()
@@ -39,9 +36,8 @@ package final class Deadlines: Sendable {
         timer.activate { [weak self] _ in self?.timeCame() }
     }
 
-    /// Calls the handler once, at the instant or as soon as it can, unless it is canceled before.
-    ///
-    /// - Parameter handler: runs on a serial queue, in the order of the instants; must not block. It may add and cancel.
+    /// Calls the handler once, at the instant or as soon as it can, unless it is canceled before: on a serial queue, in the order
+    /// of the instants. It must not block, and may add and cancel.
     package func add(at instant: ContinuousClock.Instant, _ handler: @escaping @Sendable () -> Void) -> Handle {
         state.withLock { state in
             state.lastKey += 1
@@ -87,8 +83,6 @@ package final class Deadlines: Sendable {
 
     /// Rounded up, so that nothing is early; an instant that is 570 years away counts as never.
     private func nanoseconds(_ instant: ContinuousClock.Instant) -> UInt64 {
-        let (seconds, attoseconds) = max(.zero, origin.duration(to: instant)).components
-        guard seconds < 18_000_000_000 else { return .max }
-        return UInt64(seconds) * 1_000_000_000 + UInt64((attoseconds + 999_999_999) / 1_000_000_000)
+        UInt64(clamping: (max(.zero, origin.duration(to: instant)).attoseconds + 999_999_999) / 1_000_000_000)
     }
 }

@@ -28,9 +28,7 @@ package final class KernelTimer: Sendable {
 
     deinit { source.cancel() }
 
-    /// Called once, before the first `set`.
-    ///
-    /// - Parameter onWakeUp: called on the queue when the time has come, and when the wall clock was set.
+    /// Called once, before the first `set`. Calls back on the queue when the time has come, and when the wall clock was set.
     package func activate(onWakeUp: @escaping @Sendable (_ wasClockSet: Bool) -> Void) {
         source.setEventHandler { [descriptor] in
             var expirations: UInt64 = 0
@@ -42,10 +40,9 @@ package final class KernelTimer: Sendable {
         source.activate()
     }
 
-    /// Sets the time to come at, in place of the one before: since 1970 by the wall clock, from now by the other one. With
-    /// nil the timer does not come, and tells no step of the clock.
-    ///
-    /// - Returns: true if the wall clock was set since the last wake-up; no wake-up will tell it.
+    /// Sets the time to come at, in place of the one before: since 1970 by the wall clock, from now by the other one. With nil
+    /// the timer does not come, and tells no step of the clock. Returns true if the wall clock was set since the last wake-up;
+    /// no wake-up will tell it.
     @discardableResult package func set(_ time: Duration?) -> Bool {
         var setting = itimerspec()
         if let time {

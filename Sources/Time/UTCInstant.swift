@@ -6,9 +6,8 @@ package struct UTCInstant: Hashable, Comparable, Sendable, CustomStringConvertib
     /// The epoch is 1970-01-01T00:00:00Z.
     package let microsecondsSinceEpoch: Int64
 
-    /// 0001-01-01T00:00:00Z, the first instant that RFC 3339 text can carry here.
+    /// The instants that RFC 3339 text can carry here: 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z.
     package static let earliestNameable = UTCInstant(secondsSinceEpoch: -62_135_596_800)
-    /// 9999-12-31T23:59:59.999999Z, the last instant that RFC 3339 text can carry.
     package static let latestNameable = UTCInstant(microsecondsSinceEpoch: 253_402_300_799_999_999)
 
     package init(microsecondsSinceEpoch: Int64) { self.microsecondsSinceEpoch = microsecondsSinceEpoch }

@@ -2,16 +2,15 @@ import BasicContainers
 
 /// A set of timers that is told the time and answers which are due, in exact order, and when to ask again.
 ///
-/// The wheel never reads a clock, never blocks, never calls back. Instants are `UInt64` of one clock in any unit with any
-/// origin. No timer is popped before its deadline, even when `now` runs backward; of those that are due, `pop` returns the one
-/// of the earliest deadline, and of equal deadlines the one added first. A deadline before the `cursor`, which a `pop` has
-/// passed, counts as the cursor's. An owner whose clock is set back makes a new wheel.
+/// Instants are `UInt64` of one clock in any unit with any origin. No timer is popped before its deadline, even when `now` runs
+/// backward; of those that are due, `pop` returns the one of the earliest deadline, and of equal deadlines the one added first.
+/// A deadline before the `cursor`, which a `pop` has passed, counts as the cursor's.
 ///
 /// Adding and canceling take constant time, and `next` at most `scanLimit` steps. A pop may open a slot, which moves all timers
 /// in it, each at most ten times in its life. Memory is 32 bytes a timer, and 22.5 KiB for the slots.
 package struct TimerWheel: ~Copyable, Sendable {
-    /// Names one timer of one wheel from its adding to its end; afterward it names nothing, since an entry of the slab is
-    /// given up after two thousand million timers. Another wheel may take it for one of its own timers.
+    /// Names one timer of one wheel from its adding to its end; afterward it names nothing. Another wheel may take it for one of
+    /// its own timers.
     package struct Handle: Hashable, Sendable {
         let node: Int32
         let generation: UInt32
@@ -103,8 +102,7 @@ package struct TimerWheel: ~Copyable, Sendable {
         return earliestDeadline(in: slot, among: Self.scanLimit) ?? SlotIndex.start(of: slot, from: cursor)
     }
 
-    /// Removes and returns the first timer that is due at `now`, or nil when none is. To get all that is due, call until nil,
-    /// which never comes if a due timer is added for each one.
+    /// Removes and returns the first timer that is due at `now`, or nil when none is.
     package mutating func pop(now: UInt64) -> DueTimer? {
         guard now >= quietBefore else { return nil }
         return popDue(now: now)

@@ -26,11 +26,12 @@ final class ManualClock: SchedulerClock {
 
     var now: TwoClocks { state.withLock { $0.now } }
 
-    func start(onWakeUp: @escaping @Sendable (_ wasClockSet: Bool) -> Void) throws(KernelTimer.Unavailable) {
+    func sleep(
+        untilWall wall: UTCInstant?, elapsed: Duration?, onWakeUp: @escaping @Sendable (_ wasClockSet: Bool) -> Void
+    ) {
         state.withLock { $0.onWakeUp = onWakeUp }
+        sender.yield(WakeUp(wall: wall, elapsed: elapsed))
     }
-
-    func sleep(untilWall wall: UTCInstant?, elapsed: Duration?) { sender.yield(WakeUp(wall: wall, elapsed: elapsed)) }
 
     /// Waits until the loop goes to sleep for the next time. Each sleep counts, in order; for one task only.
     ///

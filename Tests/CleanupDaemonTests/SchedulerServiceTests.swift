@@ -97,7 +97,7 @@ import Time
                 "armed 2026-05-13T12:10:00Z", "attempt 1 schedule 2026-05-13T12:05:00Z", "failed after 1",
             ])
         steered.stop()
-        try await run
+        await run
         #expect(steered.events() == ["stopping"])
         #expect(try await steered.clock.nextSleep() == WakeUp())
     }
@@ -118,7 +118,7 @@ import Time
         #expect(steered.events() == ["attempt 2 schedule 2026-05-13T12:05:00Z", "attempt failed"])
         // The run that waits for its next attempt is concluded at the end.
         steered.stop()
-        try await run
+        await run
         #expect(steered.events() == ["stopping", "failed after 2"])
     }
 
@@ -131,7 +131,7 @@ import Time
         #expect(try await steered.clock.nextSleep().wall == instant("10:05:00"))
         #expect(steered.events() == ["clock set to 2026-05-13T10:01:00Z", "armed 2026-05-13T10:05:00Z"])
         steered.stop()
-        try await run
+        await run
     }
 
     @Test func readsTheHistoryAfterTheStartAndAgainAfterAFailure() async throws {
@@ -147,7 +147,7 @@ import Time
         #expect(RetryPolicy.delays(after: 2).contains(second - first))
         #expect(steered.events() == ["armed 2026-05-14T00:00:00Z", "started", "look-back failed"])
         steered.stop()
-        try await run
+        await run
     }
 
     @Test func pingsTheWatchdogInTime() async throws {
@@ -163,7 +163,7 @@ import Time
         _ = try await steered.clock.nextSleep()
         #expect(steered.events() == ["ping"])
         steered.stop()
-        try await run
+        await run
     }
 
     @Test func putsANewConfigurationIntoForce() async throws {
@@ -182,14 +182,14 @@ import Time
         #expect(
             steered.events() == [#"reloaded ["http.listen"]"#, "armed nothing", "armed 2026-05-13T13:00:00Z"])
         steered.stop()
-        try await run
+        await run
     }
 
     @Test func endsAtARequestThatCameBeforeItRan() async throws {
         let steered = Steered([try job()], at: "2026-05-13T12:02:00Z")
         steered.service.requestStop()
         steered.service.requestStop()
-        try await steered.service.run()
+        await steered.service.run()
         #expect(steered.events() == ["armed 2026-05-13T12:05:00Z", "started", "stopping"])
     }
 
@@ -200,7 +200,7 @@ import Time
         // Both events are there before the attempt can end.
         steered.clock.advance(by: .seconds(1))
         steered.stop()
-        try await run
+        await run
         let events = steered.events()
         #expect(
             events.last.map { ["failed after 1", "canceled after 1", "stopping"].contains($0) } ?? false, "\(events)")

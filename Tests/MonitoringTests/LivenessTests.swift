@@ -12,7 +12,9 @@ import Time
         name: "job", shortName: nil, isEnabled: false, schedule: Job.transientSessions.schedule, deadline: .seconds(60),
         rule: Job.transientSessions.rule)
 
-    private func scheduler(onEvent: @escaping @Sendable (ServiceEvent) -> Void = { _ in }) -> SchedulerService {
+    private func scheduler(
+        onEvent: @escaping @Sendable (ServiceEvent) -> Void = { _ in }
+    ) throws -> SchedulerService {
         let access = DatabaseAccess(
             url: { () throws(RunFailure) in throw .databaseURL("no connection here") }, connectTimeout: .seconds(1),
             environment: [:], onNotice: { _ in })
@@ -22,7 +24,7 @@ import Time
                 CleanupRun(
                     job: job, table: SessionTable(name: .sessions, schema: .auto),
                     limits: RunLimits(maxClockSkew: .seconds(300), batchRows: 1), hostClock: { .now })
-            }, looksBack: false, clock: HostSchedulerClock(queue: DispatchQueue(label: "clock")), onEvent: onEvent)
+            }, looksBack: false, clock: try HostSchedulerClock(queue: DispatchQueue(label: "clock")), onEvent: onEvent)
     }
 
     private func endpoints(_ scheduler: SchedulerService, isConnectingStuck: Bool = false) -> Endpoints {
@@ -32,7 +34,7 @@ import Time
     }
 
     @Test func answersWhileTheLoopTurnsAndNotBeforeOrAfter() async throws {
-        let scheduler = scheduler()
+        let scheduler = try scheduler()
         let endpoints = endpoints(scheduler)
         let before = await endpoints.answer(method: "GET", target: "/livez")
         #expect(before.status == 503)
@@ -42,13 +44,13 @@ import Time
         let stuck = self.endpoints(scheduler, isConnectingStuck: true)
         #expect(await stuck.answer(method: "GET", target: "/livez").status == 503)
         scheduler.requestStop()
-        try await run
+        await run
         #expect(await endpoints.answer(method: "GET", target: "/livez").status == 503)
     }
 
     @Test func tellsALoopThatIsStuckAndRecoversWithIt() async throws {
         let gate = DispatchSemaphore(value: 0)
-        let scheduler = scheduler { event in
+        let scheduler = try scheduler { event in
             // The receiver of the event does not return, and stops the loop with it.
             if case .started = event { gate.wait() }
         }
@@ -58,11 +60,11 @@ import Time
         gate.signal()
         #expect(await scheduler.isTurning(within: .seconds(10)))
         scheduler.requestStop()
-        try await run
+        await run
     }
 
     @Test func isNotBuriedInQuestions() async throws {
-        let scheduler = scheduler()
+        let scheduler = try scheduler()
         let answers = await withTaskGroup(of: Bool.self) { group in
             for _ in 0..<500 { group.addTask { await scheduler.isTurning(within: .milliseconds(300)) } }
             return await group.reduce(into: 0) { $0 += $1 ? 1 : 0 }
@@ -71,6 +73,6 @@ import Time
         async let run: Void = scheduler.run()
         #expect(await scheduler.isTurning(within: .seconds(10)))
         scheduler.requestStop()
-        try await run
+        await run
     }
 }

@@ -4,10 +4,8 @@ package import SessionCleanup
 import Synchronization
 import Time
 
-/// Runs the jobs at their fire times until it is asked to stop: the shell around `Scheduler`.
-///
-/// One loop takes one event after the other, so that the scheduler needs no lock; between events nothing in the process
-/// wakes up.
+/// Runs the jobs at their fire times until it is asked to stop: the shell around `Scheduler`. One loop takes one event after the
+/// other, so that the scheduler needs no lock; between events nothing in the process wakes up.
 package final class SchedulerService: Service {
     private let jobs: [Job]
     private let work: Work
@@ -69,9 +67,7 @@ package final class SchedulerService: Service {
                 return []
             }
         }
-        let end = Deadlines.shared.add(at: .now + limit) { answer.give(false) }
-        defer { Deadlines.shared.cancel(end) }
-        return await answer.value
+        return await answer.value(until: .now + limit, heedsCancellation: false, orLate: false, orCanceled: false)
     }
 
     /// Tells an event of a reload in its order among the others: `reloading`, or `reloadFailed`.
@@ -91,27 +87,29 @@ package final class SchedulerService: Service {
     // MARK: The loop
 
     /// Returns after a graceful shutdown, when the last run has ended.
-    /// - Throws: `KernelTimer.Unavailable`.
-    package func run() async throws {
-        try clock.start { [sender] wasSet in
-            sender.yield { scheduler, _, now in scheduler.clockAdvanced(to: now, wasSet: wasSet) }
-        }
+    package func run() async {
         await withGracefulShutdownHandler {
             await withDiscardingTaskGroup { group in
                 var work = work
                 var scheduler = Scheduler(
                     jobs: jobs, now: clock.now, watchdogInterval: watchdogInterval, looksBack: looksBack)
                 carryOut(scheduler.started(), work, in: &group)
-                clock.sleep(untilWall: scheduler.wakeUp.wall, elapsed: scheduler.wakeUp.elapsed)
+                sleep(until: scheduler.wakeUp)
                 for await event in events {
                     carryOut(event(&scheduler, &work, clock.now), work, in: &group)
                     if scheduler.isFinished { break }
-                    clock.sleep(untilWall: scheduler.wakeUp.wall, elapsed: scheduler.wakeUp.elapsed)
+                    sleep(until: scheduler.wakeUp)
                 }
-                clock.sleep(untilWall: nil, elapsed: nil)
+                sleep(until: (nil, nil))
             }
         } onGracefulShutdown: {
             self.requestStop()
+        }
+    }
+
+    private func sleep(until wakeUp: (wall: UTCInstant?, elapsed: Duration?)) {
+        clock.sleep(untilWall: wakeUp.wall, elapsed: wakeUp.elapsed) { [sender] wasSet in
+            sender.yield { scheduler, _, now in scheduler.clockAdvanced(to: now, wasSet: wasSet) }
         }
     }
 

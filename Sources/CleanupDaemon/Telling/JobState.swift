@@ -141,8 +141,7 @@ package struct JobState: Sendable {
         failing = failure.map { Failing(failure: $0, since: since, lastAt: now.elapsed, attempts: attempts) }
     }
 
-    /// Takes over what the history says of the last runs, in whichever process. Of this process's own runs, what it knows itself
-    /// stays, since it is more: also of those that have no row, for want of a connection.
+    /// Takes over what the history says of the last runs, in whichever process. This process knows more of its own runs.
     private mutating func learn(_ history: RecentRuns, at now: TwoClocks) {
         let ours = recent.filter(\.isOurs)
         let known = Set(ours.compactMap(\.report.runID))
@@ -172,11 +171,11 @@ package struct JobState: Sendable {
         interval = job.isEnabled ? (fireTime ?? job.fireTime(after: now.wall)).map(job.interval) ?? .zero : .zero
     }
 
-    /// Takes over settings, which may be the same. Where fire times change, successes are expected by the new ones from now
-    /// on, and what came before says nothing of a job that was disabled.
+    /// Takes over settings, which may be the same. Where fire times change, successes are expected by the new ones from now on.
     mutating func take(_ new: Job, at now: TwoClocks) {
         guard new != job else { return }
         if !job.firesAsOften(as: new) || job.maxStaleness != new.maxStaleness { changedAt = now.elapsed }
+        // What came before says nothing of a job that was disabled.
         if !job.isEnabled { (dueSince, wasAnswered, failing) = (nil, false, nil) }
         job = new
         setAllowance(at: now)

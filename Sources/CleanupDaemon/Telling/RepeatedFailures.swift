@@ -22,8 +22,7 @@ struct RepeatedFailures {
     private var episode: Episode?
 
     /// - Parameters:
-    ///   - cause: equal for failures that tell an operator the same. Digits in it do not count: they are times, process numbers
-    ///     and the like.
+    ///   - cause: equal for failures that tell an operator the same. Digits in it do not count: they are times and numbers.
     ///   - wasLast: true if no attempt of the run follows; the first such failure is always worth a message.
     ///   - wasCounted: true if the attempt failed before another one was to follow, and now none does.
     /// - Returns: the failures with this cause; `nil` if it is too soon after the last message about them.

@@ -53,18 +53,30 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
         let makeRun: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
             setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
         }
+        // Before the clock, whose descriptors would pass for passed ones.
+        let httpAddress = try ServiceManager.httpAddress(setup)
+        let clock: HostSchedulerClock
+        do {
+            clock = try HostSchedulerClock(queue: TaskQueue.shared.queue)
+        } catch {
+            throw CommandFailure(.software, "\(error)")
+        }
         let scheduler = SchedulerService(
             jobs: jobs, access: access, makeRun: { makeRun($0, setup) },
             looksBack: setup.configuration.history.mode != .off, watchdogInterval: manager.pingInterval,
-            clock: HostSchedulerClock(queue: TaskQueue.shared.queue), onEvent: tell)
+            clock: clock, onEvent: tell)
         handleSignals(setup, scheduler, access, makeRun: makeRun)
         let endpoints = Endpoints(
             record: record, isTurning: { await scheduler.isTurning(within: $0) },
             isConnectingStuck: { Connection.isAbandonedThreadRunning })
+        if let address = setup.configuration.httpListen, address.isOnAllAddresses {
+            setup.logger.warning(
+                "The page and the metrics are open to every machine that reaches this one: http.listen is \(address).")
+        }
         do {
             var services: [any Service] = [scheduler]
             // Listening comes first: a second daemon started by mistake runs nothing.
-            if let (address, passed) = try ServiceManager.httpAddress(setup) {
+            if let (address, passed) = httpAddress {
                 services.insert(try await StatusServer(at: address, passed: passed, endpoints), at: 0)
             }
             let group = ServiceGroup(
@@ -74,8 +86,6 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
                     },
                     logger: Self.silent))
             try await group.run()
-        } catch let error as KernelTimer.Unavailable {
-            throw CommandFailure(.software, "\(error)")
         } catch let error as ListenFailure {
             throw CommandFailure(error.mayPass ? .temporaryFailure : .configuration, "\(error)", hint: error.hint)
         }
