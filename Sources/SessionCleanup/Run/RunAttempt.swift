@@ -20,22 +20,26 @@ struct RunAttempt: Sendable {
             job: run.job.name, outcome: .succeeded, scheduledAt: request.scheduledAt, startedAt: now, finishedAt: now)
     }
 
+    /// Runs on the connection's own queue, so that no message costs a change of thread.
+    ///
     /// - Parameter known: the survey that a run made over this connection a moment ago; becomes this run's.
-    mutating func execute(in session: DatabaseSession, survey known: inout Survey?) async throws(RunFailure) {
+    mutating func execute(
+        over connection: isolated Connection, _ budget: RunBudget, survey known: inout Survey?
+    ) async throws(RunFailure) {
+        let session = DatabaseSession(connection: connection, budget: budget)
         let survey = try await run.look(in: session, known: known)
+        known = survey
         report.clockSkew = survey.clocks.skew
         guard try run.usesHistory(survey) else {
             try run.requireUnchanged(survey, nil)
             let target = try await run.target(survey, in: session)
             report.cutoff = target.cutoff
-            known = survey
             return try await delete(target, try await search(target, in: session), claim: nil, in: session)
         }
         report.claimTokens = [token]
         let ahead = try await lookAhead(survey, in: session)
         if case .success((let target, .all(let found))) = ahead, let runID = found.recordedRunID {
             report.runID = runID
-            known = survey
             return try await delete(target, .all(found), claim: nil, in: session)
         }
         guard let claim = try await claim(survey, in: session) else { return }
@@ -43,7 +47,6 @@ struct RunAttempt: Sendable {
         // What stands in the way of the run is in its row, now that there is one.
         var (target, first) = try ahead.get()
         try run.requireUnchanged(survey, claim.run.sessionSchema)
-        known = survey
         if target.cutoff != claim.run.cutoff {
             target.cutoff = claim.run.cutoff
             first = .many
@@ -121,6 +124,7 @@ struct RunAttempt: Sendable {
         if target.survey.isRowSecurityActive {
             try await Survey.make(of: run.table, for: .reading, in: session)
                 .requireNoHiddenRows(for: .deleting, in: session)
+            await session.rollBack()
         }
         _ = try await target.rule.requireVisibleTables(in: session)
         if let limit = run.job.maxStaleness, request.origin != .once, report.progress.rowsFound == 0 {

@@ -25,8 +25,6 @@ package enum RunFailure: Error, Hashable, Sendable {
     case rowSecurity(TableName, role: String, String)
     /// Row security is active, and `row_security` is off for the role: the server refuses what policies would filter.
     case rowSecurityOff(TableName, role: String)
-    /// The database would not delete some of the due rows; the others are gone.
-    ///
     /// - hasGivenUp: 1,000 rows in a row were refused at both ends, the oldest and the youngest; the rest was not tried.
     case rowsRefused(TableName, count: Int, Refusal, hasGivenUp: Bool)
     case deleteRule(TableName)
@@ -99,12 +97,8 @@ extension RunFailure {
     /// Whether the same attempt, a little later, may succeed.
     package var mayPass: Bool {
         switch self {
-        // A certificate is not renewed within an interval.
-        case .database(.unreachable(.tls, _)): false
-        // The time that the run had is used up; the next one goes on where it ended.
-        case .deadlinePassed: false
-        // A guard that a person set, for a person to look at.
-        case .tooManyDue: false
+        // No certificate is renewed within an interval; the run's time is used up; a guard is for a person to look at.
+        case .database(.unreachable(.tls, _)), .deadlinePassed, .tooManyDue: false
         default: kind == .mayPass || kind == .unreachable
         }
     }

@@ -17,7 +17,7 @@ package struct RunSeries: Sendable {
         var attempt = RunAttempt(run, request)
         do {
             let connection = try await openConnection(budget)
-            try await Self.execute(&attempt, over: connection, budget, survey: &survey)
+            try await attempt.execute(over: connection, budget, survey: &survey)
         } catch {
             attempt.report.failure = error
             attempt.report.outcome = Outcome(error)
@@ -28,13 +28,6 @@ package struct RunSeries: Sendable {
         let sinceClaim = attempt.claimedAt.duration(to: .now)
         attempt.report.earlierRuns?.lastSuccess?.age += sinceClaim
         return attempt.report
-    }
-
-    /// On the connection's own queue, so that no message costs a change of thread.
-    private static func execute(
-        _ attempt: inout RunAttempt, over connection: isolated Connection, _ budget: RunBudget, survey: inout Survey?
-    ) async throws(RunFailure) {
-        try await attempt.execute(in: DatabaseSession(connection: connection, budget: budget), survey: &survey)
     }
 
     /// Records in the history how a run failed, over a new connection if need be. If that fails too, the row is closed by the

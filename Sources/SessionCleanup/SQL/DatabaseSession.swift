@@ -127,9 +127,7 @@ struct RunBudget: Sendable {
     /// The longest time that one transaction may take, and that this process may be silent in it.
     let transactionLimit: Duration
 
-    /// - Parameters:
-    ///   - deadline: the longest time from now on, the closing UPDATE included.
-    ///   - lease: the time without a heartbeat after which a run's owner counts as dead.
+    /// - Parameter lease: the time without a heartbeat after which a run's owner counts as dead.
     init(deadline: Duration, lease: Duration = .seconds(60)) {
         self.deadline = deadline
         // Half of a short deadline is left for work.
