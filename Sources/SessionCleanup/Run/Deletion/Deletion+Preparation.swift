@@ -1,8 +1,9 @@
 import Postgres
+import Time
 
-/// The guard of a job with `max-fraction`.
+/// What comes before the first batch.
 extension Deletion {
-    /// Counts the table before anything is deleted.
+    /// The guard of a job with `max-fraction`: counts the table before anything is deleted.
     mutating func refuseMore(than share: Double) async throws(RunFailure) {
         var (due, total) = (0, 0)
         let pages = try await Survey.pages(of: target.parts, in: session)
@@ -26,6 +27,16 @@ extension Deletion {
         // Both sides are the nearest number to a fraction, so that a share of 0.29 admits 29 of 100.
         if total > 0, Double(due) / Double(total) > share {
             throw .tooManyDue(target.table, due: due, total: total, limit: share)
+        }
+    }
+
+    /// Removes records of removed sessions that are past their retention.
+    mutating func prune(_ recording: RemovedSQL.Recording) async throws(RunFailure) {
+        let script = Script(RemovedSQL.prune(before: target.cutoff - recording.retention), as: .row)
+        for _ in 0..<RemovedSQL.mostPrunes {
+            try await renewClaim()
+            let pruned = try await session.write(script).read(.row) { try $0.onlyRow().integer("pruned") }
+            if pruned < RemovedSQL.pruneLimit { break }
         }
     }
 }

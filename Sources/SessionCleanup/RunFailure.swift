@@ -1,7 +1,8 @@
 package import Postgres
 package import Time
 
-/// Why a run deleted less than its rule names; `description` says more of each.
+/// Why a run deleted less than its rule names, or why another command could not do its work at the database; `description` says
+/// more of each.
 package enum RunFailure: Error, Hashable, Sendable {
     case database(PostgresError)
     /// The file or the text that should hold the database URL does not.
