@@ -1,4 +1,4 @@
-import Dispatch
+import Foundation
 import Glibc
 
 /// A TCP port of 127.0.0.1 that treats its clients as a test wants.
@@ -17,12 +17,13 @@ package final class Listener: Sendable {
     ) throws {
         (descriptor, self.port) = try Self.bound(host: host, port: port, backlog: 100)
         let (descriptor, kept) = (descriptor, kept)
-        DispatchQueue(label: "listener").async {
+        // Not Dispatch's threads, of which a process has 255 at most: one that waits in vain would keep others from theirs.
+        Thread.detachNewThread {
             while true {
                 let visitor = accept(descriptor, nil, nil)
                 guard visitor >= 0 else { return }
                 kept.withLock { $0.append(visitor) }
-                DispatchQueue(label: "visitor").async { serve(visitor) }
+                Thread.detachNewThread { serve(visitor) }
             }
         }
     }

@@ -1,4 +1,4 @@
-import Dispatch
+import Foundation
 import Glibc
 
 /// A response over HTTP.
@@ -19,7 +19,7 @@ package enum LoopbackHTTP {
     /// Sends the text and reads until the server closes the connection; each read and write may take 15 s.
     package static func send(_ request: String, port: Int) async throws -> HTTPAnswer {
         let text = try await withCheckedThrowingContinuation { continuation in
-            DispatchQueue(label: "http").async {
+            Thread.detachNewThread {
                 continuation.resume(
                     with: Result {
                         let descriptor = try connected(port: port)
