@@ -55,7 +55,7 @@ package enum SQL {
     }
 
     /// By scalars, as the server sees them: a quote with a combining mark after it is one Character, and no quote.
-    private static func doubling(_ marks: Set<Unicode.Scalar>, in text: String) -> String {
+    private static func doubling(_ marks: [Unicode.Scalar], in text: String) -> String {
         var doubled = String.UnicodeScalarView()
         for scalar in text.unicodeScalars { doubled += marks.contains(scalar) ? [scalar, scalar] : [scalar] }
         return String(doubled)
