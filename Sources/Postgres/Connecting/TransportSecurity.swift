@@ -11,6 +11,7 @@ package enum TransportSecurity {
     fileprivate static func home(_ environment: [String: String]) -> String? {
         if let home = environment["HOME"], !home.isEmpty { return home }
         var record = passwd()
+        // Points to `record` where there is one, and is never followed.
         var found: UnsafeMutablePointer<passwd>?
         // Above what sysconf(_SC_GETPW_R_SIZE_MAX) suggests anywhere; a longer record counts as none.
         return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 16_384) { buffer in

@@ -255,6 +255,23 @@ import Time
         #expect(try await database.value("SELECT sum(rows_deleted) FROM mcp_cleanup.runs") == "\(Self.due)")
     }
 
+    /// The run's last look at row security finds none, and must leave no transaction open: the run's end would fail in it.
+    @Test func rowSecurityThatIsSwitchedOffDuringTheRunLeavesItsEndAlone() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let role = try await database.makeServiceRole()
+        try await database.run(
+            SessionsDatabase.migration("20260513030000_install_mcp_cleanup_runs") + Self.rows(Self.due) + """
+                CREATE POLICY cleaner ON mcp_sessions USING (true);
+                ALTER TABLE mcp_sessions ENABLE ROW LEVEL SECURITY;
+                GRANT USAGE ON SCHEMA mcp_cleanup TO \(role);
+                GRANT SELECT, INSERT, UPDATE, DELETE ON mcp_cleanup.runs TO \(role);
+                """)
+        let report = try await Self.run(
+            database, as: role, change: "ALTER TABLE mcp_sessions DISABLE ROW LEVEL SECURITY")
+        #expect(report.outcome == .succeeded, "\(report)")
+        #expect(try await database.value("SELECT status FROM mcp_cleanup.runs") == "succeeded")
+    }
+
     // MARK: Limits
 
     private static var hasNewest: Bool {
