@@ -123,9 +123,12 @@ enum HistorySQL {
         return schema.isConfigured ? found : "coalesce((\(trustedSchema)), \(found))"
     }
 
-    /// The schema of the last run that has one, by the order of the claims. Reads the primary key from its end.
+    /// The schema of the last run that has one, by the order of the claims. Reads the primary key from its end, and at most
+    /// ten thousand rows: where few rows have a schema, the planner would read and sort all others.
     static let trustedSchema = """
-        SELECT session_schema FROM mcp_cleanup.runs WHERE session_schema IS NOT NULL ORDER BY run_id DESC LIMIT 1
+        SELECT session_schema FROM (SELECT session_schema, run_id FROM mcp_cleanup.runs
+                                     ORDER BY run_id DESC LIMIT 10000) AS latest
+         WHERE session_schema IS NOT NULL ORDER BY run_id DESC LIMIT 1
         """
 
     /// Returns the statement that closes the runs of dead owners, of any job, but for rows that meet the exception or are locked.
