@@ -45,6 +45,21 @@ import Testing
     }
 
     /// A row of 50 ms, as under a slow trigger: never more than two at once, and that now and then.
+    /// Half of the target, in turns of two and four thirds of that; the next batch beside others is small again.
+    @Test func whereNobodyElseWritesABatchWorksAsLongAsItMay() {
+        var size = BatchSize(limit: .milliseconds(50), most: 10_000)
+        func batch() {
+            size.batchEnded(
+                size.count, cost: .microseconds(1000 + 6 * size.count), roundTrip: .microseconds(100))
+        }
+        size.isAlone = true
+        for _ in 0..<40 { batch() }
+        #expect((2600...5400).contains(size.count), "\(size.count)")
+        size.isAlone = false
+        batch()
+        #expect(size.count < 1000, "\(size.count)")
+    }
+
     @Test func expensiveRowsAreTakenOneByOne() {
         let settled = Self.settled(constant: .microseconds(300), perRow: .milliseconds(50))
         #expect(settled.count <= 2 && settled.longest < .milliseconds(110), "\(settled)")

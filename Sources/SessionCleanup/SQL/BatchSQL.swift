@@ -150,10 +150,10 @@ struct BatchSQL: Sendable {
             + " AND ROW(tableoid, ctid) OPERATOR(pg_catalog.=) ANY (SELECT tableoid, ctid FROM \(source) OFFSET 0)"
     }
 
-    /// The cost of the whole script, commit included and the round trip excluded, in microseconds. Comes after
-    /// COMMIT in the same message: `statement_timestamp()` is when the message arrived.
+    /// The cost of the whole script, commit included and the round trip excluded, in microseconds, and the number that the next
+    /// transaction takes. Comes after COMMIT in the same message: `statement_timestamp()` is when the message arrived.
     static let cost = """
         SELECT (extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.statement_timestamp()) \
-        OPERATOR(pg_catalog.*) 1000000)::bigint AS cost
+        OPERATOR(pg_catalog.*) 1000000)::bigint AS cost, pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) AS next
         """
 }

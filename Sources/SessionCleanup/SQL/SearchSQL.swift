@@ -133,6 +133,11 @@ enum SearchSQL {
         """
     }
 
+    /// Which transactions were under way, for `SoleWriter`.
+    static let transactions = """
+        SELECT pg_snapshot_xmin(s) AS oldest, pg_snapshot_xmax(s) AS next FROM pg_current_snapshot() AS s
+        """
+
     /// Returns the statement that shows how the server would look for due rows: one row with a JSON document.
     static func explain(_ table: TableName, _ rule: Rule, cutoff: UTCInstant) -> String {
         "EXPLAIN (FORMAT JSON) SELECT ctid FROM \(rule.relation(table).sql) "

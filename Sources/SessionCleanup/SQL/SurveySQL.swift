@@ -103,14 +103,24 @@ enum SurveySQL {
                AND NOT (c.relhasrules AND EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid AND ev_type = '4'))
                AND t.is_for_statement IS NOT TRUE AS can_delete
              , c.relrowsecurity AS has_row_security, t.may_keep_rows IS TRUE AS may_keep_rows
+             , t.may_bring_rows IS TRUE AS may_bring_rows
           FROM tree JOIN pg_class AS c ON c.oid = tree.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
          CROSS JOIN LATERAL (
                SELECT bool_or(tgtype & 9::int2 = 8::int2) AS is_for_statement
                     , bool_or(tgtype & 11::int2 = 11::int2) AS may_keep_rows
+                    , bool_or(tgtype & 8::int2 = 8::int2 AND NOT (tgisinternal AND \(onlyDeletesChildren))) AS may_bring_rows
                  FROM pg_trigger WHERE c.relhastriggers AND tgrelid = c.oid AND tgenabled <> 'D') AS t
          ORDER BY c.oid
         """
     }
+
+    /// The condition that a foreign key's trigger does nothing but delete from a table on which no trigger or rule follows.
+    private static let onlyDeletesChildren = """
+        EXISTS (SELECT FROM pg_constraint AS k JOIN pg_class AS child ON child.oid = k.conrelid
+                 WHERE k.oid = tgconstraint AND k.confdeltype IN ('a', 'r', 'c') AND child.relkind = 'r'
+                   AND NOT child.relhasrules
+                   AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = child.oid AND tgtype & 8::int2 = 8::int2))
+        """
 
     /// How many pages each of the tables has. Waits for a lock of the kind ACCESS EXCLUSIVE.
     static func pages(of tables: [UInt32]) -> String {

@@ -33,6 +33,10 @@ struct BatchRunner: Sendable {
         /// The server's time for the whole transaction.
         let cost: Duration
         let roundTrip: Duration
+        /// Its transaction has taken a number.
+        let hasNumber: Bool
+        /// `pg_snapshot_xmax` after it.
+        let next: Int
         /// A warning at COMMIT: no standby has confirmed it.
         let warning: ServerMessage?
     }
@@ -128,14 +132,20 @@ struct BatchRunner: Sendable {
         _ answers: Script.Answers, sent: ContinuousClock.Instant
     ) async throws(RunFailure) -> Batch {
         let duration = sent.duration(to: .now)
-        let cost = try answers.read(.cost) { Duration.microseconds(try $0.onlyRow().integer("cost")) }
+        let (cost, next) = try answers.read(.cost) { result in
+            let row = try result.onlyRow()
+            return (Duration.microseconds(try row.integer("cost")), try row.integer("next"))
+        }
         // At COMMIT. A warning that a trigger raises has a context.
         let warning = await session.connection.warnings.first { !$0.hasContext }
         let batch = try answers.read(.batch) { result in
             let row = try result.onlyRow()
+            let deleted = try row.integer("deleted")
+            // With a claim, the run's row was locked.
             return Batch(
-                locked: try row.integer("locked"), deleted: try row.integer("deleted"), kept: try Self.kept(row),
-                cost: cost, roundTrip: max(duration - cost, .zero), warning: warning)
+                locked: try row.integer("locked"), deleted: deleted, kept: try Self.kept(row), cost: cost,
+                roundTrip: max(duration - cost, .zero), hasNumber: claim != nil || deleted > 0, next: next,
+                warning: warning)
         }
         if batch.deleted > 0 { claim?.renewed = sent }
         return batch

@@ -22,6 +22,8 @@ struct BatchSize: Hashable, Sendable {
     private var isLargerTurn = false
     /// True after a batch whose cost was a surprise.
     private var isSurprised = false
+    /// True while nobody else writes: then a batch disturbs nobody, and works as long as it may. The next one is small again.
+    var isAlone = false
     /// The largest size that a guard of the application's lets pass; see `guardFound`.
     private var cap = Int.max
 
@@ -79,7 +81,7 @@ struct BatchSize: Hashable, Sendable {
         let travel = min(roundTrip / .microseconds(1), limit / 4)
         let aim = Self.aim / .microseconds(1)
         let share = max(constant, min(constant * Self.workPerConstant, aim * (records ? 4 : 2)))
-        let wanted = max(aim - constant, share, travel)
+        let wanted = isAlone ? limit : max(aim - constant, share, travel)
         let work = min(wanted, max(limit / 2 - constant, constant))
         let fitting = min(work / max(perRow, 0.001), 1e9)
         // One size says nothing about the two parts. Trying a second one is affordable unless a row costs very much.

@@ -1,8 +1,22 @@
 import Postgres
 import Time
 
-/// What comes before the first batch.
+/// Reading, and what comes before the first batch.
 extension Deletion {
+    /// - Returns: `nil` if the server ended the statement for its length.
+    func read(_ sql: String, prefersIndexes: Bool = false) async throws(RunFailure) -> QueryResult? {
+        let sent = ContinuousClock.now
+        do {
+            return try await session.read(
+                sql, path: target.path, prefersIndexes: prefersIndexes, unfiltered: target.unfiltered)
+        } catch {
+            let isTooLong =
+                error.sqlState == "57014" && sent.duration(to: .now) >= session.budget.transactionLimit * 9 / 10
+            guard isTooLong else { throw error }
+            return nil
+        }
+    }
+
     /// The guard of a job with `max-fraction`: counts the table before anything is deleted.
     mutating func refuseMore(than share: Double) async throws(RunFailure) {
         var (due, total) = (0, 0)

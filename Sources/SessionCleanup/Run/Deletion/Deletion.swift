@@ -16,6 +16,8 @@ struct Deletion: Sendable {
     /// True if the job's `max-rows` ended the run with due rows left.
     private(set) var isCapped = false
     private var onePass: OnePass
+    /// `nil` once something may be due behind the walk over pages.
+    private var soleWriter: SoleWriter?
     /// True once no unknown part of the table is on another server.
     private var isLocal = false
 
@@ -62,8 +64,9 @@ struct Deletion: Sendable {
         if let share = run.job.maxFraction { try await refuseMore(than: share) }
         if let recording = target.recording { try await prune(recording) }
         let (oldest, end) = try await firstSearch(first)
-        var isDone = end == .reached && left.isEmpty
         if end == .many { try await walkPages() }
+        let nothingMoved = soleWriter != nil && !target.parts.contains(where: \.mayBringRows)
+        var isDone = (end == .reached || nothingMoved) && left.isEmpty
         progress.isSearchComplete = true
         // Bounded, and ends as soon as a search finds nothing but rows that cannot be deleted.
         for _ in 0..<Self.finalSearches where !isDone && !isCapped {
@@ -174,24 +177,14 @@ struct Deletion: Sendable {
         return found
     }
 
-    /// - Returns: `nil` if the server ended the statement for its length.
-    func read(_ sql: String, prefersIndexes: Bool = false) async throws(RunFailure) -> QueryResult? {
-        let sent = ContinuousClock.now
-        do {
-            return try await session.read(
-                sql, path: target.path, prefersIndexes: prefersIndexes, unfiltered: target.unfiltered)
-        } catch {
-            let isTooLong =
-                error.sqlState == "57014" && sent.duration(to: .now) >= session.budget.transactionLimit * 9 / 10
-            guard isTooLong else { throw error }
-            return nil
-        }
-    }
-
     // MARK: By pages
 
     private mutating func walkPages(canBatch: Bool = true) async throws(RunFailure) {
         left.beginPass()
+        soleWriter = try await session.read(SearchSQL.transactions).reading { result in
+            let row = try result.onlyRow()
+            return SoleWriter(oldest: try row.integer("oldest"), next: try row.integer("next"))
+        }
         let pages = try await Survey.pages(of: target.parts, in: session)
         let alone = target.parts.filter { $0.kind == "r" && target.isNamedAlone($0) }
         let together = target.parts.filter { $0.kind == "r" && !target.isNamedAlone($0) }
@@ -221,7 +214,10 @@ struct Deletion: Sendable {
                 let started = ContinuousClock.now
                 let sql = SearchSQL.unordered(relation, target.rule, cutoff: target.cutoff, on: pages, limit: limit)
                 guard let found = try await read(sql) else {
-                    if !walk.searchTimedOut() { walk.skip() }
+                    if !walk.searchTimedOut() {
+                        walk.skip()
+                        soleWriter = nil
+                    }
                     continue
                 }
                 let rows = try found.reading(FoundRows.init).rows
@@ -269,6 +265,7 @@ struct Deletion: Sendable {
             break
         case .failed(let obstacle):
             // A row on these pages is to blame: find it by addresses.
+            soleWriter = nil
             fail(size.count, obstacle)
             return try await deleteOneByOne(pages, of: relation, &walk, isContended: obstacle == .locked)
         }
@@ -373,7 +370,10 @@ struct Deletion: Sendable {
 
     /// - Parameter rows: how many it was to delete, where that is known.
     mutating func record(_ batch: BatchRunner.Batch, inOnePass: Bool, of rows: Int? = nil) throws(RunFailure) {
-        onePass.batchEnded(inOnePass: inOnePass, leftRow: rows.map { batch.deleted < $0 } ?? false)
+        let leftRow = rows.map { batch.deleted < $0 } ?? false
+        onePass.batchEnded(inOnePass: inOnePass, leftRow: leftRow)
+        if !inOnePass || leftRow || soleWriter?.batchEnded(batch) != true { soleWriter = nil }
+        size.isAlone = soleWriter != nil
         if batch.deleted > 0 {
             progress.rowsDeleted += batch.deleted
             progress.batches += 1

@@ -26,6 +26,8 @@ struct Target: Sendable {
         let hasRowSecurity: Bool
         /// A BEFORE DELETE trigger for each row may keep rows.
         let mayKeepRows: Bool
+        /// A DELETE trigger may bring or change rows: any but that of a foreign key which only deletes.
+        let mayBringRows: Bool
 
         /// Reads a row of `SurveySQL.parts`.
         init(_ row: QueryResult.Row) throws(PostgresError) {
@@ -35,6 +37,7 @@ struct Target: Sendable {
             canDelete = try row.bool("can_delete")
             hasRowSecurity = try row.bool("has_row_security")
             mayKeepRows = try row.bool("may_keep_rows")
+            mayBringRows = try row.bool("may_bring_rows")
         }
     }
 

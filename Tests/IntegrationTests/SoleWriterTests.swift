@@ -1,0 +1,113 @@
+@testable import SessionCleanup
+import TestServers
+import Testing
+
+/// The last search after a walk over pages is left out only where nobody else has written. On a server of their own: a
+/// transaction in any database counts.
+@Suite(.inTurn) struct SoleWriterTests {
+    /// So many that pages are walked.
+    private static let rows = 25_000
+
+    /// Rows that are due when they come.
+    private static let late = """
+        INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
+        SELECT 'late-' || n, 'u', 'x', 'sse', 'x', now() - interval '1 hour' FROM generate_series(1, 200) AS n
+        """
+
+    private static func database() async throws -> SessionsDatabase {
+        let server = try await PostgresServer(
+            binaries: PostgresServer.packaged().binaries, settings: ["autovacuum = off"])
+        let database = try await SessionsDatabase(on: server)
+        try await database.run(
+            """
+            CREATE TABLE other (n int);
+            CREATE INDEX ON mcp_sessions (expires_at);
+            CREATE SEQUENCE looks;
+            CREATE SEQUENCE openings;
+            CREATE FUNCTION gate(session_id TEXT) RETURNS BOOLEAN LANGUAGE plpgsql AS $$
+            BEGIN
+                IF session_id = 'due-\(rows / 2)' AND current_query() LIKE '%deleted AS%' THEN
+                    PERFORM nextval('public.looks');
+                    WHILE NOT (SELECT is_called FROM public.openings) LOOP PERFORM pg_sleep(0.005); END LOOP;
+                END IF;
+                RETURN true;
+            END $$;
+            INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
+            SELECT 'due-' || n, 'u', 'x', 'sse', 'x', now() - interval '1 hour' FROM generate_series(1, \(rows)) AS n;
+            """)
+        return database
+    }
+
+    /// How many walks through an index of the sessions have ended.
+    private static func indexScans(_ database: SessionsDatabase) async throws -> Int {
+        let sum = "SELECT idx_scan FROM pg_stat_user_tables WHERE relname = 'mcp_sessions'"
+        return try #require(Int(try await database.value(sum) ?? ""))
+    }
+
+    /// Rows that go with the sessions change nothing.
+    @Test(arguments: [false, true])
+    func whereNobodyElseWritesNothingIsLookedForAgain(withChildren: Bool) async throws {
+        let database = try await Self.database()
+        if withChildren {
+            try await database.run(
+                """
+                CREATE TABLE child (session_id TEXT PRIMARY KEY REFERENCES mcp_sessions (session_id) ON DELETE CASCADE);
+                INSERT INTO child SELECT session_id FROM mcp_sessions LIMIT 100;
+                """)
+        }
+        let before = try await Self.indexScans(database)
+        #expect(try await database.delete(.transientSessions, at: .hostNow).rowsDeleted == Self.rows)
+        // The first search and the oldest row.
+        #expect(try await Self.indexScans(database) - before == 2)
+        #expect(try await database.count() == 0)
+    }
+
+    /// A trigger of the application's brings due rows within a batch, behind the walk; so does one on a table whose rows go
+    /// with the sessions, or on one whose rows go with these.
+    @Test(arguments: ["mcp_sessions", "child", "grandchild"])
+    func whereATriggerMayBringRowsEverythingIsLookedForAgain(table: String) async throws {
+        let database = try await Self.database()
+        try await database.run(
+            """
+            CREATE TABLE child (session_id TEXT PRIMARY KEY REFERENCES mcp_sessions (session_id) ON DELETE CASCADE);
+            CREATE TABLE grandchild (session_id TEXT PRIMARY KEY REFERENCES child ON DELETE CASCADE);
+            INSERT INTO child VALUES ('due-\(Self.rows / 2)');
+            INSERT INTO grandchild VALUES ('due-\(Self.rows / 2)');
+            CREATE FUNCTION bring() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+            BEGIN
+                IF OLD.session_id = 'due-\(Self.rows / 2)' THEN \(Self.late); END IF;
+                RETURN NULL;
+            END $$;
+            CREATE TRIGGER bring AFTER DELETE ON \(table) FOR EACH ROW EXECUTE FUNCTION bring();
+            """)
+        #expect(try await database.delete(.transientSessions, at: .hostNow).rowsDeleted == Self.rows + 200)
+        #expect(try await database.count() == 0)
+    }
+
+    /// Another transaction has a number from before the walk, and may write yet. Its number is the last one, or is not.
+    @Test(arguments: [true, false])
+    func whereAnotherTransactionIsUnderWayEverythingIsLookedForAgain(isLast: Bool) async throws {
+        let database = try await Self.database()
+        let other = try await OtherTransaction(in: database, "INSERT INTO other VALUES (1)")
+        if !isLast { try await database.run("INSERT INTO other VALUES (2)") }
+        #expect(try await database.delete(.transientSessions, at: .hostNow).rowsDeleted == Self.rows)
+        #expect(try await Self.indexScans(database) == 3)
+        try await other.commit()
+    }
+
+    @Test func rowsThatComeBehindTheWalkAreDeletedToo() async throws {
+        let database = try await Self.database()
+        var job = Job.transientSessions
+        job.rule = Rule(candidates: "active IS NOT TRUE AND public.gate(session_id)", column: "expires_at")
+        let limits = RunLimits(
+            maxClockSkew: .seconds(300), batchTarget: .seconds(5), lockTimeout: .seconds(30), batchRows: 1000)
+        async let deleted = database.delete(job, at: .hostNow, limits: limits)
+        try await eventually("a batch waits at the gate") {
+            try await database.value("SELECT is_called FROM looks") == "true"
+        }
+        try await database.run(Self.late)
+        try await database.run("SELECT nextval('openings')")
+        #expect(try await deleted.rowsDeleted == Self.rows + 200)
+        #expect(try await database.count() == 0)
+    }
+}
