@@ -55,13 +55,14 @@ import Testing
         return result.error
     }
 
-    @Test(arguments: ["ab.b.test", "*.b.test"]) func takesTheHostsNameAndAWholeLabelsWildcard(name: String) async throws
-    {
+    @Test(.slow, arguments: ["ab.b.test", "*.b.test"]) func takesTheHostsNameAndAWholeLabelsWildcard(
+        name: String
+    ) async throws {
         let complaint = try await complaint(name: name)
         #expect(complaint.isEmpty, "\(complaint)")
     }
 
-    @Test(arguments: ["a*.b.test", "*b.b.test", "b.test"]) func refusesAPartOfALabelAndAnotherName(
+    @Test(.slow, arguments: ["a*.b.test", "*b.b.test", "b.test"]) func refusesAPartOfALabelAndAnotherName(
         name: String
     ) async throws {
         let complaint = try await complaint(name: name)

@@ -7,7 +7,7 @@ import Testing
 /// repeated.
 ///
 /// Each connection is another process's, which may crash, and whose memory is its own.
-@Suite struct HostileServerTests {
+@Suite(.slow) struct HostileServerTests {
     @Test func thereAreManyScenariosWithNamesOfTheirOwn() {
         #expect(Scenario.all.count >= 80)
         #expect(Set(Scenario.all.map(\.description)).count == Scenario.all.count)
@@ -48,7 +48,7 @@ import Testing
 }
 
 /// Servers that are right but for a few bytes.
-@Suite struct ServerFuzzTests {
+@Suite(.slow) struct ServerFuzzTests {
     @Test func survivesMutatedAnswers() async throws {
         let (seed, count) = (SeededRandom.seed(), 200 * Soak.factor)
         let result = try await Command.run(

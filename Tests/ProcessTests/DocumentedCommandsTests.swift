@@ -4,7 +4,7 @@ import Testing
 
 /// The documents' commands print what the documents show. Each document is run from top to bottom in one shell, with a
 /// database of its own.
-@Suite(.serialized) struct DocumentedCommandsTests {
+@Suite(.serialized, .slow) struct DocumentedCommandsTests {
     private static let cron = "docs/pg_cron.md"
     private static let runnable = Document.paths.filter { path in
         // A document that cannot be read is kept, so that its test fails.

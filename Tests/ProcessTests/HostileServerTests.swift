@@ -4,7 +4,7 @@ import TestServers
 import Testing
 
 /// The program against servers that speak the protocol wrongly; `PostgresTests` has all of them, against a connection.
-@Suite(.serialized) struct HostileServerTests {
+@Suite(.serialized, .slow) struct HostileServerTests {
     /// `check` has a limit of its own; a run has its job's deadline, and its connection the configured time.
     @Test(arguments: [
         ("silence at once", ["--once", "--job", "transient"]), ("silence in place of an answer", ["check"]),

@@ -46,7 +46,7 @@ import Testing
 
     /// A row of 50 ms, as under a slow trigger: never more than two at once, and that now and then.
     /// Half of the target, in turns of two and four thirds of that; the next batch beside others is small again.
-    @Test func whereNobodyElseWritesABatchWorksAsLongAsItMay() {
+    @Test func withoutAnotherWriterABatchWorksAsLongAsItMay() {
         var size = BatchSize(limit: .milliseconds(50), most: 10_000)
         func batch() {
             size.batchEnded(

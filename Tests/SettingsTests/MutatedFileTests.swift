@@ -1,11 +1,12 @@
 import SeededRandom
 import SessionCleanup
+import TestServers
 import Testing
 
 @testable import Settings
 
 /// A mutated file is refused with faults, or it is in force as it stands: no crash, no silent default.
-@Suite struct MutatedFileTests {
+@Suite(.slow) struct MutatedFileTests {
     private static let filesPerSeed = 25_000
 
     private static let originals = [

@@ -4,7 +4,7 @@ import Testing
 
 /// Configuration files, schedules, zone files and conditions that are right but for a few bytes: each is refused with a
 /// reason or means what it says. Nothing crashes, hangs, takes more than 64 MB, or repeats a URL.
-@Suite struct ParserFuzzTests {
+@Suite(.slow) struct ParserFuzzTests {
     /// - Parameter least: of a hundred inputs as many must be accepted: rubbish alone would prove nothing.
     @Test(arguments: [("configuration", 1), ("schedule", 3), ("zone", 3), ("condition", 10)])
     func refusesWithAReasonOrMeansWhatItSays(parser: String, least: Int) async throws {

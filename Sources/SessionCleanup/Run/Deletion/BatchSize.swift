@@ -22,7 +22,7 @@ struct BatchSize: Hashable, Sendable {
     private var isLargerTurn = false
     /// True after a batch whose cost was a surprise.
     private var isSurprised = false
-    /// True while nobody else writes: then a batch disturbs nobody, and works as long as it may. The next one is small again.
+    /// True while no other transaction writes: then a batch disturbs no client, and works as long as it may. Else the next one is small.
     var isAlone = false
     /// The largest size that a guard of the application's lets pass; see `guardFound`.
     private var cap = Int.max
