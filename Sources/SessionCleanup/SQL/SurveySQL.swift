@@ -103,7 +103,8 @@ enum SurveySQL {
                AND NOT (c.relhasrules AND EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid AND ev_type = '4'))
                AND t.is_for_statement IS NOT TRUE AS can_delete
              , c.relrowsecurity AS has_row_security, t.may_keep_rows IS TRUE AS may_keep_rows
-             , t.may_bring_rows IS TRUE AS may_bring_rows
+             , t.may_bring_rows IS TRUE OR \(historyHasTriggers)
+               OR c.relam NOT IN (0, 2) AS may_bring_rows
           FROM tree JOIN pg_class AS c ON c.oid = tree.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
          CROSS JOIN LATERAL (
                SELECT bool_or(tgtype & 9::int2 = 8::int2) AS is_for_statement
@@ -113,6 +114,13 @@ enum SurveySQL {
          ORDER BY c.oid
         """
     }
+
+    /// The condition that a batch fires a trigger where it counts and records what it deletes.
+    private static let historyHasTriggers = """
+        EXISTS (SELECT FROM pg_trigger AS g JOIN pg_class AS h ON h.oid = g.tgrelid
+                 WHERE NOT g.tgisinternal
+                   AND h.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'mcp_cleanup'))
+        """
 
     /// The condition that a foreign key's trigger does nothing but delete from a table on which no trigger or rule follows.
     private static let onlyDeletesChildren = """

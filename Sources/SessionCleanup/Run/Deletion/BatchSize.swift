@@ -74,6 +74,8 @@ struct BatchSize: Hashable, Sendable {
             samples = []
         }
         isSurprised = false
+        // Rows have become dearer, by less than a surprise: the batches before would outweigh this one.
+        if isAlone, hasCompared, cost > self.limit, constant < sample.cost / 2 { samples = [] }
         samples.append(sample)
         if samples.count > Self.memory { samples.removeFirst() }
         estimate()

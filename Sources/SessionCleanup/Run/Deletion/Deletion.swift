@@ -17,7 +17,7 @@ struct Deletion: Sendable {
     private(set) var isCapped = false
     private var onePass: OnePass
     /// `nil` once something may be due behind the walk over pages.
-    private var soleWriter: SoleWriter?
+    var soleWriter: SoleWriter?
     /// True once no unknown part of the table is on another server.
     private var isLocal = false
 
@@ -64,9 +64,12 @@ struct Deletion: Sendable {
         if let share = run.job.maxFraction { try await refuseMore(than: share) }
         if let recording = target.recording { try await prune(recording) }
         let (oldest, end) = try await firstSearch(first)
-        if end == .many { try await walkPages() }
-        let nothingMoved = soleWriter != nil && !target.parts.contains(where: \.mayBringRows)
-        var isDone = (end == .reached || nothingMoved) && left.isEmpty
+        if end == .many {
+            try await walkPages()
+            (progress.rowsSkipped, progress.rowsRefused) = (left.skipped, left.refused)
+        }
+        var isDone = left.isEmpty
+        if isDone, end != .reached { isDone = try await nothingHasMoved() }
         progress.isSearchComplete = true
         // Bounded, and ends as soon as a search finds nothing but rows that cannot be deleted.
         for _ in 0..<Self.finalSearches where !isDone && !isCapped {
@@ -181,10 +184,7 @@ struct Deletion: Sendable {
 
     private mutating func walkPages(canBatch: Bool = true) async throws(RunFailure) {
         left.beginPass()
-        soleWriter = try await session.read(SearchSQL.transactions).reading { result in
-            let row = try result.onlyRow()
-            return SoleWriter(oldest: try row.integer("oldest"), next: try row.integer("next"))
-        }
+        soleWriter = try await transactions()
         let pages = try await Survey.pages(of: target.parts, in: session)
         let alone = target.parts.filter { $0.kind == "r" && target.isNamedAlone($0) }
         let together = target.parts.filter { $0.kind == "r" && !target.isNamedAlone($0) }

@@ -16,7 +16,7 @@ struct Target: Sendable {
     var recording: RemovedSQL.Recording?
 
     /// A table, partition or inheritance child.
-    struct Part: Sendable {
+    struct Part: Hashable, Sendable {
         let oid: UInt32
         let name: TableName
         /// `pg_class.relkind`.
@@ -26,7 +26,8 @@ struct Target: Sendable {
         let hasRowSecurity: Bool
         /// A BEFORE DELETE trigger for each row may keep rows.
         let mayKeepRows: Bool
-        /// A DELETE trigger may bring or change rows: any but that of a foreign key which only deletes.
+        /// A batch may bring or change rows, by a DELETE trigger (any but that of a foreign key which only deletes) or a trigger on
+        /// the history; or the table is none of PostgreSQL's own kind, whose transactions may have no numbers.
         let mayBringRows: Bool
 
         /// Reads a row of `SurveySQL.parts`.
