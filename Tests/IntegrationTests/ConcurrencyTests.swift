@@ -20,20 +20,8 @@ import Time
         return database
     }
 
-    /// A rule that stops at a gate at its first look at a row of a batch, so that others can act on the rows behind it, between
-    /// a statement's snapshot and its locks. Searches, which only read, pass. No lock, for which one pass would not wait.
-    private static let gate = """
-        CREATE SEQUENCE looks;
-        CREATE SEQUENCE openings;
-        CREATE FUNCTION gate(session_id TEXT) RETURNS BOOLEAN LANGUAGE plpgsql AS $$
-        BEGIN
-            IF session_id = 'due-4' AND current_query() LIKE '%deleted AS%' THEN
-                PERFORM nextval('public.looks');
-                WHILE NOT (SELECT is_called FROM public.openings) LOOP PERFORM pg_sleep(0.005); END LOOP;
-            END IF;
-            RETURN true;
-        END $$;
-        """
+    /// At a row of the third batch.
+    private static let gate = Gate.sql(at: "due-4")
 
     /// With it a batch locks its rows before it deletes them.
     private static let guardian = """
@@ -44,16 +32,6 @@ import Time
     /// A batch that waits at a gate is neither ended nor without its lock.
     private static let patient = RunLimits(
         maxClockSkew: .seconds(300), batchTarget: .seconds(5), lockTimeout: .seconds(30), batchRows: 1000)
-
-    private static var gatedJob: Job {
-        var job = Job.transientSessions
-        job.rule = Rule(candidates: "active IS NOT TRUE AND public.gate(session_id)", column: "expires_at")
-        return job
-    }
-
-    private static func isAtGate(_ database: SessionsDatabase) async throws -> Bool {
-        try await database.value("SELECT is_called FROM looks") == "true"
-    }
 
     @Test(
         arguments: [
@@ -67,10 +45,10 @@ import Time
         let database = try await Self.database(due: 7)
         try await database.run(Self.gate + (locksFirst ? Self.guardian : ""))
         try await database.run("ALTER DATABASE \(database.name) SET deadlock_timeout = '1min'")
-        async let deleted = database.delete(Self.gatedJob, at: .hostNow, limits: Self.patient)
-        try await eventually("the deletion waits at the gate") { try await Self.isAtGate(database) }
+        async let deleted = database.delete(Gate.job, at: .hostNow, limits: Self.patient)
+        try await Gate.wait(in: database)
         try await database.run("UPDATE mcp_sessions SET \(change.sql) WHERE session_id = 'due-5'")
-        try await database.run("SELECT nextval('openings')")
+        try await Gate.open(in: database)
         let progress = try await deleted
         #expect(try await database.sessions() == (change.isStillDue ? [] : ["due-5"]))
         #expect(progress.rowsDeleted == (change.isStillDue ? 7 : 6))
@@ -85,11 +63,11 @@ import Time
         try await database.run("ALTER DATABASE \(database.name) SET deadlock_timeout = '1min'")
         let third = try await OtherTransaction(
             in: database, "UPDATE mcp_sessions SET client_id = 'a' WHERE session_id = 'due-6'")
-        async let deleted = database.delete(Self.gatedJob, at: .hostNow, limits: Self.patient)
-        try await eventually("the statement waits") { try await Self.isAtGate(database) }
+        async let deleted = database.delete(Gate.job, at: .hostNow, limits: Self.patient)
+        try await Gate.wait(in: database)
         try await database.run("UPDATE mcp_sessions SET client_id = 'a' WHERE session_id = 'due-5'")
         try await third.commit()
-        try await database.run("SELECT nextval('openings')")
+        try await Gate.open(in: database)
         let progress = try await deleted
         #expect(progress.rowsDeleted == 7)
         #expect(progress.rowsSkipped == 0)

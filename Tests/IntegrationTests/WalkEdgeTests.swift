@@ -8,58 +8,38 @@ import Testing
     private static let limits = RunLimits(
         maxClockSkew: .seconds(300), batchTarget: .seconds(5), lockTimeout: .milliseconds(100), batchRows: 1000)
 
-    private static func database(gate: String, in query: String) async throws -> SessionsDatabase {
+    private static func database(gate: String, in query: String = "deleted AS") async throws -> SessionsDatabase {
         let server = try await PostgresServer(
             binaries: PostgresServer.packaged().binaries,
             settings: ["autovacuum = off", "deadlock_timeout = 60s"])
         let database = try await SessionsDatabase(on: server)
         try await database.run(
             """
-            CREATE SEQUENCE looks;
-            CREATE SEQUENCE openings;
-            CREATE FUNCTION gate(session_id TEXT) RETURNS BOOLEAN LANGUAGE plpgsql AS $$
-            BEGIN
-                IF session_id = '\(gate)' AND current_query() LIKE '%\(query)%' THEN
-                    IF current_setting('transaction_read_only') = 'off' THEN PERFORM nextval('public.looks'); END IF;
-                    WHILE NOT (SELECT is_called FROM public.openings) LOOP PERFORM pg_sleep(0.005); END LOOP;
-                END IF;
-                RETURN session_id <> 'gate';
-            END $$;
+            \(Gate.sql(at: gate, in: query))
             INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
             SELECT 'due-' || n, 'u', 'x', 'sse', 'x', now() - interval '1 hour' FROM generate_series(1, \(rows)) AS n;
             """)
         return database
     }
 
-    private static var job: Job {
-        var job = Job.transientSessions
-        job.rule = Rule(candidates: "public.gate(session_id) AND active IS NOT TRUE", column: "expires_at")
-        return job
-    }
-
-    private static func atGate(_ database: SessionsDatabase) async throws {
-        try await eventually("at the gate") {
-            try await database.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1"
-        }
-    }
-
     /// A due row moves while a search behind the last batch is at work.
     @Test func aRowThatMovesBehindTheLastBatchIsDeletedToo() async throws {
-        let database = try await Self.database(gate: "gate", in: "ctid OPERATOR")
+        let database = try await Self.database(gate: Gate.session, in: "ctid OPERATOR")
         try await database.run(
             """
             ALTER TABLE mcp_sessions ALTER server_url SET STORAGE PLAIN;
             INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
-            SELECT CASE n WHEN 5000 THEN 'gate' ELSE 'kept-' || n END, 'u', repeat('x', 3500), 'sse', 'x', CASE n WHEN 5000 THEN now() - interval '30 minutes' ELSE now() + interval '1 day' END
+            SELECT CASE n WHEN 5000 THEN '\(Gate.session)' ELSE 'kept-' || n END, 'u', repeat('x', 3500), 'sse', 'x'
+                 , CASE n WHEN 5000 THEN now() - interval '30 minutes' ELSE now() + interval '1 day' END
               FROM generate_series(1, 24000) AS n;
             INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
             VALUES ('victim', 'u', repeat('x', 3500), 'sse', 'x', now() - interval '30 minutes');
             """)
-        async let progress = database.delete(Self.job, at: .hostNow, limits: Self.limits)
-        try await Self.atGate(database)
+        async let progress = database.delete(Gate.job, at: .hostNow, limits: Self.limits)
+        try await Gate.wait(in: database)
         try await database.run(
             "UPDATE mcp_sessions SET updated_at = now(), callback_url = repeat('y', 1500) WHERE session_id = 'victim'")
-        try await database.run("SELECT nextval('openings')")
+        try await Gate.open(in: database)
         let end = try await progress
         #expect(
             end.rowsDeleted + end.rowsSkipped == Self.rows + 1, "deleted \(end.rowsDeleted) skipped \(end.rowsSkipped)")
@@ -68,7 +48,7 @@ import Testing
 
     /// A partition is attached between the survey and the walk.
     @Test func aPartThatComesBeforeTheWalkIsClearedToo() async throws {
-        let database = try await Self.database(gate: "due-500", in: "deleted AS")
+        let database = try await Self.database(gate: "due-500")
         try await database.run(
             """
             CREATE TABLE parted (LIKE mcp_sessions INCLUDING DEFAULTS) PARTITION BY LIST (user_id);
@@ -79,10 +59,10 @@ import Testing
             UPDATE part_v SET user_id = 'v', session_id = 'v' || session_id;
             """)
         async let progress = database.delete(
-            Self.job, from: TableName(schema: "public", table: "parted"), at: .hostNow, limits: Self.limits)
-        try await Self.atGate(database)
+            Gate.job, from: TableName(schema: "public", table: "parted"), at: .hostNow, limits: Self.limits)
+        try await Gate.wait(in: database)
         try await database.run("ALTER TABLE parted ATTACH PARTITION part_v FOR VALUES IN ('v')")
-        try await database.run("SELECT nextval('openings')")
+        try await Gate.open(in: database)
         let end = try await progress
         #expect(
             end.rowsDeleted + end.rowsSkipped == Self.rows + 200,
@@ -91,17 +71,17 @@ import Testing
 
     /// A row that was skipped before the walk is deleted by the walk.
     @Test func aRowThatTheWalkDeletesIsNotCountedAsSkipped() async throws {
-        let database = try await Self.database(gate: "due-900", in: "deleted AS")
+        let database = try await Self.database(gate: "due-900")
         try await database.run(
             """
             CREATE TABLE child (session_id TEXT PRIMARY KEY REFERENCES mcp_sessions (session_id) ON DELETE CASCADE);
             INSERT INTO child VALUES ('due-100');
             """)
         let other = try await OtherTransaction(in: database, "SELECT FROM child FOR UPDATE")
-        async let progress = database.delete(Self.job, at: .hostNow, limits: Self.limits)
-        try await Self.atGate(database)
+        async let progress = database.delete(Gate.job, at: .hostNow, limits: Self.limits)
+        try await Gate.wait(in: database)
         try await other.rollBack()
-        try await database.run("SELECT nextval('openings')")
+        try await Gate.open(in: database)
         let end = try await progress
         #expect(end.rowsDeleted == Self.rows)
         #expect(end.rowsSkipped == 0)

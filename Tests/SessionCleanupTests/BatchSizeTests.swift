@@ -44,7 +44,6 @@ import Testing
         #expect(abs(plain.count - recorded.count) < plain.count / 4, "\(plain) \(recorded)")
     }
 
-    /// A row of 50 ms, as under a slow trigger: never more than two at once, and that now and then.
     /// Half of the target, in turns of two and four thirds of that; the next batch beside others is small again.
     @Test func withoutAnotherWriterABatchWorksAsLongAsItMay() {
         var size = BatchSize(limit: .milliseconds(50), most: 10_000)
@@ -60,6 +59,21 @@ import Testing
         #expect(size.count < 1000, "\(size.count)")
     }
 
+    /// Not dear enough for a surprise: the batches before, which cost less, must not outweigh the one that shows it.
+    @Test func aLargeBatchShrinksAtOnceWhenRowsBecomeDearer() {
+        var size = BatchSize(limit: .milliseconds(50), most: 10_000)
+        size.isAlone = true
+        for _ in 0..<40 { size.batchEnded(size.count, cost: .microseconds(700 + 10 * size.count), roundTrip: .zero) }
+        var tooLong = 0
+        for _ in 0..<40 {
+            let cost = Duration.microseconds(700 + 29 * size.count)
+            if cost > .milliseconds(50) { tooLong += 1 }
+            size.batchEnded(size.count, cost: cost, roundTrip: .zero)
+        }
+        #expect(tooLong <= 2)
+    }
+
+    /// A row of 50 ms, as under a slow trigger: never more than two at once, and that now and then.
     @Test func expensiveRowsAreTakenOneByOne() {
         let settled = Self.settled(constant: .microseconds(300), perRow: .milliseconds(50))
         #expect(settled.count <= 2 && settled.longest < .milliseconds(110), "\(settled)")

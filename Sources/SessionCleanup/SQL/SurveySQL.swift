@@ -92,7 +92,8 @@ enum SurveySQL {
 
     /// One row for the table and for each of its partitions and inheritance children. `can_delete`: the role may delete from it
     /// under its own name, and no rule or statement trigger makes that differ from a DELETE from the whole table. Of a trigger's
-    /// type, pg_trigger.h has ROW as 1, BEFORE as 2, DELETE as 8.
+    /// type, pg_trigger.h has ROW as 1, BEFORE as 2, DELETE as 8. `relam` is 2 for PostgreSQL's own kind of table, and 0 where no
+    /// rows are stored.
     static func parts(of table: UInt32) -> String {
         """
         \(tree(of: table))
@@ -103,8 +104,7 @@ enum SurveySQL {
                AND NOT (c.relhasrules AND EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid AND ev_type = '4'))
                AND t.is_for_statement IS NOT TRUE AS can_delete
              , c.relrowsecurity AS has_row_security, t.may_keep_rows IS TRUE AS may_keep_rows
-             , t.may_bring_rows IS TRUE OR \(historyHasTriggers)
-               OR c.relam NOT IN (0, 2) AS may_bring_rows
+             , t.may_bring_rows IS TRUE OR \(historyHasTriggers) OR c.relam NOT IN (0, 2) AS may_bring_rows
           FROM tree JOIN pg_class AS c ON c.oid = tree.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
          CROSS JOIN LATERAL (
                SELECT bool_or(tgtype & 9::int2 = 8::int2) AS is_for_statement
@@ -115,7 +115,7 @@ enum SurveySQL {
         """
     }
 
-    /// The condition that a batch fires a trigger where it counts and records what it deletes.
+    /// The condition that a table of the history has a trigger: a batch counts and records there what it deletes.
     private static let historyHasTriggers = """
         EXISTS (SELECT FROM pg_trigger AS g JOIN pg_class AS h ON h.oid = g.tgrelid
                  WHERE NOT g.tgisinternal

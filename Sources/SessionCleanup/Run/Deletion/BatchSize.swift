@@ -22,7 +22,8 @@ struct BatchSize: Hashable, Sendable {
     private var isLargerTurn = false
     /// True after a batch whose cost was a surprise.
     private var isSurprised = false
-    /// True while no other transaction writes: then a batch disturbs no client, and works as long as it may. Else the next one is small.
+    /// True while no other transaction writes: a batch disturbs no client then, and works for half of the limit. The batch after
+    /// the first one that met another writer is small again.
     var isAlone = false
     /// The largest size that a guard of the application's lets pass; see `guardFound`.
     private var cap = Int.max
