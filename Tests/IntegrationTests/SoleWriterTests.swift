@@ -8,6 +8,10 @@ import Testing
     /// Above 20,000, from where on pages are walked.
     private static let rows = 25_000
 
+    /// No batch is ended because the disk stalls: a failed one takes a number, and a search follows.
+    private static let patient = RunLimits(
+        maxClockSkew: .seconds(300), batchTarget: .seconds(5), lockTimeout: .seconds(30), batchRows: 1000)
+
     /// Rows that are due when they come.
     private static let late = """
         INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
@@ -16,7 +20,7 @@ import Testing
 
     private static func database() async throws -> SessionsDatabase {
         let server = try await PostgresServer(
-            binaries: PostgresServer.packaged().binaries, settings: ["autovacuum = off"])
+            binaries: PostgresServer.packaged().binaries, settings: ["autovacuum = off", "deadlock_timeout = 60s"])
         let database = try await SessionsDatabase(on: server)
         try await database.run(
             """
@@ -50,7 +54,8 @@ import Testing
                 """)
         }
         let before = try await Self.indexScans(database)
-        #expect(try await database.delete(.transientSessions, at: .hostNow).rowsDeleted == Self.rows)
+        let progress = try await database.delete(.transientSessions, at: .hostNow, limits: Self.patient)
+        #expect(progress.rowsDeleted == Self.rows)
         // The first search and the oldest row.
         #expect(try await Self.indexScans(database) - before == 2)
         #expect(try await database.count() == 0)
@@ -115,9 +120,7 @@ import Testing
 
     @Test func rowsThatComeBehindTheWalkAreDeletedToo() async throws {
         let database = try await Self.database()
-        let limits = RunLimits(
-            maxClockSkew: .seconds(300), batchTarget: .seconds(5), lockTimeout: .seconds(30), batchRows: 1000)
-        async let deleted = database.delete(Gate.job, at: .hostNow, limits: limits)
+        async let deleted = database.delete(Gate.job, at: .hostNow, limits: Self.patient)
         try await Gate.wait(in: database)
         try await database.run(Self.late)
         try await Gate.open(in: database)
