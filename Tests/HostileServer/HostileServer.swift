@@ -25,6 +25,8 @@ package final class HostileServer: Sendable {
         port = Int(UInt16(bigEndian: address.sin_port))
         self.descriptor = descriptor
         DispatchQueue(label: "hostile-server").async {
+            // Only here: if it were closed while this thread is before accept(2), the next socket would have its number.
+            defer { close(descriptor) }
             while true {
                 let visitor = accept(descriptor, nil, nil)
                 guard visitor >= 0 else { return }
@@ -37,9 +39,8 @@ package final class HostileServer: Sendable {
     }
 
     deinit {
-        // Wakes accept(2), which close(2) does not.
+        // Ends accept(2).
         shutdown(descriptor, Int32(SHUT_RDWR))
-        close(descriptor)
     }
 
     /// A URL whose password no output may have.

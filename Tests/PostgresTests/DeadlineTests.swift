@@ -57,6 +57,23 @@ import Testing
         #expect(time < Self.limit + Self.slack)
     }
 
+    /// The tests above rest on this: a thread of a listener that is gone could take the next listener's clients.
+    @Test func noListenerServesTheClientsOfAnother() throws {
+        for _ in 0..<2000 {
+            do {
+                let noisy = try Listener.saying([UInt8(ascii: "N")], forever: [UInt8(ascii: "N")])
+                close(try LoopbackHTTP.connected(port: noisy.port))
+            }
+            let silent = try Listener.silent()
+            let client = try LoopbackHTTP.connected(port: silent.port)
+            defer { close(client) }
+            _ = send(client, "?", 1, Int32(MSG_NOSIGNAL))
+            usleep(300)
+            var byte: UInt8 = 0
+            #expect(recv(client, &byte, 1, Int32(MSG_DONTWAIT)) == -1)
+        }
+    }
+
     @Test func reportsAPortWhereNobodyListens() async throws {
         let port = try Loopback.freePort()
         let (error, time) = await failure { try await open("postgresql://postgres@127.0.0.1:\(port)/postgres") }

@@ -4,37 +4,36 @@ import Glibc
 /// A TCP port of 127.0.0.1 that treats its clients as a test wants.
 package final class Listener: Sendable {
     package let port: Int
-    private let descriptor: Int32
-    /// The sockets of clients, and those that keep a full queue full.
-    private let kept = Locked<[Int32]>([])
+    private let listening: OpenSocket
+    /// Those of clients, and those that keep a full queue full.
+    private let kept = Locked<[OpenSocket]>([])
 
     /// - Parameters:
     ///   - host: an IPv4 address of this machine, in the host's byte order.
     ///   - port: a free port unless given.
-    ///   - serve: called with the socket of each client, on a thread per client; the socket is closed with the listener.
+    ///   - serve: called with the socket of each client, on a thread per client. The socket is shut down with the listener,
+    ///     and closed when this has returned too.
     package init(
         on host: UInt32 = 0x7F00_0001, port: Int? = nil, serve: @escaping @Sendable (Int32) -> Void
     ) throws {
-        (descriptor, self.port) = try Self.bound(host: host, port: port, backlog: 100)
-        let (descriptor, kept) = (descriptor, kept)
+        (listening, self.port) = try Self.bound(host: host, port: port, backlog: 100)
+        let (listening, kept) = (listening, kept)
         // Not Dispatch's threads, of which a process has 255 at most: one that waits in vain would keep others from theirs.
         Thread.detachNewThread {
-            while true {
-                let visitor = accept(descriptor, nil, nil)
-                guard visitor >= 0 else { return }
+            while let visitor = listening.accepted() {
                 kept.withLock { $0.append(visitor) }
-                Thread.detachNewThread { serve(visitor) }
+                Thread.detachNewThread { visitor.use(serve) }
             }
         }
     }
 
     /// Drops packets: while the accept queue is full, Linux ignores each SYN, as a network without a route back does.
     package init(swallowing: Void) throws {
-        (descriptor, port) = try Self.bound(backlog: 0)
+        (listening, port) = try Self.bound(backlog: 0)
         for _ in 0..<3 {
-            let visitor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+            let visitor = OpenSocket(flags: Int32(SOCK_NONBLOCK.rawValue))
             kept.withLock { $0.append(visitor) }
-            _ = Loopback.withAddress(port: port) { connect(visitor, $0, $1) }
+            _ = visitor.use { visitor in Loopback.withAddress(port: port) { connect(visitor, $0, $1) } }
         }
     }
 
@@ -54,25 +53,53 @@ package final class Listener: Sendable {
     }
 
     deinit {
-        // Wakes accept(2), which close(2) does not.
-        shutdown(descriptor, Int32(SHUT_RDWR))
-        close(descriptor)
-        for visitor in kept.withLock({ $0 }) {
-            shutdown(visitor, Int32(SHUT_RDWR))
-            close(visitor)
-        }
+        listening.shutDown()
+        for visitor in kept.withLock({ $0 }) { visitor.shutDown() }
     }
 
     private static func bound(
         host: UInt32 = 0x7F00_0001, port: Int? = nil, backlog: Int32
-    ) throws -> (Int32, Int) {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    ) throws -> (OpenSocket, Int) {
+        let socket = OpenSocket()
         let port = try port ?? Loopback.freePort()
-        guard Loopback.withAddress(host: host, port: port, { bind(descriptor, $0, $1) }) == 0,
-            listen(descriptor, backlog) == 0
-        else {
-            throw TestServerError("cannot listen: \(String(cString: strerror(errno)))")
+        let isListening = socket.use { descriptor in
+            Loopback.withAddress(host: host, port: port) { bind(descriptor, $0, $1) } == 0
+                && listen(descriptor, backlog) == 0
         }
-        return (descriptor, port)
+        guard isListening else { throw TestServerError("cannot listen: \(String(cString: strerror(errno)))") }
+        return (socket, port)
+    }
+}
+
+/// A TCP socket that is closed when its last user has let it go. If it were closed while a thread still used its number,
+/// that thread would go on with the socket that gets the number next.
+private final class OpenSocket: Sendable {
+    private let descriptor: Int32
+
+    private init(_ descriptor: Int32) {
+        self.descriptor = descriptor
+    }
+
+    convenience init(flags: Int32 = 0) {
+        self.init(socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | flags, 0))
+    }
+
+    /// Waits for a client; `nil` after `shutDown()`.
+    func accepted() -> OpenSocket? {
+        let visitor = accept(descriptor, nil, nil)
+        return visitor >= 0 ? OpenSocket(visitor) : nil
+    }
+
+    func use<Result>(_ body: (Int32) -> Result) -> Result {
+        body(descriptor)
+    }
+
+    /// Ends all waiting on this socket.
+    func shutDown() {
+        shutdown(descriptor, Int32(SHUT_RDWR))
+    }
+
+    deinit {
+        close(descriptor)
     }
 }
