@@ -72,7 +72,7 @@ package final class Listener: Sendable {
 }
 
 /// A TCP socket that is closed when its last user has let it go. If it were closed while a thread still used its number,
-/// that thread would go on with the socket that gets the number next.
+/// that thread would use the socket that gets the number next.
 private final class OpenSocket: Sendable {
     private let descriptor: Int32
 
