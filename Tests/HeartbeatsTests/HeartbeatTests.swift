@@ -247,7 +247,7 @@ import Testing
         #expect(answering.hasVisitor)
     }
 
-    @Test func aServiceThatDoesNotAnswerDelaysNoRun() async throws {
+    @Test(.slow) func aServiceThatDoesNotAnswerDelaysNoRun() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let silent = try Listener.silent()
         let port = try Loopback.freePort()

@@ -217,7 +217,7 @@ import Testing
         }
     }
 
-    @Test func aStandbyFails() async throws {
+    @Test(.slow) func aStandbyFails() async throws {
         let primary = try await PostgresServer(
             binaries: PostgresServer.packaged().binaries, settings: ["max_wal_senders = 4"])
         let standby = try await PostgresServer(standbyOf: primary)
@@ -231,72 +231,81 @@ import Testing
 
     /// What a run would fail with or meet: SQL with `@role`, the line that says so, words of the message and of the hint,
     /// and the exit codes of `check` and of a run.
-    @Test(arguments: [
-        (
-            "CREATE RULE r AS ON DELETE TO mcp_sessions DO ALSO NOTHING", "delete-rule", "fail", "a rule on",
-            "pg_rules", 78, 78
-        ),
-        (
-            "CREATE PUBLICATION p FOR TABLE mcp_sessions; ALTER TABLE mcp_sessions REPLICA IDENTITY NOTHING",
-            "replica-identity", "fail", "publishes deletes", "REPLICA IDENTITY FULL", 78, 78
-        ),
-        (
-            "CREATE PUBLICATION p FOR ALL TABLES; ALTER TABLE mcp_sessions DROP CONSTRAINT mcp_sessions_pkey",
-            "replica-identity", "fail", "publishes deletes", "REPLICA IDENTITY FULL", 78, 78
-        ),
-        (
-            "CREATE PUBLICATION p FOR TABLES IN SCHEMA public; ALTER TABLE mcp_sessions REPLICA IDENTITY NOTHING",
-            "replica-identity", "fail", "publishes deletes", "REPLICA IDENTITY FULL", 78, 78
-        ),
-        (
-            """
-            CREATE PUBLICATION p FOR TABLE mcp_sessions WITH (publish = 'insert');
-            ALTER TABLE mcp_sessions REPLICA IDENTITY NOTHING
-            """, "replica-identity", "ok", "", "", 0, 0
-        ),
-        (
-            "CREATE TABLE calls (id int PRIMARY KEY, session uuid UNIQUE REFERENCES mcp_sessions)", "foreign-keys",
-            "warn",
-            "calls_session_fkey of public.calls (session) keeps", "ON DELETE CASCADE", 0, 0
-        ),
-        (
-            "CREATE TABLE calls (a int, session uuid REFERENCES mcp_sessions ON DELETE CASCADE); CREATE INDEX ON calls (a, session)",
-            "foreign-keys", "warn", "calls_session_fkey of public.calls (session) has no index",
-            #"CREATE INDEX CONCURRENTLY ON "public"."calls" ("session");"#, 0, 0
-        ),
-        (
-            """
-            CREATE TABLE calls (a int, session uuid REFERENCES mcp_sessions ON DELETE CASCADE);
-            CREATE INDEX ON calls (session, a)
-            """, "foreign-keys", "ok", "1 to public.mcp_sessions", "", 0, 0
-        ),
-        (trigger("BEFORE DELETE ON mcp_sessions FOR EACH ROW"), "triggers", "warn", "the trigger t on", "'t'", 0, 0),
-        (
-            trigger("AFTER DELETE ON mcp_sessions FOR EACH ROW"), "triggers", "warn", "after each deleted row", "'t'",
-            0, 0
-        ),
-        (trigger("BEFORE DELETE ON mcp_sessions"), "triggers", "warn", "before each DELETE statement", "'t'", 0, 0),
-        (trigger("AFTER UPDATE ON mcp_sessions"), "triggers", "ok", "none", "", 0, 0),
-        ("ALTER ROLE @role SUPERUSER", "role", "warn", "is a superuser", "migrate --role", 0, 0),
-        ("ALTER ROLE @role BYPASSRLS", "role", "warn", "has BYPASSRLS", "migrate --role", 0, 0),
-        ("ALTER TABLE mcp_sessions OWNER TO @role", "role", "warn", "owns public.mcp_sessions", "migrate --role", 0, 0),
-        (
-            "GRANT CREATE ON SCHEMA public TO PUBLIC", "search-path", "warn", "in public, a schema of",
-            #"REVOKE CREATE ON SCHEMA "public" FROM PUBLIC;"#, 0, 0
-        ),
-        (
-            "CREATE SCHEMA app; GRANT ALL ON SCHEMA app TO pg_monitor; GRANT USAGE ON SCHEMA app TO @role; ALTER ROLE @role SET search_path = app",
-            "search-path", "warn", "in app, a schema of", #"REVOKE CREATE ON SCHEMA "app" FROM pg_monitor;"#, 0, 0
-        ),
-        ("CREATE SCHEMA app; GRANT ALL ON SCHEMA app TO PUBLIC", "search-path", "ok", "public", "", 0, 0),
-        ("ALTER ROLE @role SET row_security = off", "row-security", "ok", "not active", "", 0, 0),
-        (
-            """
-            ALTER ROLE @role SET row_security = off; ALTER TABLE mcp_sessions ENABLE ROW LEVEL SECURITY;
-            CREATE POLICY p ON mcp_sessions USING (true)
-            """, "row-security", "fail", "row_security is off", "RESET row_security", 77, 77
-        ),
-    ])
+    @Test(
+        .slow,
+        arguments: [
+            (
+                "CREATE RULE r AS ON DELETE TO mcp_sessions DO ALSO NOTHING", "delete-rule", "fail", "a rule on",
+                "pg_rules", 78, 78
+            ),
+            (
+                "CREATE PUBLICATION p FOR TABLE mcp_sessions; ALTER TABLE mcp_sessions REPLICA IDENTITY NOTHING",
+                "replica-identity", "fail", "publishes deletes", "REPLICA IDENTITY FULL", 78, 78
+            ),
+            (
+                "CREATE PUBLICATION p FOR ALL TABLES; ALTER TABLE mcp_sessions DROP CONSTRAINT mcp_sessions_pkey",
+                "replica-identity", "fail", "publishes deletes", "REPLICA IDENTITY FULL", 78, 78
+            ),
+            (
+                "CREATE PUBLICATION p FOR TABLES IN SCHEMA public; ALTER TABLE mcp_sessions REPLICA IDENTITY NOTHING",
+                "replica-identity", "fail", "publishes deletes", "REPLICA IDENTITY FULL", 78, 78
+            ),
+            (
+                """
+                CREATE PUBLICATION p FOR TABLE mcp_sessions WITH (publish = 'insert');
+                ALTER TABLE mcp_sessions REPLICA IDENTITY NOTHING
+                """, "replica-identity", "ok", "", "", 0, 0
+            ),
+            (
+                "CREATE TABLE calls (id int PRIMARY KEY, session uuid UNIQUE REFERENCES mcp_sessions)", "foreign-keys",
+                "warn",
+                "calls_session_fkey of public.calls (session) keeps", "ON DELETE CASCADE", 0, 0
+            ),
+            (
+                "CREATE TABLE calls (a int, session uuid REFERENCES mcp_sessions ON DELETE CASCADE); CREATE INDEX ON calls (a, session)",
+                "foreign-keys", "warn", "calls_session_fkey of public.calls (session) has no index",
+                #"CREATE INDEX CONCURRENTLY ON "public"."calls" ("session");"#, 0, 0
+            ),
+            (
+                """
+                CREATE TABLE calls (a int, session uuid REFERENCES mcp_sessions ON DELETE CASCADE);
+                CREATE INDEX ON calls (session, a)
+                """, "foreign-keys", "ok", "1 to public.mcp_sessions", "", 0, 0
+            ),
+            (
+                trigger("BEFORE DELETE ON mcp_sessions FOR EACH ROW"), "triggers", "warn", "the trigger t on", "'t'", 0,
+                0
+            ),
+            (
+                trigger("AFTER DELETE ON mcp_sessions FOR EACH ROW"), "triggers", "warn", "after each deleted row",
+                "'t'",
+                0, 0
+            ),
+            (trigger("BEFORE DELETE ON mcp_sessions"), "triggers", "warn", "before each DELETE statement", "'t'", 0, 0),
+            (trigger("AFTER UPDATE ON mcp_sessions"), "triggers", "ok", "none", "", 0, 0),
+            ("ALTER ROLE @role SUPERUSER", "role", "warn", "is a superuser", "migrate --role", 0, 0),
+            ("ALTER ROLE @role BYPASSRLS", "role", "warn", "has BYPASSRLS", "migrate --role", 0, 0),
+            (
+                "ALTER TABLE mcp_sessions OWNER TO @role", "role", "warn", "owns public.mcp_sessions", "migrate --role",
+                0, 0
+            ),
+            (
+                "GRANT CREATE ON SCHEMA public TO PUBLIC", "search-path", "warn", "in public, a schema of",
+                #"REVOKE CREATE ON SCHEMA "public" FROM PUBLIC;"#, 0, 0
+            ),
+            (
+                "CREATE SCHEMA app; GRANT ALL ON SCHEMA app TO pg_monitor; GRANT USAGE ON SCHEMA app TO @role; ALTER ROLE @role SET search_path = app",
+                "search-path", "warn", "in app, a schema of", #"REVOKE CREATE ON SCHEMA "app" FROM pg_monitor;"#, 0, 0
+            ),
+            ("CREATE SCHEMA app; GRANT ALL ON SCHEMA app TO PUBLIC", "search-path", "ok", "public", "", 0, 0),
+            ("ALTER ROLE @role SET row_security = off", "row-security", "ok", "not active", "", 0, 0),
+            (
+                """
+                ALTER ROLE @role SET row_security = off; ALTER TABLE mcp_sessions ENABLE ROW LEVEL SECURITY;
+                CREATE POLICY p ON mcp_sessions USING (true)
+                """, "row-security", "fail", "row_security is off", "RESET row_security", 77, 77
+            ),
+        ])
     func whatARunWouldMeetIsSaidBeforeIt(
         sql: String, check: String, status: String, message: String, hint: String, code: Int32, runCode: Int32
     ) async throws {

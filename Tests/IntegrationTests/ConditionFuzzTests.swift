@@ -64,7 +64,7 @@ import Testing
     }
 
     /// Twenty times as many with `make fuzz`.
-    @Test func noAcceptedConditionLeavesItsParentheses() async throws {
+    @Test(.slow) func noAcceptedConditionLeavesItsParentheses() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(
             """

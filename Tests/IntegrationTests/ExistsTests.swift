@@ -105,7 +105,7 @@ import Time
     }
 
     /// A session that was committed before a batch began keeps its client, whenever the client was found.
-    @Test func besideInsertsNoClientGoesWhoseSessionWasCommittedBefore() async throws {
+    @Test(.slow) func besideInsertsNoClientGoesWhoseSessionWasCommittedBefore() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(
             """

@@ -63,7 +63,7 @@ import Time
         }
     }
 
-    @Test func aFrozenBackendEndsTheRunAtItsDeadline() async throws {
+    @Test(.slow) func aFrozenBackendEndsTheRunAtItsDeadline() async throws {
         let database = try await Self.slowDatabase(on: .packaged())
         async let ended = database.daemon(Self.run, environment: Self.deadline)
         let backend = try await Self.backend(of: database)

@@ -220,7 +220,7 @@ import Testing
     }
 
     /// Text that the lexer accepts stays inside its parentheses: no row is found where the rest says that none is.
-    @Test func theServerReadsNoAcceptedConditionBeyondItsParentheses() async throws {
+    @Test(.slow) func theServerReadsNoAcceptedConditionBeyondItsParentheses() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run("CREATE TABLE t (a int, b text, c timestamptz); INSERT INTO t VALUES (1, 'x', now())")
         var generator = SeededRandom(seed: SeededRandom.seed())

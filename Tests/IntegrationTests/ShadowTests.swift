@@ -133,7 +133,7 @@ import Testing
         return codes
     }
 
-    @Test func noCodeOfAnotherRoleRuns() async throws {
+    @Test(.slow) func noCodeOfAnotherRoleRuns() async throws {
         let server = try await Self.server()
         let database = try await SessionsDatabase(on: server)
         try await database.run(

@@ -63,13 +63,15 @@ import Testing
 
     /// A trigger of the application's brings due rows within a batch, behind the walk; so does one on a table whose rows go
     /// with the sessions or forget them, one on a table whose rows go with these, and a rule.
-    @Test(arguments: [
-        "CREATE TRIGGER bring AFTER DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION bring()",
-        "CREATE TRIGGER bring AFTER DELETE ON child FOR EACH ROW EXECUTE FUNCTION bring()",
-        "CREATE TRIGGER bring AFTER DELETE ON grandchild FOR EACH ROW EXECUTE FUNCTION bring()",
-        "CREATE TRIGGER bring AFTER UPDATE ON forgetful FOR EACH ROW EXECUTE FUNCTION bring()",
-        "CREATE RULE bring AS ON DELETE TO child DO ALSO \(late)",
-    ])
+    @Test(
+        .slow,
+        arguments: [
+            "CREATE TRIGGER bring AFTER DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION bring()",
+            "CREATE TRIGGER bring AFTER DELETE ON child FOR EACH ROW EXECUTE FUNCTION bring()",
+            "CREATE TRIGGER bring AFTER DELETE ON grandchild FOR EACH ROW EXECUTE FUNCTION bring()",
+            "CREATE TRIGGER bring AFTER UPDATE ON forgetful FOR EACH ROW EXECUTE FUNCTION bring()",
+            "CREATE RULE bring AS ON DELETE TO child DO ALSO \(late)",
+        ])
     func whereATriggerMayBringRowsEverythingIsLookedForAgain(sql: String) async throws {
         let database = try await Self.database()
         try await database.run(
@@ -95,7 +97,7 @@ import Testing
     }
 
     /// Transactions of another kind of table may have no numbers.
-    @Test func aTableOfAnotherAccessMethodIsLookedThroughAgain() async throws {
+    @Test(.slow) func aTableOfAnotherAccessMethodIsLookedThroughAgain() async throws {
         let database = try await Self.database()
         try await database.run(
             """

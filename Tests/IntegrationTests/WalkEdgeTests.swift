@@ -23,7 +23,7 @@ import Testing
     }
 
     /// A due row moves while a search behind the last batch is at work.
-    @Test func aRowThatMovesBehindTheLastBatchIsDeletedToo() async throws {
+    @Test(.slow) func aRowThatMovesBehindTheLastBatchIsDeletedToo() async throws {
         let database = try await Self.database(gate: Gate.session, in: "ctid OPERATOR")
         try await database.run(
             """

@@ -57,7 +57,7 @@ import Testing
         #expect(metrics.body.contains(#"coalesced_fires_total{job_name="mcp-cleanup-transient-sessions"} 0"#))
     }
 
-    @Test func aSlowClientIsCutOffAndOthersAreServedMeanwhile() async throws {
+    @Test(.slow) func aSlowClientIsCutOffAndOthersAreServedMeanwhile() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let served = try ServedDaemon(url: database.url)
         try await served.waitForAnswer()

@@ -36,7 +36,7 @@ import Testing
         return try #require(Double(line.dropFirst(start.count)))
     }
 
-    @Test func staysReadyWhileTheDatabaseIsAwayForAsLongAsTheBudgetLasts() async throws {
+    @Test(.slow) func staysReadyWhileTheDatabaseIsAwayForAsLongAsTheBudgetLasts() async throws {
         let server = try await PostgresServer(binaries: PostgresServer.packaged().binaries)
         let database = try await SessionsDatabase(on: server)
         // Two intervals and the deadline are five seconds.

@@ -3,7 +3,7 @@ import TestServers
 import Testing
 
 /// The daemon under a wall clock that is set while it runs. The database's clock is not changed.
-@Suite struct ClockTests {
+@Suite(.slow) struct ClockTests {
     @Test func answersAForwardStepOfADayWithOneRunPerJob() async throws {
         let clock = try await SteppedClock()
         let database = try await SessionsDatabase(on: .packaged())

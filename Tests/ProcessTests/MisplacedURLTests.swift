@@ -44,7 +44,7 @@ import Testing
     }
 
     /// A name of a variable ends at its first equals sign.
-    @Test func isNotRepeatedAsAVariableOrAValue() async throws {
+    @Test(.slow) func isNotRepeatedAsAVariableOrAValue() async throws {
         let path = try TemporaryDirectory.make() + "/config.yaml"
         let commands = [["config"], ["config", "--json"], ["status", "--log-format", "json"], ["--once"]]
         for (index, url) in Self.urls.enumerated() {

@@ -88,7 +88,7 @@ import Testing
     }
 
     /// The schedule of the other job changes with each reload; the fire times of this one must not.
-    @Test func losesAndDoublesNoFireTimeInHundredsOfReloads() async throws {
+    @Test(.slow) func losesAndDoublesNoFireTimeInHundredsOfReloads() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let files = ["2 seconds", "3 seconds"].map { Self.configuration(transient: "1 seconds", dormant: $0) }
         let file = try File(files[0])

@@ -144,7 +144,7 @@ import Testing
         #expect(try daemon.runs.last?["outcome"] == "succeeded")
     }
 
-    @Test func livesOnThroughAFailoverToAServerThatIsReadOnlyAtFirst() async throws {
+    @Test(.slow) func livesOnThroughAFailoverToAServerThatIsReadOnlyAtFirst() async throws {
         let binaries = try await PostgresServer.packaged().binaries
         let primary = try await PostgresServer(binaries: binaries, settings: ["wal_level = replica"])
         try await primary.query(SessionsDatabase.migration("20260513010000_install_mcp_sessions"))
@@ -168,7 +168,7 @@ import Testing
         #expect(try await daemon.exitStatus() == 0)
     }
 
-    @Test func repeatsARunWhoseConnectionWasLostInTheMiddle() async throws {
+    @Test(.slow) func repeatsARunWhoseConnectionWasLostInTheMiddle() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(Self.due + Self.slowDeletion)
         let daemon = try RunningDaemon(url: database.url, schedules: ("30 seconds", "0 0 1 1 *"))

@@ -9,7 +9,7 @@ import Testing
         VALUES ('s', 'u', 'x', 'sse', 'x', now() + interval '6 seconds');
         """
 
-    @Test func leavesTheDatabaseAloneUntilSomethingIsDue() async throws {
+    @Test(.slow) func leavesTheDatabaseAloneUntilSomethingIsDue() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(Self.pending)
         let daemon = try RunningDaemon(

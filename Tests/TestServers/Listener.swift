@@ -13,10 +13,10 @@ package final class Listener: Sendable {
     ///   - port: a free port unless given.
     ///   - serve: called with the socket of each client, on a thread per client. The socket is shut down with the listener,
     ///     and closed when this has returned too.
-    package init(
+    package convenience init(
         on host: UInt32 = 0x7F00_0001, port: Int? = nil, serve: @escaping @Sendable (Int32) -> Void
     ) throws {
-        (listening, self.port) = try Self.bound(host: host, port: port, backlog: 100)
+        try self.init(backlog: 100, host: host, port: port)
         let (listening, kept) = (listening, kept)
         // Not Dispatch's threads, of which a process has 255 at most: one that waits in vain would keep others from theirs.
         Thread.detachNewThread {
@@ -28,8 +28,8 @@ package final class Listener: Sendable {
     }
 
     /// Drops packets: while the accept queue is full, Linux ignores each SYN, as a network without a route back does.
-    package init(swallowing: Void) throws {
-        (listening, port) = try Self.bound(backlog: 0)
+    package convenience init(swallowing: Void) throws {
+        try self.init(backlog: 0)
         for _ in 0..<3 {
             let visitor = OpenSocket(flags: Int32(SOCK_NONBLOCK.rawValue))
             kept.withLock { $0.append(visitor) }
@@ -57,17 +57,21 @@ package final class Listener: Sendable {
         for visitor in kept.withLock({ $0 }) { visitor.shutDown() }
     }
 
-    private static func bound(
-        host: UInt32 = 0x7F00_0001, port: Int? = nil, backlog: Int32
-    ) throws -> (OpenSocket, Int) {
-        let socket = OpenSocket()
-        let port = try port ?? Loopback.freePort()
-        let isListening = socket.use { descriptor in
-            Loopback.withAddress(host: host, port: port) { bind(descriptor, $0, $1) } == 0
-                && listen(descriptor, backlog) == 0
+    private init(backlog: Int32, host: UInt32 = 0x7F00_0001, port: Int? = nil) throws {
+        if let port {
+            (listening, self.port) = (OpenSocket(), port)
+            try listening.use { socket in
+                try Self.check(Loopback.withAddress(host: host, port: port) { bind(socket, $0, $1) })
+            }
+        } else {
+            let (socket, port) = try Loopback.bound()
+            (listening, self.port) = (OpenSocket(socket), port)
         }
-        guard isListening else { throw TestServerError("cannot listen: \(String(cString: strerror(errno)))") }
-        return (socket, port)
+        try listening.use { try Self.check(listen($0, backlog)) }
+    }
+
+    private static func check(_ result: Int32) throws {
+        guard result == 0 else { throw TestServerError("cannot listen: \(String(cString: strerror(errno)))") }
     }
 }
 
@@ -76,7 +80,7 @@ package final class Listener: Sendable {
 private final class OpenSocket: Sendable {
     private let descriptor: Int32
 
-    private init(_ descriptor: Int32) {
+    init(_ descriptor: Int32) {
         self.descriptor = descriptor
     }
 
@@ -90,8 +94,8 @@ private final class OpenSocket: Sendable {
         return visitor >= 0 ? OpenSocket(visitor) : nil
     }
 
-    func use<Result>(_ body: (Int32) -> Result) -> Result {
-        body(descriptor)
+    func use<Result>(_ body: (Int32) throws -> Result) rethrows -> Result {
+        try body(descriptor)
     }
 
     /// Ends all waiting on this socket.

@@ -81,15 +81,22 @@ extension Process {
 package enum Loopback {
     /// Returns a TCP port of 127.0.0.1 that is free now, and that no other call of this process returns.
     package static func freePort() throws -> Int {
+        let (descriptor, port) = try bound()
+        close(descriptor)
+        return port
+    }
+
+    /// Returns a socket, which the caller has to close, with such a port.
+    static func bound() throws -> (Int32, port: Int) {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         for _ in 0..<1000 {
             let port = next.withLock { next in
                 next = next == ports.upperBound ? ports.lowerBound : next + 1
                 return next
             }
-            let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-            defer { close(socket) }
-            if withAddress(port: port, { bind(socket, $0, $1) }) == 0 { return port }
+            if withAddress(port: port, { bind(descriptor, $0, $1) }) == 0 { return (descriptor, port) }
         }
+        close(descriptor)
         throw TestServerError("no free port from \(ports.lowerBound) to \(ports.upperBound)")
     }
 

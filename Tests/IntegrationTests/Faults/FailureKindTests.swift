@@ -135,7 +135,7 @@ import Testing
     }
 
     /// A batch's commit waits for the disk, against the role's default: a crash takes back nothing that was seen.
-    @Test func aServerThatCrashesTakesNoBatchBack() async throws {
+    @Test(.slow) func aServerThatCrashesTakesNoBatchBack() async throws {
         let server = try await PostgresServer(binaries: PostgresServer.packaged().binaries)
         let watched = try await Self.watched(due: 10, on: server)
         // Else what is committed would be on the disk a moment later.
@@ -161,7 +161,7 @@ import Testing
     }
 
     /// Behind a pooler the client's connection survives, and suddenly leads to a standby.
-    @Test func aFailoverToAStandbyInTheMiddleMayPass() async throws {
+    @Test(.slow) func aFailoverToAStandbyInTheMiddleMayPass() async throws {
         let server = try await PostgresServer(binaries: PostgresServer.packaged().binaries)
         let watched = try await Self.watched(due: 20, on: server)
         let standby = try await PostgresServer(standbyOf: server)

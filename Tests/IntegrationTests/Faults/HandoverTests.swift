@@ -101,7 +101,7 @@ import Testing
         try await watched.expectExactAccounts("\(once)")
     }
 
-    @Test func aFireTimeDuringAOnceIsAnsweredAfterIt() async throws {
+    @Test(.slow) func aFireTimeDuringAOnceIsAnsweredAfterIt() async throws {
         let watched = try await Self.watched(due: 150)
         let once = try RunningCommand(
             ["--once", "--json"], url: watched.database.url, environment: WatchedDatabase.environment)

@@ -74,7 +74,7 @@ import Time
     }
 
     /// One transaction holds them all: the run ends soon, has counted them, and has not grown with them.
-    @Test func aTableOfHeldRowsIsSkippedAndCounted() async throws {
+    @Test(.slow) func aTableOfHeldRowsIsSkippedAndCounted() async throws {
         let rows = Soak.factor > 1 ? 1_000_000 : 100_000
         let watched = try await WatchedDatabase(on: .packaged())
         try await watched.database.run(WatchedDatabase.due(rows))
