@@ -175,7 +175,7 @@ import Time
         let signaled = ContinuousClock.now
         daemon.send(SIGINT)
         let result = await daemon.end()
-        #expect(signaled.duration(to: .now) < .milliseconds(700))
+        #expect(signaled.duration(to: .now) < .milliseconds(1500))
         #expect(result.status == 130, "\(result)")
         #expect(result.output.isEmpty)
         kill(backend, SIGCONT)

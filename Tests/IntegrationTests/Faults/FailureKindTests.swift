@@ -9,18 +9,13 @@ import Testing
     private static let run = ["--once", "--json"]
 
     private static func watched(
-        due: Int, on server: PostgresServer? = nil, secondsPerRow: Double = 0
+        due: Int, on server: PostgresServer? = nil, secondsPerRow: Double = 0, holdingAfter rows: Int = .max
     ) async throws -> WatchedDatabase {
         let server = if let server { server } else { try await PostgresServer.packaged() }
-        let watched = try await WatchedDatabase(on: server, secondsPerRow: secondsPerRow)
+        let watched = try await WatchedDatabase(on: server, secondsPerRow: secondsPerRow, holdingAfter: rows)
         try await watched.database.run(WatchedDatabase.due(due))
         return watched
     }
-
-    /// One row a batch and a rest after each, so that a test comes between two of them.
-    private static let slow = WatchedDatabase.environment.merging([
-        "MCP_CLEANUP_BATCH_MAX_ROWS": "1", "MCP_CLEANUP_BATCH_PAUSE": "200ms",
-    ]) { $1 }
 
     private static func firstBatch(of watched: WatchedDatabase) async throws {
         try await eventually("the first batch") { try await watched.integer("SELECT count(*) FROM witness") >= 1 }
@@ -95,8 +90,8 @@ import Testing
     }
 
     @Test func aBackendThatIsTerminatedIsAFailureThatIsCounted() async throws {
-        let watched = try await Self.watched(due: 10)
-        async let ended = watched.database.daemon(Self.run, environment: Self.slow)
+        let watched = try await Self.watched(due: 40)
+        async let ended = watched.database.daemon(Self.run, environment: WatchedDatabase.withPauses)
         try await Self.firstBatch(of: watched)
         try await watched.database.run(
             """
@@ -112,8 +107,8 @@ import Testing
 
     @Test func aServerThatRestartsLosesNothing() async throws {
         let server = try await PostgresServer(binaries: PostgresServer.packaged().binaries)
-        let watched = try await Self.watched(due: 10, on: server)
-        async let ended = watched.database.daemon(Self.run, environment: Self.slow)
+        let watched = try await Self.watched(due: 40, on: server)
+        async let ended = watched.database.daemon(Self.run, environment: WatchedDatabase.withPauses)
         try await Self.firstBatch(of: watched)
         server.stop()
         let result = try await ended
@@ -137,7 +132,7 @@ import Testing
     /// A batch's commit waits for the disk, against the role's default: a crash takes back nothing that was seen.
     @Test(.slow) func aServerThatCrashesTakesNoBatchBack() async throws {
         let server = try await PostgresServer(binaries: PostgresServer.packaged().binaries)
-        let watched = try await Self.watched(due: 10, on: server)
+        let watched = try await Self.watched(due: 40, on: server)
         // Else what is committed would be on the disk a moment later.
         try await watched.database.run("ALTER SYSTEM SET wal_writer_delay = '10s'")
         try await watched.database.run("ALTER SYSTEM SET synchronous_commit = off")
@@ -145,7 +140,7 @@ import Testing
         let postmaster = try #require(
             try String(contentsOfFile: server.directory + "/data/postmaster.pid", encoding: .utf8)
                 .split(separator: "\n").first.flatMap { Int32($0) })
-        async let ended = watched.database.daemon(Self.run, environment: Self.slow)
+        async let ended = watched.database.daemon(Self.run, environment: WatchedDatabase.withPauses)
         try await eventually("some batches") { try await watched.integer("SELECT count(*) FROM witness") >= 3 }
         let seen = try await watched.integer("SELECT count(*) FROM witness")
         kill(postmaster, SIGQUIT)
@@ -163,11 +158,11 @@ import Testing
     /// Behind a pooler the client's connection survives, and suddenly leads to a standby.
     @Test(.slow) func aFailoverToAStandbyInTheMiddleMayPass() async throws {
         let server = try await PostgresServer(binaries: PostgresServer.packaged().binaries)
-        let watched = try await Self.watched(due: 20, on: server)
+        let watched = try await Self.watched(due: 40, on: server)
         let standby = try await PostgresServer(standbyOf: server)
         let pooler = try await PgBouncer(for: server)
         async let ended = watched.database.daemon(
-            Self.run, url: pooler.url(watched.database.name), environment: Self.slow)
+            Self.run, url: pooler.url(watched.database.name), environment: WatchedDatabase.withPauses)
         try await Self.firstBatch(of: watched)
         try await pooler.lead(to: standby)
         let result = try await ended
@@ -200,7 +195,7 @@ import Testing
     func aChangeBetweenTwoBatchesFailsTheRun(
         change: String, undoing: String, status: Int32, row: String
     ) async throws {
-        let watched = try await Self.watched(due: 12)
+        let watched = try await Self.watched(due: 40)
         let role = try await watched.database.makeServiceRole()
         try await watched.database.run(
             """
@@ -209,7 +204,8 @@ import Testing
             GRANT SELECT, INSERT, DELETE ON mcp_cleanup.removed TO \(role);
             """)
         async let ended = watched.database.daemon(
-            Self.run, url: watched.database.server.url(watched.database.name, user: role), environment: Self.slow)
+            Self.run, url: watched.database.server.url(watched.database.name, user: role),
+            environment: WatchedDatabase.withPauses)
         try await Self.firstBatch(of: watched)
         try await watched.database.run(change.replacingOccurrences(of: "ROLE", with: role))
         let result = try await ended
@@ -223,7 +219,7 @@ import Testing
 
     /// From then on the server shows the run fewer rows, and says nothing.
     @Test func aPolicyThatIsNarrowedInTheMiddleFailsTheRun() async throws {
-        let watched = try await Self.watched(due: 6)
+        let watched = try await Self.watched(due: 40)
         let role = try await watched.database.makeServiceRole()
         try await watched.database.run(
             """
@@ -234,7 +230,8 @@ import Testing
             CREATE POLICY everything ON mcp_sessions USING (true);
             """)
         async let ended = watched.database.daemon(
-            Self.run, url: watched.database.server.url(watched.database.name, user: role), environment: Self.slow)
+            Self.run, url: watched.database.server.url(watched.database.name, user: role),
+            environment: WatchedDatabase.withPauses)
         try await Self.firstBatch(of: watched)
         try await watched.database.run("ALTER POLICY everything ON mcp_sessions USING (user_id = 'x')")
         let result = try await ended
@@ -265,7 +262,7 @@ import Testing
     }
 
     @Test func aStatementThatSomebodyElseCanceledIsAFailure() async throws {
-        let watched = try await Self.watched(due: 3, secondsPerRow: 0.5)
+        let watched = try await Self.watched(due: 3, holdingAfter: 0)
         async let ended = watched.database.daemon(
             Self.run, environment: WatchedDatabase.environment.merging(["MCP_CLEANUP_CLAIM_LEASE": "60s"]) { $1 })
         try await eventually("a batch is under way") {
@@ -278,6 +275,7 @@ import Testing
         let result = try await ended
         #expect(result.status == 75, "\(result)")
         try await Self.expect("failed 57014", in: watched, result)
+        try await watched.letGo()
         try await Self.expectTheRestIsDone(watched)
     }
 

@@ -7,18 +7,17 @@ import Testing
 @Suite(.inTurn) struct HandoverTests {
     private static let job = "mcp-cleanup-transient-sessions"
 
-    private static func watched(due: Int, secondsPerRow: Double = 0.02) async throws -> WatchedDatabase {
-        let watched = try await WatchedDatabase(on: .packaged(), secondsPerRow: secondsPerRow)
+    private static func watched(due: Int) async throws -> WatchedDatabase {
+        let watched = try await WatchedDatabase(on: .packaged())
         try await watched.database.run(WatchedDatabase.due(due))
         return watched
     }
 
     private static func daemon(
-        _ watched: WatchedDatabase, schedule: String = "1 seconds", environment: [String: String] = [:]
+        _ watched: WatchedDatabase, schedule: String = "1 seconds",
+        environment: [String: String] = WatchedDatabase.environment
     ) throws -> RunningDaemon {
-        try RunningDaemon(
-            url: watched.database.url, schedules: (schedule, "0 0 1 1 *"),
-            environment: WatchedDatabase.environment.merging(environment) { $1 })
+        try RunningDaemon(url: watched.database.url, schedules: (schedule, "0 0 1 1 *"), environment: environment)
     }
 
     private static func status(_ watched: WatchedDatabase) async throws -> String {
@@ -28,15 +27,15 @@ import Testing
 
     @Test func aShutdownInTheMiddleLeavesACanceledRunWithExactCounts() async throws {
         let watched = try await Self.watched(due: 200)
-        let daemon = try Self.daemon(watched)
-        try await daemon.wait("some batches") { try await watched.integer("SELECT count(*) FROM witness") > 10 }
+        let daemon = try Self.daemon(watched, environment: WatchedDatabase.withPauses)
+        try await daemon.wait("some batches") { try await watched.integer("SELECT count(*) FROM witness") > 2 }
         daemon.signal(SIGTERM)
         #expect(try await daemon.exitStatus() == 0)
         let log = try daemon.log
         #expect(try await Self.status(watched) == "canceled", "\(log)")
         try await watched.expectExactAccounts("\(try daemon.log)")
         let deleted = try await watched.integer("SELECT count(*) FROM witness")
-        #expect(deleted > 10 && deleted < 200)
+        #expect(deleted > 2 && deleted < 200)
         #expect(try daemon.runs.last?["rows_deleted"] == "\(deleted)", "\(log)")
         let next = try Self.daemon(watched)
         try await next.wait("the rest") { try await watched.database.count() == 0 }
@@ -56,9 +55,9 @@ import Testing
             INSERT INTO mcp_cleanup.runs (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at, cutoff)
             VALUES ('\(Self.job)', now() - interval '3 years', 'schedule', 'x', 1, 'succeeded', now(), now(), now())
             """)
-        let daemon = try Self.daemon(watched, schedule: schedule)
+        let daemon = try Self.daemon(watched, schedule: schedule, environment: WatchedDatabase.withPauses)
         try await daemon.wait("some batches of the run for the missed fire time") {
-            try await watched.integer("SELECT count(*) FROM witness") > 5
+            try await watched.integer("SELECT count(*) FROM witness") > 2
         }
         daemon.signal(signal)
         _ = try await daemon.exitStatus()
@@ -89,7 +88,7 @@ import Testing
 
     @Test func onceBesideARunOfTheServiceIsSkipped() async throws {
         let watched = try await Self.watched(due: 100)
-        let daemon = try Self.daemon(watched)
+        let daemon = try Self.daemon(watched, environment: WatchedDatabase.withPauses)
         try await daemon.wait("a run") { try await Self.status(watched) == "running" }
         let once = try await watched.database.daemon(["--once", "--json"], environment: WatchedDatabase.environment)
         #expect(once.status == 0, "\(once)")
@@ -102,14 +101,15 @@ import Testing
     }
 
     @Test(.slow) func aFireTimeDuringAOnceIsAnsweredAfterIt() async throws {
-        let watched = try await Self.watched(due: 150)
+        let watched = try await Self.watched(due: 50)
         let once = try RunningCommand(
-            ["--once", "--json"], url: watched.database.url, environment: WatchedDatabase.environment)
+            ["--once", "--json"], url: watched.database.url, environment: WatchedDatabase.withPauses)
         try await eventually("the run is under way") { try await Self.status(watched) == "running" }
-        let daemon = try Self.daemon(watched, schedule: "20 seconds")
+        let daemon = try Self.daemon(watched)
+        try await daemon.wait("a fire time") { try daemon.log.contains("is at a run of the job") }
         let result = await once.end()
-        #expect(result.status == 0 && result.output.contains(#""rows_deleted":150,"#), "\(result)")
-        try await daemon.wait("the fire time's own run", limit: .seconds(40)) {
+        #expect(result.status == 0 && result.output.contains(#""rows_deleted":50,"#), "\(result)")
+        try await daemon.wait("the fire time's own run") {
             try await watched.database.count("origin <> 'once' AND status = 'succeeded'", in: "mcp_cleanup.runs") >= 1
         }
         daemon.signal(SIGTERM)

@@ -10,8 +10,10 @@ import Testing
 struct WatchedDatabase: Sendable {
     let database: SessionsDatabase
 
-    /// - Parameter secondsPerRow: how much longer each deleted row takes, so that more can happen in a transaction.
-    init(on server: PostgresServer, secondsPerRow: Double = 0) async throws {
+    /// - Parameters:
+    ///   - secondsPerRow: how much longer each deleted row takes, so that more can happen in a transaction.
+    ///   - rows: how many rows are deleted before the next one waits for `letGo()`.
+    init(on server: PostgresServer, secondsPerRow: Double = 0, holdingAfter rows: Int = .max) async throws {
         database = try await SessionsDatabase(on: server)
         try await database.run(
             """
@@ -20,10 +22,14 @@ struct WatchedDatabase: Sendable {
             CREATE TABLE witness (
                 seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, run_id BIGINT, claimed_by TEXT, client TEXT,
                 transaction XID8 DEFAULT pg_current_xact_id(), session_id TEXT, was_due BOOLEAN);
+            CREATE SEQUENCE openings;
             CREATE FUNCTION witness() RETURNS TRIGGER LANGUAGE plpgsql SECURITY DEFINER AS $$
             DECLARE run mcp_cleanup.runs;
             BEGIN
                 IF \(secondsPerRow) > 0 THEN PERFORM pg_sleep(\(secondsPerRow)); END IF;
+                IF \(rows) < \(Int.max) AND (SELECT count(*) FROM witness) >= \(rows) THEN
+                    WHILE NOT (SELECT is_called FROM openings) LOOP PERFORM pg_sleep(0.01); END LOOP;
+                END IF;
                 SELECT * INTO run FROM mcp_cleanup.runs
                  WHERE job = 'mcp-cleanup-transient-sessions' AND status = 'running';
                 INSERT INTO witness (run_id, claimed_by, client, session_id, was_due)
@@ -41,12 +47,22 @@ struct WatchedDatabase: Sendable {
             """)
     }
 
+    /// Lets the deletions that wait, and all later ones, take place.
+    func letGo() async throws {
+        try await database.run("SELECT nextval('openings')")
+    }
+
     /// What makes batches small and deaths noticed soon. Only the transient job.
     static let environment = [
         "MCP_CLEANUP_CLAIM_LEASE": "3s", "MCP_CLEANUP_BATCH_MAX_ROWS": "5", "MCP_CLEANUP_HISTORY_MODE": "required",
         "MCP_CLEANUP_HISTORY_REMOVED": "1d",
         "MCP_CLEANUP_JOBS_MCP_CLEANUP_DORMANT_SESSIONS_ENABLED": "false",
     ]
+
+    /// One row a batch and a rest after each, so that a test comes between two of them.
+    static let withPauses = environment.merging([
+        "MCP_CLEANUP_BATCH_MAX_ROWS": "1", "MCP_CLEANUP_BATCH_PAUSE": "200ms",
+    ]) { $1 }
 
     /// For a last run, which has all that ten thousand kills have left.
     private static let withoutHaste = [
