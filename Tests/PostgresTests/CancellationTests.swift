@@ -19,7 +19,7 @@ import Testing
         let (error, _) = await task.value
         #expect(error == .canceled(during: .querying))
         #expect(start.duration(to: .now) < .seconds(5))
-        // The server has confirmed it: what was open can be left, and the connection used again.
+        // The server has confirmed the cancellation: the open transaction can be left, and the connection used again.
         #expect(await connection.isAlive())
         await connection.close()
         // A pooler keeps its connection to the server, with another statement on it or none.
@@ -31,7 +31,7 @@ import Testing
         }
     }
 
-    /// Rows that a statement would have written after the cancellation.
+    /// The canceled statement would have written a row after the cancellation.
     @Test func undoesWhatTheStatementDid() async throws {
         let server = try await PostgresServer.packaged()
         let database = try await server.makeDatabase()
@@ -48,7 +48,7 @@ import Testing
         #expect(try await server.value("SELECT count(*) FROM t", in: database) == "0")
     }
 
-    /// A request to cancel that comes too late changes nothing, and nothing is kept back.
+    /// Where a request to cancel has ended no statement, all results are returned.
     @Test func tellsWhatWasDoneWhenNothingWasCanceled() async throws {
         let server = try await PostgresServer.packaged()
         let connection = try await open(server.url("postgres"))
@@ -90,9 +90,24 @@ import Testing
             try await Task.sleep(for: .milliseconds(delay))
             task.cancel()
             let (error, time) = await task.value
-            // A name server may have been faster.
+            // The name server may have answered before the cancellation.
             #expect(error == .canceled(during: .connecting) || host != "127.0.0.1" && error?.cause == .unresolved)
             #expect(time < .seconds(5))
+        }
+    }
+
+    /// Libpq may be in the middle of a step, such as SCRAM's rounds, when its task is canceled: the next attempt waits for that.
+    @Test func aCanceledAttemptDoesNotFailTheNext() async throws {
+        let server = try await PostgresServer.packaged()
+        let url = try await server.secureURL("postgres", user: server.makeRole(), password: "right")
+        for round in 0..<40 {
+            let task = Task {
+                await failure { try await open(url, environment: ["SSL_CERT_FILE": server.authority]).close() }
+            }
+            usleep(UInt32(round * 400))
+            task.cancel()
+            try await open(server.url("postgres")).close()
+            _ = await task.value
         }
     }
 
@@ -179,7 +194,7 @@ import Testing
         for (kind, body) in kinds {
             let before = try Self.descriptors()
             for _ in 0..<200 { #expect(await failure(body).error != nil, "\(kind)") }
-            // The listener's side of the silent ones is not ours to count.
+            // The listener's sockets of the silent connections do not count.
             let ours = kind == "silent" ? 200 : 0
             #expect(try await eventually { try Self.descriptors() - ours < before + 60 }, "\(kind)")
         }

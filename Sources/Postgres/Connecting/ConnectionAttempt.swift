@@ -5,17 +5,20 @@ import Time
 
 /// One attempt to connect to one address, whose calls into libpq can be abandoned.
 ///
-/// `PQconnectPoll` is documented not to block, and does: it computes as many rounds of SCRAM as the server asks for
+/// `PQconnectPoll` is documented not to block, but it does: it computes as many rounds of SCRAM as the server asks for
 /// (2,147,483,647 take half an hour), and reads files without a limit. So every step runs on one thread that all
-/// attempts of the process share. When the deadline passes or the task is canceled during a step, the connection is left
-/// to that thread, which ends it when libpq returns. Until then no other attempt can begin.
+/// attempts of the process share. When the deadline passes or the task is canceled during a step, the connection is
+/// left to that thread, which ends it when libpq returns. Until libpq has returned, no other attempt can begin.
 struct ConnectionAttempt {
     private static let queue = DispatchQueue(label: "mcp-cleanupd.postgres.connecting")
-    /// Returns true once the step that is in libpq has been abandoned; `nil` while none is.
+    /// Returns true once the step that libpq is executing has been abandoned; `nil` while libpq executes none.
     fileprivate static let isStepAbandoned = Mutex<(@Sendable () -> Bool)?>(nil)
 
-    /// A server that lets us in needs a few kilobytes for it, and a certificate chain. Above this it only fills memory.
+    /// In bytes. A login takes a few kilobytes and a certificate chain; a server that sends more only fills memory.
     private static let mostBytes = 1 << 20
+
+    /// With an honest server a step takes milliseconds: a TLS handshake, 4,096 rounds of SCRAM.
+    private static let longestStep = Duration.milliseconds(500)
 
     let parameters: ConnectionParameters
     let deadline: ContinuousClock.Instant
@@ -27,9 +30,7 @@ struct ConnectionAttempt {
     func complete(
         on queue: DispatchQueue, isolation: isolated (any Actor)? = #isolation
     ) async throws(PostgresError) -> LibpqConnection {
-        guard !Connection.isAbandonedThreadRunning else {
-            throw unreachable(.silent, ": an earlier attempt, which libpq has not ended yet, is in the way of this one")
-        }
+        try await requireFreeThread()
         let begun = try await step { [parameters, onNotice] in LibpqConnection(parameters, onNotice: onNotice) }
         guard let connection = begun else { throw .unreachable(.broken, message: "out of memory") }
         let pointer = connection.pointer
@@ -44,6 +45,17 @@ struct ConnectionAttempt {
         }
         IncomingBytes.limitReceiveBuffer(of: PQsocket(pointer))
         return connection
+    }
+
+    /// An abandoned step is over within a moment, unless the server makes libpq compute: then no attempt waits for it.
+    private func requireFreeThread() async throws(PostgresError) {
+        guard Connection.isAbandonedThreadRunning else { return }
+        let answer = FirstAnswer<Bool>()
+        Self.queue.async { answer.give(true) }
+        let end = min(deadline, .now + Self.longestStep)
+        guard await !answer.value(until: end, orLate: false, orCanceled: false) else { return }
+        if Task.isCancelled { throw .canceled(during: .connecting) }
+        throw unreachable(.silent, ": an earlier attempt, which libpq has not ended yet, is in the way of this one")
     }
 
     private func logIn(
@@ -98,7 +110,8 @@ struct ConnectionAttempt {
 }
 
 extension Connection {
-    /// True while libpq has not returned from an attempt to connect that was abandoned at its deadline or with its
-    /// task, which may take half an hour. Until it has, every `open` fails at once with `unreachable(.silent)`.
+    /// True while libpq is still executing an attempt to connect that was abandoned, at its deadline or because its
+    /// task was canceled. This may take half an hour; meanwhile every
+    /// `open` fails within half a second, with `unreachable(.silent)`.
     package static var isAbandonedThreadRunning: Bool { ConnectionAttempt.isStepAbandoned.withLock { $0?() ?? false } }
 }
