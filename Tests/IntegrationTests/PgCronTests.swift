@@ -4,7 +4,7 @@ import SessionCleanup
 import TestServers
 import Testing
 
-/// `pg-cron` beside real pg_cron.
+/// The command `pg-cron` on a server with the real pg_cron.
 @Suite(
     .serialized,
     .enabled(if: MigrationTests.hasCron, "pg_cron is not installed; scripts/install-tools test installs it"))
@@ -124,7 +124,7 @@ struct PgCronTests {
         try await server.query("SELECT cron.unschedule(jobid) FROM cron.job WHERE username = 'guest'")
         #expect(try await Self.jobs(server) == before)
 
-        // What is printed does what the command would have done.
+        // The printed SQL does what the command would have done.
         func printed(_ action: String) async throws {
             let sql = try await Self.daemon(action, server.url("postgres", user: "stranger"), json: false).output
             try await Command.check(
@@ -197,7 +197,7 @@ struct PgCronTests {
         #expect(after.hasPrefix(#"{"check":"pg-cron","status":"ok","#), "\(after)")
     }
 
-    /// A job's schedule and command, and whether the daemon does the same.
+    /// A takeover compares each job's schedule and command with the daemon's.
     @Test func aTakeoverStopsWhereAJobDiffersFromTheDaemons() async throws {
         let server = try await Self.server()
         let url = server.url("postgres")
@@ -214,6 +214,8 @@ struct PgCronTests {
                 "0  0 * * *",
                 "delete from mcp_sessions where updated_at < NOW() - INTERVAL '720 hours'\n  and active = TRUE;", true
             ),
+            // Times the seconds of a week, it is 30 days in 64 bits.
+            ("0 0 * * *", "\(isolated) '102939420054182770 weeks'", false),
             ("0 0 * * *", "\(isolated) '90 days'", false), ("*/15 * * * *", "\(isolated) '30 days'", false),
             ("0 0 * * *", "\(isolated) '30 days' AND user_id <> 'x'", false),
             ("0 0 * * *", "\(isolated) '30 days' OR true", false),

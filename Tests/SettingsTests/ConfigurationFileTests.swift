@@ -95,7 +95,7 @@ import Time
                 """)
     }
 
-    /// YAML would make a number, a time or a truth of these.
+    /// YAML would read most of these as a number, a time, a Boolean or null.
     @Test(arguments: [
         "batch: { pause: 1:30 }", "batch: { max-rows: 0x10 }", "batch: { max-rows: 1_000 }", "batch: { pause: 15 }",
         "jobs: { mcp-cleanup-transient-sessions: { enabled: yes } }", "database: { table: ~ }",
@@ -130,9 +130,9 @@ import Time
     }
 
     @Test func readsNoBytesThatAreNotText() {
-        let file = (path: "c.yaml", bytes: Array("batch:\n  pause: ".utf8) + [0xFF, 0xFE])
+        let file = (path: "c.yaml", bytes: Array("batch:\n  pause: ä".utf8) + [0xFF, 0xFE])
         let error = #expect(throws: ConfigurationFaults.self) { try EffectiveConfiguration(file: file) }
-        #expect(error?.description.hasPrefix("c.yaml:2:10: no YAML") ?? false, "\(error?.description ?? "")")
+        #expect(error?.description.hasPrefix("c.yaml:2:11: no YAML") ?? false, "\(error?.description ?? "")")
     }
 
     @Test func showsNoSecretInAFaultNorInWhatIsInForce() throws {
@@ -154,7 +154,7 @@ import Time
         dumped += effective.yaml + "\(effective) \(effective.entries)" + String(reflecting: effective.configuration)
         #expect(!dumped.contains("t0ken"))
         #expect(effective.yaml.contains("https://hc-ping.com:8443/"))
-        // A copy of what is shown cannot be called by mistake.
+        // The shown URL, without its path, is refused: a copy of this text cannot call it by mistake.
         #expect(throws: ConfigurationFaults.self) { try load(effective.yaml) }
     }
 

@@ -3,28 +3,29 @@ package import Time
 
 /// A named cleanup: when it runs, what it removes and how long a run of it may take.
 package struct Job: Hashable, Sendable {
-    /// As in logs, metrics and history.
+    /// The name in logs, metrics and history.
     package let name: String
-    /// For `--job` only; `nil` for a job that has none.
+    /// A shorter name for command lines, the page and the job's index; `nil` for an operator's own job.
     package let shortName: String?
     package var isEnabled = true
     package var schedule: Schedule
-    /// Where the schedule's times are local; `nil` is UTC.
+    /// The time zone of the schedule's times; `nil` is UTC.
     package var timeZone: NamedTimeZone?
     package var catchUp = CatchUp.once
-    /// How long a run may take, from before its connection is opened if it is not open.
+    /// The time limit of an attempt of a run; it includes opening the connection, if none is open yet.
     package var deadline: Duration
     /// The number of deleted rows at which a run ends as `capped`; `nil` for no limit.
     package var maxRows: Int?
     /// When more than this share of the table is due, from 0 to 1, a run deletes nothing and fails; `nil` is no such guard.
     package var maxFraction: Double?
-    /// The longest time for which a run that finds nothing lets fire times pass until something will be due; `nil` for none.
+    /// After a run that finds nothing, fire times are skipped until a row will be due, at most this long; `nil` skips
+    /// none.
     package var maxStaleness: Duration?
-    /// The table, where it is one of the operator's own; `nil` is the sessions' table.
+    /// The table of an operator's own job; `nil` is the sessions table.
     package var table: TableName?
-    /// For the shape `active` of the sessions table, or for another table.
+    /// The rule for the shape `active` of the sessions table, or for the table of an operator's own job.
     package var rule: Rule
-    /// What differs for the shape `status`.
+    /// The rule's `candidates` for the shape `status`; `nil` for an operator's own job.
     var statusCandidates: String?
 
     /// Abandoned sign-ins: sessions that never became active and have expired.
@@ -41,7 +42,7 @@ package struct Job: Hashable, Sendable {
             statusCandidates: "status = 'active'")
     }
 
-    /// A job that a file names, before the rest of what the file says of it: removes nothing, as yet.
+    /// An operator's own job, before its keys in the configuration file are read: its rule matches no row yet.
     package static func own(named name: String) -> Job {
         Job(
             name: name, shortName: nil, schedule: .builtIn("@daily"), deadline: .seconds(4 * 60), table: .sessions,
@@ -50,13 +51,17 @@ package struct Job: Hashable, Sendable {
 
     /// - Parameter generation: `nil` for a table that does not hold sessions.
     package func rule(for generation: SchemaGeneration?) -> Rule {
-        var rule = rule
-        if generation == .status, let statusCandidates { rule.candidates = statusCandidates }
-        return rule
+        switch generation {
+        case nil, .active: return rule
+        case .status:
+            var rule = rule
+            rule.candidates = statusCandidates ?? rule.candidates
+            return rule
+        }
     }
 
-    /// How old a success may become before the job counts as overdue: until the second fire time after it, but no less
-    /// than two intervals or the time for which fire times may pass; and then its run has its deadline.
+    /// The age of a success from which the job counts as overdue: the time until the second fire time after it, but at
+    /// least two intervals and at least `maxStaleness`; plus the deadline of that fire time's run.
     package func budget(after success: UTCInstant) -> Duration {
         guard let interval = schedule.interval(at: success, in: timeZone?.rules),
             let next = schedule.next(after: success, in: timeZone?.rules)
@@ -64,7 +69,7 @@ package struct Job: Hashable, Sendable {
         return max(next - success + interval, interval * 2, maxStaleness ?? .zero) + deadline
     }
 
-    /// The same where fire times may have changed since: by the new ones a success is expected from the change on.
+    /// The same if the job's fire times may have changed since: the new ones count from the change on.
     package func budget(after success: UTCInstant, changedAt: UTCInstant?) -> Duration {
         let start = max(success, changedAt ?? success)
         return start - success + budget(after: start)
@@ -73,7 +78,7 @@ package struct Job: Hashable, Sendable {
     package func isNamed(_ text: String) -> Bool { text == name || text == shortName }
 }
 
-/// What becomes of fire times that passed while the process was down or asleep, or that the clock jumped over.
+/// The treatment of fire times that passed while the process was down or asleep, or that the clock jumped over.
 package enum CatchUp: String, Hashable, Sendable, CaseIterable {
     /// One run, for the latest of them.
     case once
@@ -81,14 +86,14 @@ package enum CatchUp: String, Hashable, Sendable, CaseIterable {
     case skip
 }
 
-/// Why there is a run.
+/// The cause of a run.
 package enum RunOrigin: String, Hashable, Sendable, CaseIterable {
     case schedule
     case catchUp = "catch-up"
     case once
 }
 
-/// A time zone as it was asked for, with the rules that the system had for it.
+/// A time zone by its name in the configuration, with the rules that the system had for it.
 package struct NamedTimeZone: Hashable, Sendable {
     package let name: String
     package let rules: TimeZoneRules
@@ -100,7 +105,7 @@ extension Schedule {
     fileprivate static func builtIn(_ expression: String) -> Schedule { valid { try Schedule(expression) } }
 }
 
-/// Returns a value that the program has as a text, and that is right.
+/// Returns the value of a text that is part of the program; one that cannot be read is a bug, and stops the process.
 private func valid<Value>(_ read: () throws -> Value) -> Value {
     do {
         return try read()
@@ -111,15 +116,15 @@ private func valid<Value>(_ read: () throws -> Value) -> Value {
 
 /// The limits of a run, the same for every job.
 package struct RunLimits: Hashable, Sendable {
-    /// How far the database's clock may be ahead of the host's.
+    /// The most that the database's clock may be ahead of the host's.
     package var maxClockSkew = Duration.seconds(5 * 60)
-    /// How long one transaction should hold its locks.
+    /// The time for which one transaction should hold its locks.
     package var batchTarget = Duration.milliseconds(50)
     /// The longest time a batch may wait for one lock.
     package var lockTimeout = Duration.milliseconds(100)
     /// Rows that one transaction deletes at most.
     package var batchRows = 10_000
-    /// How long to rest after each batch.
+    /// The pause after each batch.
     package var batchPause = Duration.zero
     /// Addresses that one search returns at most, unless a single page has more: about 1 MB of answer.
     var searchRows = 50_000

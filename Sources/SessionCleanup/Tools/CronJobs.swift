@@ -1,12 +1,12 @@
 import CleanupSchedule
 import Postgres
 
-/// What `pg-cron` is to do with the seed's jobs under pg_cron, which remove the same rows.
+/// The action of `mcp-cleanupd pg-cron` on the seed's jobs in pg_cron, which remove the same rows.
 package enum CronAction: String, Hashable, Sendable, CaseIterable {
     case status
-    /// Deactivates those that are active, and marks them.
+    /// Deactivates the active jobs, and marks them.
     case takeover
-    /// Gives back those with the mark.
+    /// Activates the jobs with the mark again, and removes the mark.
     case rollback
 }
 
@@ -29,7 +29,7 @@ package struct CronJob: Hashable, Sendable {
     package let command: String
     package let role: String
     package let isActive: Bool
-    /// A takeover has deactivated it.
+    /// True if a takeover has deactivated it.
     package let isTakenOver: Bool
 }
 
@@ -43,15 +43,15 @@ extension CronJob {
     }
 }
 
-/// A job of pg_cron's that does something else, or at other times, than the daemon's job that would take its place: the
-/// schedule of that one, and the statement that has its effect, or the reason why it deletes nothing.
+/// A job of pg_cron's that does something else, or at other times, than the daemon's job that would take its place.
+/// `schedule` and `command` describe the latter: the statement that has its effect, or why it deletes nothing.
 package typealias CronDifference = (job: CronJob, schedule: String, command: String)
 
-/// The daemon's jobs, of which those with a short name take the place of pg_cron's jobs of that name.
+/// The daemon's jobs: one with the short name `x` takes the place of pg_cron's job whose name ends in `x-sessions`.
 package typealias CronSuccessors = (jobs: [Job], table: SessionTable)
 
 extension DatabaseAccess {
-    /// Does what is asked over a connection of its own, within half a minute.
+    /// Performs the action over a connection of its own, within 30 s.
     ///
     /// - Parameter successors: what a takeover compares pg_cron's jobs with; `nil` accepts every difference.
     package func cronJobs(
@@ -70,7 +70,7 @@ extension DatabaseSession {
             .forbidden(reason: reason, sql: "\(heading)\(statement);")
         }
         guard try survey.bool("is_here") else {
-            // Unknown to a role that may not see the setting.
+            // `home` is also `nil` for a role that may not see the setting.
             guard let home = try survey.textIfPresent("home"), home != database else { return .absent }
             return forbidden(
                 "pg_cron keeps its jobs in the database \(home), and this one is \(database)",
@@ -101,7 +101,7 @@ extension DatabaseSession {
 }
 
 extension CronJob {
-    /// Returns the difference between the job and the one in its place; `nil` if they delete the same at the same times.
+    /// Returns the difference from the daemon's job in its place; `nil` if both delete the same rows at the same times.
     fileprivate func difference(from successors: CronSuccessors) -> CronDifference? {
         let (jobs, table) = successors
         let successor = jobs.first { job in job.shortName.map { name.hasSuffix("\($0)-sessions") } ?? false }
@@ -121,21 +121,21 @@ extension CronJob {
         return (self, expected, commands[0])
     }
 
-    /// Returns the conditions of a DELETE and what stands before them, so that two that delete the same rows are equal
-    /// however they are written: white space, the case of words, the order of conditions and the unit of an interval do not
+    /// Returns the conditions of a DELETE and the words before them, in a form that is equal for two statements that
+    /// delete the same rows: white space, the case of words, the order of conditions and the unit of an interval do not
     /// count. Everything else does.
     private static func parts(of sql: String) -> Set<[String]> {
         var words = tokens(sql)
         if words.last == ";" { words.removeLast() }
         let start = words.firstIndex(of: "where") ?? words.endIndex
         var head = words[..<start].filter { $0 != "only" }
-        // Without a schema it is the one that pg_cron's sessions find: public, unless someone has changed that.
+        // A table without a schema is the one in pg_cron's search path: in public, unless that was changed.
         if head.count == 3, head[0] == "delete" { head.insert(contentsOf: ["public", "."], at: 2) }
         return Set([head] + words[start...].dropFirst().split(separator: "and").map { Array($0) })
     }
 
-    /// Returns words in lower case, strings, and single symbols; an interval in seconds. Days have 24 hours: pg_cron's sessions
-    /// compute in UTC unless the server is set otherwise.
+    /// Returns the tokens: words in lower case, strings and symbols, with intervals converted to seconds. A day counts
+    /// as 24 hours: pg_cron's sessions compute in UTC unless the server is set otherwise.
     private static func tokens(_ sql: String) -> [String] {
         var tokens: [String] = []
         var rest = Substring(sql)
@@ -167,9 +167,9 @@ extension CronJob {
 
     private static func seconds(_ interval: Substring) -> Int? {
         let parts = interval.split(separator: " ")
-        guard parts.count == 2, let number = Int(parts[0]) else { return nil }
+        guard parts.count == 2, let number = Int32(parts[0]).map(Int.init) else { return nil }
         let units = ["second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800]
         let unit = units[String(parts[1].hasSuffix("s") ? parts[1].dropLast() : parts[1])]
-        return unit.map { number.multipliedReportingOverflow(by: $0).partialValue }
+        return unit.map { number * $0 }
     }
 }

@@ -4,7 +4,7 @@ import CYaml
 /// 8, `1:30` as 90 and `yes` as true.
 struct YAMLNode: Sendable {
     struct Position: Hashable, Sendable {
-        /// Both count from 1, in characters.
+        /// Both count from 1; the column counts characters.
         let line: Int
         let column: Int
     }
@@ -17,16 +17,16 @@ struct YAMLNode: Sendable {
         case empty
         case text(String)
         case mapping([Member])
-        /// No key takes one, so that what is in it does not matter.
+        /// A list. No key takes one, so its items are not kept.
         case list
     }
 
     let content: Content
     let position: Position
 
-    /// Reads a file of one document; one without any is empty.
+    /// Reads a file of at most one document; a file without any is empty.
     static func compose(_ bytes: [UInt8]) throws(YAMLError) -> YAMLNode {
-        // libyaml keeps the addresses of its own structure and of the text: neither moves until it is deleted.
+        // libyaml keeps pointers to the parser and to the text: neither moves until the parser is deleted.
         let parser = UnsafeMutablePointer<yaml_parser_t>.allocate(capacity: 1)
         defer { parser.deallocate() }
         precondition(yaml_parser_initialize(parser) == 1, "out of memory")
@@ -54,12 +54,12 @@ private struct YAMLComposer {
     private struct Event {
         let type: yaml_event_type_t
         let position: YAMLNode.Position
-        /// Of a scalar.
+        /// The text of a scalar; empty for other events.
         var text = ""
         var isPlain = false
     }
 
-    /// Twice what the configuration's own levels need.
+    /// Twice the depth that the configuration's own levels need.
     private static let depthLimit = 8
 
     func file() throws(YAMLError) -> YAMLNode {
@@ -113,7 +113,7 @@ private struct YAMLComposer {
         guard yaml_parser_parse(parser, &event) == 1 else { throw failure() }
         defer { yaml_event_delete(&event) }
         let position = YAMLNode.Position(event.start_mark)
-        // The structures of scalars, mappings and lists begin with an anchor and a tag, that of an alias with its name.
+        // The structures of scalars, mappings and lists all begin with anchor and tag, so `scalar` reads those of each.
         let isStart = [YAML_SCALAR_EVENT, YAML_MAPPING_START_EVENT, YAML_SEQUENCE_START_EVENT].contains(event.type)
         let scalar = event.data.scalar
         if event.type == YAML_ALIAS_EVENT || isStart && scalar.anchor != nil {
@@ -136,9 +136,10 @@ private struct YAMLComposer {
         guard parser.error == YAML_READER_ERROR else {
             return syntaxError(problem, at: YAMLNode.Position(parser.problem_mark))
         }
-        // Of a text that cannot even be read, libyaml knows the offset only.
+        // For a reader error, such as invalid UTF-8, libyaml gives only the byte offset.
         let before = text.prefix(Int(parser.problem_offset))
-        let column = before.reversed().prefix { $0 != 10 }.count + 1
+        // Characters: bytes other than UTF-8's continuations.
+        let column = before.reversed().prefix { $0 != 10 }.count { $0 & 0xC0 != 0x80 } + 1
         return syntaxError(problem, at: .init(line: before.count { $0 == 10 } + 1, column: column))
     }
 

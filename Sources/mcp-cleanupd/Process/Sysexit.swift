@@ -23,16 +23,26 @@ enum Sysexit: Int32 {
             }
     }
 
-    /// Of several failures the one to report: what needs a person comes before what may pass.
+    /// Returns the code to report for several failures: one that needs a person comes before one that may pass.
     static func worst(of codes: [Sysexit]) -> Sysexit {
-        let worstFirst: [Sysexit] = [
-            .software, .configuration, .noPermission, .unavailable, .cannotWrite, .temporaryFailure,
-        ]
-        return worstFirst.first(where: codes.contains) ?? .success
+        codes.min { $0.rank < $1.rank } ?? .success
+    }
+
+    /// The place of the code where the worst is first.
+    private var rank: Int {
+        switch self {
+        case .software: 0
+        case .usage, .configuration: 1
+        case .noPermission: 2
+        case .unavailable: 3
+        case .cannotWrite: 4
+        case .temporaryFailure: 5
+        case .success: 6
+        }
     }
 }
 
-/// The end of a command ahead of time: a message on standard error, then the exit code.
+/// The early end of a command: a message on standard error, then the exit code.
 struct CommandFailure: Error, Hashable {
     var code: Sysexit
     var message: String
