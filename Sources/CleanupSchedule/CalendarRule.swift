@@ -57,7 +57,7 @@ struct CalendarRule: Hashable, Sendable {
         return hour * 60 + minute
     }
 
-    /// Tries a month after the other, by their masks: 491 at most.
+    /// Tries one month after the other, each by its mask: 492 at most.
     private func nearestDay(to daysSinceEpoch: Int, _ direction: Direction) -> Int? {
         let start = CivilDate(daysSinceEpoch: daysSinceEpoch)
         for distance in 0..<(Self.longestGapInYears + 1) * 12 {
@@ -70,7 +70,7 @@ struct CalendarRule: Hashable, Sendable {
         return nil
     }
 
-    /// The days of the month that match, as bits 1 to 31, and the day before the month's first since the epoch.
+    /// The matching days of the month, as bits 1 to 31, and the day before its first, in days since the epoch.
     private func matchingDays(_ month: Int, ofYear year: Int) -> (bits: UInt64, zero: Int) {
         guard months & 1 << month != 0 else { return (0, 0) }
         let length = CivilDate.daysInMonth(month, ofYear: year)

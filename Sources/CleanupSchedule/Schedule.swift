@@ -2,8 +2,8 @@ package import Time
 
 /// When a job fires: pg_cron's schedule language, and the search for fire times.
 ///
-/// The forms are five fields, `minute hour day-of-month month day-of-week`, each a list of `*`, values and ranges, the
-/// first and the last also with a step, or `$` for the last day of the month; `N seconds`: the whole multiples of N
+/// The forms are five fields, `minute hour day-of-month month day-of-week`, each a list of `*`, values and ranges, with
+/// a step after `*` or a range if wanted, or `$` for the last day of the month; `N seconds`: the whole multiples of N
 /// seconds since the Unix epoch, in any time zone; and nicknames.
 ///
 /// As in pg_cron (`ShouldRunTask`), when neither the day of month nor the day of week *begins with* `*`, a day matches
@@ -18,7 +18,7 @@ package struct Schedule: Hashable, Sendable, CustomStringConvertible {
     /// The longest text that is read, in characters, as in pg_cron (`MAX_FILE_BUFFER_LENGTH`, less its final zero).
     package static let maximumLength = 999
 
-    /// The fields that the nicknames stand for. `@reboot` is none: it names no time.
+    /// The fields that the nicknames stand for. `@reboot` is refused: it names no time.
     static let nicknames: KeyValuePairs = [
         "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *", "@monthly": "0 0 1 * *", "@weekly": "0 0 * * 0",
         "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@hourly": "0 * * * *",
@@ -49,7 +49,7 @@ package struct Schedule: Hashable, Sendable, CustomStringConvertible {
     /// The first fire time strictly after the instant; in UTC without a zone. `nil` only where it would be after the
     /// year 9999. Takes a few dozen operations for nearly any distance.
     package func next(after instant: UTCInstant, in zone: TimeZoneRules? = nil) -> UTCInstant? {
-        // From the second before the first that can be named on, the first can be found.
+        // Earlier instants count as the second before the first nameable one, so that the first one can be found.
         fireTime(nearestTo: max(instant, .earliestNameable - .seconds(1)), .later, in: zone ?? .utc)
     }
 

@@ -8,7 +8,7 @@ struct ScheduleParser {
 
     init(_ expression: String) throws(ScheduleError) {
         let limit = Schedule.maximumLength
-        // A bounded look: counting the characters of a huge text is work for nothing.
+        // One character beyond the limit is enough: counting the characters of a huge text is wasted work.
         characters = Array(expression.prefix(limit + 1))
         self.expression = expression
         guard characters.count <= limit else {
@@ -71,13 +71,13 @@ struct ScheduleParser {
     }
 
     private struct Field {
-        /// An operator's word for it.
+        /// The field's name for operators.
         let name: String
         /// In the day of week both 0 and 7 are Sunday.
         let range: ClosedRange<Int>
-        /// The names that stand for the numbers from the range's first on; `sun` is 0, never 7, as in pg_cron.
+        /// Names for the numbers of the range, from its first one on; `sun` is 0, never 7, as in pg_cron.
         var names: [String] = []
-        /// The forms that a value has beside a number.
+        /// For messages: the forms of a value other than a number.
         var otherForms = " or '*'"
 
         var values: String { "a number from \(range.lowerBound) to \(range.upperBound)\(otherForms) for the \(name)" }
@@ -118,7 +118,7 @@ struct ScheduleParser {
         return rule
     }
 
-    /// A field's values, one bit for each number: items with commas between them, and the blanks after them. Bit 0 for `$`.
+    /// Reads a field, items with commas between them, and the blanks after it: one bit for each number, bit 0 for `$`.
     private mutating func values(of field: Field) throws(ScheduleError) -> UInt64 {
         guard current != nil else { throw error("the \(field.name) (a schedule has five fields)") }
         let isLastDay = field.name == Field.dayOfMonth.name && skip("$")
@@ -139,7 +139,7 @@ struct ScheduleParser {
         if skip("*") { return try bits(field.range) }
         let (start, last) = (try value(field), field.range.upperBound)
         guard skip("-") else {
-            // pg_cron refuses it too: it leaves open where the range ends.
+            // pg_cron too refuses a step after a single value, which leaves open where the range ends.
             guard current != "/" else { throw error("a range before a step, as in \(start)-\(last)/2") }
             return 1 << start
         }
@@ -168,8 +168,8 @@ struct ScheduleParser {
         return field.range.lowerBound + index
     }
 
-    /// The values of a range, by the step after a `/` if there is one. As in pg_cron a step may be longer than the
-    /// range: it then names the range's first value only.
+    /// The values of a range, in steps of the number after a `/` if there is one. As in pg_cron a step may be longer
+    /// than the range: it then names the range's first value only.
     private mutating func bits(_ range: ClosedRange<Int>) throws(ScheduleError) -> UInt64 {
         let start = position
         guard let step = skip("/") ? Int(take(while: Self.isDigit)) : 1, step >= 1 else {
@@ -207,8 +207,8 @@ struct ScheduleParser {
         guard current == nil else { throw error(expected) }
     }
 
-    /// Returns an error about the text between two places, the second of which is the current one unless it is given.
-    /// Where they are the same, it is about the letters and digits that stand together there, or one character.
+    /// Returns an error about the text from `start` to `end`; each is the current position unless given. If that text
+    /// is empty, the error is about the letters and digits that begin there, else about one character.
     private func error(_ expected: String, from start: Int? = nil, to end: Int? = nil) -> ScheduleError {
         let start = start ?? position
         var found = characters[start..<(end ?? position)]

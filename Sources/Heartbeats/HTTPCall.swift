@@ -49,7 +49,7 @@ package enum HTTPCall {
         return (status, String(body))
     }
 
-    /// Reads to the end of the answer, or as much as is wanted of it.
+    /// Reads the answer to its end, or its first `length` bytes.
     // The pointer is into the buffer, which has `wanted` bytes, and is used during the call only.
     static func text(length: Int, _ read: (UnsafeMutableRawPointer?, Int) -> Int) -> String {
         var answer: [UInt8] = []
@@ -94,7 +94,7 @@ package enum HTTPCall {
         case .tcp(let host, let port, _, _):
             var hints = addrinfo()
             hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-            // A list of getaddrinfo(3)'s if it returns 0; read until it is freed at the end of this function.
+            // If getaddrinfo(3) returns 0, this is its list, read only until it is freed at the end of this function.
             var found: UnsafeMutablePointer<addrinfo>?
             let status = getaddrinfo(host, "\(port)", &hints, &found)
             guard status == 0, let first = found else { throw .unresolved(String(cString: gai_strerror(status))) }
@@ -111,7 +111,7 @@ package enum HTTPCall {
         let family = address.withUnsafeBytes { Int32($0.loadUnaligned(as: sa_family_t.self)) }
         let descriptor = socket(family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw .unreachable(errno) }
-        // The limit of connect(2) too: socket(7).
+        // SO_SNDTIMEO limits connect(2) too: socket(7).
         let (seconds, attoseconds) = limit.components
         var time = timeval(tv_sec: Int(seconds), tv_usec: Int(attoseconds / 1_000_000_000_000))
         setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &time, socklen_t(MemoryLayout<timeval>.size))
@@ -133,7 +133,7 @@ package enum HTTPFailure: Error, Hashable, Sendable, CustomStringConvertible {
     /// With an `errno`.
     case unreachable(Int32)
     case tls(String)
-    /// The connection ended, or the time did, before an answer came.
+    /// The connection or the time limit ended before an answer came.
     case unanswered
     /// An answer other than 2xx.
     case refused(status: Int)

@@ -45,7 +45,7 @@ package struct HeartbeatURL: Hashable, Sendable, CustomStringConvertible, Custom
 
     package var customMirror: Mirror { Mirror(self, children: [:]) }
 
-    /// As the Host field has it: RFC 9110, section 7.2.
+    /// The value of the Host field: RFC 9110, section 7.2.
     var authority: String { port == (isTLS ? 443 : 80) ? name : "\(name):\(port)" }
 
     private var name: String { host.contains(":") ? "[\(host)]" : host }

@@ -5,14 +5,14 @@ import Time
 /// Calls URLs after runs, so that a service elsewhere notices when they stop: a dead man's switch. Calls are made on a thread of
 /// their own, one at a time. Of several that wait for one URL, the latest is made.
 package final class Heartbeats: Sendable {
-    /// Each URL once, in the order of its latest request.
+    /// The URLs that wait for a call, each once, in the order of their latest requests.
     private let waiting = Mutex<[HeartbeatURL]>([])
     private let queue = DispatchQueue(label: "mcp-cleanupd.heartbeats")
     private let limit: Duration
     private let authorities: [String]
     private let onFailure: @Sendable (HeartbeatURL, HTTPFailure) -> Void
 
-    /// As long as services of this kind recommend to wait for them; no run waits for it.
+    /// The time that services of this kind recommend to wait for an answer; no run waits for a call.
     package static let defaultLimit = Duration.seconds(10)
 
     /// - Parameters:
@@ -37,14 +37,14 @@ package final class Heartbeats: Sendable {
             return waiting.count > count
         }
         guard isNew else { return }
-        // As many calls wait on the queue as URLs in the list.
+        // One block waits on the queue for each URL in the list, so the list is not empty here.
         queue.async { [self] in call(waiting.withLock { $0.removeFirst() }) }
     }
 
-    /// Waits for the calls under way, for as long as `limit` or the task at most. Returns true if all have ended.
+    /// Waits until all calls have ended, `limit` has passed or the task is canceled. Returns true if all have ended.
     package func finish(within limit: Duration) async -> Bool {
         let (ends, end) = AsyncStream<Bool>.makeStream()
-        // Behind the calls, on their queue.
+        // The queue is serial: this block runs after the calls.
         queue.async { end.yield(true) }
         let deadline = Deadlines.shared.add(at: .now + limit) { end.yield(false) }
         defer { Deadlines.shared.cancel(deadline) }
@@ -54,7 +54,7 @@ package final class Heartbeats: Sendable {
     private func call(_ url: HeartbeatURL) {
         let server = HTTPCall.Server.tcp(host: url.host, port: url.port, isTLS: url.isTLS, authorities: authorities)
         do throws(HTTPFailure) {
-            // No more of the answer than `HTTP/1.1 200`.
+            // 12 bytes: no more of the answer is read than `HTTP/1.1 200`.
             let status = try HTTPCall.get(
                 url.target, from: server, authority: url.authority, within: limit, length: 12
             ).status

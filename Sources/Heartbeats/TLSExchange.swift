@@ -1,7 +1,7 @@
 import COpenSSL
 import Glibc
 
-/// A request and its answer over TLS, with the host's own name or address in the certificate.
+/// Sends a request over TLS, and reads the answer. The server's certificate has to have the host's name or address.
 ///
 /// The TLS library is libpq's own: another one would add megabytes to the program.
 enum TLSExchange {
@@ -13,7 +13,7 @@ enum TLSExchange {
             SSL_CTX_ctrl(context, SSL_CTRL_SET_MIN_PROTO_VERSION, Int(TLS1_2_VERSION), nil) == 1
         else { throw failure() }
         defer { SSL_CTX_free(context) }
-        // The library's own places are links of a package that an image need not have.
+        // The library's default paths are links of a package that a container image may lack.
         let bundle = authorities.first { access($0, R_OK) == 0 }
         if let bundle, SSL_CTX_load_verify_file(context, bundle) != 1 { throw failure() }
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nil)
@@ -31,7 +31,7 @@ enum TLSExchange {
         return HTTPCall.text(length: length) { Int(SSL_read(connection, $0, Int32($1))) }
     }
 
-    /// Sets what the server's certificate has to be for. Returns false where it cannot.
+    /// Sets the name or address that the server's certificate has to have. Returns false if that fails.
     private static func expect(_ host: String, on connection: OpaquePointer) -> Bool {
         // RFC 9525: the subject's common name names no server, and a wildcard is a whole label.
         SSL_set_hostflags(
@@ -40,7 +40,7 @@ enum TLSExchange {
         if inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1 {
             return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(connection), host) == 1
         }
-        // The macro SSL_set_tlsext_host_name: a server with many names has to know which is meant.
+        // The macro SSL_set_tlsext_host_name (SNI): a server with many names has to know which is meant.
         let isNamed = host.withCString {
             SSL_ctrl(
                 connection, SSL_CTRL_SET_TLSEXT_HOSTNAME, Int(TLSEXT_NAMETYPE_host_name),

@@ -12,7 +12,7 @@ final class Connections: Sendable {
     /// The longest time that an accepted connection is kept after the service was asked to stop. A scraper sends its request
     /// within milliseconds of connecting; closing at once would lose it.
     private static let lastRequest = TimeAmount.seconds(1)
-    /// Connections at a time: a few megabytes, and far below the usual limit of 1,024 descriptors.
+    /// The limit of open connections: a few megabytes, and far below the usual limit of 1,024 descriptors.
     private static let maximum = 64
 
     /// Oldest first.
@@ -31,7 +31,7 @@ final class Connections: Sendable {
         }
     }
 
-    /// Waits until all are closed: by themselves, or after `lastRequest`. None is added any more.
+    /// Waits until all connections are closed, by themselves or after `lastRequest`. None is added any more.
     func end(on loop: any EventLoop) -> EventLoopFuture<Void> {
         let last = open.withLock(\.self)
         let end = loop.scheduleTask(in: Self.lastRequest) {
@@ -83,7 +83,7 @@ final class RequestHandler: ChannelInboundHandler {
 
     private func send(to request: HTTPRequestHead, on channel: any Channel) {
         Task(executorPreference: EventLoopExecutor(loop: channel.eventLoop)) { [answer] in
-            // It ends by itself: no answer takes longer than a question to the scheduler's loop.
+            // The task ends by itself: no answer takes longer than the bounded question to the scheduler's loop.
             let answer = await answer(request)
             let body = request.method == .HEAD ? "" : answer.body
             sendLast(answer.head, body, on: channel)
@@ -96,7 +96,7 @@ final class RequestHandler: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // What follows a request is not needed to answer it.
+        // The request was read: an error in the bytes after it does not matter to its answer.
         guard !hasRequest else { return }
         hasRequest = true
         let headers: HTTPHeaders = ["Connection": "close", "Content-Length": "0"]

@@ -21,9 +21,9 @@ package struct Endpoints: Sendable {
     private static let loopLimit = Duration.milliseconds(500)
 
     /// - Parameters:
-    ///   - isTurning: whether the scheduler's loop takes an event within the limit.
-    ///   - isConnectingStuck: whether no connection can be made before a call ends that may last for hours: only another
-    ///     process can do the work then.
+    ///   - isTurning: returns true if the scheduler's loop takes an event within the limit.
+    ///   - isConnectingStuck: returns true if no connection can be opened until a blocked call returns, perhaps after
+    ///     hours: only another process can do the work then.
     package init(
         record: ServiceRecord, isTurning: @escaping @Sendable (_ within: Duration) async -> Bool,
         isConnectingStuck: @escaping @Sendable () -> Bool
@@ -33,8 +33,8 @@ package struct Endpoints: Sendable {
         self.isConnectingStuck = isConnectingStuck
     }
 
-    /// - Parameter isLoopback: true if only this machine's programs can ask: a web page whose DNS name was made to point at it
-    ///   sends that name.
+    /// - Parameter isLoopback: true if only programs of this machine can connect. The Host header must then be local: a
+    ///   web page whose DNS name was pointed at this machine sends that name.
     func answer(_ request: HTTPRequestHead, isLoopback: Bool) async -> Answer {
         let hosts = request.headers["Host"]
         // RFC 9112, section 3.2.
@@ -55,7 +55,7 @@ package struct Endpoints: Sendable {
         return host.lowercased() == "localhost" || host.allSatisfy { $0.isASCII && $0.isNumber || $0 == "." }
     }
 
-    /// - Parameter target: the request's, with a query if it has one.
+    /// - Parameter target: the request's target, with its query if it has one.
     func answer(method: String, target: String) async -> Answer {
         guard method == "GET" || method == "HEAD" else { return Answer(405, "Only GET and HEAD are answered here.") }
         switch Self.path(target) {
@@ -83,7 +83,7 @@ package struct Endpoints: Sendable {
         }
     }
 
-    /// Without the query, and without the scheme and the host of a proxy's request: RFC 9112, section 3.2.2.
+    /// The path, without the query, and without the scheme and the host of a proxy's request: RFC 9112, section 3.2.2.
     private static func path(_ target: String) -> Substring {
         let target = target.prefix { $0 != "?" }
         guard !target.hasPrefix("/"), let scheme = target.firstRange(of: "://") else { return target }

@@ -3,16 +3,16 @@ import Postgres
 import SessionCleanup
 package import Time
 
-/// The series of all families. Counters and histograms are what can only be counted while it happens; gauges are read from
-/// `ServiceState` for each text.
+/// The series of all families. Counters and histograms count events as they happen; gauges are read from `ServiceState`
+/// for each text.
 ///
 /// Every counter exists from the start, at zero, and stays: one that vanished and came back would look like a restart.
 package struct Metrics: Sendable {
     typealias Labels = KeyValuePairs<String, String>
 
-    /// By family and then by labels, as in the text: `{job_name="…"}`, or nothing. A counter has one value; a gauge one too, or
-    /// none where this process knows nothing of it, which reads zero; a histogram the observations up to the bound of each
-    /// bucket, their sum and their count.
+    /// Values by family, then by labels as in the text: `{job_name="…"}`, or empty. A counter has one value; a gauge
+    /// has one, or none if this process does not know it, which is written as zero; a histogram has the cumulative
+    /// count of each bucket, the sum and the count.
     private var series: [MetricFamily: [String: [Double]]] = [:]
 
     init(jobs: [Job]) {
@@ -22,7 +22,7 @@ package struct Metrics: Sendable {
         for job in jobs { addSeries(of: job.name) }
     }
 
-    /// The families about the process, of which only a lasting one has any.
+    /// The `process_*` families, which only a process that lasts has.
     init(_ process: ProcessFigures, startedAt: UTCInstant) {
         set(.processStart, startedAt.fractionalSeconds)
         set(.processMemory, Double(process.residentBytes))
@@ -70,7 +70,7 @@ package struct Metrics: Sendable {
     }
 
     private mutating func observe(_ family: MetricFamily, _ duration: Duration, _ labels: Labels = [:]) {
-        // Setting the clock makes durations below zero.
+        // A clock that is set back makes durations negative.
         let seconds = max(duration, .zero).fractionalSeconds
         let bounds = family.bounds + [.infinity]
         change(family, labels) { values in
@@ -144,7 +144,7 @@ package struct Metrics: Sendable {
     }
 
     private static func number(_ value: Double) -> String {
-        // Whole numbers up to where a Double has them all.
+        // Whole numbers below 2^53, all of which a Double represents exactly.
         Int(exactly: value).flatMap { $0.magnitude < 1 << 53 ? "\($0)" : nil } ?? "\(value)"
     }
 
@@ -156,11 +156,11 @@ package struct Metrics: Sendable {
         return pairs.isEmpty ? "" : "{\(pairs.joined(separator: ","))}"
     }
 
-    /// Adds what another process's text says of the same series, so that counters and histograms continue from process to
-    /// process.
+    /// Adds the values that another process's text has for the same series, so that counters and histograms continue
+    /// from process to process.
     ///
-    /// A gauge takes the text's value where this process knows none; of times when something happened last, the later one
-    /// counts. Lines that are not understood are passed over: Prometheus copes with a counter that starts at zero.
+    /// A gauge takes the text's value if this process knows none; of times of last events, the later one counts. Lines
+    /// that are not understood are passed over: Prometheus copes with a counter that starts at zero.
     ///
     /// - Parameter now: a last time that is later comes from a clock that ran ahead, and is passed over.
     package mutating func merge(_ text: String, at now: UTCInstant) {
@@ -188,14 +188,14 @@ package struct Metrics: Sendable {
     }
 }
 
-/// Why a connection could not be opened, as a label: `PostgresError.Unreachability` and what a server may answer.
+/// Why a connection could not be opened, as a label: `PostgresError.Unreachability`, and a server's answers.
 enum ConnectFailureCause: String, CaseIterable {
     case unresolved, refused, noRoute = "no_route", silent, tls, broken
     /// The server turned the role or its password down.
     case authentication
-    /// The server is starting, stopping or full, or a pooler has none.
+    /// The server is starting, stopping or full, or a pooler has no connection to it.
     case unavailable
-    /// The URL, above all.
+    /// The configuration is wrong, most often the URL.
     case configuration
     case other
 

@@ -1,14 +1,14 @@
 import Glibc
 import Time
 
-/// What the system says of this process, for the `process_*` families that Prometheus' own clients have.
+/// The system's figures about this process, for the `process_*` families that Prometheus' own clients have.
 package struct ProcessFigures: Sendable {
     package let residentBytes: Int
     package let openFiles: Int
     /// In user and in system mode, since the process began.
     package let processorTime: Duration
 
-    /// Reads proc(5) and getrusage(2), which takes some 20 microseconds. Without /proc the first two are zero.
+    /// Reads proc(5) and getrusage(2) in some 20 microseconds. Without /proc `residentBytes` and `openFiles` are zero.
     package static var current: ProcessFigures {
         var usage = rusage()
         getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
@@ -18,8 +18,8 @@ package struct ProcessFigures: Sendable {
         return ProcessFigures(residentBytes: HostProcess.residentBytes, openFiles: openFiles, processorTime: time)
     }
 
-    /// Entries of /proc/self/fd, without `.`, `..` and the directory's own. Since Linux 6.2 the directory's size is their number,
-    /// without an inode for each.
+    /// The number of entries of /proc/self/fd, without `.`, `..` and the directory's own descriptor. Since Linux 6.2 it
+    /// is the directory's size, which saves making an inode for each entry.
     private static var openFiles: Int {
         var status = stat()
         if stat("/proc/self/fd", &status) == 0, status.st_size > 0 { return status.st_size }

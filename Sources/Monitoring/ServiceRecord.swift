@@ -3,7 +3,7 @@ package import SessionCleanup
 import Synchronization
 import Time
 
-/// Keeps what is known of the service, from its events: the state, and the counts. From any thread.
+/// Keeps the service's state and counts, which its events change. May be used from any thread.
 package final class ServiceRecord: Sendable {
     private let kept: Mutex<(state: ServiceState, counts: Metrics, text: String?)>
     private let started = ContinuousClock.now
@@ -15,14 +15,14 @@ package final class ServiceRecord: Sendable {
         kept = Mutex((state, Metrics(jobs: jobs), nil))
     }
 
-    /// Both clocks, as the state knows them.
+    /// Both clocks, of which the monotonic one counts from this record's creation.
     var now: TwoClocks { TwoClocks(wall: .now, elapsed: started.duration(to: .now)) }
 
     package var state: ServiceState { kept.withLock(\.state) }
 
     package var metrics: Metrics { kept.withLock { $0.counts.with($0.state) } }
 
-    /// What `/metrics` answers. All but the figures of the process is kept until the next event: runs are minutes apart.
+    /// The text of `/metrics`. All but the process's figures is cached until the next event: runs are minutes apart.
     func metricsText(_ process: ProcessFigures) -> String {
         let (text, startedAt) = kept.withLock { kept in
             let text = kept.text ?? kept.counts.with(kept.state).text

@@ -6,7 +6,7 @@ package import Time
 
 /// Serves `Endpoints` over HTTP/1.1, on a thread of its own, so that a stuck scheduler is reported.
 ///
-/// What clients send takes bounded memory and time: see `Connections`. Between requests nothing wakes up.
+/// Clients' requests take bounded memory and time: see `Connections`. Between requests nothing wakes up.
 package struct StatusServer: Service {
     private let listener: any Channel
     private let connections = Connections()
@@ -15,7 +15,7 @@ package struct StatusServer: Service {
     /// systemd keeps holds the scrapes of that time.
     private static let backlog: Int32 = 4096
 
-    /// Listens on the address; a Unix socket's path is made, and removed at the end.
+    /// Listens on the address. The file of a Unix socket is created, and removed at the end.
     ///
     /// - Parameter passed: a listening socket at this address that another process made, if there is one.
     /// - Throws: `ListenFailure`.
@@ -54,7 +54,7 @@ package struct StatusServer: Service {
         }
     }
 
-    /// The umask decides who may connect: write permission is needed.
+    /// The umask decides which users may connect: that takes write permission on the socket.
     private static func bind(
         _ bootstrap: ServerBootstrap, to path: String, _ loop: any EventLoop
     ) async throws -> any Channel {
@@ -66,15 +66,15 @@ package struct StatusServer: Service {
         try await removeStaleSocket(at: path, loop)
         let listener = try await bootstrap.bind(unixDomainSocketPath: path).get()
         let ours = file()
-        // Unless another process has replaced it since.
+        // The file is removed unless another process has replaced it since.
         listener.closeFuture.whenComplete { _ in if file() == ours { unlink(path) } }
         return listener
     }
 
-    /// Removes a socket that no process listens on any more. What is no socket is left alone.
+    /// Removes a socket that no process listens on any more. Throws if the path is something else, or in use.
     private static func removeStaleSocket(at path: String, _ loop: any EventLoop) async throws {
         var status = stat()
-        // Where the path cannot be looked at, it cannot be bound either, for the same cause.
+        // No file, and nothing to remove; or an error that binding will meet too.
         guard lstat(path, &status) == 0 else { return }
         guard status.st_mode & S_IFMT == S_IFSOCK else { throw ListenFailure(address: .unix(path: path), code: nil) }
         do {
@@ -93,7 +93,7 @@ package struct StatusServer: Service {
 /// The address could not be listened on.
 package struct ListenFailure: Error, CustomStringConvertible {
     let address: ListenAddress
-    /// An `errno`; `nil` where something that is no socket has the path of a Unix socket.
+    /// The `errno`; `nil` if a Unix socket's path exists and is no socket.
     let code: Int32?
 
     /// True if it may pass by itself: another process has the address now, or no interface has it yet, as while a machine
@@ -105,7 +105,7 @@ package struct ListenFailure: Error, CustomStringConvertible {
         return "cannot listen on \(address): \(reason)"
     }
 
-    /// What to do about it.
+    /// The remedy, for the operator.
     package var hint: String {
         switch (code, address) {
         case (nil, _): "Remove it, or set http.listen to another path."

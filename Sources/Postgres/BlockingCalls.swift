@@ -11,12 +11,12 @@ final class BlockingCalls: Sendable {
     private let most: Int
     private let running = Atomic(0)
 
-    /// - Parameter most: the most calls at a time, abandoned ones included. 16 is above what all connections of the
-    ///   process need at once; the kernel and the resolver end a call within minutes.
+    /// - Parameter most: the most calls at a time, abandoned ones included, which the kernel and the resolver end
+    ///   within minutes. 16 is more than all connections of the process need at once.
     init(most: Int) { self.most = most }
 
     /// Returns what `body` returned, or `nil` when it had not returned after `limit`, when the task was canceled first,
-    /// or when the most calls are under way. An abandoned call is not interrupted; its result is dropped.
+    /// or when `most` calls are already under way. An abandoned call is not interrupted; its result is dropped.
     func run<Value: Sendable>(
         limit: Duration, heedsCancellation: Bool = true, _ body: @escaping @Sendable () -> Value
     ) async -> Value? {
@@ -25,7 +25,7 @@ final class BlockingCalls: Sendable {
             return nil
         }
         let answer = FirstAnswer<Value?>()
-        // A serial queue for each call has a thread of its own, up to 255. The threads of a concurrent queue are those
+        // Dispatch gives each serial queue a thread of its own, up to 255. The threads of a concurrent queue are those
         // of Swift's cooperative pool, one per core: a few silent name servers would stop the whole process.
         DispatchQueue(label: "mcp-cleanupd.postgres.blocking").async {
             let value = body()
@@ -59,7 +59,7 @@ package final class FirstAnswer<Value: Sendable>: Sendable {
         waiting?.resume(returning: value)
     }
 
-    /// Waits for the first value. For one task only.
+    /// Waits for the first value. Only one task may wait.
     package var value: Value {
         get async {
             await withCheckedContinuation { continuation in

@@ -15,7 +15,7 @@ package actor Connection {
     private var handle: LibpqConnection?
     private var isBusy = false
 
-    /// A round trip and the start of a process on a loaded server.
+    /// Enough for a round trip and the start of a process on a loaded server.
     private var cancelLimit = Duration.seconds(1)
 
     private init(queue: DispatchQueue?) { executor = QueueExecutor(target: queue) }
@@ -70,15 +70,15 @@ package actor Connection {
     }
 
     /// Runs statements, separated by semicolons, in one round trip, and returns one result for each: the simple query
-    /// protocol, in which an error skips the statements after it. At the deadline, or with its task if that is heeded,
-    /// the statement is canceled on the server.
+    /// protocol, in which an error skips the statements after it. When the deadline passes, or the task is canceled and
+    /// `heedsCancellation` is true, the statement is canceled on the server.
     /// - Throws: every case but `invalidParameters` and `unreachable`. After `server` the connection stays usable, in a
     ///   failed transaction if one was open.
     package func script(
         _ sql: String, during step: PostgresError.Step = .querying, deadline: ContinuousClock.Instant,
         heedsCancellation: Bool = true
     ) async throws(PostgresError) -> [QueryResult] {
-        // C would end the text there, and the server would get another statement. The error is its own for such a text.
+        // C would end the text at the NUL, and another statement would run. The error is the server's own for it.
         guard !sql.utf8.contains(0) else {
             let message = "invalid byte sequence for encoding \"UTF8\": 0x00"
             throw .server(ServerMessage(sqlState: "22021", text: message), during: step)
@@ -118,13 +118,13 @@ package actor Connection {
         handle = nil
     }
 
-    /// Sets how long a request to cancel a statement may take, and as long again its confirmation.
+    /// Sets the limit for a request to cancel a statement; its confirmation may take as long again.
     package func limitCancellation(to limit: Duration) { cancelLimit = limit }
 
     /// False if the connection is closed, if an error has left it unusable, or if the server has ended it.
     package func isAlive() -> Bool {
         guard let handle else { return false }
-        // The server's message comes before the end of the stream, and is shorter than eight reads.
+        // A server that ends the session sends its message before the end of the stream: fewer than eight reads.
         for _ in 0..<8 {
             guard SocketWait.isReady(PQsocket(handle.pointer), .read) else { return true }
             guard PQconsumeInput(handle.pointer) == 1 else { break }
@@ -145,7 +145,7 @@ package actor Connection {
     /// The server's version, such as 170002; 0 if the connection is closed.
     package var serverVersion: Int { Int(PQserverVersion(handle?.pointer)) }
 
-    /// The number that came with the login: the server's `pg_backend_pid()`, or a pooler's own; 0 if it is closed.
+    /// The process ID that came with the login: the server's `pg_backend_pid()`, or a pooler's own number; 0 if closed.
     package var greetedBy: Int { Int(PQbackendPID(handle?.pointer)) }
 
     /// The protection that was negotiated for the connection; `nil` if it is closed.
@@ -163,7 +163,7 @@ package actor Connection {
         case plainTCP
     }
 
-    /// Waits between two statements, until the server ends the connection or the task is canceled at most.
+    /// Waits between two statements. Returns early when the server sends anything or ends, or the task is canceled.
     package func rest(for duration: Duration) async {
         guard let pointer = handle?.pointer else { return }
         _ = await SocketWait.wait(for: .read, of: PQsocket(pointer), until: .now + duration, on: executor.queue)

@@ -12,10 +12,10 @@ struct Exchange {
     var incoming = IncomingBytes()
     var reader = ResultReader()
 
-    /// The most that a server may send without completing a row or a statement. The longest row that a statement of
-    /// ours has is an array of 50,000 row addresses: 1.2 MB. libpq keeps an error of this length six times over: 36 MB.
+    /// In bytes, the most that a server may send without completing a row or a statement. Our statements' longest row
+    /// is an array of 50,000 row addresses: 1.2 MB. libpq holds six copies of an error of this length: 36 MB.
     private static let mostBytesOfAMessage = 6 << 20
-    /// The first wait for a confirmation before the request to cancel is repeated, doubled each time: a round trip.
+    /// The first wait for a confirmation before the request to cancel is repeated, a round trip; doubled each time.
     private static let firstConfirmationWait = Duration.milliseconds(100)
 
     /// Sends what libpq has queued, and collects results until it has no more.
@@ -55,7 +55,7 @@ struct Exchange {
         }
     }
 
-    /// Reads what the server has sent: throws `connectionLost` at its end, `unexpectedAnswer` above the bound.
+    /// Reads what the server has sent. Throws `connectionLost` at the stream's end, `unexpectedAnswer` above the bound.
     private mutating func consumeInput() throws(PostgresError) {
         let (pointer, limit) = (connection.pointer, Self.mostBytesOfAMessage)
         guard let read = incoming.read(PQsocket(pointer), limit: limit, { PQconsumeInput(pointer) }) else {
@@ -67,7 +67,7 @@ struct Exchange {
 
     /// Asks the server to cancel the running statement and waits, briefly, for its confirmation. Returns true if it
     /// came, and the server can be given another statement.
-    /// - Parameter limit: the longest that the request may take, and half of what it may take with the confirmation.
+    /// - Parameter limit: the longest that one request may take; all requests and confirmations may take twice as long.
     mutating func cancel(limit: Duration, isolation: isolated (any Actor)? = #isolation) async -> Bool {
         guard let request = CancelRequest(connection) else { return false }
         let end = ContinuousClock.now + limit * 2

@@ -6,21 +6,21 @@ import Time
 /// Counts the bytes that a server sends, before libpq reads them, and ends a read that takes in too many: libpq takes a
 /// message of any length into memory before it hands it out, and keeps up to six copies of an error meanwhile.
 struct IncomingBytes {
-    /// The bytes that have come without being a row or the end of a statement.
+    /// The bytes that have come and have not yet turned out to be a row or the end of a statement.
     private var sinceMessage = 0
-    /// All that had come at the last read, by the kernel's count; `nil` for a socket that has none.
+    /// All bytes that had come by the last read, as the kernel counts them; `nil` for a socket without such a count.
     private var received: Int?
 
-    /// Runs a call of libpq that reads: for as long as the kernel has more of a long message, and a near server can
-    /// keep up with it, so that a hundred megabytes come within one call.
-    /// - Parameter limit: the most that may have come since the last row, in bytes. The kernel counts the bytes of a
-    ///   TCP socket. For a Unix socket the growth of the process's memory takes their place: libpq keeps all it reads.
+    /// Runs a call of libpq that reads. It reads for as long as the kernel has more of a long message. A near server
+    /// can keep up with that, so that a hundred megabytes come within one call.
+    /// - Parameter limit: the most bytes that may have come since the last row. The kernel counts the bytes of a TCP
+    ///   socket. For a Unix socket the growth of the process's memory takes their place: libpq keeps all it reads.
     /// - Returns: what `body` returned, or `nil` when the limit was passed; the socket may be shut down then.
     mutating func read<Value: Sendable>(_ socket: Int32, limit: Int, _ body: () -> Value) -> Value? {
         willRead(socket)
         guard sinceMessage <= limit else { return nil }
-        // What is there is taken in one read, before much more can come. A Unix socket's buffer never holds more than
-        // some 200 KiB, and a server that has filled one of its own buffers of 8 KiB has more to send.
+        // Little unread data is taken in one read, before much more can come. A Unix socket's buffer never holds more
+        // than some 200 KiB, and a server that has filled one of its own buffers of 8 KiB has more to send.
         guard Self.unread(in: socket) > (received == nil ? 4 << 10 : 64 << 10) else { return body() }
         let watch = ReadGuard()
         let (before, resident) = (self, received == nil ? HostProcess.residentBytes : 0)
@@ -40,25 +40,25 @@ struct IncomingBytes {
     private mutating func willRead(_ socket: Int32) {
         let unread = Self.unread(in: socket)
         if let now = Self.received(by: socket) {
-            // Another socket begins again.
+            // Another socket's count begins at 0 again.
             if let received, now < received { (self.received, sinceMessage) = (0, 0) }
             sinceMessage += now - (received ?? now - unread)
             received = now
         } else {
-            // A Unix socket has no such count. libpq may leave a part of this for its next read, which counts it twice:
-            // only for what is no row, and a row's own read takes all there is.
+            // A Unix socket has no such count. If libpq leaves some of these bytes for its next read, they count twice.
+            // It does so only in a message that is no row: a row's own read takes all there is.
             sinceMessage += unread
         }
     }
 
-    /// Leaves a row or the end of a statement out of the count, by its length in the protocol.
+    /// Takes a row or the end of a statement out of the count, by its length in the protocol.
     mutating func messageCame(bytes: Int) { sinceMessage = received == nil ? 0 : max(0, sinceMessage - bytes) }
 
-    /// Keeps the kernel from taking much more than libpq has asked for: its own choice can be six megabytes. 200 KiB
+    /// Keeps the kernel from buffering much more than libpq has asked for; its own choice can be six megabytes. 200 KiB
     /// still allow 2 MB/s from a server 100 ms away.
     static func limitReceiveBuffer(of socket: Int32) {
         var size: Int32 = 200 << 10
-        // Where it is refused the count is less exact.
+        // If the kernel refuses, the count is only less exact.
         _ = setsockopt(socket, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout.size(ofValue: size)))
     }
 
@@ -71,7 +71,7 @@ struct IncomingBytes {
 
     /// Returns the number of bytes that have come over a TCP socket since it was opened; `nil` for other sockets.
     private static func received(by socket: Int32) -> Int? {
-        // tcpi_bytes_received of linux/tcp.h (Linux 4.1), whose struct tcp_info the C library does not have in full.
+        // tcpi_bytes_received in linux/tcp.h (Linux 4.1), a field that the C library's shorter struct tcp_info lacks.
         let offset = 128
         return withUnsafeTemporaryAllocation(byteCount: offset + 8, alignment: 8) { buffer in
             var length = socklen_t(buffer.count)
@@ -83,7 +83,7 @@ struct IncomingBytes {
     }
 }
 
-/// Watches a read from another thread.
+/// Watches one read of libpq's from another thread.
 private final class ReadGuard: Sendable {
     private enum State {
         case reading, ended, tripped
@@ -93,7 +93,7 @@ private final class ReadGuard: Sendable {
     /// In microseconds; a near server sends a megabyte in this time.
     private static let interval: UInt32 = 500
 
-    /// Looks until the read has ended, and shuts the socket down when it is above the limit.
+    /// Checks at each interval until the read has ended, and shuts the socket down when the read is above the limit.
     func look(at socket: Int32, isAboveLimit: () -> Bool) {
         while state.withLock({ state in
             if state == .reading, isAboveLimit() {
@@ -104,7 +104,7 @@ private final class ReadGuard: Sendable {
         }) { usleep(Self.interval) }
     }
 
-    /// Ends the watch: from here on the number may be another socket's. Returns false if the socket was shut down.
+    /// Ends the watch: from here on the descriptor may be another socket's. Returns false if the socket was shut down.
     func end() -> Bool {
         state.withLock { state in
             if state == .reading { state = .ended }

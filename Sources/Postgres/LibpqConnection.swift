@@ -1,10 +1,10 @@
 import CLibpq
 
-/// A connection of libpq's, and what the server said on it beside its answers. Ends with the last reference to it.
+/// A connection of libpq's, with the notices that came on it. It is closed when its last reference is released.
 final class LibpqConnection: @unchecked Sendable {
     // Used by one thread at a time: by the attempt's step, and by the connection between two steps and after them.
     let pointer: OpaquePointer
-    /// Passwords, which a server that was given one may quote, and which are not repeated.
+    /// Passwords, which are kept out of all messages: a server that was given one may quote it.
     let secrets: [String]
     /// The last WARNINGs since `forgetNotices`.
     private(set) var warnings: [ServerMessage] = []
@@ -16,12 +16,12 @@ final class LibpqConnection: @unchecked Sendable {
     /// The most notices of one script that are handed on; the others are dropped.
     static let mostNotices = 64
 
-    /// Begins to connect, for which libpq may read files without a limit. `nil` when it is out of memory.
+    /// Begins to connect, for which libpq may read files without a limit. `nil` when libpq is out of memory.
     init?(_ parameters: ConnectionParameters, onNotice: @escaping @Sendable (ServerMessage) -> Void) {
         guard let pointer = parameters.withCStrings({ PQconnectStartParams($0, $1, 0) }) else { return nil }
         self.pointer = pointer
         self.onNotice = onNotice
-        // The last is the one that libpq found in a file; copied at once.
+        // PQpass also returns a password that libpq found in a file; its text is copied at once.
         secrets = parameters.secrets + [PQpass(pointer)].compactMap { $0.map { String(cString: $0) } }
         PQsetErrorVerbosity(pointer, PQERRORS_VERBOSE)
         PQsetNoticeReceiver(
@@ -33,15 +33,15 @@ final class LibpqConnection: @unchecked Sendable {
     }
 
     deinit {
-        // From here on there is no object that could receive one.
+        // From here on there is no object that could receive a notice.
         PQsetNoticeReceiver(pointer, { _, _ in }, nil)
         PQfinish(pointer)
     }
 
-    /// libpq's last message about the connection, without line ends at its end and without passwords, cut to a bound: a
-    /// server that speaks no version of the protocol can have any text taken up in it.
+    /// libpq's last message about the connection, without line ends at its end and without passwords, cut to a bound:
+    /// any text of a server that speaks no version of the protocol can get into it.
     var message: String {
-        // Above two refusals, each with a message of the longest that is shown and its labels.
+        // More than two refusals need, each with the longest message that is shown and its labels.
         let longest = 4 * ServerMessage.longestText
         var text = String(beginningOf: PQerrorMessage(pointer), upTo: longest, hiding: secrets)[...]
         while text.last?.isNewline == true { text.removeLast() }
@@ -51,23 +51,23 @@ final class LibpqConnection: @unchecked Sendable {
     func forgetNotices() { (warnings, noticeCount) = ([], 0) }
 
     private func receive(_ raw: OpaquePointer) {
-        // libpq hands notices out as soon as it sees them, and results in their turn: which came first is not known.
+        // libpq hands out notices at once, and results in their turn: which statement a notice is from is not known.
         guard let message = ServerMessage(raw, statementIndex: nil, secrets: secrets) else { return }
         if message.severity == .warning {
-            // The last ones: COMMIT, whose warnings say that a commit may be lost, is a script's last statement.
+            // The last ones stay: COMMIT, whose warnings say that a commit may be lost, is a script's last statement.
             warnings = warnings.suffix(Self.mostWarnings - 1) + [message]
         }
         noticeCount += 1
         if noticeCount <= Self.mostNotices { onNotice(message) }
     }
 
-    /// Frees what `NOTIFY` brought, and libpq would keep.
+    /// Frees the notifications that `NOTIFY` sent, which libpq would keep.
     func dropNotifications() {
         while let notification = PQnotifies(pointer) { PQfreemem(notification) }
     }
 }
 
-/// A request to cancel the statement that a connection runs. For any thread: libpq manual, PQcancel.
+/// A request to cancel the statement that a connection runs. Any thread may send it: libpq manual, PQcancel.
 final class CancelRequest: Sendable {
     // PGcancel is a copy of the connection's address and key, which PQcancel only reads.
     private nonisolated(unsafe) let pointer: OpaquePointer

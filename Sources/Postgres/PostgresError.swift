@@ -21,7 +21,7 @@ package enum PostgresError: Error, Hashable, Sendable {
         case committing = "committing"
     }
 
-    /// The reason why no connection was made, those first that an operator can do most about.
+    /// The reason why no connection was made; the reasons that an operator can do most about come first.
     package enum Unreachability: String, Hashable, Sendable, CaseIterable {
         /// The certificate, the protocol version or the channel binding was not acceptable.
         case tls
@@ -30,7 +30,7 @@ package enum PostgresError: Error, Hashable, Sendable {
         case silent
         /// The port is closed, or the socket file is missing.
         case refused
-        /// This host has no route to the address, as to one of IPv6 where it has only IPv4.
+        /// This host has no route to the address, such as an IPv6 address where it has only IPv4.
         case noRoute = "no_route"
         case unresolved
     }
@@ -41,7 +41,7 @@ package enum PostgresError: Error, Hashable, Sendable {
         if case .unreachable = self { true } else { ["57P03", "57P01", "53300"].contains(sqlState) }
     }
 
-    /// One error for all hosts: the error that a server sent, else the messages of all.
+    /// One error for all hosts: the last error that a server sent, else the messages of all.
     init(ofAllHosts failures: [PostgresError]) {
         let unreachable = failures.compactMap { failure in
             if case .unreachable(let cause, let message) = failure { (cause: cause, message: message) } else { nil }

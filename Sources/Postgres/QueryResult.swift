@@ -8,7 +8,7 @@ package struct QueryResult: Sendable {
         return rows[0]
     }
 
-    /// Values by column name. Reading throws `unexpectedAnswer` for no such column or a value of another type.
+    /// Values by column name. Reading throws `unexpectedAnswer` for an unknown column or a value of another type.
     package struct Row: Sendable {
         package let columns: [String]
         let values: [String?]
@@ -49,12 +49,12 @@ package enum SQL {
     /// A quoted identifier: a name with quotes or semicolons in it stays one name.
     package static func identifier(_ name: String) -> String { "\"" + doubling(["\""], in: name) + "\"" }
 
-    /// A quoted literal, right under either setting of `standard_conforming_strings`.
+    /// A quoted literal, valid under either setting of `standard_conforming_strings`.
     package static func literal(_ value: String) -> String {
         (value.unicodeScalars.contains("\\") ? " E'" : "'") + doubling(["'", "\\"], in: value) + "'"
     }
 
-    /// By scalars, as the server sees them: a quote with a combining mark after it is one Character, and no quote.
+    /// By scalars, as the server sees them: a quote and a combining mark after it are one Character, which is no quote.
     private static func doubling(_ marks: [Unicode.Scalar], in text: String) -> String {
         var doubled = String.UnicodeScalarView()
         for scalar in text.unicodeScalars { doubled += marks.contains(scalar) ? [scalar, scalar] : [scalar] }

@@ -7,11 +7,11 @@ struct ResultReader {
     private(set) var failure: ServerMessage?
     private var columns: [String] = []
     private var rows: [QueryResult.Row] = []
-    /// The memory that all rows take, about.
+    /// The approximate memory that all rows take, in bytes.
     private var size = 0
 
-    /// The most memory that the rows of one answer may take: above 10,000 rows of the history, each with an error of
-    /// the longest that is stored (1 KB), and a third of what the process may take.
+    /// The most memory that the rows of one answer may take: more than 10,000 rows of the history take, each with the
+    /// longest error that is stored (1 KB), and a third of what the process may take.
     private static let mostBytes = 20 << 20
     /// The most statements of one script; ours have a dozen.
     private static let mostResults = 1000
@@ -33,7 +33,7 @@ struct ResultReader {
             // libpq makes an error without SQLSTATE itself, when the connection breaks.
             guard let message = ServerMessage(raw, statementIndex: results.count, secrets: secrets) else { return nil }
             failure = failure ?? message
-        // In COPY, libpq would hand out the same result without an end.
+        // In COPY, libpq would return the same result again and again.
         case let status: throw .unexpectedAnswer(String(cString: PQresStatus(status)))
         }
         return 0
@@ -55,7 +55,7 @@ struct ResultReader {
         return 7 + columns.count * 4 + length
     }
 
-    /// An array's head and the row that points at it.
+    /// In bytes: an array's header and the element that points at it.
     private static let rowSize = 48
     /// A `String?`; a text of more than 15 bytes has another head, which its length makes up for here.
     private static let valueSize = 17

@@ -12,11 +12,11 @@ enum SocketWait {
         case read, write
     }
 
-    /// The longest wait that blocks the connection's queue, and may delay a cancellation: most answers of a near server
-    /// come within it, its start of a process included. Longer waits use sources, which cost two changes of thread.
+    /// The longest wait that blocks the connection's queue, and may delay a cancellation. Most answers of a near server
+    /// come within it, even with the start of its process. Longer waits use sources, which cost two changes of thread.
     private static let briefWait = Duration.milliseconds(10)
 
-    /// Waits until the socket is ready, the deadline has passed or the task is canceled, if that is heeded. The
+    /// Waits until the socket is ready, the deadline has passed or, with `heedsCancellation`, the task is canceled. The
     /// source's handlers run on `queue`. The queue of `isolation`, the calling actor, may be blocked for `briefWait`.
     static func wait(
         for direction: Direction, of socket: Int32, until deadline: ContinuousClock.Instant, on queue: DispatchQueue,
@@ -28,7 +28,7 @@ enum SocketWait {
         if left <= .zero { return .deadlinePassed }
         // libpq has dropped the connection and will say so when it is asked.
         guard socket >= 0 else { return .ready }
-        // Without an actor's queue under it this runs on the cooperative pool, which must not be blocked.
+        // Without an isolating actor this runs on the cooperative pool, which must not be blocked.
         if isolation != nil {
             if isReady(socket, direction, after: min(briefWait, left)) { return .ready }
             if left <= briefWait { return .deadlinePassed }
@@ -54,7 +54,7 @@ enum SocketWait {
         return first
     }
 
-    /// True if the socket is ready, at once or within a limit, which blocks.
+    /// True if the socket is ready now or within the limit; blocks until then.
     static func isReady(_ socket: Int32, _ direction: Direction, after limit: Duration = .zero) -> Bool {
         var descriptor = pollfd(fd: socket, events: Int16(direction == .read ? POLLIN : POLLOUT), revents: 0)
         // Rounded up, so that a wait of less than a millisecond is no busy loop.

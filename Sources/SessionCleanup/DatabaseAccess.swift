@@ -1,18 +1,18 @@
 package import Dispatch
 package import Postgres
 
-/// How to reach the database. The URL is read again for each connection, so that a rotated password needs no restart.
+/// Access to the database. The URL is read again for each connection, so that a rotated password needs no restart.
 package struct DatabaseAccess: Sendable, CustomReflectable {
-    /// Reads the URL from wherever it is kept.
+    /// Reads the URL from its source.
     package var url: @Sendable () throws(RunFailure) -> DatabaseURL
-    /// The longest time until a connection, name resolution and TLS included.
+    /// The longest time that connecting may take, name resolution and TLS included.
     package var connectTimeout: Duration
     /// The variables that libpq and its TLS library look at; never one that may hold the URL.
     package let environment: [String: String]
     /// A serial queue whose thread connections may use; see `Connection.open`.
     package let queue: DispatchQueue?
     package let onNotice: @Sendable (ServerMessage) -> Void
-    /// Called with how long a connection of a run took, or with why there is none.
+    /// Called with the time that a run's connecting took, or with the failure to connect.
     package let onConnection: @Sendable (Result<Duration, RunFailure>) -> Void
 
     package init(
@@ -29,10 +29,10 @@ package struct DatabaseAccess: Sendable, CustomReflectable {
         self.onConnection = onConnection
     }
 
-    /// Nothing that `dump` or a description could print: PGPASSWORD is among the variables.
+    /// Empty, so that neither `dump` nor a description prints the variables: PGPASSWORD may be among them.
     package var customMirror: Mirror { Mirror(self, children: [:]) }
 
-    /// - Parameter limit: the most that connecting may take, if less than the configured time.
+    /// - Parameter limit: the longest time that connecting may take, if less than the configured time.
     package func connect(limit: Duration? = nil) async throws(RunFailure) -> Connection {
         let url = try url()
         let timeout = min(connectTimeout, url.connectTimeout ?? connectTimeout, limit ?? connectTimeout)

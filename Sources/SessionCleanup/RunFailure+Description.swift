@@ -2,7 +2,7 @@ import Postgres
 import Time
 
 extension RunFailure: CustomStringConvertible {
-    /// What failed, on which object.
+    /// Says what failed, on which object.
     package var description: String {
         switch self {
         case .database(let error): "\(error)"
@@ -73,7 +73,7 @@ extension RunFailure: CustomStringConvertible {
         }
     }
 
-    /// What to do about it; `nil` where waiting is all there is to do.
+    /// A remedy for the operator; `nil` if there is none to name.
     package var hint: String? {
         switch self {
         case .database(let error): error.operatorHint
@@ -208,7 +208,7 @@ extension Refusal: CustomStringConvertible {
 }
 
 extension PostgresError {
-    /// What an operator can do about it.
+    /// A remedy for the operator; `nil` if there is none to name.
     fileprivate var operatorHint: String? {
         switch self {
         case .invalidParameters: "Correct the database URL."

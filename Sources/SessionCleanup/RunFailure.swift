@@ -18,15 +18,16 @@ package enum RunFailure: Error, Hashable, Sendable {
     case columnType(TableName, column: String, found: String, expected: String)
     /// Neither or both of the columns that tell the two schema generations apart.
     case generationUndecided(TableName, hasBoth: Bool)
-    /// In the condition of a job of the operator's own, as the next one.
+    /// The condition of an operator's own job calls a volatile function.
     case volatileFunction(job: String, function: String)
-    /// Its syntax, its names or its types.
+    /// The server refuses the condition of an operator's own job: its syntax, its names or its types.
     case conditionRefused(job: String, PostgresError)
     case privilegesMissing(TableName, role: String, isOnSchema: Bool, [String])
     case rowSecurity(TableName, role: String, String)
     /// Row security is active, and `row_security` is off for the role: the server refuses what policies would filter.
     case rowSecurityOff(TableName, role: String)
-    /// - hasGivenUp: 1,000 rows in a row were refused at both ends, the oldest and the youngest; the rest was not tried.
+    /// - hasGivenUp: 1,000 successive rows were refused at each end, the oldest and the youngest; the rest was not
+    ///   tried.
     case rowsRefused(TableName, count: Int, Refusal, hasGivenUp: Bool)
     case deleteRule(TableName)
     case notReplicated(ServerMessage)
@@ -34,9 +35,9 @@ package enum RunFailure: Error, Hashable, Sendable {
     case tooManyDue(TableName, due: Int, total: Int, limit: Double)
     case historyMissing(hasVanished: Bool)
     case historyUnusable(HistoryTable.Name, role: String, HistoryTable.Obstacle)
-    /// The record of removed sessions is asked for, and its table or the history is not there.
+    /// `history.removed` is set, and its table or the history does not exist.
     case removedMissing(hasHistory: Bool)
-    /// A command that reads the history found no table of it.
+    /// A command that reads the history found no `mcp_cleanup.runs`.
     case nothingRecorded
     case sessionsTableDiffers(TableName)
     case indexesOfPartitionedTable(TableName)
@@ -51,16 +52,16 @@ package enum RunFailure: Error, Hashable, Sendable {
 /// Why the database refuses to delete a row, as far as the catalog confirms it.
 package enum Refusal: Hashable, Sendable {
     case constraint(String, SQLState)
-    /// A BEFORE DELETE trigger: one of these.
+    /// One of these BEFORE DELETE triggers keeps the row.
     case trigger([String])
     case error(SQLState)
     /// The row's deletion alone takes longer than a transaction of a run may.
     case timeLimit
 }
 
-/// What follows from a failure: the one place that decides it.
+/// The kind of a failure, from which the exit code and the decision to retry follow.
 package enum FailureKind: Hashable, Sendable, CaseIterable {
-    /// No server to talk to.
+    /// No server can be reached, or none takes connections now.
     case unreachable
     /// The database's rules forbid it: authentication, privileges, row security, a constraint, a trigger.
     case refused
@@ -95,10 +96,10 @@ extension RunFailure {
         }
     }
 
-    /// Whether the same attempt, a little later, may succeed.
+    /// True if the same attempt may succeed a little later.
     package var mayPass: Bool {
         switch self {
-        // No certificate is renewed within an interval; the run's time is used up; a guard is for a person to look at.
+        // A certificate is not renewed within an interval; the run's time is used up; a person has to look at a guard.
         case .database(.unreachable(.tls, _)), .deadlinePassed, .tooManyDue: false
         default: kind == .mayPass || kind == .unreachable
         }
@@ -150,8 +151,8 @@ extension SQLState {
     /// Returns the value for the code itself, or else for its class.
     func value<Value>(in table: [String: Value]) -> Value? { table[rawValue] ?? table[conditionClass] }
 
-    /// Starting or stopping, no connection left, or a pooler that cannot reach its server. A proxy in front of a serverless
-    /// database says XX000 while it cannot wake it.
+    /// The server is starting or stopping, or has no connection left, or a pooler cannot reach its server. A proxy in
+    /// front of a serverless database answers XX000 while it cannot wake the database.
     fileprivate static let kindsWhileConnecting: [String: FailureKind] = [
         "57": .unreachable, "53": .unreachable, "08": .unreachable, "XX000": .unreachable,
     ]
@@ -165,8 +166,9 @@ extension SQLState {
         "42": .misconfigured, "3D": .misconfigured, "3F": .misconfigured, "22": .misconfigured, "0A000": .misconfigured,
         // Authentication; integrity constraints; exceptions that triggers raise.
         "28": .refused, "23": .refused, "27": .refused, "44": .refused, "P0": .refused, "09": .refused,
-        // Connection, transaction state (read-only after a failover, idle too long), rollback (deadlock,
-        // serialization), resources, locks, operator intervention (shutdown, cancel), the server's own I/O.
+        // Passing causes: connection, transaction state (read-only after a failover, idle too long), rollback
+        // (deadlock, serialization), resources, locks, operator intervention (shutdown, cancel), the server's I/O,
+        // snapshots.
         "08": .mayPass, "25": .mayPass, "40": .mayPass, "53": .mayPass, "55": .mayPass, "57": .mayPass, "58": .mayPass,
         "72": .mayPass,
     ]

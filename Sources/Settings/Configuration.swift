@@ -9,13 +9,13 @@ package struct Configuration: Hashable, Sendable {
     package var connectTimeout = Duration.seconds(15)
     package var limits = RunLimits.standard
     package var history = History.standard
-    /// The address at which HTTP is served; `nil` is none.
+    /// The address at which HTTP is served; `nil` for no HTTP.
     package var httpListen: ListenAddress? = .tcp(host: "127.0.0.1", port: 9764)
     package var logLevel = LogLevel.info
     package var logFormat = LogFormat.auto
-    /// Called after a run that went well; `nil` is none.
+    /// The URL that is called after a run that went well; `nil` for no call.
     package var successHeartbeat: HeartbeatURL?
-    /// Called after a run that failed; `nil` is none.
+    /// The URL that is called after a run that failed; `nil` for no call.
     package var failureHeartbeat: HeartbeatURL?
     package var shutdownTimeout = Duration.seconds(20)
     /// In the order in which they run when they are due together: the built-in two, then the operator's own in the order of

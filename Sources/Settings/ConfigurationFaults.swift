@@ -1,10 +1,10 @@
 import Postgres
 
-/// All that is wrong with a configuration, together.
+/// All faults of a configuration, reported together.
 package struct ConfigurationFaults: Error, Hashable, Sendable, CustomStringConvertible {
     package let faults: [ConfigurationFault]
 
-    /// A line for each, up to 50: more than one correction deals with.
+    /// A line for each fault, 50 at most: more than one correction deals with.
     package var description: String {
         let rest = faults.count > 50 ? ["and \(faults.count - 50) more"] : []
         return (faults.prefix(50).map(\.description) + rest).joined(separator: "\n")
@@ -15,15 +15,15 @@ package struct ConfigurationFaults: Error, Hashable, Sendable, CustomStringConve
 package struct ConfigurationFault: Hashable, Sendable, CustomStringConvertible {
     /// For the operator; never with a secret.
     package let description: String
-    /// The key whose own value is wrong, or the section that has a value itself; `nil` for anything else.
+    /// The key whose own value is wrong, or the section that has a value instead of keys; `nil` for any other fault.
     var subject: String?
 
-    /// True if the key's own value is what is wrong.
+    /// True if the fault is in the value of this key, or of a section that it is in.
     func isAbout(_ key: String) -> Bool { subject.map { key == $0 || key.hasPrefix($0 + ".") } ?? false }
 }
 
 extension String {
-    /// The text in quotes, on one line and not longer than a line; or words that stand for it, if it looks like a URL.
+    /// The text in quotes, escaped to one line and cut after 120 characters; a placeholder if it looks like a URL.
     package var shown: String {
         if MisplacedURL.isIn(self) { return MisplacedURL.replacement }
         let limit = 120
@@ -40,7 +40,7 @@ extension String {
 
     /// Returns the candidate that a typo would turn into this text; `nil` if none is near.
     package func nearest(of candidates: [String]) -> String? {
-        // Longer than any key, and than a typo.
+        // A longer text is no key with a typo in it.
         guard utf8.count <= 64 else { return nil }
         let near = candidates.map { (name: $0, distance: distance(to: $0)) }.min { $0.distance < $1.distance }
         guard let near, near.distance <= Swift.max(1, near.name.utf8.count / 3) else { return nil }

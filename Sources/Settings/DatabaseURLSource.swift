@@ -15,7 +15,7 @@ package enum DatabaseURLSource: Hashable, Sendable {
     ///
     /// - Parameters:
     ///   - option: the path given with `--database-url-file`.
-    ///   - standardPath: the file that root's commands use where no variable is set, not even to nothing.
+    ///   - standardPath: the file that root's commands use if no variable is set, not even to an empty text.
     /// - Throws: `databaseURL` when no place holds anything, or a file cannot be read.
     package static func find(
         option: String?, environment: [String: String], standardPath: String = standardPath,
@@ -23,7 +23,7 @@ package enum DatabaseURLSource: Hashable, Sendable {
     ) throws(RunFailure) -> DatabaseURLSource {
         if let option, !option.isEmpty, try !readFile(option).isEmpty { return .file(path: option) }
         let directory = environment["CREDENTIALS_DIRECTORY"] ?? ""
-        // A unit may have other credentials than ours.
+        // The file is optional: a unit may have only other credentials.
         let credential = directory + "/database-url"
         if !directory.isEmpty, try !readFile(credential, isOptional: true).isEmpty { return .file(path: credential) }
         let isNeon = environment["MCP_TS_STORAGE_TYPE"]?.lowercased() == "neon"
@@ -31,7 +31,7 @@ package enum DatabaseURLSource: Hashable, Sendable {
             let value = trimmed(environment[variable] ?? "")
             if !value.isEmpty { return .environment(variable: variable, value: value) }
         }
-        // Why root's own file does not count; `nil` if it does.
+        // The reason why root's own file does not count; `nil` if it does.
         var obstacle: String?
         if !directory.isEmpty {
             obstacle = "the credentials of this service do not have it"
@@ -57,7 +57,7 @@ package enum DatabaseURLSource: Hashable, Sendable {
             """)
     }
 
-    /// The URL as it is now.
+    /// Reads the URL as it is now.
     ///
     /// - Throws: `databaseURL`, which names the place and repeats nothing of what it holds.
     package func read() throws(RunFailure) -> DatabaseURL {
@@ -81,14 +81,14 @@ package enum DatabaseURLSource: Hashable, Sendable {
     private static func readFile(_ path: String, isOptional: Bool = false) throws(RunFailure) -> String {
         let name = path.withoutURL
         do {
-            // Far above any connection URL; a larger file is another file.
+            // 16 KiB are far more than any connection URL has; a larger file holds something else.
             return trimmed(String(decoding: try BoundedFile.read(path, limit: 16_384), as: UTF8.self))
         } catch {
             switch error {
             case .system(ENOENT) where isOptional: return ""
             case .system: throw .databaseURL("the file \(name) with the database URL cannot be read: \(error)")
             case .tooLarge: throw .databaseURL("the file \(name) is too large to hold a database URL")
-            // Such as a shell's `<(…)`.
+            // Such as a shell's process substitution, `<(…)`.
             case .pipe:
                 throw .databaseURL(
                     "\(name) is a pipe, and the database URL is read again before each connection; put it into a file")
@@ -114,6 +114,6 @@ extension DatabaseURLSource: CustomStringConvertible, CustomReflectable {
         }
     }
 
-    /// Nothing that `dump` could print.
+    /// Empty, so that `dump` does not print the URL.
     package var customMirror: Mirror { Mirror(self, children: [:]) }
 }

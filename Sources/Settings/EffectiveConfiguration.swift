@@ -5,26 +5,27 @@ import Time
 /// A configuration, and where each of its values comes from.
 package struct EffectiveConfiguration: Sendable {
     package internal(set) var configuration = Configuration()
-    /// Variables with the prefix that name no key. Worth a warning and no more: platforms inject variables of their own.
+    /// Variables with the prefix that name no key. They only cause a warning: platforms inject variables of their own.
     package internal(set) var unknownVariables: [String] = []
-    /// The faults that do not concern the key that was needed.
+    /// The faults that were tolerated, since they are not about the only key that was needed.
     package internal(set) var faults: [ConfigurationFault] = []
-    /// Where each value comes from that is no default, by its key.
+    /// The source of each value that is not a default, by its key.
     var sources: [String: String] = [:]
     /// The file that was read; `nil` if none was.
     package internal(set) var path: String?
 
-    /// A key as it is in force, for people: a secret is not shown. The source is a file with the line, a variable or an option.
+    /// A key with its value in force, for people: no secret is shown. The source is a file's line, a variable or an
+    /// option.
     package typealias Entry = (key: String, value: String, source: String)
 
-    /// Reads the command line before the environment, before the file, before the defaults. Nothing falls back: a malformed
-    /// value is a fault also where another one takes its place.
+    /// The command line overrides the environment, which overrides the file, which overrides the defaults. A malformed
+    /// value is a fault even if a valid one overrides it.
     ///
     /// - Parameters:
     ///   - environment: the process's variables; an empty one counts as unset.
-    ///   - key: the only one that is needed: faults are refused where they are this key's, and kept otherwise. Every key
-    ///     that can be read has its value then.
-    /// - Throws: `ConfigurationFaults` with all that is wrong.
+    ///   - key: the only key that is needed: the faults are thrown if one of them is this key's, and else kept in
+    ///     `faults`. Every key that can be read has its value then.
+    /// - Throws: `ConfigurationFaults` with all faults.
     package init(
         file: ConfigurationFile? = nil, environment: [String: String] = [:],
         options: [(option: String, key: String, value: String)] = [], needingOnly key: String? = nil
@@ -44,7 +45,7 @@ package struct EffectiveConfiguration: Sendable {
         Setting.all(of: configuration).map { setting in
             var value = setting.text(configuration)
             if setting.isSecret {
-                // The ellipsis makes it no URL: a copy of what is shown is refused instead of called.
+                // With its ellipsis it is no valid URL: a copy of what is shown is refused instead of called.
                 value = HeartbeatURL(parsing: value)?.description ?? "off"
             } else if MisplacedURL.isInValid(value) {
                 value = "…"
@@ -53,7 +54,7 @@ package struct EffectiveConfiguration: Sendable {
         }
     }
 
-    /// Gives the keys that wait for the next start the values that they had. Returns those that had changed.
+    /// Restores the earlier values of keys whose changes wait for the next start. Returns the keys that had changed.
     package mutating func keepFixedKeys(of earlier: EffectiveConfiguration) -> [String] {
         var kept: [String] = []
         for setting in Setting.general where setting.isFixed {
@@ -101,7 +102,7 @@ extension Character {
 }
 
 extension String {
-    /// A YAML scalar of this text: plain where nothing in it means anything to YAML.
+    /// This text as a YAML scalar: without quotes if no character in it is special in YAML.
     fileprivate var asYAML: String {
         if first?.isAlphanumeric ?? false, allSatisfy({ $0.isAlphanumeric || "-./_".contains($0) }) { return self }
         var quoted = ""

@@ -5,7 +5,7 @@ extension ListenAddress {
     /// The most bytes of a Unix socket's path: sockaddr_un of unix(7) has 108, the last of them zero.
     static let longestPath = 107
 
-    /// Takes no host's name, which would mean another address tomorrow.
+    /// Reads an IP address and port, or `unix:` and a path; `nil` for any other text. A name's address may change.
     init?(parsing text: String) {
         if text.hasPrefix("unix:") {
             let path = String(text.dropFirst(5))
@@ -19,7 +19,7 @@ extension ListenAddress {
         let host = text[..<colon]
         let isBracketed = host.hasPrefix("[") && host.hasSuffix("]")
         let name = String(isBracketed ? host.dropFirst().dropLast() : host)
-        // As large as the larger of both kinds of address.
+        // Room for an address of either family: IPv6's is the larger one.
         var address = in6_addr()
         guard inet_pton(isBracketed ? AF_INET6 : AF_INET, name, &address) == 1 else { return nil }
         self = .tcp(host: name, port: port)

@@ -3,7 +3,7 @@ import SessionCleanup
 /// A key of the configuration: where its value is kept, and how it is written. The list of settings is the one place that
 /// knows the keys; tests hold the sample file and the table in docs/configuration.md to it.
 struct Setting: Sendable {
-    /// As in the configuration file, dots between the levels.
+    /// The key as in the configuration file, with dots between the levels.
     let key: String
     /// Checks a text and sets the value.
     let apply: @Sendable (String, inout Configuration) throws(Expectation) -> Void
@@ -43,13 +43,13 @@ extension Setting {
         // Below 100 ms no TLS handshake across a network ends; above 10 minutes a run's deadline is the limit.
         Setting("database.connect-timeout", \.connectTimeout, .duration.within(.milliseconds(100)...(.seconds(600)))),
         Setting("database.max-clock-skew", \.limits.maxClockSkew, .duration.within(.seconds(1)...(.days(1)))),
-        // Below a millisecond a transaction's own cost is all there is; above 10 s the application feels it.
+        // Below 1 ms a transaction's fixed cost prevails; above 10 s the application notices its locks.
         Setting("batch.target-duration", \.limits.batchTarget, .duration.within(.milliseconds(1)...(.seconds(10)))),
         // Above 10 s it is no limit: a batch should be over by then.
         Setting("batch.lock-timeout", \.limits.lockTimeout, .duration.within(.milliseconds(1)...(.seconds(10)))),
         Setting("batch.max-rows", \.limits.batchRows, .number.within(1...100_000)),
         Setting("batch.pause", \.limits.batchPause, .duration.within(.zero...(.seconds(60)))),
-        // Shorter, and a slow round trip looks like a death; longer, and a dead owner's run waits for an hour.
+        // Below 3 s a slow round trip looks like a dead owner; above an hour a dead owner's run waits too long.
         Setting("claim.lease", \.history.lease, .duration.within(.seconds(3)...(.seconds(3600)))),
         Setting("history.mode", \.history.mode, .word, isFixed: true),
         Setting("history.retention", \.history.retention, .duration.within(.days(1)...(.days(3650)))),
@@ -59,7 +59,7 @@ extension Setting {
         Setting("log.format", \.logFormat, .word, isFixed: true),
         Setting("notify.success-url", \.successHeartbeat, .optional(.heartbeat), isFixed: true, isSecret: true),
         Setting("notify.failure-url", \.failureHeartbeat, .optional(.heartbeat), isFixed: true, isSecret: true),
-        // Longer than any batch, and shorter than systemd's own limit of 90 s by default.
+        // The default (20 s) is longer than any batch, and shorter than systemd's default limit of 90 s.
         Setting("shutdown.timeout", \.shutdownTimeout, .duration.within(.seconds(1)...(.seconds(600))), isFixed: true),
     ]
 
@@ -86,10 +86,10 @@ extension Setting {
             setting("max-fraction", \.maxFraction, .optional(.share.within(0.0001...1))),
         ]
         guard job.table == nil else {
-            // These of the operator's own job have no default, nor has `schedule`. The table is there from the start: `Job.own`.
+            // These keys of an own job have no default, nor has `schedule`. `Job.own` sets a table, so it is not `nil`.
             return [setting("table", \.table!, .table), setting("where", \.condition, .condition)] + every
         }
-        // When the rows of an own job will be due is not known.
+        // An own job has no `max-staleness`: the time at which its rows will be due is not known.
         let maxStaleness = setting(
             "max-staleness", \.maxStaleness, .optional(.duration.within(.seconds(1)...(.days(7)))))
         // A limit of less than an hour would remove sessions that are in use.

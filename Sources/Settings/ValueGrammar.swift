@@ -7,7 +7,7 @@ import Time
 /// The kind of text that was expected, in words that follow "expected".
 struct Expectation: Error, CustomStringConvertible {
     var expected: String
-    /// Why the text is not such a text. It may quote a part of it.
+    /// The reason why the text does not match. It may quote a part of the text.
     var reason: String?
 
     var description: String { expected + (reason.map { ": \($0)" } ?? "") }
@@ -40,7 +40,7 @@ struct ValueGrammar<Value: Sendable>: Sendable {
             parse: { text in try parse(text).flatMap { range.contains($0) ? $0 : nil } }, write: write)
     }
 
-    /// Another grammar's values, and one word for having none.
+    /// Another grammar's values, and one word for `nil`.
     static func optional<Wrapped>(_ grammar: ValueGrammar<Wrapped>, none: String = "off") -> Self
     where Value == Wrapped? {
         Self(
@@ -82,7 +82,7 @@ extension ValueGrammar {
 
     static var table: ValueGrammar<TableName> {
         .init("a name with its schema, such as public.mcp_sessions") { text in
-            // A name with quotes may be anything, and every failure of a run tells it.
+            // A quoted name may hold any text, even a URL, and every failure of a run shows the table's name.
             guard !MisplacedURL.isIn(text) else { return nil }
             do {
                 return try TableName(parsing: text)
@@ -121,7 +121,7 @@ extension ValueGrammar {
             guard let number = Int64(digits), let unit = units.first(where: { $0.name == text.dropFirst(digits.count) })
             else { return nil }
             let (milliseconds, overflows) = number.multipliedReportingOverflow(by: unit.milliseconds)
-            // 10,000 years: everything that is computed with it stays exact.
+            // At most 10,000 years, so that everything that is computed with it stays exact.
             return overflows || milliseconds > 10_000 * 366 * 86_400_000 ? nil : .milliseconds(milliseconds)
         } write: { duration in
             let milliseconds = duration.wholeMilliseconds

@@ -14,8 +14,9 @@ package enum Journal {
         return fstat(descriptor, &status) == 0 && stream == "\(status.st_dev):\(status.st_ino)"
     }
 
-    /// Sends one entry, visible: sd_journal_sendv(3). Blocks while journald does not read, as writing to standard error would.
-    /// Throws `.failed(ENOENT)` if there is none. Names have capitals, digits and underscores, and begin with a capital.
+    /// Sends one entry, made visible: sd_journal_sendv(3). Blocks while journald does not read, as writing to standard
+    /// error would. Throws `.failed(ENOENT)` if there is no journal. Names have capitals, digits and underscores, a
+    /// capital first.
     package static func send(_ fields: [(name: String, value: String)]) throws(SystemdError) {
         // The function reports success if the socket does not exist.
         guard access(socket, F_OK) == 0 else { throw .failed(errno) }

@@ -3,7 +3,7 @@ import Time
 
 /// One message to the service manager: sd_notify(3).
 package struct Notification: Sendable {
-    /// The states, of which a merged message has the later one's only.
+    /// The fields of a state: a merged message has only the later message's, if that has any.
     private static let states = ["READY", "RELOADING", "MONOTONIC_USEC", "STOPPING"]
     /// The order of a message's lines.
     private static let names = states + ["STATUS", "WATCHDOG", "EXTEND_TIMEOUT_USEC", "ERRNO"]
@@ -40,10 +40,10 @@ package struct Notification: Sendable {
         return Notification(values: values)
     }
 
-    /// True if the manager learns from it that the service serves.
+    /// True if it tells the manager that the service is ready.
     var isReady: Bool { values["READY"] != nil }
 
-    /// This message with the values that the later one has.
+    /// This message with the later one's values added to its own or in their place.
     package func merged(with later: Notification) -> Notification {
         let isState = Self.states.contains { later.values[$0] != nil }
         let kept = values.filter { !isState || !Self.states.contains($0.key) }

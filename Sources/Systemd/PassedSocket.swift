@@ -59,11 +59,11 @@ package struct PassedSocket: Hashable, Sendable {
             let family = Int32(bytes.load(as: sockaddr.self).sa_family)
             switch family {
             case AF_INET, AF_INET6:
-                // The port, in network order, and the address, in IPv6 behind the flow label: ip(7), ipv6(7).
+                // The port in network order, then the address; in IPv6 a flow label stands between: ip(7), ipv6(7).
                 let port = Int(bytes[2]) << 8 | Int(bytes[3])
                 let address = Array(bytes[(family == AF_INET ? 4 : 8)...])
                 var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
-                // It fails for other families and shorter buffers only: inet_ntop(3).
+                // inet_ntop(3) fails only for other families and shorter buffers.
                 inet_ntop(family, address, &text, socklen_t(INET6_ADDRSTRLEN))
                 let host = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
                 return .tcp(host: host, port: port)

@@ -4,7 +4,7 @@ import Synchronization
 /// Sends notifications to the service manager, in order, on a queue of its own: sd_notify(3) blocks while the manager's
 /// queue is full. Those that cannot be sent yet are merged into one.
 package final class ServiceNotifier: Sendable {
-    /// The longest that the manager may take to confirm that it has processed `READY=1`. Nothing depends on it.
+    /// The longest wait for the manager to confirm that it has processed `READY=1`. Nothing depends on the answer.
     private static let readyTimeout = Duration.seconds(1)
 
     private let queue = DispatchQueue(label: "mcp-cleanupd.notifications")
@@ -16,7 +16,7 @@ package final class ServiceNotifier: Sendable {
 
     /// - Parameters:
     ///   - deliver: sends assignments; may block.
-    ///   - confirm: waits until the manager has processed what was sent, for as long as the duration.
+    ///   - confirm: waits until the manager has processed what was sent, for the duration at most.
     ///   - onFailure: called on the notifier's queue when sending begins to fail: once until it succeeds again.
     package init(
         deliver: @escaping @Sendable (String) throws(SystemdError) -> Void = SystemdLibrary.notify,
@@ -40,7 +40,7 @@ package final class ServiceNotifier: Sendable {
     /// Waits until the manager has processed everything that was sent, at most for the limit: it cannot attribute a
     /// notification to a unit once the sender's process is gone.
     package func flush(limit: Duration = .milliseconds(500)) {
-        // A manager that does not confirm in time costs a status text, and must not keep the process.
+        // If the manager does not confirm in time, a status text is lost; that must not keep the process from ending.
         let confirmation = DispatchWorkItem { try? self.confirm(limit) }
         queue.async(execute: confirmation)
         // After the limit the process ends although the manager does not read.

@@ -4,7 +4,7 @@ import Glibc
 /// libsystemd's functions. The first call loads the library; it stays loaded. Linking would make every process load it and seven
 /// more libraries, `--once` from cron included, which never calls it: 0.6 ms of each start (Benchmarks/RESULTS.md).
 package enum SystemdLibrary {
-    /// The installed library's lack of functions that a service needs, for a message; `nil` if it has them all.
+    /// A message about the functions that a service needs and the installed library lacks; `nil` if it has them all.
     package static var shortcoming: String? {
         if case .failure(let error) = handle { return "\(error)" }
         let missing = versions.filter { address(of: $0.key) == nil }
@@ -62,7 +62,7 @@ package enum SystemdLibrary {
         }
     }
 
-    /// The version of systemd that brought each function of a service to this library, which came with 209.
+    /// The systemd version that added each function that a service needs; libsystemd itself came with 209.
     private static let versions: KeyValuePairs = [
         "sd_notify": 209, "sd_notify_barrier": 246, "sd_watchdog_enabled": 209, "sd_listen_fds_with_names": 227,
     ]

@@ -10,7 +10,7 @@ package struct CivilDate: Sendable, CustomStringConvertible {
     /// The day that is this number of days after 1970-01-01; negative is before.
     package init(daysSinceEpoch: Int) {
         // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days: years are counted from 1
-        // March, so that the leap day is the last day of the year and the months' lengths are a straight line.
+        // March, so that the leap day is the last day of the year and the days before a month are a linear function.
         let shifted = daysSinceEpoch + Self.daysFromMarchOfYear0ToEpoch
         let era = shifted.dividedRoundingDown(by: Self.daysInEra)
         let dayOfEra = shifted - era * Self.daysInEra
@@ -22,7 +22,7 @@ package struct CivilDate: Sendable, CustomStringConvertible {
         year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
     }
 
-    /// Days from 1970-01-01 to the day of that name. `month` is 1 to 12; a `day` beyond the month's end counts on.
+    /// Days from 1970-01-01 to this date. `month` is 1 to 12; a `day` beyond the month's end counts into the next.
     package static func daysSinceEpoch(year: Int, month: Int, day: Int) -> Int {
         // The inverse of the above (days_from_civil).
         let yearFromMarch = month <= 2 ? year - 1 : year
@@ -61,7 +61,7 @@ extension FixedWidthInteger {
         return remainder < 0 ? quotient - 1 : quotient
     }
 
-    /// What `dividedRoundingDown` leaves: from 0 up to but not including the positive divisor.
+    /// The remainder of `dividedRoundingDown`: from 0 up to but not including the positive divisor.
     package func remainderRoundingDown(by divisor: Self) -> Self {
         let remainder = self % divisor
         return remainder < 0 ? remainder + divisor : remainder

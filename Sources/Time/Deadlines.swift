@@ -2,8 +2,8 @@ import Dispatch
 import Synchronization
 package import TimerWheel
 
-/// All waits of the process that end at an instant: time limits, retries. One wheel under one timer of the kernel's; a timer
-/// for each wait would cost hundreds of times as much. Nothing is early. While nothing is awaited, nothing wakes up.
+/// All waits of the process that end at an instant: time limits, retries. One wheel on one kernel timer; a timer for
+/// each wait would cost hundreds of times as much. No wait ends early. Without waits nothing wakes up.
 package final class Deadlines: Sendable {
     /// The process's own.
     package static let shared = Deadlines()
@@ -18,7 +18,7 @@ package final class Deadlines: Sendable {
         var wheel = TimerWheel()
         var handlers: [UInt64: Handler] = [:]
         var lastKey: UInt64 = 0
-        /// The instant that the timer is set to; the last one when it is off.
+        /// The instant that the timer is set to, in the wheel's unit; `UInt64.max` when the timer is off.
         var armed = UInt64.max
     }
 
@@ -36,8 +36,8 @@ package final class Deadlines: Sendable {
         timer.activate { [weak self] _ in self?.timeCame() }
     }
 
-    /// Calls the handler once, at the instant or as soon as it can, unless it is canceled before: on a serial queue, in the order
-    /// of the instants. It must not block, and may add and cancel.
+    /// Calls the handler once, at the instant or as soon as possible after it, unless the wait is canceled before: on a
+    /// serial queue, in the order of the instants. The handler must not block, and may add and cancel waits.
     package func add(at instant: ContinuousClock.Instant, _ handler: @escaping @Sendable () -> Void) -> Handle {
         state.withLock { state in
             state.lastKey += 1
@@ -47,7 +47,7 @@ package final class Deadlines: Sendable {
         }
     }
 
-    /// Ends a wait without a call. Does not wait for a handler that is running already.
+    /// Ends a wait without calling its handler. Does not wait for a handler that is running already.
     package func cancel(_ handle: Handle) {
         // Returned, so that the handler is released outside of the lock.
         _ = state.withLock { state in
@@ -61,7 +61,7 @@ package final class Deadlines: Sendable {
         let due = state.withLock { state in
             var due: [Handler] = []
             let now = nanoseconds(.now)
-            // Ends because nothing is added under the lock.
+            // The loop ends because nothing is added under the lock.
             while let timer = state.wheel.pop(now: now) {
                 if let handler = state.handlers.removeValue(forKey: timer.payload) { due.append(handler) }
             }
@@ -72,7 +72,7 @@ package final class Deadlines: Sendable {
         for handler in due { handler() }
     }
 
-    /// Sets the timer only if it has to come earlier, or not at all: an idle wake-up is cheaper.
+    /// Sets the timer only earlier, or off when the wheel is empty: an idle wake-up costs less than each setting.
     private func arm(_ state: inout State) {
         let next = state.wheel.next ?? .max
         guard next < state.armed || state.wheel.isEmpty else { return }
@@ -81,7 +81,7 @@ package final class Deadlines: Sendable {
         timer.set(next == .max ? nil : .nanoseconds(Int64(clamping: next - min(next, now))))
     }
 
-    /// Rounded up, so that nothing is early; an instant that is 570 years away counts as never.
+    /// Rounded up, so that nothing is early; an instant that is 584 years away counts as never.
     private func nanoseconds(_ instant: ContinuousClock.Instant) -> UInt64 {
         UInt64(clamping: (max(.zero, origin.duration(to: instant)).attoseconds + 999_999_999) / 1_000_000_000)
     }

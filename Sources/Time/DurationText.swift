@@ -2,13 +2,13 @@ extension Duration {
     /// Seconds for operators, such as `0.25 s` or `15 s`: milliseconds at the finest, rounded toward zero.
     package var secondsText: String {
         let milliseconds = wholeMilliseconds.magnitude
-        // A digit in front keeps the leading zeros; it becomes the point.
+        // The digit 1 in front keeps the leading zeros, and is then replaced by the point.
         var fraction = ".\(String(1000 + milliseconds % 1000).dropFirst())"
         while let last = fraction.last, ".0".contains(last) { fraction.removeLast() }
         return "\(wholeMilliseconds < 0 ? "-" : "")\(milliseconds / 1000)\(fraction) s"
     }
 
-    /// The duration to two units for people: `4 min 12 s`, `13 h 5 min`. Below a second: `12 ms`.
+    /// The duration for people, in its two largest units: `4 min 12 s`, `13 h 5 min`. Below a second: `12 ms`.
     package var inWords: String {
         guard self >= .zero else { return "0 s" }
         if self < .seconds(1) { return "\(wholeMilliseconds) ms" }

@@ -21,7 +21,7 @@ package struct TwoClocks: Hashable, Sendable {
 
 /// The name of the host that this process runs on; in a container, the container's.
 package enum HostName {
-    /// gethostname(2), in ASCII: another byte becomes a question mark, as all does where it fails.
+    /// gethostname(2), in ASCII: each other byte becomes a question mark, and the whole name does if the call fails.
     package static var current: String {
         var name = [CChar](repeating: 0, count: 256)
         guard gethostname(&name, name.count - 1) == 0 else { return "?" }

@@ -41,7 +41,7 @@ package indirect enum JSON: CustomStringConvertible, JSONValue, ExpressibleByDic
             case "\r": quoted += "\\r"
             case "\t": quoted += "\\t"
             case _ where scalar.isInvisible:
-                // Two halves for a character above U+FFFF.
+                // A surrogate pair for a scalar above U+FFFF.
                 for unit in scalar.utf16 {
                     let hex = String(unit, radix: 16)
                     quoted += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
@@ -53,7 +53,7 @@ package indirect enum JSON: CustomStringConvertible, JSONValue, ExpressibleByDic
     }
 }
 
-/// A value that an object may have.
+/// A type whose values can be members of an object.
 package protocol JSONValue {
     var json: JSON { get }
 }

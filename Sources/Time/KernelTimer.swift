@@ -23,12 +23,12 @@ package final class KernelTimer: Sendable {
         descriptor = timerfd_create(clock, Int32(TFD_NONBLOCK) | Int32(TFD_CLOEXEC))
         guard descriptor >= 0 else { throw Unavailable(code: errno) }
         source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: queue) as! DispatchSource
-        // Every source on Linux is one: the protocol alone does not say that it is Sendable.
+        // Every source on Linux is a DispatchSource: the protocol alone does not say that it is Sendable.
     }
 
     deinit { source.cancel() }
 
-    /// Called once, before the first `set`. Calls back on the queue when the time has come, and when the wall clock was set.
+    /// Call it once, before any `set`. `onWakeUp` runs on the queue at the time set, and when the wall clock was set.
     package func activate(onWakeUp: @escaping @Sendable (_ wasClockSet: Bool) -> Void) {
         source.setEventHandler { [descriptor] in
             var expirations: UInt64 = 0
@@ -40,9 +40,9 @@ package final class KernelTimer: Sendable {
         source.activate()
     }
 
-    /// Sets the time to come at, in place of the one before: since 1970 by the wall clock, from now by the other one. With nil
-    /// the timer does not come, and tells no step of the clock. Returns true if the wall clock was set since the last wake-up;
-    /// no wake-up will tell it.
+    /// Sets the time of the next wake-up, in place of the one before: since 1970 by the wall clock, from now by the
+    /// other one. With nil the timer is off, and does not report that the clock was set. Returns true if the wall clock
+    /// was set since the last wake-up; then no wake-up will report it.
     @discardableResult package func set(_ time: Duration?) -> Bool {
         var setting = itimerspec()
         if let time {

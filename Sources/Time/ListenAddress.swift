@@ -13,7 +13,7 @@ package enum ListenAddress: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// True if only programs of this machine reach it over IP: a web page could then name it by a DNS name of its own.
+    /// True if only programs of this machine reach it over IP, browsers included: web pages may try DNS rebinding.
     package var isLoopback: Bool {
         guard case .tcp(let host, _) = self else { return false }
         return host.hasPrefix("127.") || host == "::1"
@@ -25,7 +25,7 @@ package enum ListenAddress: Hashable, Sendable, CustomStringConvertible {
         return host.allSatisfy { "0:.".contains($0) }
     }
 
-    /// True if a client that asks at the other address reaches this one.
+    /// True if a client that connects to the other address reaches this one.
     package func isReached(at other: ListenAddress) -> Bool {
         guard isOnAllAddresses, case .tcp(_, let port) = self, case .tcp(_, port) = other else {
             return self == other

@@ -1,12 +1,12 @@
 /// A point in time, in whole microseconds of UTC: the resolution of PostgreSQL's `timestamptz`.
 ///
-/// Every day has 86,400 seconds: leap seconds have no name. Arithmetic never traps: it ends at the first and the last
+/// Every day has 86,400 seconds: leap seconds have no name. Arithmetic never traps: it clamps to the first and the last
 /// instant, 292,000 years from 1970.
 package struct UTCInstant: Hashable, Comparable, Sendable, CustomStringConvertible {
     /// The epoch is 1970-01-01T00:00:00Z.
     package let microsecondsSinceEpoch: Int64
 
-    /// The instants that RFC 3339 text can carry here: 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z.
+    /// The bounds of RFC 3339 text here: 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z.
     package static let earliestNameable = UTCInstant(secondsSinceEpoch: -62_135_596_800)
     package static let latestNameable = UTCInstant(microsecondsSinceEpoch: 253_402_300_799_999_999)
 
@@ -38,7 +38,7 @@ package struct UTCInstant: Hashable, Comparable, Sendable, CustomStringConvertib
 
     package static func += (instant: inout UTCInstant, duration: Duration) { instant = instant + duration }
 
-    /// The time from `earlier` to `later`: exact, and negative when the names lie.
+    /// The time from `earlier` to `later`: exact, and negative if `earlier` is in fact the later one.
     package static func - (later: UTCInstant, earlier: UTCInstant) -> Duration {
         let microseconds = Int128(later.microsecondsSinceEpoch) - Int128(earlier.microsecondsSinceEpoch)
         return Duration(attoseconds: microseconds * attosecondsInMicrosecond)
@@ -53,7 +53,7 @@ package struct UTCInstant: Hashable, Comparable, Sendable, CustomStringConvertib
         let second = wholeSecondsSinceEpoch.remainderRoundingDown(by: 86_400)
         let clock = "\((second / 3600).twoDigits):\((second / 60 % 60).twoDigits):\((second % 60).twoDigits)"
         let microseconds = microsecondsSinceEpoch.remainderRoundingDown(by: 1_000_000)
-        // A digit in front keeps the leading zeros; it becomes the point.
+        // The digit 1 in front, which is dropped again, keeps the leading zeros.
         let digits = String(1_000_000 + microseconds).dropFirst()
         let fraction = String(microseconds.isMultiple(of: 1000) ? digits.prefix(3) : digits)
         return microseconds == 0 ? "\(date)T\(clock)Z" : "\(date)T\(clock).\(fraction)Z"

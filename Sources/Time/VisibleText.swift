@@ -1,9 +1,9 @@
 extension String {
-    /// This text on one line that steers nothing: each control character, line or paragraph separator, and formatting
-    /// character that has no shape of its own (among them those that turn the direction of writing) becomes U+FFFD.
+    /// This text on one line, harmless to a terminal: each control character, line or paragraph separator, and
+    /// formatting character without a shape (such as those that turn the direction of writing) becomes U+FFFD.
     ///
-    /// Every text that another program wrote passes it where it enters, and again where it is written: to a terminal,
-    /// the log, the journal, the service manager, HTTP, files. The second time changes nothing.
+    /// Every text that another program wrote passes through this where it enters, and again where it is written: to a
+    /// terminal, the log, the journal, the service manager, HTTP, files. The second time changes nothing.
     package var visible: String { visible(keepingLines: false) }
 
     /// The same for a text of several lines: line feeds stay.
@@ -12,7 +12,7 @@ extension String {
     private func visible(keepingLines: Bool) -> String {
         // Printable ASCII, which is nearly every text, needs no copy.
         if utf8.allSatisfy({ (0x20...0x7E).contains($0) || keepingLines && $0 == 0x0A }) { return self }
-        // By scalars: as a Character, a line feed after a carriage return is part of another one.
+        // By scalars: a carriage return and the line feed after it are one Character.
         let scalars = unicodeScalars.map { scalar in
             keepingLines && scalar == "\n" || !scalar.isInvisible ? scalar : "\u{FFFD}"
         }

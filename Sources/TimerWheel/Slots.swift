@@ -40,8 +40,8 @@ enum SlotIndex {
 
 /// The slots that hold timers: a word for each level with one bit a slot, and a summary with one bit a level.
 ///
-/// All that the cursor has passed is empty, and lower levels and slots hold earlier instants. Hence the first occupied slot
-/// is two counts of trailing zeros, however many timers there are.
+/// All that the cursor has passed is empty, and lower levels and slots hold earlier instants. Hence two counts of
+/// trailing zeros find the first occupied slot, however many timers there are.
 struct OccupiedSlots: ~Copyable {
     private(set) var summary: UInt64 = 0
     /// Not an `InlineArray`: Swift 6.3 copies the whole of one (88 bytes) to read one word of it through a borrow, which made

@@ -21,23 +21,23 @@ package struct TimerWheel: ~Copyable, Sendable {
         package let payload: UInt64
     }
 
-    /// The most timers of a slot that `next` reads to find the earliest one; it answers the start of a fuller slot. A scan of
-    /// 128 costs less than a microsecond, an unneeded wake-up of the process some 35.
+    /// The most timers of a slot that `next` reads to find the earliest one; for a fuller slot it returns the slot's
+    /// start. A scan of 128 costs less than a microsecond, an unneeded wake-up of the process some 35.
     package static let scanLimit = 128
 
-    /// A head can never be free, so its index ends the list of free entries.
+    /// The head at index 0 can never be free, so its index ends the list of free entries.
     static let endOfFreeList: Int32 = 0
 
-    /// The heads of all slots, then one entry for each timer there ever was at once.
+    /// The heads of all slots, then as many entries as there ever were timers at once.
     var slab: RigidArray<TimerNode>
     var occupied = OccupiedSlots()
     /// The entry that the next timer gets, the start of a list linked by `next`.
     var firstFree = TimerWheel.endOfFreeList
-    /// Before this instant nothing is due and no slot is to be opened: a `pop` that comes too soon returns at once. Never later
-    /// than `next`, or an owner who wakes for a slot's start would find it closed, and wake again.
+    /// Before this instant nothing is due and no slot is to be opened: a `pop` that comes too soon returns at once.
+    /// Never later than `next`: else an owner who wakes at a slot's start would find the slot unopened, and wake again.
     var quietBefore: UInt64 = 0
-    /// The instant that slots are reckoned from: never later than the greatest `now` so far, nor than a pending timer. It moves
-    /// when a slot is opened, not whenever time passes.
+    /// The instant that slots are computed from: never later than the greatest `now` so far, nor than a pending timer.
+    /// It moves when a slot is opened or a timer alone in its slot is popped, not whenever time passes.
     package internal(set) var cursor: UInt64 = 0
     package internal(set) var count = 0
 
@@ -55,7 +55,7 @@ package struct TimerWheel: ~Copyable, Sendable {
         let deadline = max(deadline, cursor)
         let slot = SlotIndex.of(deadline, from: cursor)
         let last = slab[slot].previous
-        // Written once, with its links: with every store counted, adding takes two thirds of the time.
+        // Written once, links included: adding takes two thirds of the time that a store for each field takes.
         var timer = TimerNode(
             deadline: deadline, payload: payload, generation: 1, next: Int32(truncatingIfNeeded: slot), previous: last)
         var node = Int(firstFree)
@@ -72,7 +72,7 @@ package struct TimerWheel: ~Copyable, Sendable {
         slab[Int(last)].next = handle.node
         slab[slot].previous = handle.node
         if Int(last) == slot { occupied.insert(slot) }
-        // Not the deadline: the slot's start may be announced, and is earlier.
+        // Not set to the deadline: `next` may have returned the slot's start, which is earlier.
         if deadline < quietBefore { quietBefore = 0 }
         count &+= 1
         return handle
@@ -108,8 +108,8 @@ package struct TimerWheel: ~Copyable, Sendable {
         return popDue(now: now)
     }
 
-    /// Takes two turns at most: opening a slot puts its earliest timer on level 0 if it is due, and if it is not, the cursor so
-    /// close that the next slot starts later than `now`.
+    /// Loops at most twice: opening a slot puts its earliest timer on level 0 if it is due; if it is not, the cursor
+    /// comes so close to it that the next slot starts later than `now`.
     @inline(never)
     private mutating func popDue(now: UInt64) -> DueTimer? {
         while let slot = occupied.first {
@@ -125,14 +125,14 @@ package struct TimerWheel: ~Copyable, Sendable {
                 quietBefore = start
                 return nil
             }
-            // No slot holds more than there are, so the start is never taken.
+            // A slot holds at most `count` timers, so there is a deadline, and the start is never taken.
             let deadline = earliestDeadline(in: slot, among: count) ?? start
             if deadline <= now, slab[slot].next == slab[slot].previous {
-                // Alone in its slot: due as it stands, without being moved level by level.
+                // The timer is alone in its slot, so it is taken at once, without being moved level by level.
                 cursor = deadline
                 return remove(Int(slab[slot].next))
             }
-            // Further than the slot's start, so that its timers skip the levels in which they do not differ.
+            // Later than at the slot's start if possible, so that timers skip the levels in which they do not differ.
             open(slot, at: min(deadline, now))
         }
         return nil
@@ -155,8 +155,8 @@ package struct TimerWheel: ~Copyable, Sendable {
         return nil
     }
 
-    /// Moves the cursor into `slot`, the first occupied one, to an instant that no timer precedes, and its timers to lower
-    /// levels, which are empty: timers of one deadline keep their order.
+    /// Moves the cursor into `slot`, the first occupied one, to an instant that no timer precedes, and moves the slot's
+    /// timers to lower levels. These are empty, so timers of one deadline keep their order.
     private mutating func open(_ slot: Int, at instant: UInt64) {
         var node = Int(slab[slot].next)
         slab[slot] = .emptyHead(at: slot)
@@ -191,7 +191,7 @@ package struct TimerWheel: ~Copyable, Sendable {
         return DueTimer(deadline: timer.deadline, payload: timer.payload)
     }
 
-    /// Doubles the memory. `Int32` links name the entries of 64 GiB of it, which a process does not have.
+    /// Doubles the memory. `Int32` links suffice for entries of 64 GiB, which a process does not have.
     @inline(never)
     private mutating func grow() {
         slab.reallocate(capacity: SlotIndex.count + 2 * (slab.capacity - SlotIndex.count))
@@ -203,8 +203,8 @@ struct TimerNode: BitwiseCopyable {
     /// The instant of a pending timer, in the wheel's unit, and the owner's value; zero in a head.
     var deadline: UInt64
     var payload: UInt64
-    /// The number of times that a timer was put into the entry or taken out of it: odd while one is pending; zero in a head. An
-    /// entry that has had them all is zero again, and given up: in no list.
+    /// The number of times, modulo 2^32, that a timer was put into the entry or taken out of it: odd while one is
+    /// pending; zero in a head. An entry whose number is zero again is given up: it is in no list.
     var generation: UInt32
     /// The neighbors in the circular list of the slot; of a free entry only `next` has a meaning, in the list of free entries.
     var next: Int32

@@ -71,8 +71,8 @@ struct CommandSetup: Sendable {
         return (setup, waiting)
     }
 
-    /// Finds the database URL. The service is warned if its connection is less protected than it could be. The connections of
-    /// other commands run on the tasks' own queue: each change of thread would wait for its turn behind the server.
+    /// Finds the database URL. The service warns of a connection that is less protected than it could be. Other
+    /// commands connect on the tasks' queue: each switch to another thread would wait for its turn behind the server.
     ///
     /// - Parameters:
     ///   - saysWhich: true to tell the operator if the URL is from root's own file, which no option and no variable names.
@@ -108,7 +108,7 @@ struct CommandSetup: Sendable {
             onNotice: { [logger] in logger.debug("The server says: \($0)") }, onConnection: onConnection)
     }
 
-    /// The place that the database URL comes from; throws `CommandFailure` with exit code 78 if none holds anything.
+    /// Returns the source of the database URL; throws `CommandFailure` with exit code 78 if no source has one.
     func databaseURLSource() throws(CommandFailure) -> DatabaseURLSource {
         do {
             return try DatabaseURLSource.find(option: options?.databaseURLFile, environment: environment)
@@ -133,8 +133,8 @@ struct CommandSetup: Sendable {
         jobs.reduce(text) { text, job in job.shortName.map { text.replacing(job.name, with: $0) } ?? text }
     }
 
-    /// Reports why runs failed: as errors for people, one for all jobs that met the same; as entries of the log, with the
-    /// job's name, for programs.
+    /// Reports why runs failed. In format `text` as errors for people, one for all jobs with the same failure; in the
+    /// others as entries of the log, with the job's name.
     func report(_ failures: [(job: Job, failure: RunFailure)]) {
         let isCommon = failures.count > 1 && Set(failures.map { CommandFailure($0.failure) }).count == 1
         var reported: Set<CommandFailure> = []
@@ -183,6 +183,6 @@ struct CommandSetup: Sendable {
 }
 
 extension LogLevel {
-    // They have the same names.
+    // Both types have the same names for their levels.
     fileprivate var forLogger: Logger.Level { Logger.Level(rawValue: rawValue)! }
 }

@@ -167,7 +167,7 @@ struct SwiftText {
         take(into: \.code)
     }
 
-    /// True for a slash that no operand precedes, no space follows, and another one ends on the same line.
+    /// True for a slash that follows no operand, precedes no space, and has another slash behind it on the same line.
     private func beginsRegex() -> Bool {
         guard bytes[position] == UInt8(ascii: "/"), position + 1 < bytes.count,
             !" \n".utf8.contains(bytes[position + 1])

@@ -3,7 +3,7 @@
 import Testing
 import Time
 
-/// The scheduler's answer to what the history has after a start.
+/// The scheduler's reaction to the history that is read after a start.
 @Suite struct LookBackTests {
     private let transient = Job.transientSessions
     private static let noon = UTCInstant(rfc3339: "2026-05-13T12:00:00Z")!
@@ -138,7 +138,7 @@ import Time
         #expect(actions.attempts.isEmpty && scheduler.wakeUp.elapsed == nil)
     }
 
-    /// A process of another schedule made it, or one whose clock is a little ahead.
+    /// The run is that of a process with another schedule, or with a clock that is a little ahead.
     @Test func resumesNoRunOfAFireTimeThatComesAfterTheStart() {
         let scheduler = started()
         let later = scheduler.historyRead(
@@ -243,7 +243,7 @@ import Time
         #expect(actions.read.isEmpty && scheduler.wakeUp.elapsed == nil)
     }
 
-    /// A wrong password does not become right by itself; a run that succeeds shows that it has been put right.
+    /// A wrong password does not become right by itself; a run that succeeds shows that it was corrected.
     @Test func readsAgainAfterARunThatSucceedsWhereTheCauseDoesNotPass() throws {
         let dormant = Job.dormantSessions()
         let scheduler = started([transient, dormant])

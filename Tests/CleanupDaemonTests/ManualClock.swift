@@ -33,7 +33,7 @@ final class ManualClock: SchedulerClock {
         sender.yield(WakeUp(wall: wall, elapsed: elapsed))
     }
 
-    /// Waits until the loop goes to sleep for the next time. Each sleep counts, in order; for one task only.
+    /// Waits until the loop goes to sleep again. Each sleep is returned once, in order; only one task may wait.
     ///
     /// - Throws: `CancellationError` when the test's time limit has passed.
     func nextSleep() async throws -> WakeUp {

@@ -32,7 +32,7 @@ import Time
         #expect(end?.attempts == 4 && end?.since == start)
     }
 
-    /// What the operator reads when the service is stopped between two attempts.
+    /// The log that the operator reads when the service is stopped between two attempts.
     @Test func aRunThatIsStoppedBetweenTwoAttemptsHasFailedOnce() {
         let lines = Lines()
         let log = ServiceLog(logger: Logger(label: "test") { _ in lines.handler })

@@ -21,7 +21,7 @@ import Time
         simulation.rest = { _ in self.instant("2027-01-01T00:00:00Z") }
         simulation.advance(by: .seconds(86_400))
         let started = simulation.happenings.count { if case .started = $0 { true } else { false } }
-        // pg_cron's two jobs: 288 + 1.
+        // The two jobs under pg_cron would start 288 + 1 runs.
         #expect(started == 5 && simulation.wakeUps == 5, "\(started) runs, \(simulation.wakeUps) wake-ups")
         #expect(simulation.happenings.contains(.passedOver(transient, 71)))
     }
@@ -35,7 +35,7 @@ import Time
                 instant("2026-05-13T00:05:00Z"), instant("2026-05-13T01:00:00Z"),
             ])
         #expect(simulation.happenings.contains(.passedOver(transient, 10)))
-        // Not a moment before the next fire time, where that is later anyway.
+        // A rest that ends before the next fire time passes over none.
         simulation.rest = { $0 + .seconds(1) }
         simulation.advance(by: .seconds(600))
         #expect(simulation.fireTimes(of: transient).count == 4)

@@ -32,7 +32,7 @@ import Time
             if case .concluded(_, _, let attempts) = $0 { attempts } else { nil }
         }
         #expect(concluded.count == 13)
-        // 1, 2, 4, … seconds, halved at most, fit into five minutes 7 to 9 times.
+        // Waits of 1, 2, 4, … seconds, each shortened by half at most, fit into five minutes 7 to 9 times.
         #expect(concluded.dropLast().allSatisfy { (7...10).contains($0) })
         #expect(concluded.last == 1)
     }
@@ -104,7 +104,7 @@ import Time
         let attempts = simulation.happenings.compactMap { happening -> Int? in
             if case .started(_, _, _, let attempt) = happening { attempt } else { nil }
         }
-        // Of 240 s each, two begin inside an interval of 300 s at most.
+        // Of attempts of 240 s each, at most two begin inside an interval of 300 s.
         #expect(attempts.count >= 6 * 3600 / 245 && attempts.allSatisfy { $0 <= 2 })
         let fireTimes = simulation.fireTimes(of: "job")
         #expect(Set(fireTimes).count == fireTimes.count)
@@ -153,7 +153,7 @@ import Time
             simulation.happenings[before...].contains {
                 if case .started(job, instant("2026-05-14T00:00:00Z"), _, _) = $0 { true } else { false }
             })
-        // From the tenth on the nominal wait is 300 s; half of the shortest that this allows is joined, no less.
+        // From the tenth on waits are 150 to 300 s; another job's wait is joined if at least 75 s of it are left.
         let late = starts.sorted { $0.key < $1.key }.filter { $0.key > 10 }.map(\.value)
         #expect(zip(late, late.dropFirst()).allSatisfy { $1 - $0 >= .seconds(75) } && late.count > 100)
     }

@@ -3,7 +3,7 @@
 import Testing
 import Time
 
-/// When the history is read for what is shown: never in a process that is alone.
+/// The reads of the history for the page: a process that is alone makes one and no more.
 @Suite struct RunsOfOthersTests {
     private static let start = UTCInstant(rfc3339: "2026-05-13T12:00:00Z")!
 
@@ -38,7 +38,7 @@ import Time
         let (others, now) = (RunsOfOthers(), ContinuousClock.now)
         _ = others.areUnknown(after: Self.run(after: nil, end: 1), now: now)
         others.became(Self.recent(end: 1), of: "j", now: now)
-        // It made the run that ended after 5 s, and then all of them.
+        // Another process made the run that ended after 5 s, and later all runs.
         #expect(!others.areUnknown(after: Self.run(after: 5, end: 6), now: now + .seconds(59)))
         #expect(others.areUnknown(after: Self.run(after: 6, end: 7), now: now + .seconds(60)), "it is not forgotten")
         others.became(Self.recent(end: 7), of: "j", now: now + .seconds(60))

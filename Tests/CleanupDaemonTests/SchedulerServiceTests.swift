@@ -41,7 +41,7 @@ import Time
         /// The events since the last call, in words.
         func events() -> [String] { told.take() }
 
-        /// Stops the service and waits for its end.
+        /// Asks the service to stop; does not wait for its end.
         func stop() { service.requestStop() }
     }
 

@@ -98,11 +98,11 @@ import Time
         simulation.suspend(for: .seconds(8 * 3600))
         simulation.advance(by: .seconds(1))
         #expect(simulation.fireTimes(of: dormant) == [instant("2026-05-14T00:00:00Z")])
-        // Transient's are answered by the latest, and midnight was midnight's.
+        // The transient job's fire times are answered by the latest; the dormant job's run is still that of midnight.
         #expect(simulation.fireTimes(of: transient) == [instant("2026-05-14T06:00:00Z")])
     }
 
-    /// What was answered ahead of time hides nothing that comes before it.
+    /// A fire time that was answered ahead of time hides none that comes before it.
     @Test func answersFireTimesBetweenTwoOppositeStepsAndASleep() {
         let simulation = Simulation([Job.transientSessions], at: "2026-05-13T12:02:00Z")
         simulation.stepClock(by: .seconds(20 * 60))

@@ -14,7 +14,7 @@ final class Simulation {
         case coalesced(String, UTCInstant)
         case missed(String, Int)
         case passedOver(String, Int)
-        /// At this time since the start.
+        /// The watchdog was pinged at this time since the start.
         case pinged(Duration)
     }
 
@@ -24,9 +24,9 @@ final class Simulation {
     private(set) var wakeUps = 0
     /// How long an attempt takes, and whether it fails for a transient cause.
     var attempt: (Scheduler.Attempt) -> (duration: Duration, fails: Bool) = { _ in (.milliseconds(10), false) }
-    /// Of the attempts that fail.
+    /// The failure of each attempt that fails.
     var failure = RunFailure.serverReadOnly
-    /// Until when a job may rest after an attempt that ended well.
+    /// Returns until when a job may rest after an attempt that succeeded at the given instant.
     var rest: ((UTCInstant) -> UTCInstant)?
     private var underWay: [(end: Duration, attempts: [Scheduler.Attempt])] = []
 

@@ -51,7 +51,7 @@ import Testing
             let expected = stepped(model, from: minute + 1, count: 4).map {
                 UTCInstant(secondsSinceEpoch: Int64($0 * 60))
             }
-            // The first is always within the search's bound; of 29 Februaries on one weekday, only three are.
+            // The first is always within the bound of `stepped`; of 29 Februaries on one weekday, not all four are.
             try #require(!expected.isEmpty, "'\(model.text)' from \(start), seed \(seed)")
             try check(schedule, after: start, expected, seed: seed)
         }

@@ -10,7 +10,7 @@ import Time
         var offset: Int
         /// The text at the offset, which the error has in quotes; "" stands for the end.
         var found: String
-        /// The end of the words for what should stand there.
+        /// The end of the error's text about what should stand there.
         var expected: String
         var testDescription: String { expression }
 

@@ -50,7 +50,7 @@ enum ZoneFile {
 }
 
 extension TimeZoneRules {
-    /// Seconds that the zone's clocks are ahead of UTC; negative is behind.
+    /// The offset of the zone's clocks from UTC; negative if they are behind.
     func offset(at instant: UTCInstant) -> Duration {
         let second = instant.wholeSecondsSinceEpoch
         let shift = shift(of: second)

@@ -3,7 +3,7 @@ import HostileServer
 import Postgres
 import SeededRandom
 
-/// Connects to a server, asks it something, and prints what came of it: a process that a hostile server may crash.
+/// Connects to a server, sends a query and prints the result: a process that a hostile server may crash.
 @main struct Probe {
     /// The longest that each of the three steps may take.
     static let limit = Duration.seconds(1)
@@ -18,7 +18,7 @@ import SeededRandom
         } else if arguments.count == 4, let seed = UInt64(arguments[2]), let count = UInt64(arguments[3]) {
             for number in 0..<count {
                 print("seed \(seed &+ number)")
-                // It must be known after a crash too.
+                // The seed must be known after a crash too.
                 fflush(nil)
                 let server = MutatedAnswers.server(seed: seed &+ number)
                 let started = ContinuousClock.now
@@ -51,7 +51,7 @@ import SeededRandom
         } catch {
             print("not connected: \(error)")
         }
-        // A step that the deadline found on its way out of libpq has a second to get there.
+        // A step that was just returning from libpq at its deadline has a second to do so.
         for _ in 0..<100 where Connection.isAbandonedThreadRunning { usleep(10_000) }
         if Connection.isAbandonedThreadRunning { print("abandoned") }
         PrivateMemory.sample()

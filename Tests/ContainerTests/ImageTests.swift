@@ -12,12 +12,12 @@ struct ImageTests {
 
     init() async throws { podman = try await Podman.ready() }
 
-    /// A database over TCP and TLS, its URL as a secret of podman's, and what a container needs to use both.
+    /// A database over TCP and TLS, and the podman options that give a container its URL and its authority.
     private struct Prepared {
         let database: SessionsDatabase
-        /// The secret: a file that belongs to whom the service runs as.
+        /// Mounts the URL, which is a secret of podman's, as a file that belongs to the service's user.
         let secret: [String]
-        /// Our throwaway authority, in the place of the image's.
+        /// Mounts our throwaway authority, which is trusted in place of the image's.
         let authority: [String]
         let url: String
     }
@@ -85,7 +85,7 @@ struct ImageTests {
         let names = try await Command.check(
             "/usr/bin/find", [path, "!", "-type", "l", "(", "-perm", "/6022", "-o", "-path", "*/bin/*", ")"])
         #expect(names.lines == [path + "/usr/bin/mcp-cleanupd"])
-        // Scanners for known vulnerabilities read these.
+        // Scanners for known vulnerabilities read these files.
         let packages = try FileManager.default.contentsOfDirectory(atPath: path + "/var/lib/dpkg/status.d")
         #expect(Set(packages).isSuperset(of: ["ca-certificates", "libc6", "libpq5", "libssl3", "tzdata"]))
         for package in packages {
@@ -125,13 +125,13 @@ struct ImageTests {
             ["--user=\(user):\(user)"] + prepared.secret + prepared.authority
                 + Self.settings(schedule: "1 seconds", port: port))
         try await container.wait("readiness") {
-            // It does not listen yet.
+            // An error means that it does not listen yet.
             ((try? await LoopbackHTTP.get("/readyz", port: port))?.status ?? 0) == 200
         }
         print("ready \(starting.duration(to: .now)) after podman was asked to start it")
         #expect(starting.duration(to: .now) < .seconds(5))
         try await container.wait("a removal") { try await prepared.database.count() == 0 }
-        // As the image says, and as Kubernetes does.
+        // The image's HEALTHCHECK; then commands in the container, as Kubernetes runs its probes.
         try await podman.check(["healthcheck", "run", container.name])
         for command in [["health"], ["health", "--ready"], ["check"], ["config"]] {
             try await podman.check(["exec", container.name, "mcp-cleanupd"] + command)
@@ -170,7 +170,7 @@ struct ImageTests {
         #expect(try await prepared.database.count() == 20)
     }
 
-    /// The kernel spares process 1 the signals that it does not handle: the second one has to be handled as well.
+    /// The kernel drops signals to process 1 that have no handler, so the second signal needs one too.
     @Test func endsAtASecondSignalThoughTheServerIsFrozen() async throws {
         let prepared = try await prepared()
         try await prepared.database.run(Self.due + Self.slowDeletion)
@@ -205,7 +205,7 @@ struct ImageTests {
         #expect(try await prepared.database.count() == 0)
     }
 
-    /// With what the manifest says to each, and the secret as the kubelet mounts one: links to a folder that is replaced.
+    /// With the manifest's arguments, and the secret as the kubelet mounts it: links into a folder that is replaced.
     @Test func cleansAsTheCronJobsOfKubernetesDo() async throws {
         let manifest = try String(
             contentsOf: Repository.root.appendingPathComponent("config/kubernetes/cronjob.yaml"), encoding: .utf8)
@@ -237,7 +237,7 @@ struct ImageTests {
         #expect(try await prepared.database.count() == 0)
     }
 
-    /// Where the image has the authorities, and nothing says so; the database's are found in the same place.
+    /// Without SSL_CERT_FILE the heartbeat and the database connection find their authorities where the image has them.
     @Test func callsAHeartbeatOverTLSByTheImagesAuthorities() async throws {
         let prepared = try await prepared()
         let https = try await HTTPSServer(like: prepared.database.server)

@@ -3,10 +3,10 @@ import Glibc
 import TestServers
 import Testing
 
-/// Where scripts/install-tools puts what Kubernetes and Compose accept.
+/// The folder into which scripts/install-tools puts the schemas of Kubernetes and Compose.
 private let schemas = "/var/tmp/mcp-cleanupd-test-tools-\(geteuid())/schemas"
 
-/// The examples for Kubernetes and Compose: what their schemas say, and that they mean what they should.
+/// The examples for Kubernetes and Compose are valid by their schemas and mean what they should.
 @Suite(
     .slow,
     .enabled(
@@ -17,7 +17,7 @@ struct ManifestTests {
     /// A document, or a part of one.
     private typealias Part = [String: Any]
 
-    /// The documents of a file, with what the schemas have against each.
+    /// The documents of a file, each with its violations of the schemas.
     private static func documents(_ file: String, adding text: String = "") async throws -> [(Part, faults: [String])] {
         var path = Repository.root.appendingPathComponent("config/\(file)").path
         if !text.isEmpty {
@@ -142,7 +142,7 @@ struct ManifestTests {
         #expect(Set(tags) == [version])
     }
 
-    /// 64 would be an argument that the program does not know.
+    /// An exit code of 64 would mean that the program does not know an argument.
     @Test(arguments: kubernetes)
     func theProgramKnowsWhatItIsToldThere(file: String) async throws {
         for (document, _) in try await Self.documents(file) {
@@ -161,7 +161,7 @@ struct ManifestTests {
                 #expect(result.status == 69, "\(result)")
             }
             if let arguments = container["args"] as? [String] {
-                // It takes them, and then has no database URL.
+                // It accepts the arguments, and then ends because it has no database URL.
                 let result = try await Command.run(Command.daemon, arguments, environment: environment)
                 #expect(result.status == 78, "\(result)")
             }

@@ -10,7 +10,7 @@ final class Podman: Sendable {
     /// The image that was built.
     static let image = "mcp-cleanupd:test"
 
-    /// Why there is none here; `nil` where it can be had.
+    /// Why podman cannot be used here; `nil` if it can.
     static let obstacle: String? = {
         if geteuid() != 0 { return "podman is tried as root only" }
         for program in ["/usr/bin/podman", "/usr/sbin/runc"]
@@ -34,13 +34,13 @@ final class Podman: Sendable {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/unshare")
         process.arguments = ["--mount", "--pid", "--uts", "--ipc", "--fork", "/bin/true"]
-        // Where it cannot even be started there are none to be had.
+        // If `unshare` cannot even be started, there are no namespaces.
         guard (try? process.runWithSignals()) != nil else { return false }
         process.waitUntilExit()
         return process.terminationStatus == 0
     }()
 
-    /// How large the image is, its layers compressed; in bytes.
+    /// The size of the image with its layers compressed, in bytes.
     let compressedSize: Int
     private let process: SupervisedProcess
     private let store: String
@@ -51,13 +51,13 @@ final class Podman: Sendable {
 
     private init() async throws {
         let directory = try TemporaryDirectory.make()
-        // Not where tests clean up: without its files podman could not end its containers. Podman wants it to be short.
+        // Not in a directory that tests delete: podman needs the files to end its containers. It requires a short path.
         store = directory + "-podman"
         let ready = directory + "/ready"
         process = try SupervisedProcess(
             [Repository.root.path + "/Tests/ContainerTests/image", Repository.root.path, Self.debian, store, ready],
             logPath: directory + "/log")
-        // Ten seconds where nothing else runs; it unpacks a Debian and asks the mirror for news.
+        // Takes ten seconds on an idle machine: it unpacks a Debian and asks the mirror for updates.
         _ = try await eventually(within: .seconds(180)) { FileManager.default.fileExists(atPath: ready) }
         let text = FileManager.default.contents(atPath: ready).map { String(decoding: $0, as: UTF8.self) } ?? ""
         guard let size = Int(text.trimmingCharacters(in: .whitespacesAndNewlines)) else {
@@ -87,10 +87,10 @@ final class Podman: Sendable {
         return result.output.trimmingCharacters(in: .whitespacesAndNewlines)
     }
 
-    /// As little as a careful platform gives: no write access, no capability, no way to more rights.
+    /// Options that give as little as a careful platform does: no write access, no capability, no new privileges.
     ///
-    /// In this machine's network, where the tests' servers are. The limits are below those of any machine: runc may not
-    /// raise them.
+    /// The container is in this machine's network, where the tests' servers are. The limits are below those of any
+    /// machine: runc may not raise them.
     static let confined = [
         "--network=host", "--read-only", "--read-only-tmpfs=false", "--cap-drop=all",
         "--security-opt=no-new-privileges",
@@ -119,7 +119,7 @@ struct Container: Sendable {
         try await podman.check(["kill", "--signal", name, self.name])
     }
 
-    /// Waits for its end, and returns its exit code.
+    /// Waits for the container's end, and returns its exit code.
     func exitStatus() async throws -> Int32 {
         try await wait("its end") { try await state("Status") == "exited" }
         return Int32(try await state("ExitCode")) ?? -1

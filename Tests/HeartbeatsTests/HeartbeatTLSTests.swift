@@ -12,7 +12,7 @@ import Testing
         let directory = try TemporaryDirectory.make()
         let port = try Loopback.freePort()
         try "127.0.0.1 localhost ab.b.test\n".write(toFile: directory + "/hosts", atomically: true, encoding: .utf8)
-        // The most that the library allows, which the system's configuration need not.
+        // Allows all that the library can do, which the system's configuration may forbid.
         let configuration = """
             openssl_conf = all
             [all]

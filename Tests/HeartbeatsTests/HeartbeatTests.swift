@@ -5,7 +5,7 @@ import TestServers
 import Testing
 
 @Suite struct HeartbeatTests {
-    /// What was said about a call, or that it went well.
+    /// Calls the URL, and returns the failure that was reported; `nil` if there was none.
     private func call(
         _ url: HeartbeatURL, limit: Duration = .seconds(5), authorities: [String] = []
     ) async throws -> HTTPFailure? {
@@ -58,8 +58,8 @@ import Testing
         // one that cannot be reached, on which the kernel gives up after two minutes,
         let swallowing = try Listener(swallowing: ())
         #expect(try await call(url(swallowing.port), limit: .seconds(1)) == .unreachable(ETIMEDOUT))
-        // and one that takes half an hour for its first record of TLS, of 16 KiB. The TLS library then writes to a socket
-        // that is shut down: the program ignores the signal, and a handler is what no process of another test inherits.
+        // and one that takes half an hour for its first record of TLS, of 16 KiB. The TLS library then writes to a
+        // socket that is shut down: the program ignores SIGPIPE, the test has a handler, which no child inherits.
         signal(SIGPIPE) { _ in }
         let slow = try Listener { visitor in
             var record: [UInt8] = [22, 3, 3, 0x40, 0, 2]
@@ -129,7 +129,7 @@ import Testing
         let https = try await HTTPSServer(like: server)
         defer { https.stop() }
         let port = https.port
-        // As in an image, where the library's own places do not exist.
+        // As in an image, where the library's default paths do not exist.
         let named = try url(port, isTLS: true, host: "localhost")
         let trusted = try await call(named, authorities: ["/nonexistent", server.authority])
         #expect(trusted == nil, "\(trusted?.description ?? "")")
@@ -206,7 +206,7 @@ import Testing
                 ["--once"] + arguments, environment: Dictionary(uniqueKeysWithValues: urls))
         }
         #expect(try await once().status == 0)
-        // The two jobs' calls, or one that says both.
+        // One call for each of the two jobs, or one for both.
         #expect(asked.withLock { $0.allSatisfy { $0.hasPrefix("GET /good ") } && (1...2).contains($0.count) })
         asked.withLock { $0 = [] }
         #expect(try await once(["--dry-run"]).status == 0)
@@ -227,7 +227,7 @@ import Testing
     @Test(.enabled(if: geteuid() == 0, "needs root for names of its own"))
     func aNameWhoseFirstAddressLosesPacketsIsCalledAtItsSecond() async throws {
         let database = try await SessionsDatabase(on: .packaged())
-        // In this order by RFC 6724, in any order of the file: see `getent ahosts`.
+        // RFC 6724 puts the addresses in this order, regardless of their order in the file: see `getent ahosts`.
         let swallowing = try Listener(swallowing: ())
         let answering = try Listener(on: 0x7F00_0002, port: swallowing.port) { visitor in
             let answer = Array("HTTP/1.1 200 OK\r\n\r\n".utf8)

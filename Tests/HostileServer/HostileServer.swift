@@ -25,7 +25,7 @@ package final class HostileServer: Sendable {
         port = Int(UInt16(bigEndian: address.sin_port))
         self.descriptor = descriptor
         DispatchQueue(label: "hostile-server").async {
-            // Only here: if it were closed while this thread is before accept(2), the next socket would have its number.
+            // Closed only here: if it were closed before accept(2) is called, the next socket would get its number.
             defer { close(descriptor) }
             while true {
                 let visitor = accept(descriptor, nil, nil)
@@ -43,7 +43,7 @@ package final class HostileServer: Sendable {
         shutdown(descriptor, Int32(SHUT_RDWR))
     }
 
-    /// A URL whose password no output may have.
+    /// A URL with a password that must not appear in any output.
     package var url: String { "postgresql://user:\(Self.password)@127.0.0.1:\(port)/database?sslmode=disable" }
     package static let password = "hunter2-token"
 }
@@ -58,9 +58,9 @@ package struct Scenario: Sendable, CustomStringConvertible {
         self.serve = serve
     }
 
-    /// All of them; each has another name.
+    /// All scenarios; each name is unique.
     package static let all = atEachStep + authentications + answers
 
-    /// Those that keep a connection from coming about but let libpq compute for half an hour.
+    /// The name of the scenario that lets libpq compute for half an hour, so that no connection is made.
     package static let endlessComputation = "SCRAM: 2147483647 rounds"
 }

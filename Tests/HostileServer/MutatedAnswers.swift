@@ -1,6 +1,6 @@
 import SeededRandom
 
-/// A server that is right but for a few bytes, drawn from a seed.
+/// A server whose answers are correct except for a few bytes, which a seed determines.
 package enum MutatedAnswers {
     /// - Parameter seed: the same bytes come for the same seed.
     package static func server(seed: UInt64) -> HostileServer {

@@ -32,8 +32,8 @@ extension Scenario {
         },
     ]
 
-    /// Asks for a password in clear, and repeats it after this text: in an error; or, for a client that it lets in, in a
-    /// notice and the error of each query.
+    /// Asks for a cleartext password, and repeats it after this text: in an error, or, if it lets the client in, in a
+    /// notice and in the error of each query.
     package static func repeatingThePassword(
         after text: String, times: Int = 1, letsIn: Bool = false
     ) -> @Sendable (Visitor) -> Void {
@@ -68,7 +68,7 @@ extension Scenario {
         guard visitor.readStartup(), visitor.send(Bytes.authentication(10, Bytes.text("SCRAM-SHA-256") + [0])),
             let message = visitor.readMessage()
         else { return false }
-        // SCRAM-SHA-256, a length, then n,,n=,r=NONCE.
+        // The body: SCRAM-SHA-256, a length, then n,,n=,r=NONCE.
         let nonce = String(decoding: message.body, as: UTF8.self).split(separator: "r=").last ?? ""
         return visitor.send(Bytes.authentication(11, Array(first(String(nonce)).utf8))) && visitor.readMessage() != nil
     }

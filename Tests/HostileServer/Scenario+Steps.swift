@@ -1,13 +1,13 @@
 import Glibc
 
-/// Where the server begins to misbehave.
+/// The step of a connection at which the server begins to misbehave.
 private enum Step: String, CaseIterable {
     case accepted = "at once"
     case asked = "in place of a login"
     case loggedIn = "before it is ready"
     case queried = "in place of an answer"
 
-    /// Behaves until this step.
+    /// Follows the protocol up to this step; returns false if the client does not get there.
     func reach(_ visitor: Visitor) -> Bool {
         if self == .accepted { return true }
         guard visitor.readStartup() else { return false }
@@ -20,7 +20,7 @@ private enum Step: String, CaseIterable {
 }
 
 extension Scenario {
-    /// Each of these at each step.
+    /// Faults, each of which is tried at each step.
     private static let tricks: [(String, @Sendable (Visitor) -> Void)] = [
         ("silence", { $0.beSilent() }),
         ("end", { _ in }),

@@ -4,11 +4,11 @@ import Glibc
 package struct Visitor: Sendable {
     let socket: Int32
 
-    /// Reads the client's first message, and refuses TLS and Kerberos until it comes.
-    /// - Returns: false for a request to cancel, or when the client has gone.
+    /// Reads the client's startup message, and refuses the requests for TLS or GSSAPI encryption that may precede it.
+    /// - Returns: false for a request to cancel, for a length out of bounds, or when the client has gone.
     func readStartup() -> Bool { readStartupMessage() != nil }
 
-    /// The same, and what it says.
+    /// As `readStartup`, but returns the message's content; `nil` for false.
     func readStartupMessage() -> [UInt8]? {
         while true {
             guard let head = readBytes(8) else { return nil }
@@ -31,7 +31,7 @@ package struct Visitor: Sendable {
         return (Character(Unicode.Scalar(head[0])), body)
     }
 
-    /// Reads until the client asks for an answer: a query, or the end of an extended one.
+    /// Reads up to a message that the client expects an answer to: a simple query, or the Sync of an extended one.
     /// - Returns: false when it has gone.
     func readQuery() -> Bool {
         while let message = readMessage() {
@@ -60,7 +60,7 @@ package struct Visitor: Sendable {
         while send(many) {}
     }
 
-    /// Sends one byte after the other.
+    /// Sends the bytes one by one, 2 ms apart.
     func drip(_ bytes: [UInt8]) {
         for byte in bytes {
             guard send([byte]) else { return }
@@ -68,12 +68,12 @@ package struct Visitor: Sendable {
         }
     }
 
-    /// Says nothing until the client has gone.
+    /// Sends nothing until the client has gone.
     func beSilent() {
         while readBytes(1) != nil {}
     }
 
-    /// Ends the connection as a crash of the host does.
+    /// Makes closing the socket send a TCP reset, as a host that has crashed does.
     func reset() {
         var option = linger(l_onoff: 1, l_linger: 0)
         setsockopt(socket, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout.size(ofValue: option)))
@@ -108,7 +108,7 @@ enum Bytes {
 
     static func text(_ text: String) -> [UInt8] { Array(text.utf8) + [0] }
 
-    /// A message, whose length says what a test wants.
+    /// A message; its length field is right unless the test gives another.
     static func message(_ type: Character, _ body: [UInt8] = [], length: Int? = nil) -> [UInt8] {
         [type.asciiValue ?? 0] + int32(length ?? body.count + 4) + body
     }

@@ -3,7 +3,7 @@ import SessionCleanup
 import TestServers
 import Testing
 
-/// Each ends with its exit code and says what is wrong, where, and what to do. Nothing is deleted.
+/// Each bad input ends with its exit code and says what is wrong, where, and what to do. Nothing is deleted.
 @Suite(.inTurn) struct BadInputTests {
     struct Case: Sendable, CustomTestStringConvertible {
         let testDescription: String
@@ -12,7 +12,7 @@ import Testing
         var arguments = ["--once"]
         var environment: [String: String] = [:]
         let status: Int32
-        /// What standard error has to contain.
+        /// Texts that standard error has to contain.
         let words: [String]
 
         init(
@@ -198,7 +198,7 @@ import Testing
         #expect(try await database.count() == 0)
     }
 
-    /// Nothing that a database or a role may have set changes what is deleted.
+    /// No setting of a database or a role changes what is deleted.
     @Test(arguments: [
         "default_transaction_read_only = on", "default_transaction_isolation = 'repeatable read'",
         "default_transaction_isolation = 'serializable'", "default_transaction_deferrable = on",

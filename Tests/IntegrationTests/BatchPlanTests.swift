@@ -6,7 +6,7 @@ import Testing
 @Suite struct BatchPlanTests {
     private static let twoRows = [1, 2].map { RowAddress(partition: 1, block: 0, line: $0) }[...]
 
-    /// What the server knows is from before: it takes the index for empty, and a walk through it for the shortest way.
+    /// The statistics are older than the due rows: by them the index is empty, and an index scan the cheapest plan.
     @Test(arguments: [
         BatchSQL.Rows.unlocked(0..<8, limit: 1000), .all(0..<8, limit: 1000),
         .addresses(twoRows, inOnePass: false), .addresses(twoRows, inOnePass: true),

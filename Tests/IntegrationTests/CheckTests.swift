@@ -25,7 +25,7 @@ import Testing
         "pg-cron",
     ]
 
-    /// A database in which all is well, and its role.
+    /// A database in which every check passes, and the role that runs the daemon.
     private static func database(
         _ generation: SchemaGeneration = .active, on server: PostgresServer? = nil
     ) async throws -> (SessionsDatabase, String) {
@@ -71,7 +71,7 @@ import Testing
         #expect(lines[7].message.contains("generation \(generation.rawValue)"))
         #expect(result.lines[0].hasPrefix(#"{"check":"connection","status":"ok","message":"#))
         let text = try await database.daemon(["--log-level", "trace", "check"], url: url)
-        // What does not fit into a line is continued below it.
+        // A message that does not fit into its line continues on indented lines.
         let results = text.lines.filter { !$0.hasPrefix(" ") }.dropFirst()
         #expect(text.lines.first?.hasPrefix("STATUS  CHECK ") ?? false && results.count == Self.all.count)
         #expect(results.allSatisfy { $0.hasPrefix("ok  ") }, "\(text.output)")
@@ -104,7 +104,7 @@ import Testing
         #expect(lines[3].message.hasPrefix("a pooler"), "\(lines[3])")
     }
 
-    /// What is wrong: SQL with `@role`, the line that says so, words of its hint, and the exit code.
+    /// Faults: SQL with `@role`, the check that reports it, its status, words of its hint, and the exit code.
     @Test(arguments: [
         ("REVOKE USAGE ON SCHEMA public FROM PUBLIC, @role", "privilege-schema", "fail", "GRANT USAGE ON SCHEMA", 77),
         ("REVOKE SELECT ON mcp_sessions FROM @role", "privilege-select", "fail", "GRANT SELECT ON", 77),
@@ -142,7 +142,7 @@ import Testing
         let line = try #require(lines.first { $0.check == check })
         #expect(line.status == status, "\(line)")
         #expect(hint.isEmpty || line.hint?.contains(hint) == true, "\(line)")
-        // Nothing else is made to look wrong by it.
+        // The fault changes no other check's result.
         for other in lines where other.check != check { #expect(other.status == "ok", "\(other)") }
         let text = try await database.daemon(["check"], url: url)
         #expect(text.status == code)
@@ -229,8 +229,8 @@ import Testing
         #expect(lines.first { $0.check == "table" }?.status == "fail")
     }
 
-    /// What a run would fail with or meet: SQL with `@role`, the line that says so, words of the message and of the hint,
-    /// and the exit codes of `check` and of a run.
+    /// Faults that a run would fail with or meet: SQL with `@role`, the check that reports it, its status, words of its
+    /// message and of its hint, and the exit codes of `check` and of a run.
     @Test(
         .slow,
         arguments: [
@@ -311,7 +311,7 @@ import Testing
     ) async throws {
         let (database, role) = try await Self.database()
         if sql.contains("TABLES IN SCHEMA"), database.server.majorVersion < 15 { return }
-        // The server refuses a run's batches, and so needs a due row.
+        // Some faults make the server refuse the batches of a run, which has none without a due row.
         try await database.run(PrivilegeTests.population)
         try await database.run(sql.replacingOccurrences(of: "@role", with: role))
         let url = database.server.url(database.name, user: role)
@@ -358,7 +358,7 @@ import Testing
 
     @Test func aLockLimitAboveHalfOfTheDeadlocksDetectionIsAWarning() async throws {
         let database = try await SessionsDatabase(on: .packaged())
-        // Of the default of batch.lock-timeout, 100 ms.
+        // The default of batch.lock-timeout is 100 ms.
         for (detection, status) in [("200ms", "ok"), ("150ms", "warn")] {
             try await database.run("ALTER DATABASE \(database.name) SET deadlock_timeout = '\(detection)'")
             let result = try await database.daemon(["check", "--json"])

@@ -7,7 +7,7 @@ import TestServers
 import Testing
 import Time
 
-/// Others work on the same rows: nothing that became live is deleted, and what is held is left and counted.
+/// Other clients work on the same rows: no session that became live is deleted; locked ones are left and counted.
 @Suite(.inTurn) struct ConcurrencyTests {
     private static let due = """
         INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at, active)
@@ -20,16 +20,16 @@ import Time
         return database
     }
 
-    /// At a row of the third batch.
+    /// A gate at a row of the third batch.
     private static let gate = Gate.sql(at: "due-4")
 
-    /// With it a batch locks its rows before it deletes them.
+    /// A row trigger that makes a batch lock its rows before it deletes them.
     private static let guardian = """
         CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN OLD; END $$;
         CREATE TRIGGER pass BEFORE DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION pass();
         """
 
-    /// A batch that waits at a gate is neither ended nor without its lock.
+    /// Limits that end neither a batch that waits at a gate nor its wait for a lock.
     private static let patient = RunLimits(
         maxClockSkew: .seconds(300), batchTarget: .seconds(5), lockTimeout: .seconds(30), batchRows: 1000)
 
@@ -55,7 +55,7 @@ import Time
         #expect(progress.rowsSkipped == 0)
     }
 
-    /// Two rows move just when the statement is about to lock them: one is locked where it went to, the other is held.
+    /// Two rows move between the statement's snapshot and its locks: one is updated there, one update commits there.
     @Test(arguments: [true, false]) func rowsThatMoveAreNoVeto(locksFirst: Bool) async throws {
         // Batches of one row, of two, and of four.
         let database = try await Self.database(due: 7)
@@ -87,7 +87,7 @@ import Time
         #expect(next.output.contains(#""rows_deleted":2,"rows_skipped":0,"#), "\(next.output)")
     }
 
-    /// A trigger makes the server itself the witness: it raises for any row that is not due when it goes.
+    /// A trigger makes the server itself the witness: it raises for any row that is not due when it is deleted.
     @Test(arguments: SeededRandom.seeds(2))
     func randomUpdatersNeverLoseALiveSession(seed: UInt64) async throws {
         let database = try await Self.database(due: 400)

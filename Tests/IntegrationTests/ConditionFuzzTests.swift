@@ -16,8 +16,8 @@ import Testing
         "EXISTS (SELECT * FROM public.u x WHERE EXISTS (SELECT FROM public.w WHERE w.a = x.a AND t.b = 'x'))",
         "substring(b FROM 1 FOR 2) = 'x'", "t.limit IS NULL",
     ]
-    /// What could close our parenthesis, what could begin another part of a query, and what could hide either from a reader
-    /// that is less careful than the server.
+    /// Pieces that could close our parenthesis, begin another part of a query, or hide either from a reader that is
+    /// less careful than the server.
     private static let pieces = [
         ") OR (", ") OR true OR (", ") OR true --", ") --", ";", "'", "\"", "::text", "]", "(", ")", "/*(*/", "/*)*/",
         "--(\n",
@@ -63,7 +63,7 @@ import Testing
         Set(plan.matches(of: /"Relation Name": "([^"]+)"/).map { String($0.1) })
     }
 
-    /// Twenty times as many with `make fuzz`.
+    /// `make fuzz` tries twenty times as many conditions.
     @Test(.slow) func noAcceptedConditionLeavesItsParentheses() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(
@@ -82,7 +82,7 @@ import Testing
             else { continue }
             accepted += 1
             let sql = condition.sql(cutoff: "now()")
-            // What the server refuses is as good.
+            // A condition that the server refuses does no harm.
             guard
                 let results = try? await connection.script(
                     """

@@ -18,9 +18,9 @@ extension SessionsDatabase {
             }, connectTimeout: .seconds(10), environment: [:], onNotice: { _ in })
     }
 
-    /// Deletes in this process what a job finds due at a cutoff of the test's choice.
+    /// Runs a job's deletion in this process, with a cutoff of the test's choice.
     ///
-    /// - Parameter connection: whose role runs it; one of the superuser's unless given.
+    /// - Parameter connection: a connection of the role that runs it; the superuser's unless given.
     func delete(
         _ job: Job, from table: TableName = .sessions, at cutoff: UTCInstant, limits: RunLimits = .test,
         deadline: Duration = .seconds(60), over given: Connection? = nil

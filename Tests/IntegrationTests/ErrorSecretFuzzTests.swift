@@ -6,18 +6,19 @@ import Testing
 
 @testable import Postgres
 
-/// Every SQLSTATE of the manual, raised by code of the application with a token in all that it can set; and errors of the
-/// server's own functions, which quote a value of a row without any context.
+/// Every SQLSTATE of the manual, raised by code of the application with a token in every field that it can set; and
+/// errors of the server's own functions, which quote a value of a row without any context.
 @Suite struct ErrorSecretFuzzTests {
     private static let token = "eyJTOKENq7"
-    /// A part of it, should it be cut.
+    /// Looks for a part of the token, since a text may be cut within it.
     private static func isToken(in text: String) -> Bool { text.uppercased().contains("TOKENQ") }
 
     /// Own jobs, so that many runs fail at a time; each has a row of its own.
     private static let jobs = (1...12).map { "job-\($0)" }
     private static let runs = Soak.factor > 1 ? 240 : 40
 
-    /// All of PostgreSQL's manual, appendix A, but success: those that the program names, and the rest, which it hides by default.
+    /// The SQLSTATEs of PostgreSQL's manual, appendix A, but success: those that the program names, and the others,
+    /// which it hides by default.
     private static let states =
         Condition.all.keys.map(\.rawValue).filter { $0 != "00000" }.sorted()
         + rest.split(separator: " ").map(String.init)
@@ -33,8 +34,8 @@ import Testing
         HV024 HV090 HV091
         """
 
-    /// A database whose every deletion raises the next of all SQLSTATEs: before the row goes, or at the end of the
-    /// transaction.
+    /// A database in which each deletion raises the next of the SQLSTATEs: before the row is deleted, or at the end of
+    /// the transaction.
     private static func database() async throws -> SessionsDatabase {
         let database = try await SessionsDatabase(on: .packaged())
         let codes = Self.states.enumerated().map { "(\($0.offset), '\($0.element)')" }.joined(separator: ", ")
@@ -105,7 +106,7 @@ import Testing
         while let entry = journald.receive(limit: .milliseconds(50)) { entries += entry + "\n" }
         #expect(!Self.isToken(in: entries) && !Self.isToken(in: statuses), "\(entries) \(statuses)")
         #expect(try !Self.isToken(in: daemon.log))
-        // All of them show the failures.
+        // All these outputs do show the failures.
         #expect(entries.contains("SQLSTATE") && statuses.contains("SQLSTATE") && entries.contains("PRIORITY=7"))
         #expect(seen.count == 4 && seen["/metrics"]?.contains("rows_refused_total") == true, "\(seen.keys)")
         try await Self.expectNoTokenInTheHistory(of: database)
@@ -121,11 +122,11 @@ import Testing
         }
     }
 
-    /// Each of all SQLSTATEs twice in `make fuzz`: in each format of the log, and in the metrics file.
+    /// Each SQLSTATE twice in `make fuzz`; the formats of the log take turns, and each run writes a metrics file.
     @Test(.slow) func onceRepeatsNoErrorOfTheApplication() async throws {
         let database = try await Self.database()
         let count = Soak.factor > 1 ? 2 * Self.states.count : 24
-        // At a random one of the SQLSTATEs, from which they follow each other.
+        // The sequence of SQLSTATEs begins at a random one.
         var random = SeededRandom(seed: SeededRandom.seed(for: "ErrorSecretFuzzTests"))
         try await database.run("SELECT setval('turn', \(Int.random(in: 0..<Self.states.count, using: &random)))")
         let path = try TemporaryDirectory.make() + "/metrics.prom"
@@ -146,7 +147,7 @@ import Testing
         try await Self.expectNoTokenInTheHistory(of: database)
     }
 
-    /// In a trigger's WHEN, which adds no context to an error. The value is that of a row.
+    /// Conditions for a trigger's WHEN, which adds no context to an error. The value that they quote is a row's.
     private static let conditions = [
         "pg_database_size(OLD.user_id::name) > 0", "OLD.user_id::int > 0", "OLD.user_id::regclass IS NULL",
         "set_config(OLD.user_id, 'x', true) IS NULL", "set_config('work_mem', OLD.user_id, true) IS NULL",
@@ -193,7 +194,7 @@ import Testing
         }
     }
 
-    /// What the review found first: a token in the row of another table, which the deletion would have to change.
+    /// The review's first finding: a token in the row of another table, which the deletion would have to change.
     @Test func aRowOfAnotherTableIsNotRepeated() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(

@@ -75,7 +75,7 @@ import Time
         try await Self.expectTheSame(shape, 2000)
     }
 
-    /// More than a search by age takes: pages are walked.
+    /// More rows than a search by age returns, so that the run walks over pages.
     @Test(.slow, arguments: Shape.allCases)
     func theRecipeRemovesWhatASingleDeleteWouldOfMany(shape: Shape) async throws {
         try await Self.expectTheSame(shape, 105_000)
@@ -139,7 +139,7 @@ import Time
             let result = try await database.daemon(Self.once + [config])
             #expect(result.status == 0, "\(result)")
             group.cancelAll()
-            // The task that was canceled in the middle of a statement has nothing to tell.
+            // A task that was canceled in the middle of a statement throws: its error does not matter.
             while let _ = await group.nextResult() {}
         }
         let wrong = try await database.value(
@@ -176,7 +176,7 @@ import Time
         #expect(try await database.value("SELECT client_id FROM oauth_clients") == "client-24000")
     }
 
-    /// What is wrong: SQL with `@role`, the exit code, and words of the message.
+    /// SQL with `@role` that permits or prevents the look at the sessions, the exit code, and words of the message.
     @Test(arguments: [
         ("SELECT", 0, "has SELECT on public.mcp_sessions"),
         ("REVOKE SELECT ON mcp_sessions FROM @role", 77, "no SELECT privilege on public.mcp_sessions"),

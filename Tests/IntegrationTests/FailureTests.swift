@@ -7,7 +7,7 @@ import Time
 /// Things break in the middle of a deletion: every run ends in time, with the right code, and nothing half deleted.
 @Suite(.inTurn) struct FailureTests {
     private static let deadline = ["MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_DEADLINE": "6s"]
-    /// How long the only run took, by its own report: starting a process on a loaded machine is not part of it.
+    /// The duration of the only run, by its own report: starting a process on a loaded machine is not part of it.
     private static func duration(of result: CommandResult) throws -> Duration {
         func time(_ key: String) throws -> UTCInstant {
             let text = result.output.components(separatedBy: "\"\(key)\":\"").dropFirst().first?.prefix { $0 != "\"" }
@@ -18,7 +18,7 @@ import Time
 
     private static let run = ["--once", "--job", "transient", "--json"]
 
-    /// Five sessions that are due; deleting the fourth takes a minute.
+    /// Five due sessions; a trigger sleeps for `due-1`, for a minute before its deletion or for a second at COMMIT.
     private static func slowDatabase(
         on server: PostgresServer, at timing: String = "BEFORE"
     ) async throws -> SessionsDatabase {
@@ -80,7 +80,7 @@ import Time
         #expect(try await database.count() == 5)
     }
 
-    /// By the daemon's own clock: what it keeps back for the end shrinks with the deadline.
+    /// By the daemon's own clock: the time that it reserves for the end of a run shrinks with the deadline.
     @Test func aDeadlineOfASecondIsKeptAgainstASilentServer() async throws {
         let listener = try Listener.silent()
         let database = try await SessionsDatabase(on: .packaged())
@@ -132,7 +132,7 @@ import Time
         let database = try await Self.slowDatabase(on: server)
         async let ended = database.daemon(Self.run)
         let backend = try await Self.backend(of: database)
-        // One backend dies: the server throws all others out and recovers.
+        // When a backend is killed, the server ends all other backends and recovers.
         kill(backend, SIGKILL)
         let result = try await ended
         #expect(result.status == 75, "\(result)")
@@ -158,7 +158,7 @@ import Time
         #expect(result.lines.count == 1)
         #expect(result.output.contains(#""outcome":"canceled""#), "\(result.output)")
         #expect(result.output.contains(#""rows_deleted":0,"#), "\(result.output)")
-        // The server canceled it too: nothing waits for the trigger's minute to end.
+        // The server has canceled the statement too: no backend sleeps to the end of the trigger's minute.
         try await Self.expectNobodyLeft(database)
         #expect(try await database.count() == 5)
     }
@@ -167,7 +167,7 @@ import Time
         let database = try await Self.slowDatabase(on: .packaged())
         let daemon = try RunningCommand(Self.run, url: database.url)
         let backend = try await Self.backend(of: database)
-        // Frozen, the backend confirms no cancellation, and the first signal's end takes a while.
+        // A frozen backend confirms no cancellation, so the shutdown by the first signal takes a while.
         kill(backend, SIGSTOP)
         defer { kill(backend, SIGCONT) }
         daemon.send(SIGTERM)
@@ -183,7 +183,7 @@ import Time
         #expect(try await database.count() == 5)
     }
 
-    /// What a trigger does at COMMIT can still be called off; then the batch has not taken place.
+    /// A deferred trigger that runs at COMMIT can still be canceled; then the batch is rolled back.
     @Test func aSignalDuringCommitTakesTheBatchBack() async throws {
         let database = try await Self.slowDatabase(on: .packaged(), at: "AFTER")
         let daemon = try RunningCommand(Self.run, url: database.url, environment: ["MCP_CLEANUP_BATCH_MAX_ROWS": "4"])

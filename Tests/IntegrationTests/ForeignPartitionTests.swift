@@ -26,7 +26,7 @@ import Testing
         #expect(try await database.count() == 0)
     }
 
-    /// The row moves between the batch's look and its lock: to a server that is 40001, also at READ COMMITTED.
+    /// The row moves between the batch's snapshot and its lock: the server reports 40001, also at READ COMMITTED.
     @Test func aRowThatMovesToAnotherPartitionIsMetThere() async throws {
         let database = try await SessionsDatabase(on: .packaged(), nil)
         try await database.run(

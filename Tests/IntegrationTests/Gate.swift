@@ -1,13 +1,13 @@
 @testable import SessionCleanup
 import TestServers
 
-/// A job's rule that waits at its look at one session, so that others can act between a statement's snapshot and its locks. It
-/// holds no lock: one pass would not wait for that.
+/// A job's rule that waits when it reads one session, so that others can act between a statement's snapshot and its
+/// locks. It polls a sequence, since a batch in one pass would not wait for a lock.
 enum Gate {
-    /// A session that the rule does not take: a gate for a search that is to find nothing.
+    /// A session that the rule never matches: a gate for a search that is to find nothing.
     static let session = "gate"
 
-    /// - Parameter statement: words of the statements that wait; those of a batch unless given.
+    /// - Parameter statement: words in the text of the statements that wait; a batch's unless given.
     static func sql(at session: String, in statement: String = "deleted AS") -> String {
         """
         CREATE SEQUENCE openings;

@@ -5,10 +5,10 @@ import TestServers
 import Testing
 import Time
 
-/// Claims of many processes, and rows that dead or forging hands have left.
+/// Claims by many processes, and rows that dead processes have left or that were forged.
 extension HistoryTests {
-    /// Claims of both jobs close the same rows. An UPDATE that waits holding another row could deadlock; a claim that loses a
-    /// takeover would wait for an owner that is dead.
+    /// Claims of both jobs close the same rows. An UPDATE that waits for a row while it locks another could deadlock; a
+    /// claim that loses a takeover could wait for the dead owner.
     @Test(arguments: [0, 300])
     func simultaneousClaimsAfterADeadOwnerDeadlockNowhere(age: Int) async throws {
         let database = try await Self.database(due: 0)
@@ -49,7 +49,7 @@ extension HistoryTests {
         #expect(wait <= .seconds(4))
     }
 
-    /// No later run of `--once` has its fire time.
+    /// No later run of `--once` has the dead run's fire time, so another claim has to close its row.
     @Test func aDeadOnceIsClosedByTheNextClaimOrLookBackOfAnyJob() async throws {
         let database = try await Self.database()
         let dead = "now() - interval '2 minutes'"
@@ -64,7 +64,7 @@ extension HistoryTests {
         #expect(try await database.count("status = 'abandoned'", in: "mcp_cleanup.runs") == 2)
     }
 
-    /// A row that says of itself that it began in the future would answer its fire time when that comes.
+    /// A row whose `started_at` is in the future would answer its fire time when that comes.
     @Test func rowsForFireTimesToComeSilenceNothing() async throws {
         let database = try await Self.database()
         let later = Self.fireTime + .seconds(3600)
@@ -85,7 +85,7 @@ extension HistoryTests {
         #expect(next.outcome == .succeeded, "\(next)")
     }
 
-    /// Of a wait that no process can have named, none is waited for.
+    /// A `next_attempt_at` that is further ahead than any process sets it counts as due.
     @Test func aNextAttemptInTheDistantFutureIsDue() async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, status: "failed")
@@ -125,7 +125,7 @@ extension HistoryTests {
                 == "active active active status status")
     }
 
-    /// The configuration has named the schema meanwhile: the process may go back to `auto`.
+    /// Once the configuration has named the new schema, the process may return to `auto`.
     @Test func aProcessForgetsTheSchemaThatTheConfigurationHasReplaced() async throws {
         let database = try await Self.database(due: 0)
         let history = History(mode: .required)

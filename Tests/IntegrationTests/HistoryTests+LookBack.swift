@@ -80,7 +80,7 @@ extension HistoryTests {
         }
     }
 
-    /// A host's clock that ran ahead made it, and must silence nothing.
+    /// A host with a fast clock made the run before its fire time: its row must not answer the fire time.
     @Test func aRunThatWasMadeBeforeItsTimeIsToBeRepeated() async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, status: "succeeded", started: "now() - interval '1 day'")
@@ -110,7 +110,7 @@ extension HistoryTests {
         #expect(try #require(try await Self.lookBack(database, as: role).latest).wait == nil)
     }
 
-    /// With others' objects on the path, also before `pg_catalog`.
+    /// A schema of others precedes `pg_catalog` in the search path.
     @Test func theReadUsesNoFunctionOrOperatorOfOthers() async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, status: "succeeded")
@@ -136,7 +136,7 @@ extension HistoryTests {
 
     // MARK: Claims of a run that is to be resumed
 
-    /// A run that waits to be tried again says so in its row, and is resumed by whichever process comes then.
+    /// A failed run's row has the time of the next attempt; from then on, any process resumes the run.
     @Test func aRunBetweenTwoAttemptsIsResumedByAnotherProcess() async throws {
         let database = try await Self.database()
         let holder = try await OtherTransaction(in: database, "LOCK TABLE mcp_sessions IN SHARE MODE")
@@ -151,7 +151,7 @@ extension HistoryTests {
         }
         #expect(wait <= .seconds(2))
         try await holder.rollBack()
-        // Until then the attempt is left to the process that waits to make it.
+        // Before `next_attempt_at` the run is held for the process that is to retry it.
         if case .held(_, let rest) = await Self.run(database).skip { #expect(rest <= .seconds(2)) }
         try await Task.sleep(for: .seconds(2))
         let resumed = await Self.run(database)
@@ -161,7 +161,7 @@ extension HistoryTests {
                 == "succeeded")
     }
 
-    /// No attempt follows that would begin after the interval, or for a cause that does not pass.
+    /// No attempt follows that would begin after the end of retries, or after a failure that does not pass.
     @Test func aRunWithoutAnotherAttemptHasNoTimeOfOne() async throws {
         let database = try await Self.database()
         let holder = try await OtherTransaction(in: database, "LOCK TABLE mcp_sessions IN SHARE MODE")
@@ -175,7 +175,7 @@ extension HistoryTests {
         #expect(await Self.run(database).skip == .answered)
     }
 
-    /// The look finds no row in its way and has inserted none: it claims the run again, and loses no fire time.
+    /// The claim's INSERT meets a running row, its SELECT finds none: the claim is repeated, and no fire time is lost.
     @Test func aMissedFireTimeIsAnsweredThoughAnotherRunEndsDuringItsClaim() async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, owner: "neighbor", scheduledAt: Self.fireTime - .seconds(300))

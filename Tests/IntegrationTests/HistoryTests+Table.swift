@@ -5,7 +5,7 @@ import TestServers
 import Testing
 import Time
 
-/// The table itself: what it refuses, what it may hold all the same, and how long.
+/// The table itself: the rows that it refuses, those that it may hold all the same, and for how long.
 extension HistoryTests {
     private static let migration = "20260513030000_install_mcp_cleanup_runs"
 
@@ -27,7 +27,7 @@ extension HistoryTests {
         await #expect(throws: PostgresError.self) { try await database.run("UPDATE mcp_cleanup.runs SET \(change)") }
     }
 
-    /// As the first release made it; with a row that is refused today.
+    /// The table as the first release made it, with a row that today's constraints refuse.
     @Test func anEarlierTableIsBroughtUpToDate() async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, status: "succeeded")
@@ -121,7 +121,7 @@ extension HistoryTests {
                 == "succeeded failed")
     }
 
-    /// A look-back after months without a fire time still has to know the last one.
+    /// A look-back after months without a fire time still has to find the run of the last one.
     @Test func aRunOfOnceIsNotTheLatestRun() async throws {
         let database = try await Self.database()
         try await Self.insertRun(
@@ -156,7 +156,7 @@ extension HistoryTests {
         #expect(try await database.count("finished_at >= started_at AND run_id = 2", in: "mcp_cleanup.runs") == 1)
     }
 
-    /// A history that needs more than another row: a fire time that has one, a dead owner's run, a run past its retention.
+    /// Histories that need more than a new row: the fire time has one, an owner is dead, a run is past its retention.
     @Test(arguments: [
         (0, "failed", "now()", ["schedule failed 1 3 0"]),
         (1, "running", "now() - interval '2 minutes'", ["schedule abandoned 1 3 0", "schedule succeeded 1 0 0"]),
@@ -187,7 +187,7 @@ extension HistoryTests {
 
     // MARK: Durable when told
 
-    /// The end of a run that deleted something waits for the disk, against the database's default.
+    /// The commit that closes a run which deleted rows waits for the disk, against the database's default.
     @Test(arguments: [(0, "off"), (5, "on")])
     func theEndOfARunThatDeletedIsDurable(due: Int, setting: String) async throws {
         let database = try await Self.database(due: due)
@@ -224,7 +224,7 @@ extension HistoryTests {
                 try await Task.sleep(for: .milliseconds(50))
             }
         }()
-        // Not before the server's other processes know of the standby.
+        // The run begins only when the server's other processes know the setting.
         try await eventually("a commit waits") {
             try await database.run("DROP TABLE IF EXISTS public.waited; CREATE TABLE public.waited ()")
             return waits.withLock { $0 } > 0

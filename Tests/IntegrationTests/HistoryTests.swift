@@ -8,7 +8,7 @@ import Time
 
 /// Claims, accounting and history of runs in `mcp_cleanup.runs`, against a real server.
 @Suite(.inTurn) struct HistoryTests {
-    /// A sessions table with this number of due rows, and the history.
+    /// A database with the sessions table, `due` due rows in it, and the history.
     static func database(due: Int = 5, on server: PostgresServer? = nil) async throws -> SessionsDatabase {
         let server = if let server { server } else { try await PostgresServer.packaged() }
         let database = try await SessionsDatabase(on: server)
@@ -39,7 +39,7 @@ import Time
         return report
     }
 
-    /// Another process's row for the last fire time.
+    /// Inserts a run's row as another process would, for the last fire time unless given.
     static func insertRun(
         _ database: SessionsDatabase, status: String = "running", owner: String = "another",
         heartbeat: String = "now()", scheduledAt: UTCInstant = fireTime, started: String = "now()",
@@ -158,7 +158,7 @@ import Time
         #expect(try await Self.rows(database) == ["schedule succeeded 2 5 0"])
     }
 
-    /// The answer to our claim was lost: the next attempt waits for no lease.
+    /// The answer to our claim was lost: the next attempt takes the run over and waits for no lease.
     @Test func aRunThatOurEarlierAttemptHasIsGoneOnWithAtOnce() async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, owner: "ours")
@@ -169,7 +169,7 @@ import Time
         #expect(try await Self.rows(database) == ["schedule succeeded 2 8 0"])
     }
 
-    /// The answer to the run's end was lost.
+    /// The answer to the UPDATE that closed the run was lost: the next attempt finds the row closed.
     @Test func aRunThatOurEarlierAttemptEndedIsReportedAndNotRepeated() async throws {
         let database = try await Self.database()
         try await Self.insertRun(database, status: "succeeded", owner: "ours")
@@ -194,7 +194,7 @@ import Time
         #expect(await Self.run(database).skip == .answered)
     }
 
-    /// The clock was ahead when the run was claimed, and has been put right: what it made of the cutoff counts no more.
+    /// The clock was ahead when the run was claimed, and has been corrected: the cutoff of that time no longer counts.
     @Test(arguments: ["running", "failed", "canceled"])
     func aRunThatIsGoneOnWithKeepsNoCutoffOfTheFuture(status: String) async throws {
         let database = try await Self.database()
@@ -214,7 +214,7 @@ import Time
 
     // MARK: Heartbeats
 
-    /// A client renews what the search has found: the batches after it delete nothing, and account for nothing.
+    /// A client renews the sessions that the search has found: the later batches delete nothing, and update no counts.
     @Test func anOwnerWhoseBatchesFindNothingIsAlive() async throws {
         let database = try await Self.database(due: 30)
         try await database.run(
@@ -232,7 +232,7 @@ import Time
         try await database.run("UPDATE mcp_sessions SET expires_at = now() + interval '1 hour'")
         let report = await ended
         #expect(report.outcome == .succeeded, "\(report)")
-        // One each half second, of about three.
+        // One heartbeat each half second, for about three seconds.
         let beats = try await database.count("rows_deleted = \(report.progress.rowsDeleted)", in: "beat")
         #expect(beats >= 3, "\(report)")
     }
@@ -280,14 +280,14 @@ import Time
         job.maxFraction = 0.5
         let failed = await Self.run(database, job: job)
         #expect(failed.outcome == .failed)
-        // The last success is all that is old and stays; the other job's only run is not looked at.
+        // Of the old runs only the last success stays; the other job's only run is left alone.
         #expect(try await database.count("job = '\(job.name)'", in: "mcp_cleanup.runs") == 2)
         #expect(await Self.run(database, RunRequest(scheduledAt: .hostNow, origin: .once)).outcome == .succeeded)
         #expect(try await database.count("job = '\(job.name)'", in: "mcp_cleanup.runs") == 2)
         #expect(try await database.count(in: "mcp_cleanup.runs") == 3)
     }
 
-    /// The host's clock names the fire time, and not the database's.
+    /// A fire time is by the host's clock, and not by the database's.
     @Test func aClockThatIsAheadMakesNoRunOld() async throws {
         let database = try await Self.database()
         let fireTime = Self.fireTime - .seconds(400 * 86_400)

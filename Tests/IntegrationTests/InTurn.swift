@@ -25,7 +25,7 @@ struct InTurn: SuiteTrait, TestTrait, TestScoping {
 }
 
 extension Trait where Self == InTurn {
-    /// With the tests of all suites that say so, at most eight at a time.
+    /// At most eight tests run at a time, over all suites that have this trait.
     static var inTurn: Self { Self() }
 }
 

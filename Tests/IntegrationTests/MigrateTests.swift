@@ -182,7 +182,7 @@ import Testing
         #expect(file.dropLast(script.count).split(separator: "\n").allSatisfy { $0.hasPrefix("--") })
     }
 
-    /// Builds an index that stays unfinished, since an older transaction is in the way.
+    /// Leaves an invalid index: its build gives up waiting for an older transaction.
     private static func leaveUnfinished(_ database: SessionsDatabase) async throws {
         let older = try await OtherTransaction(in: database, "LOCK TABLE mcp_sessions IN ROW EXCLUSIVE MODE")
         let connection = try await database.server.connect(database.name)
@@ -232,7 +232,7 @@ import Testing
         #expect(try await Self.indexes(of: database) == [Self.both[1]])
     }
 
-    /// While it waits for an older transaction.
+    /// The signal comes while the index build waits for an older transaction.
     @Test func aMigrationThatIsStoppedLeavesNoUnfinishedIndex() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let older = try await OtherTransaction(in: database, "LOCK TABLE mcp_sessions IN ROW EXCLUSIVE MODE")
@@ -303,7 +303,7 @@ import Testing
             #expect(result.status == 0, "\(result.error)")
         }
         #expect(try await Self.indexes(of: database) == Self.both)
-        // The pool's only server connection is as it was for the next client.
+        // The next client finds no setting of ours on the pool's only server connection.
         let next = try await Connection.open(
             DatabaseURL(url), deadline: .now + .seconds(10), environment: [:], onNotice: { _ in })
         let setting = try await next.script("SHOW lock_timeout", deadline: .now + .seconds(10))[0].onlyRow()
@@ -341,7 +341,7 @@ import Testing
         #expect(try await Self.indexes(of: database) == Self.both)
         let url = database.server.url(database.name, user: role)
         #expect(try await database.daemon(["--once"], url: url, environment: Self.required).status == 0)
-        // And the command has nothing left to do.
+        // After psql has run the files, the command has nothing left to do.
         let again = try await database.daemon(all)
         #expect(again.status == 0 && !again.error.contains("Building"), "\(again.error)")
     }

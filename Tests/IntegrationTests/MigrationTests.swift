@@ -18,7 +18,7 @@ import Testing
         #expect(try await database.sessions() == ["live-1", "live-2"])
     }
 
-    /// A lock request that waits makes everybody behind it wait too.
+    /// A lock request that waits makes all later ones wait too.
     @Test func aMigrationGivesUpSoonOnATableInUse() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let holder = try await OtherTransaction(in: database, "LOCK TABLE mcp_sessions IN ROW EXCLUSIVE MODE")
@@ -40,7 +40,7 @@ import Testing
 
     static var hasCron: Bool {
         let root = "/usr/lib/postgresql"
-        // No such directory: no such extension.
+        // Without the directory, the extension is not installed.
         return ((try? FileManager.default.contentsOfDirectory(atPath: root)) ?? [])
             .contains { FileManager.default.fileExists(atPath: "\(root)/\($0)/lib/pg_cron.so") }
     }

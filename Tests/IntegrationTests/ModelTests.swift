@@ -5,7 +5,7 @@ import TestServers
 import Testing
 import Time
 
-/// Our runs beside the two statements that they replace, on random tables. The seed is the test's argument.
+/// Our runs compared with the two statements that they replace, on random tables. The seed is the test's argument.
 @Suite(.inTurn) struct ModelTests {
     @Test(arguments: SeededRandom.seeds(32))
     func keepsExactlyTheRowsThatTheStatementsKeep(seed: UInt64) async throws {
@@ -15,7 +15,7 @@ import Time
         try await database.run(world.rows())
         try await database.run("CREATE TABLE copy AS SELECT * FROM \(world.name.quoted)")
 
-        // At a cutoff that rows were made for, while others hold some of them.
+        // At a cutoff that the rows were made for, while other transactions lock some of them.
         let (held, holders) = try await world.hold(in: database)
         for job in [Job.transientSessions, .dormantSessions()] {
             let condition = world.condition(of: job, at: "timestamptz '\(world.cutoff)'")
@@ -29,8 +29,8 @@ import Time
         for holder in holders { try await holder.rollBack() }
         try await expectSameRows(world, database, "seed \(seed), at a chosen cutoff")
 
-        // At the cutoff that a whole run takes from the database's clock. With every other seed it is recorded which
-        // sessions were removed.
+        // At the cutoff that a whole run takes from the database's clock. With every other seed the removed sessions
+        // are recorded.
         let isRecorded = seed.isMultiple(of: 2)
         for migration in isRecorded ? RemovedTests.migrations : [] {
             try await database.run(SessionsDatabase.migration(migration))
@@ -196,7 +196,7 @@ struct RandomTable {
         }
     }
 
-    /// An instant that means something for one of the rules, often to the microsecond.
+    /// An instant at or near a limit of one of the rules, often to the microsecond.
     private mutating func time(notNull: Bool = false) -> String {
         var times = [
             "'infinity'", "'-infinity'", "now() + interval '1 hour'", "now() - interval '1 hour'", "'0044-03-15 BC'",
@@ -220,7 +220,7 @@ struct RandomTable {
         }
     }
 
-    /// Lets other transactions hold some rows, each in its way.
+    /// Lets other transactions lock or change some rows, each in its way.
     ///
     /// - Returns: a condition for the rows that are held, never NULL.
     mutating func hold(in database: SessionsDatabase) async throws -> (condition: String, [OtherTransaction]) {

@@ -6,7 +6,7 @@ import TestServers
 import Testing
 import Time
 
-/// The output that scripts read; and no secret in it.
+/// The output that scripts read, in which there is no secret.
 @Suite(.inTurn) struct OutputTests {
     private static let time = #""[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{3}|\.[0-9]{6})?Z""#
 
@@ -82,7 +82,7 @@ import Time
             ANALYZE mcp_sessions;
             """)
         let result = try await database.daemon(["--once", "--dry-run", "--json", "--job", "transient"])
-        // The tenth expired when it was inserted.
+        // The tenth row's expiry is the instant of its insertion.
         #expect(result.output.contains(#""due_rows":10,"#), "\(result)")
         #expect(result.output.contains(#""plan":"Append","index":"one_expires_at_idx""#), "\(result)")
     }
@@ -137,7 +137,7 @@ import Time
                 + #""created_at":"2026-01-01T00:00:00Z","updated_at":"2026-03-01T12:00:00Z","expires_at":\#(expires),"#
                 + #""job":"\#(job)","kept_until":\#(until),"removed_at":\#(removed),"reason":"\#(reason)"}"#
         }
-        // What is due already goes at the next fire time; that may have come while we looked.
+        // A session that is already due goes at the next fire time, which may have passed since the listing.
         func next(_ job: Job) -> String { job.schedule.next(after: .hostNow).map { "\"\($0)\"" } ?? "null" }
         let later = #""2027-05-06T07:08:09.500Z""#
         let (soon, midnight) = (next(.transientSessions), next(.dormantSessions()))
@@ -148,7 +148,7 @@ import Time
                 "active", active: true, expires: generation == .active ? #""2020-01-01T00:00:00Z""# : "null",
                 job: dormant, until: #""2026-03-31T12:00:00Z""#, removed: midnight,
                 reason: "active, but untouched for more than 30 days"),
-            // A time before the first that has a name.
+            // Its expiry is before the first time that is shown, 0001-01-01.
             line(
                 "gone", expires: "null", job: transient, until: #""0001-01-01T00:00:00Z""#, removed: soon,
                 reason: "never became active, and expired"),
@@ -165,7 +165,7 @@ import Time
         }
         if soon == next(.transientSessions) { #expect(result.lines == expected) }
         let text = try await database.daemon(["--log-level", "trace", "sessions", "--user", "me"])
-        // In the order of removal: those that have expired, by the time of that, then the others; last what stays.
+        // In the order of removal: the expired sessions by their expiry, then the others; last the sessions that stay.
         let listed = text.lines.filter { !$0.hasPrefix(" ") }
         #expect(listed.first == "SESSION       SERVER               REMOVED (UTC)")
         let order = ["gone", "active", "pending", "pending-null"] + (generation == .status ? ["stateless"] : [])
@@ -230,11 +230,11 @@ import Time
         #expect(sessions.lines.count == 7 && sessions.output.contains("expired since "), "\(sessions)")
         let status = try await database.daemon(["status", "--config", path])
         #expect(status.output.contains("\ntransient ") && status.output.contains("never succeeded\n"), "\(status)")
-        // What is cut is the long name, and the one schedule that is long too.
+        // Only the long name is cut, and the one schedule that is long too.
         #expect(status.output.contains("  */5 * * * *  ") && status.output.contains("  */10 * * * *  "), "\(status)")
     }
 
-    /// What cannot be told does not keep the runs from what they have to do.
+    /// Output that cannot be written does not keep the runs from deleting, writing metrics and calling the success URL.
     @Test(arguments: [">/dev/full", ">&-", "| (exec 0<&-; sleep 1)"])
     func standardOutputThatCannotBeWrittenStopsNoJob(redirection: String) async throws {
         let database = try await SessionsDatabase(on: .packaged())

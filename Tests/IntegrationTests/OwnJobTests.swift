@@ -51,7 +51,7 @@ import Testing
         #expect(recorded == "succeeded 2000")
     }
 
-    /// `migrate --indexes` leaves this table alone.
+    /// `migrate --indexes` makes no index for such a table, so `check` must not recommend it.
     @Test func checkSaysWhoseIndexALargeTableOfOnesOwnIsWorth() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(
@@ -132,7 +132,7 @@ import Testing
                 max-rows: 1000
             """)
         let arguments = ["--once", "--json", "--job", "cron-details", "--config", config]
-        // Its row security shows each role its own rows only: the others must not be passed over in silence.
+        // The table's row security shows each role its own rows only: a run must not silently leave the others.
         let hidden = try await Command.run(
             Command.daemon, arguments, environment: ["NEON_DATABASE_URL": server.url("postgres", user: "cleaner")])
         #expect(hidden.status == 77 && hidden.error.contains("row security on cron.job_run_details"), "\(hidden)")
@@ -142,7 +142,7 @@ import Testing
         #expect(try await server.value("SELECT count(*) FROM cron.job_run_details", in: "postgres") == "7")
     }
 
-    /// The first search has not met the row that the condition fails for: a batch of pages meets it.
+    /// The first search does not reach the row for which the condition fails: a batch over pages does.
     @Test func aConditionThatDividesByZeroFailsTheRunAtOnce() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(
@@ -228,7 +228,7 @@ import Testing
             "true", "a = 1", "b = 'x'", "(c < now())", "NOT (true)", "\"b\" IS NULL", "b IN ('(', ')')",
             "(ARRAY[a])[1] = 1",
         ]
-        // What could close our parenthesis, and what could hide its counterpart from a reader that is less careful.
+        // Texts that could close our parenthesis, and texts that could hide its counterpart from a less careful reader.
         let breakers = [") OR (", ") OR true OR (", ") OR true --", ") --", ";", "'", "\"", "::text", "]", "(", ")"]
         let hidden = [
             "", "/*(*/", "/*)*/", "--(\n", "--)\n", "'('", "')'", "\"(\"", "\")\"", "E'\\'('", "E'\\')'", "$$($$",
@@ -246,7 +246,7 @@ import Testing
             guard accepted <= 1000 else { break }
             let statement = "SELECT count(*) FROM t WHERE (\(condition.sql)) AND false".replacingOccurrences(
                 of: "$1", with: "now()")
-            // Refused by the server is as good.
+            // A condition that the server refuses does no harm.
             guard let found = try? await database.value(statement) else { continue }
             understood += 1
             #expect(found == "0", "\(text)")

@@ -3,13 +3,13 @@ import SessionCleanup
 import TestServers
 import Testing
 
-/// Which rights suffice: each combination deletes exactly what is due or ends with 77. Never a silent zero.
+/// Which privileges suffice: each combination deletes exactly the due rows or ends with 77. None silently deletes 0.
 @Suite(.inTurn) struct PrivilegeTests {
     struct Case: Sendable, CustomTestStringConvertible {
         let testDescription: String
         /// `@role` stands for the role that deletes.
         let setUp: String
-        /// What the refusal has to name; `nil` when all that is due is deleted.
+        /// Words that the refusal has to contain; `nil` when all due rows are deleted.
         let refusal: String?
 
         static func deletes(_ description: String, _ setUp: String) -> Case {
@@ -59,7 +59,7 @@ import Testing
     private static func policy(
         _ condition: String?, for command: String = "ALL", to roles: String = "@role", restrictive: Bool = false
     ) -> String {
-        // The name is drawn, so that several policies go together.
+        // The name is random, so that a table can have several of these policies.
         """
         CREATE POLICY p\(UInt32.random(in: 0...UInt32.max)) ON mcp_sessions AS \(restrictive ? "RESTRICTIVE" : "PERMISSIVE")
             FOR \(command) TO \(roles) \(condition ?? "");
@@ -235,7 +235,7 @@ import Testing
         #expect(try await database.count("role = '\(role)'", in: "audit") == 4)
     }
 
-    /// The parent's rights and policies count; a partition's own apply only to those who name it.
+    /// The parent's privileges and policies count; a partition's own apply only to statements that name the partition.
     @Test func aPartitionsOwnRowSecurityHidesNothingFromItsParent() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(

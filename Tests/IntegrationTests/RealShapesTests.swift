@@ -7,7 +7,7 @@ import Time
 
 /// Databases as applications have them: children, triggers, partitions, rows that cannot be deleted.
 @Suite(.inTurn) struct RealShapesTests {
-    /// A result of a run with what its batches cost.
+    /// The report of a run, and the cost of each of its batches.
     struct Ran {
         let report: RunReport
         let batches: [Duration]
@@ -77,7 +77,7 @@ import Time
         #expect(ran.longest < .milliseconds(400), "\(ran.longest)")
     }
 
-    /// A cost of each batch that rows do not share must not drive the batches down to single rows.
+    /// A constant cost of each batch must not drive the batches down to single rows.
     @Test(arguments: [0.01, 0.2]) func aSlowStatementTriggerIsSharedByManyRows(seconds: Double) async throws {
         let database = try await Self.database(
             due: 1000,
@@ -112,7 +112,7 @@ import Time
         }
         let ran = await Self.run(database, as: role)
         #expect(ran.report.outcome == .succeeded && ran.progress.rowsDeleted == 2000, "\(ran.report)")
-        // Some 100 and 30; more on a busy machine.
+        // Some 100 and 30 batches, with and without privileges on the parts; more on a busy machine.
         #expect(ran.batches.count < 500, "\(ran.batches.count)")
     }
 
@@ -290,7 +290,7 @@ import Time
 
     // MARK: Settings
 
-    /// A pooler gives the server connection to other clients: nothing of ours may stay on it.
+    /// A pooler gives the server connection to other clients: no setting of ours may stay on it.
     @Test func noSettingStaysOnAPoolersConnection() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(Self.due(500) + Self.due(2, named: "bad") + Self.refusals[1])

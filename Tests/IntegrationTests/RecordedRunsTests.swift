@@ -143,7 +143,7 @@ import Time
 
     // MARK: status
 
-    /// A job's line of `status --json`, with runs that began so long ago.
+    /// Returns the jobs' lines of `status --json`, for runs that began `ago` before now.
     private static func status(
         _ runs: [(job: String, status: String, ago: String)], environment: [String: String] = [:]
     ) async throws -> [String] {
@@ -177,7 +177,7 @@ import Time
                 #""last_run_at":null,"last_run_status":null,"last_success_at":null,"overdue":false}"#), "\(lines[1])")
     }
 
-    /// Two intervals and the deadline: 14 minutes, 49 hours.
+    /// A job is overdue after two intervals and the deadline: 14 minutes, 49 hours.
     @Test(arguments: [
         ("transient", "succeeded", "13 minutes 30 seconds", false),
         ("transient", "succeeded", "14 minutes 30 seconds", true),
@@ -194,7 +194,7 @@ import Time
         #expect(lines.allSatisfy { $0 == line || $0.hasSuffix(#""overdue":false}"#) })
     }
 
-    /// As for the service's readiness: while nothing is due, no run has to look.
+    /// As for the service's readiness: while nothing is due, `max-staleness` lets a job skip fire times.
     @Test(arguments: [("6 hours 3 minutes", false), ("6 hours 5 minutes", true)])
     func aJobThatMayLetFireTimesPassHasThatLonger(ago: String, isOverdue: Bool) async throws {
         let lines = try await Self.status(

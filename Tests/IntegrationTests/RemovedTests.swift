@@ -10,7 +10,7 @@ import Time
     static let migrations =
         ["20260513030000_install_mcp_cleanup_runs", "20260513050000_install_mcp_cleanup_removed"]
 
-    /// With the history and the record of removed sessions.
+    /// A database with the history and the record of removed sessions.
     static func database(_ generation: SchemaGeneration = .active) async throws -> SessionsDatabase {
         let database = try await SessionsDatabase(on: .packaged(), generation)
         for migration in migrations { try await database.run(SessionsDatabase.migration(migration)) }
@@ -57,7 +57,7 @@ import Time
         #expect(
             try await database.value("SELECT count(DISTINCT session_id) || ' ' || count(*) FROM mcp_cleanup.removed")
                 == "30 30")
-        // As `history` and `sessions`, in both forms; nothing shows a credential.
+        // As with `history` and `sessions`, there are two forms of output; neither shows a credential.
         let json = try await database.daemon(["removed", "--user", "user-1", "--limit", "4", "--json"])
         #expect(json.status == 0 && json.lines.count == 4, "\(json)")
         #expect(
@@ -106,7 +106,7 @@ import Time
         ("//u:secret@h/x", "h/x"), ("wss://u:secret@bücher.example/ü?secret", "wss://bücher.example/ü"),
         ("https:u:secret@h/x", "h/x"), ("https:/u:secret@h/x", "https:/h/x"), ("https:///u:secret@h/x", "https:///h/x"),
         (#"https:\\u:secret@h\x?secret"#, #"https:\\h\x"#), ("https://h/a\n?secret", "https://h/a\n"),
-        // No URL, so any part of it may be a secret.
+        // Not URLs, so any part of them may be a secret.
         ("https://u:secret@", nil), ("https://u:se/cret@h", nil), ("https://u:se?cret@h", nil),
         ("https://u:se#cret@h", nil), (" https://u:secret@h/x", nil), ("https:///u:secret@h%40x/", nil),
         ("ht\ttps://u:secret@h/x", nil), ("https:/\t/u:secret@h/x", nil), ("https://h:secret/x", nil),
@@ -182,13 +182,13 @@ import Time
         // Each in a transaction of its own.
         try await database.run("UPDATE mcp_cleanup.removed SET removed_at = now() - interval '2 days'")
         #expect(RemovedSQL.prune(before: .hostNow).contains("LIMIT 10000"))
-        // A published table, too.
+        // Also where the table is published.
         try await database.run("CREATE PUBLICATION everything FOR ALL TABLES")
         #expect(await Self.run(database).outcome == .succeeded)
         #expect(try await database.count(in: "mcp_cleanup.removed") == 0)
     }
 
-    /// What is missing or not trusted: SQL with `@role`, the exit code, and words of the message and the hint.
+    /// Objects that are missing or not trusted: SQL with `@role`, the exit code, and words of the message and the hint.
     @Test(arguments: [
         ("DROP TABLE mcp_cleanup.removed", 78, "mcp_cleanup.removed does not exist", "mcp-cleanupd migrate"),
         ("DROP TABLE mcp_cleanup.runs", 78, "runs are not recorded", "mcp-cleanupd migrate"),

@@ -8,7 +8,7 @@ final class RunningCommand: Sendable {
     private let outputPath: String
     private let memory = Locked(0)
 
-    /// The most private memory that it had while `end` waited, in KiB; looked at each hundredth of a second.
+    /// The most private memory that the command had while `end` waited, in KiB; sampled every 10 ms.
     var mostMemory: Int { memory.withLock { $0 } }
 
     init(_ arguments: [String], url: String, environment: [String: String] = [:]) throws {

@@ -7,7 +7,7 @@ import Testing
 @Suite struct SecretFuzzTests {
     /// With `ErrorSecretFuzzTests`, 300 runs in `make check` and 2,000 in `make fuzz`.
     private static let count = Soak.factor > 1 ? 1300 : 200
-    /// At a time: as many as the small machine's cores can use.
+    /// The number of runs at a time: as many as a small machine's cores can use.
     private static let width = 3
 
     @Test(.slow) func noURLIsRepeated() async throws {
@@ -23,7 +23,7 @@ import Testing
             for try await status in group { statuses[status, default: 0] += 1 }
         }
         print("\(Self.count) URLs: exit codes \(statuses.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" })")
-        // Refused, tried and left alone: each is a part of what was drawn.
+        // URLs that are refused, tried and ignored: each kind is more than a hundredth of the runs.
         for status: Int32 in [0, 64, 69, 78] { #expect(statuses[status, default: 0] > Self.count / 100, "\(status)") }
     }
 }
@@ -135,7 +135,7 @@ private struct MisplacedRun: Sendable {
     }
 
     private static func configuration(_ text: String, _ random: inout SeededRandom) -> String {
-        // In double quotes of YAML.
+        // A double-quoted scalar of YAML.
         let quoted = text.unicodeScalars.map {
             switch $0 {
             case "\"", "\\": "\\\($0)"
@@ -163,7 +163,7 @@ private struct MisplacedRun: Sendable {
     /// Runs it, and returns its exit code.
     func status() async throws -> Int32 {
         let result = try await Command.run(Command.daemon, arguments, environment: environment)
-        // No code of the program's, such as 133 of a crash.
+        // Other codes are not the program's own: 133, for example, is a crash.
         #expect([0, 64, 69, 70, 74, 75, 77, 78].contains(result.status), "\(self) \(result)")
         let metrics =
             FileManager.default.contents(atPath: metricsPath).map { String(decoding: $0, as: UTF8.self) } ?? ""

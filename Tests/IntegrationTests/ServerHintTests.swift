@@ -3,8 +3,8 @@ import Glibc
 import TestServers
 import Testing
 
-/// The likeliest mistakes that a server, a pooler or a network answers: what was done, what is printed, the exit code. Those that
-/// need none are in `HintTests`.
+/// The likeliest mistakes that a server, a pooler or a network answers: what was done, what is printed, the exit code.
+/// Mistakes that need none of the three are in `HintTests`.
 @Suite(.inTurn) struct ServerHintTests {
     struct Mistake: Sendable, CustomTestStringConvertible {
         let testDescription: String
@@ -15,7 +15,7 @@ import Testing
         let url: @Sendable (Place) throws -> String
         var setUp = ""
         var environment: [String: String] = [:]
-        /// Commands of the pooler's console, before and after.
+        /// Commands for the pooler's console, before and after the run.
         var console: (before: String, after: String)?
 
         init(
@@ -34,7 +34,7 @@ import Testing
         }
     }
 
-    /// What a mistake can be made with: a database, a role that may do all but what the mistake takes away, and a pooler.
+    /// Things to make a mistake with: a database, a role that may do all but what the mistake takes away, and a pooler.
     struct Place: Sendable {
         let database: SessionsDatabase
         let role: String
@@ -42,7 +42,7 @@ import Testing
         let silence: Listener
         let sleeper: Listener
 
-        /// Over TCP.
+        /// A URL of the server over TCP.
         func server(_ user: String? = nil, _ database: String? = nil, _ query: String = "sslmode=require") -> String {
             "postgresql://\(user ?? role + ":correct-horse-battery")@127.0.0.1:\(self.database.server.port)/"
                 + "\(database ?? self.database.name)?passfile=/nowhere&\(query)"
@@ -228,7 +228,7 @@ import Testing
     private static let http = Result { try Listener.saying(Array("HTTP/1.1 400 Bad Request\r\n\r\n".utf8)) }
     private static let httpPort = http.map(\.port)
 
-    /// An error as a proxy sends it: protocol of PostgreSQL, `ErrorResponse`.
+    /// An error as a proxy sends it: an `ErrorResponse` of PostgreSQL's protocol.
     private static func refusal(_ state: String, _ text: String) -> [UInt8] {
         let fields = "SFATAL\0VFATAL\0C\(state)\0M\(text)\0\0"
         let length = UInt32(fields.utf8.count + 4)
@@ -284,7 +284,7 @@ import Testing
             "/usr/bin/unshare", ["--net", try Command.daemon, "--once", "--job", "transient"],
             environment: ["NEON_DATABASE_URL": "postgresql://u:canary@[2001:db8::1]/d"])
         #expect(result.status == 69, "\(result)")
-        // The kernel has two words for it.
+        // The kernel has two error messages for it.
         let expected = """
             error: transient: cannot connect: 2001:db8::1: …
             hint: This host has no route to that address. If it is an IPv6 address, use a host with an IPv4 address, such as the \

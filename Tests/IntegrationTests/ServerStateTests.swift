@@ -7,7 +7,7 @@ import Testing
 /// Servers that cannot be written to, or whose clock is wrong.
 @Suite(.inTurn) struct ServerStateTests {
     @Test func aStandbyDeletesNothingAndMayPass() async throws {
-        // Of a primary that no other test makes a tablespace in.
+        // The primary is this test's own: in the shared one, another test makes a tablespace.
         let primary = try await PostgresServer(binaries: PostgresServer.packaged().binaries)
         let database = try await SessionsDatabase(on: primary)
         try await database.run(PrivilegeTests.population)

@@ -22,7 +22,7 @@ import Testing
         let result = try await database.daemon(["sessions", "--user", "u", "--json"])
         #expect(result.status == 0, "\(result)")
         #expect(result.lines.count == 2 * times.count, "\(result)")
-        // Before all time is due; after all time never is.
+        // -infinity is due; infinity never is.
         #expect(result.output.contains(#""session_id":"1 true""#), "\(result)")
         #expect(try await database.daemon(["sessions", "--user", "u"]).status == 0)
         let run = try await database.daemon(["--once"])

@@ -16,7 +16,7 @@ import Testing
         return try await PostgresServer(binaries: PostgresServer.packaged().binaries, settings: settings)
     }
 
-    /// What the roles sent, and which shadows ran for them, as the server's log has it.
+    /// The names in the statements that the roles sent, and the shadows that ran for them, from the server's log.
     private struct ServerLog {
         var names = StatementNames()
         var caught: Set<String> = []
@@ -69,7 +69,7 @@ import Testing
         INSERT INTO public.parts SELECT n, now() FROM generate_series(1, 20) AS n;
         """
 
-    /// Conditions of own jobs run under the role's search path, as documented: these qualify.
+    /// Conditions of own jobs run under the role's search path, as documented: these qualify their names.
     private static let config = """
         history: { removed: 1d }
         jobs:
@@ -175,7 +175,7 @@ import Testing
         var names = used.names
         for path in ["evil, pg_catalog", "public"] {
             for role in roles { try await database.run("ALTER ROLE \(role) SET search_path = \(path)") }
-            // A run that the machine's load makes take another way sends other statements: these get shadows too.
+            // Under load a run may take another path and send other statements: these get shadows too.
             for _ in 0..<3 {
                 #expect(try await Self.runEveryCommand(in: database, config: config) == expected)
                 let log = try ServerLog(server, of: roles)
@@ -218,13 +218,13 @@ import Testing
         }
         #expect(try await database.count(in: "mcp_cleanup.caught") == 0)
         #expect(try await database.sessions().count == 6)
-        // With the sessions' owner as its owner, its triggers are the application's.
+        // Once the sessions' owner owns the history, its triggers count as the application's.
         try await database.run("ALTER TABLE mcp_cleanup.runs OWNER TO postgres")
         #expect(try await database.daemon(["--once"], url: url).status == 0)
         #expect(try await database.count("role = '\(role)'", in: "mcp_cleanup.caught") > 0)
     }
 
-    /// A role that may create on the database may have made it before the migration did.
+    /// A role that may create on the database may have made `mcp_cleanup.runs` before the migration did.
     @Test func theServiceReadsNoViewOfAnotherRole() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let role = try await database.makeServiceRole()
@@ -240,7 +240,7 @@ import Testing
                      , now() AS finished_at, now() AS next_attempt_at, ''::text AS status, ''::text AS origin;
             GRANT USAGE ON SCHEMA mcp_cleanup TO \(role); GRANT SELECT ON mcp_cleanup.runs TO \(role);
             """, as: evil)
-        // Where the sessions table is elsewhere or missing, no owner of it vouches for the history.
+        // The view is refused also where the sessions table is missing, and so has no owner to compare with.
         for table in ["public.mcp_sessions", "public.elsewhere"] {
             let sessions = try TableName(parsing: table)
             let error = await #expect(throws: RunFailure.self) {

@@ -2,17 +2,17 @@
 import TestServers
 import Testing
 
-/// The last search after a walk over pages is left out only where no other transaction has written. On a server of their
-/// own: a transaction in any database counts.
+/// The last search after a walk over pages is left out only where no other transaction has written. These tests have
+/// servers of their own, since a transaction in any database counts.
 @Suite(.inTurn) struct SoleWriterTests {
-    /// Above 20,000, from where on pages are walked.
+    /// More than 20,000: above that number, pages are walked.
     private static let rows = 25_000
 
-    /// No batch is ended because the disk stalls: a failed one takes a number, and a search follows.
+    /// Limits that end no batch when the disk stalls: a failed batch takes a transaction number, and a search follows.
     private static let patient = RunLimits(
         maxClockSkew: .seconds(300), batchTarget: .seconds(5), lockTimeout: .seconds(30), batchRows: 1000)
 
-    /// Rows that are due when they come.
+    /// Inserts rows that are due at once.
     private static let late = """
         INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
         SELECT 'late-' || n, 'u', 'x', 'sse', 'x', now() - interval '1 hour' FROM generate_series(1, 200) AS n
@@ -33,7 +33,7 @@ import Testing
         return database
     }
 
-    /// How many walks through an index of the sessions there were, once the processes that made them have counted them.
+    /// The number of index scans of the sessions table, once the processes that made them have reported them.
     private static func indexScans(_ database: SessionsDatabase) async throws -> Int {
         try await eventually("the other connections have ended") {
             try await database.value("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()") == "1"
@@ -42,7 +42,7 @@ import Testing
         return try #require(Int(try await database.value(sum) ?? ""))
     }
 
-    /// Rows that go with the sessions change nothing.
+    /// Rows that a cascade deletes with the sessions change nothing.
     @Test(arguments: [false, true])
     func withoutAnotherWriterNothingIsLookedForAgain(withChildren: Bool) async throws {
         let database = try await Self.database()
@@ -56,13 +56,13 @@ import Testing
         let before = try await Self.indexScans(database)
         let progress = try await database.delete(.transientSessions, at: .hostNow, limits: Self.patient)
         #expect(progress.rowsDeleted == Self.rows)
-        // The first search and the oldest row.
+        // The two scans are the first search, and the search for the oldest row.
         #expect(try await Self.indexScans(database) - before == 2)
         #expect(try await database.count() == 0)
     }
 
-    /// A trigger of the application's brings due rows within a batch, behind the walk; so does one on a table whose rows go
-    /// with the sessions or forget them, one on a table whose rows go with these, and a rule.
+    /// A trigger of the application inserts due rows within a batch, behind the walk: on the sessions, on a table whose
+    /// rows a deletion cascades to or sets to NULL, or on a table to which that one cascades. So does a rule.
     @Test(
         .slow,
         arguments: [
@@ -96,7 +96,7 @@ import Testing
         #expect(try await database.count() == 0)
     }
 
-    /// Transactions of another kind of table may have no numbers.
+    /// Writes to a table of another access method may take no transaction number.
     @Test(.slow) func aTableOfAnotherAccessMethodIsLookedThroughAgain() async throws {
         let database = try await Self.database()
         try await database.run(
@@ -109,7 +109,7 @@ import Testing
         #expect(try await Self.indexScans(database) - before == 3)
     }
 
-    /// Another transaction has a number from before the walk, and may write yet. Its number is the last one, or is not.
+    /// Another transaction took its number before the walk, and may still write. Its number is the last one, or is not.
     @Test(arguments: [true, false])
     func whereAnotherTransactionIsUnderWayEverythingIsLookedForAgain(isLast: Bool) async throws {
         let database = try await Self.database()

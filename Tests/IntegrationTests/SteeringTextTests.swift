@@ -5,8 +5,8 @@ import TestServers
 import Testing
 import Time
 
-/// Names and values of a database that steer a terminal, hide, or turn the direction of writing: each output shows U+FFFD in
-/// their place, and JSON their numbers.
+/// Names and values with characters that steer a terminal, are invisible, or turn the direction of writing: each output
+/// shows U+FFFD in the characters' place, and JSON their numbers.
 @Suite(.inTurn) struct SteeringTextTests {
     /// C0, DEL, C1, marks and overrides of direction, separators, a byte order mark, a tag above U+FFFF.
     private static let evil =
@@ -99,14 +99,14 @@ import Time
         let powerless = try await run(["check"], other)
         #expect(powerless.status == 77 && powerless.output.contains("\(number)\(Self.shownName)"), "\(powerless)")
         #expect(try await run(["history"], role).output.contains(#"a\u{fffd}[2J"#))
-        // What is kept for other readers of the table steers nothing either.
+        // The error message in the table, which other programs may read, contains no such character either.
         let kept = try await server.value(
             "SELECT string_agg(error_message, ' ') FROM mcp_cleanup.runs", in: Self.encoded(role))
         #expect(kept.map { $0.contains("forbids it") && !Self.steers($0) } == true)
         try await expectAVisibleService(url(role))
     }
 
-    /// The hint has the role's name as SQL would.
+    /// The hint contains the role's name, quoted as in SQL.
     @Test(.enabled(if: geteuid() == 0, "mounting needs root")) func inTheJournal() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let role = "\(Self.name)\(String(UInt64.random(in: 0...UInt64.max), radix: 36))"
@@ -142,7 +142,7 @@ import Time
         #expect(try !Self.steers(daemon.log))
     }
 
-    /// As arguments, variables and files: printf(1) makes them.
+    /// In arguments, variables and files; printf(1) makes the bytes.
     @Test func inBytesThatAreNoUTF8() async throws {
         let path = try TemporaryDirectory.make() + "/config.yaml"
         for script in [

@@ -13,7 +13,7 @@ import Testing
         let url = pooler.url(database.name)
         let preview = try await database.daemon(["--once", "--dry-run"], url: url)
         #expect(preview.status == 0, "\(preview.error)")
-        // Two at once take turns on the one connection, batch by batch.
+        // Two runs at once take turns on the one connection, batch by batch.
         try await database.run(
             """
             INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)

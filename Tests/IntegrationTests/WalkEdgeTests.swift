@@ -2,7 +2,7 @@
 import TestServers
 import Testing
 
-/// What may happen around the walk over pages while no batch shows it.
+/// Changes around the walk over pages that no batch shows.
 @Suite(.inTurn) struct WalkEdgeTests {
     private static let rows = 25_000
     private static let limits = RunLimits(
@@ -87,7 +87,7 @@ import Testing
         #expect(end.rowsSkipped == 0)
     }
 
-    /// A trigger on a table of the history brings due rows.
+    /// A trigger on the history's table inserts due rows.
     @Test func whereTheHistoryHasATriggerEverythingIsLookedForAgain() async throws {
         let server = try await PostgresServer(
             binaries: PostgresServer.packaged().binaries, settings: ["autovacuum = off"])

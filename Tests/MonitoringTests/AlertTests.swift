@@ -6,18 +6,18 @@ import SessionCleanup
 import TestServers
 import Testing
 
-/// What ships in config/ for Prometheus and Grafana.
+/// The files in config/ for Prometheus and Grafana.
 @Suite struct AlertTests {
     private static let config = Repository.root.appendingPathComponent("config")
 
-    /// What the rules may use besides our own: the node exporter's, about the file of `--once`.
+    /// The metric that the rules may use besides our own: the node exporter's, about the file that `--once` writes.
     private static let others: Set<String> = ["node_textfile_mtime_seconds"]
 
     private static func text(_ name: String) throws -> String {
         try String(contentsOf: config.appendingPathComponent(name), encoding: .utf8)
     }
 
-    /// Names of metrics in an expression: what is no function, label or number, that is, what has our prefix or node's.
+    /// The names of metrics in an expression, found by their prefix: ours, the node exporter's, or `process_`.
     private static func families(in text: String) -> Set<String> {
         Set(text.matches(of: /\b(?:mcp_cleanup|node|process)_[a-z_]+/).map { String($0.0) })
     }
@@ -71,15 +71,15 @@ import Testing
         }
     }
 
-    /// A variable, which Grafana fills with the Prometheus that it has: importing asks for nothing, and a file that is
-    /// provisioned works as well.
+    /// The data source is a variable, which Grafana fills with the Prometheus that it has: importing asks for nothing,
+    /// and a provisioned file works as well.
     @Test func theDashboardFindsItsDataSourceByItself() throws {
         let dashboard = try JSONSerialization.jsonObject(with: Data(Self.text("grafana-dashboard.json").utf8))
         let variables = ((dashboard as? [String: Any])?["templating"] as? [String: Any])?["list"] as? [[String: Any]]
         let first = try #require(variables?.first)
         #expect(first["type"] as? String == "datasource" && first["query"] as? String == "prometheus")
         #expect(first["name"] as? String == "datasource")
-        // One service, which is one database, at a time: panels sum over its instances.
+        // The dashboard shows one service, that is, one database, at a time: panels sum over its instances.
         let service = try #require(variables?.first { $0["name"] as? String == "job" })
         #expect(service["multi"] as? Bool == false && service["includeAll"] as? Bool == false)
         var count = 0
@@ -110,7 +110,7 @@ import Testing
             #expect(legend.1.contains("{{job_name}}") || legend.1.contains("{{instance}}"), "\(legend.1)")
         }
         for summary in try Self.text("prometheus-rules.yml").matches(of: /summary: "(.*)"/) {
-            // Where nothing can be scraped there is no label.
+            // An alert has no label `instance` where no instance can be scraped.
             let isNamed = summary.1.contains("$labels.instance") || summary.1.contains("all instances")
             #expect(isNamed || summary.1 == "mcp-cleanupd cannot be scraped", "\(summary.1)")
         }
@@ -127,7 +127,7 @@ import Testing
         let tests = try Self.text("prometheus-rules-test.yml")
         #expect(names.count >= 10)
         for name in names {
-            // On one line: expected not to fire. On a line of its own: expected to.
+            // The first is the notation for an alert that must not fire, the second for one that must.
             #expect(tests.contains("{ alertname: \(name), "), "\(name) is never expected not to fire")
             #expect(tests.contains("alertname: \(name)\n"), "\(name) is never expected to fire")
         }

@@ -6,7 +6,7 @@ import Testing
 
 /// Clients that are broken or mean: runs, memory and health checks are unaffected by ten thousand of them.
 @Suite struct AttackTests {
-    /// What a client sends, and then nothing more.
+    /// The bytes that a client sends before it falls silent.
     private static let requests: [String] = [
         "", "G", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: x\r\nX: ",
         "POST / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
@@ -36,7 +36,7 @@ import Testing
             let descriptor = try LoopbackHTTP.connected(port: served.port)
             let request = Array(Self.requests[number % Self.requests.count].utf8)
             _ = send(descriptor, request, request.count, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
-            // Half-open: 200 stay, and say nothing more.
+            // 200 connections stay open, and send nothing more.
             held.append(descriptor)
             if held.count > 200 { close(held.removeFirst()) }
             if number % 500 == 499 {
@@ -50,7 +50,7 @@ import Testing
         #expect(metrics.status == 200)
         let after = try served.daemon.privateMemory
         print("10,000 broken requests: from \(before) to \(after) KiB of private memory")
-        // Sixty-four connections and their buffers; 2 KiB kept of each of them would be 20 MiB.
+        // Sixty-four connections and their buffers; 2 KiB kept of each request would be 20 MiB.
         #expect(after - before < 6 * 1024, "from \(before) to \(after) KiB")
         try await served.daemon.wait("runs as before") { try served.daemon.runs.count > runs + 1 }
         #expect(try served.daemon.runs.allSatisfy { $0["outcome"] == "succeeded" })
@@ -91,13 +91,13 @@ import Testing
             if count <= 0 { break }
             sent += count
         }
-        // What both sockets' buffers hold, and a little.
+        // The capacity of both sockets' buffers, and a little more.
         #expect(sent < 32 << 20)
         #expect(try served.daemon.privateMemory - before < 2048)
         #expect(try await served.get("/livez").status == 200)
     }
 
-    /// Twice: a connection that comes at the moment of the stop is accepted or not.
+    /// Runs twice: a connection that arrives at the moment of the stop may be accepted or not.
     @Test(arguments: 1...2) func endsInTimeAlthoughClientsHoldOn(attempt: Int) async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let served = try ServedDaemon(url: database.url)

@@ -7,7 +7,7 @@ import Testing
 /// The page in a real browser, served by the real daemon.
 @Suite(.slow, .enabled(if: Tool.chromium != nil, "Chromium is not installed: apt-get install chromium"))
 struct BrowserTests {
-    /// On a loaded machine the browser now and then ends without a page; it has three tries.
+    /// Loads a page. On a loaded machine the browser now and then ends without one, so it has three tries.
     private static func dom(
         _ url: String, _ options: [String] = [], after: Duration = .seconds(4)
     ) async throws -> (dom: String, log: String) {
@@ -45,7 +45,7 @@ struct BrowserTests {
             }
         }
 
-        /// What a person in a hurry has to see.
+        /// The words that a reader has to see at first glance.
         var words: [String] {
             switch self {
             case .fresh: ["Waiting for the first run", "No run is known yet."]
@@ -59,7 +59,7 @@ struct BrowserTests {
         /// A daemon in that situation.
         func served() async throws -> ServedDaemon {
             let database = try await SessionsDatabase(on: .packaged())
-            // Any sooner, and the page would load itself again before the browser is done with it.
+            // With a shorter interval the page would reload itself before the browser is done with it.
             let (soon, never) = ("2 seconds", "0 0 1 1 *")
             if self == .databaseAway {
                 let nowhere = "postgresql://127.0.0.1:\(try Loopback.freePort())/d"
@@ -90,7 +90,7 @@ struct BrowserTests {
         let (dom, log) = try await Self.dom("http://127.0.0.1:\(served.port)/")
         #expect(dom.contains("<title>\(situation.title) · mcp-cleanupd on "), "\(dom)")
         for words in situation.words { #expect(dom.contains(words), "\(words): \(dom)") }
-        // A complaint would be about the content policy, the icon or the script.
+        // A message in the console would be about the content policy, the icon or the script.
         #expect(!log.contains("CONSOLE"), "\(log)")
         #expect(!log.contains("Content Security Policy"), "\(log)")
         #expect(dom.contains(/data-tick="until">(in [0-9]|now)/))
@@ -137,21 +137,21 @@ struct BrowserTests {
     @Test func saysThatNothingAnswersAndSinceWhen() async throws {
         var service = Simulated()
         service.answer(1)
-        // From a file there is no answer.
+        // A page in a file gets no answer.
         let dom = try await Self.open(service.page, answer: nil, after: .seconds(20))
         #expect(dom.contains("<title>No answer · mcp-cleanupd on web-3</title>"), "\(dom)")
         #expect(dom.contains("No answer since 12:05:00 UTC. All below is from then."))
         #expect(dom.contains(/<body class="lost">/) && !dom.contains(/id="lost"[^>]*hidden/))
-        // Nor from another program that took the address.
+        // The answer of another program that took the address is none either.
         let other = try await Self.open(service.page, answer: "<h1>Hello</h1>", after: .seconds(20))
         #expect(other.contains("No answer since 12:05:00 UTC"))
     }
 
     // MARK: Looks
 
-    /// Every state's page, unfolded, in a window as wide as a phone, which no browser's own window may be. Each tells its width,
-    /// how wide its content is, how many of its tables are wider than their cards, whether it is dark, and its worst contrast
-    /// with the text that has it.
+    /// Every state's page, unfolded, in a window as wide as a phone, which no browser's own window may be. Each reports
+    /// its width, how wide its content is, how many of its tables are wider than their cards, whether it is dark, and
+    /// its worst contrast with the text that has it.
     private static func frames(_ directory: String, width: Int) throws -> String {
         let frames = try PageState.allCases.map { state in
             try (state.service.page + probe).write(

@@ -103,7 +103,7 @@ struct ServedDaemon {
         let ready = try await served.health("--ready")
         #expect(ready.status == 75, "\(ready)")
         #expect(ready.error.contains("the table public.mcp_sessions does not exist"), "\(ready.error)")
-        // A process that is stopped keeps its socket, and answers nothing.
+        // A process stopped by SIGSTOP keeps its socket open, and answers nothing.
         served.daemon.signal(SIGSTOP)
         let silent = try await served.health()
         #expect(silent.status == 69 && silent.error.contains("does not answer"), "\(silent)")
@@ -114,7 +114,7 @@ struct ServedDaemon {
         #expect(gone.status == 69 && gone.error.contains("refused") && gone.error.contains("http.listen"), "\(gone)")
     }
 
-    /// As probes of a container ask, with the service's file: an error in it must not get the service killed.
+    /// A container's probes read the service's file: an error in it must not get the service killed.
     @Test func theHealthCommandAsksAlthoughTheFileWasSpoiled() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let port = try Loopback.freePort()
@@ -132,7 +132,7 @@ struct ServedDaemon {
         let spoiled = try await health()
         #expect(spoiled.status == 0 && spoiled.output == "alive\n", "\(spoiled)")
         #expect(spoiled.error.contains("warning") && spoiled.error.contains("max-row"), "\(spoiled.error)")
-        // Nothing of this file can be read, nor of none: what is known is the environment, and the default.
+        // This file, and a missing one, cannot be read: the address is the environment's, or the default.
         let address = ["MCP_CLEANUP_HTTP_LISTEN": "127.0.0.1:\(port)"]
         try (listen + "\tno: yaml: at all").write(toFile: path, atomically: true, encoding: .utf8)
         #expect(try await health(address).status == 0)
@@ -168,7 +168,7 @@ struct ServedDaemon {
         #expect(try await daemon.exitStatus() == status)
         let log = try daemon.log
         #expect(log.contains("http.listen") == (status != 0), "\(log)")
-        // Where the address is none of this machine's it may become one, and nothing has run until then.
+        // An address that is not this machine's may become so later, and no run has begun until then.
         if status == 75 { #expect(log.contains("Cannot assign requested address") && !log.contains("next at")) }
     }
 

@@ -6,7 +6,7 @@ import Dispatch
 import Testing
 import Time
 
-/// Whether the scheduler's loop turns is asked of the loop itself.
+/// The loop of the scheduler is itself asked whether it turns.
 @Suite struct LivenessTests {
     private static let never = Job(
         name: "job", shortName: nil, isEnabled: false, schedule: Job.transientSessions.schedule, deadline: .seconds(60),
@@ -51,7 +51,7 @@ import Time
     @Test func tellsALoopThatIsStuckAndRecoversWithIt() async throws {
         let gate = DispatchSemaphore(value: 0)
         let scheduler = try scheduler { event in
-            // The receiver of the event does not return, and stops the loop with it.
+            // The receiver of the event does not return, which stops the loop.
             if case .started = event { gate.wait() }
         }
         async let run: Void = scheduler.run()

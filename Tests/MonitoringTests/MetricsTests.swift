@@ -128,7 +128,7 @@ import Time
         job.schedule = try Schedule("*/5 8-18 * * *")
         var service = Simulated([job], at: "2026-05-13T12:00:30Z")
         #expect(service.value(.interval) == 300 && service.value(.successBudget) == 840)
-        // Up to 18:55, the last of the day.
+        // Up to 18:55, the last fire time of the day.
         service.answer(83, job)
         #expect(service.value(.interval) == 47_100)
         service.pass(.seconds(13 * 3600))
@@ -176,7 +176,7 @@ import Time
 
     // MARK: The text
 
-    /// The text is kept between events.
+    /// The text is cached between events, except for the process's figures.
     @Test func aScrapeHasEachEventAndTheProcessAsItIsNow() {
         let record = ServiceRecord(jobs: builtIn, version: "1.2.3")
         func scrape(_ files: Int) -> String {
@@ -196,7 +196,7 @@ import Time
         first.record(.batchEnded(job: builtIn[0].name, after: .milliseconds(3), rowsDeleted: 9))
         var second = ServiceRecord(jobs: builtIn, version: "1.2.3").metrics
         second.merge(first.metrics.text, at: .now)
-        // The first said when the next fire time is, and when its configuration was read.
+        // Without the next fire time and the time of the last reload, which only the first gave, and the process's.
         let lines = { (text: String) in
             text.split(separator: "\n").filter { !$0.contains(/next_fire|last_reload_success_|process_/) }
         }
@@ -218,7 +218,7 @@ import Time
         let (early, late) = ("2026-05-13T11:00:00Z", "2026-05-13T11:30:00Z")
         for (first, second, expected) in [
             (early, late, late), (late, early, late), (late, nil, late),
-            // A clock that ran ahead told this.
+            // A clock that ran ahead gave this time.
             ("2027-01-01T00:00:00Z", early, early),
         ] as [(String, String?, String)] {
             let other = try process(rows: 2, success: first)
@@ -247,7 +247,7 @@ import Time
         #expect(metrics.text == before)
     }
 
-    /// A line break in a name is shown, as everywhere; a configuration cannot have one.
+    /// A line break in a name becomes a visible character, as everywhere; a configuration cannot have one.
     @Test func escapesLabels() throws {
         let job = Job(
             name: "a\"b\\c\nd", shortName: nil, schedule: try Schedule("*/5 * * * *"), deadline: .seconds(60),

@@ -6,12 +6,12 @@ import Foundation
 import Testing
 import Time
 
-/// The states in which the page is looked at: `scripts/page-pictures` draws each of them.
+/// The states in which the page is checked; `scripts/page-pictures` draws each of them.
 enum PageState: String, CaseIterable {
     case fresh, healthy, oneFailing = "one-failing", allFailing = "all-failing", databaseAway = "database-away"
     case reloadFailed = "reload-failed", replica, overdue, running, manyJobs = "many-jobs"
 
-    /// What a reader has to see.
+    /// The words that a reader has to see.
     var words: [String] {
         switch self {
         case .fresh: ["Waiting for the first run", "no run is known yet", "0 of 2", "from db.example.org/app"]
@@ -39,7 +39,7 @@ enum PageState: String, CaseIterable {
 
     private static let jobs = [Job.transientSessions, .dormantSessions()]
 
-    /// Of jobs of an operator's own, as long as German makes them.
+    /// Names of an operator's own jobs, as long as German names are.
     private static let ownNames = [
         "bereinigung-abgelaufener-mandantenverwaltungsberechtigungen", "anmeldeversuche", "oauth-clients",
         "einmalkennwoerter", "zustimmungsprotokolle-nach-aufbewahrungsfrist", "geraetezuordnungen",
@@ -51,7 +51,7 @@ enum PageState: String, CaseIterable {
             rule: like.rule)
     }
 
-    /// A day of runs that remove as many sessions as people sign in, which is the same every time.
+    /// A day of runs that remove varying numbers of sessions, the same in each execution of the tests.
     private static func day(from start: String = "2026-05-12T07:41:12Z", hours: Int = 24) -> Simulated {
         var service = Simulated(jobs, at: start)
         service.record(.databaseNamed("ep-cool-darkness-123456.us-east-2.aws.neon.tech/neondb"))

@@ -7,7 +7,7 @@ import TestServers
 import Testing
 import Time
 
-/// The page, by the text that a reader sees; `BrowserTests` has how it looks.
+/// The page, by the text that a reader sees; `BrowserTests` checks its looks.
 @Suite struct PageTests {
     @Test func saysEachStateInAWord() {
         var service = Simulated()
@@ -198,7 +198,7 @@ import Time
         #expect(text.contains("Removed in the last 24 hours 2,355 by all processes"), "\(text)")
         #expect(text.contains("1 min ago, succeeded, before this process began Removed 345"), "\(text)")
         #expect(text.contains("Removed by each of the last 2 runs"))
-        // As time passes, the oldest no longer count; this process's own are added.
+        // As time passes, the oldest deletions no longer count; this process's own are added.
         service.pass(.seconds(3600))
         service.run(deleted: 5)
         #expect(service.visible.contains("Removed in the last 24 hours 2,350 "), "\(service.visible)")
@@ -207,7 +207,7 @@ import Time
         #expect(service.visible.contains("5 s ago, succeeded, in another process Removed 77"), "\(service.visible)")
     }
 
-    /// Whichever of the two is told first.
+    /// The run is recorded before or after the history is read.
     @Test(arguments: [true, false]) func countsNoRunTwiceThatTheHistoryHasToo(isHistoryFirst: Bool) {
         var service = Simulated()
         service.beginRun()
@@ -221,7 +221,7 @@ import Time
         #expect(job.recent.map(\.report.runID) == [1, 2] && job.recent.map(\.isOurs) == [false, true])
         #expect(job.recent.last?.startDelay != nil)
         #expect(service.state.rowsDeletedInLastDay(at: service.now) == 10)
-        // A run that reached no database has no row, and stays.
+        // A run that could not reach the database has no row in the history, and stays.
         service.answer(1, .transientSessions, .failed, failure: .databaseAway)
         service.learn([(1, .seconds(360)), (9, .seconds(300))], deletions: [0: 10])
         #expect(service.state.jobs[0].recent.map(\.report.outcome) == [.succeeded, .succeeded, .failed])

@@ -41,7 +41,7 @@ struct PrometheusTests {
         let path = try TemporaryDirectory.make() + "/config.yaml"
         try Self.ownJob.write(toFile: path, atomically: true, encoding: .utf8)
         let ports = [try Loopback.freePort(), try Loopback.freePort()]
-        // One that works, and one that may not delete.
+        // One daemon works, and one may not delete.
         let urls = [database.url, database.server.url(database.name, user: role)]
         let daemons = try zip(urls, ports).map { url, port in
             try RunningDaemon(

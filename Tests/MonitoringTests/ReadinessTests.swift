@@ -121,7 +121,7 @@ import Time
             #expect(service.obstacles.isEmpty)
         }
         #expect(service.condition == .healthy)
-        // The others have stopped: their last success grows old.
+        // The other processes have stopped: their last success grows old.
         let last = service.now.wall
         for _ in 0..<3 {
             service.pass(.seconds(300))
@@ -147,7 +147,7 @@ import Time
         service.answer(1, .transientSessions, .skipped)
         #expect(service.obstacles.first?.contains("has no DELETE privilege") ?? false, "\(service.obstacles)")
         let failed = service.now.wall - .seconds(300)
-        // A success of before the failure says nothing of it.
+        // A success before the failure does not end it.
         service.run(.transientSessions, .skipped, lastSuccessAt: failed - .seconds(1))
         #expect(service.condition == .failing)
         service.pass(.seconds(100))
@@ -176,7 +176,7 @@ import Time
         service.setClock(by: .seconds(-3 * 3600))
         for run in 1...3 {
             service.pass(.seconds(300))
-            // Each run reads it from the history: ahead of the host's clock, and older each time by the database's.
+            // Each run reads the success from the history: ahead of the host's clock, ever older by the database's.
             service.tell(lastSuccess: success, ago: .seconds(300 * run), of: .transientSessions)
             service.run(.transientSessions, .failed, failure: .databaseAway)
         }
@@ -220,7 +220,7 @@ import Time
         service.reload([try job("@hourly")])
         service.pass(.seconds(3000))
         #expect(service.obstacles.isEmpty && !service.isAlerted(), "\(service.obstacles)")
-        // 12:07 and two hours, and the deadline.
+        // Two hours after 12:07, and the deadline.
         service.pass(.seconds(4200 + 241))
         #expect(service.obstacles.count == 1 && service.isAlerted())
     }
@@ -255,7 +255,7 @@ import Time
             service.pass(.seconds(3 * 86_400))
             #expect(service.obstacles.count == 1)
         }
-        // One that was not there before has a past that the history knows.
+        // A job that was not there before has a past that the history knows.
         var service = Simulated([.dormantSessions()])
         service.reload([.transientSessions])
         service.tell(lastSuccess: service.now.wall - .seconds(86_400), ago: .seconds(86_400), of: .transientSessions)
@@ -326,7 +326,7 @@ import Time
     @Test func aFireTimeThatNobodyAnsweredIsADeadTimer() {
         var service = Simulated()
         #expect(service.state.fault(at: service.now) == nil)
-        // 12:05:00 comes, and with it nothing.
+        // 12:05:00 comes, but no run begins.
         service.pass(.seconds(270 + 59))
         #expect(service.state.fault(at: service.now) == nil)
         service.pass(.seconds(2))

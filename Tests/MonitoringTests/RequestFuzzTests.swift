@@ -3,7 +3,7 @@ import SeededRandom
 import TestServers
 import Testing
 
-/// Requests that are right but for a few bytes, or are none.
+/// Requests that are correct except for a few bytes, or are no requests at all.
 @Suite struct RequestFuzzTests {
     private static let secret = "CANARY"
 
@@ -49,7 +49,7 @@ import Testing
         #expect(try await served.daemon.exitStatus(limit: .seconds(10)) == 0)
     }
 
-    /// What comes within 20 ms, or a part of it: a request that does not end has no answer.
+    /// Reads until the server closes the connection or sends nothing for 20 ms: an unfinished request has no answer.
     private static func answer(to request: [UInt8], port: Int) throws -> String {
         let descriptor = try LoopbackHTTP.connected(port: port)
         defer { close(descriptor) }

@@ -33,7 +33,7 @@ struct Simulated {
 
     var metrics: Metrics { counts.with(state) }
 
-    /// What a scrape gets.
+    /// The text that a scrape gets.
     var scraped: String {
         let process = ProcessFigures(residentBytes: 1 << 20, openFiles: 9, processorTime: .milliseconds(1500))
         return metrics.text + Metrics(process, startedAt: state.startedAt).text
@@ -58,16 +58,16 @@ struct Simulated {
         for job in jobs { arm(job) }
     }
 
-    /// What the history tells an attempt that begins now.
+    /// Records what the history tells an attempt that begins now.
     mutating func tell(lastEnd: UTCInstant? = nil, lastSuccess: UTCInstant, ago: Duration, of job: Job) {
         record(
             .earlierRunsKnown(
                 job: job.name, EarlierRuns(lastEnd: lastEnd, lastSuccess: .init(at: lastSuccess, age: ago))))
     }
 
-    /// The history is read, and has these runs: the rows that each deleted, and how long ago it ended.
+    /// Records a read of the history that has these runs: the rows that each deleted, and how long ago it ended.
     ///
-    /// - Parameter first: the number of the first of them; the others follow.
+    /// - Parameter first: the `runID` of the first of them; the others' follow.
     mutating func learn(
         _ runs: [(deleted: Int, ago: Duration)], first: Int = 1, deletions: [Int: Int], of job: Job = .transientSessions
     ) {
@@ -122,7 +122,7 @@ struct Simulated {
         return line.flatMap { Double($0.dropFirst(start.count)) }
     }
 
-    /// Whether what the alert `McpCleanupNoSuccess` compares says so too, to a Prometheus with our clock.
+    /// True if the alert `McpCleanupNoSuccess` would fire too, in a Prometheus with our clock.
     func isAlerted(_ job: Job = .transientSessions) -> Bool {
         guard let success = value(.lastSuccess, of: job), let budget = value(.successBudget, of: job) else {
             return false

@@ -3,7 +3,7 @@ import Glibc
 import TestServers
 import Testing
 
-/// What a real service says of itself in real situations; `ReadinessTests` has the whole table, in simulated time.
+/// The state that a real service reports in real situations; `ReadinessTests` has the whole table, in simulated time.
 @Suite struct SituationTests {
     private static let transient = "mcp-cleanup-transient-sessions"
     private static let dormant = "mcp-cleanup-dormant-sessions"
@@ -46,7 +46,7 @@ import Testing
         try await served.daemon.wait("a run") { try served.daemon.runs.contains { $0["outcome"] == "succeeded" } }
         let stopped = ContinuousClock.now
         server.stop()
-        // That word is for a job whose budget is not used up: ready.
+        // The state "failing" is that of a job whose budget is not used up: the service is ready.
         try await served.daemon.wait("a failure") {
             try await served.get("/status.json").body.contains(#""state":"failing""#)
         }
@@ -76,13 +76,13 @@ import Testing
     @Test func aRestartTakesOverWhatTheHistoryKnows() async throws {
         let database = try await Self.withHistory()
         func utc(_ unit: String) -> String { "date_trunc('\(unit)', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'" }
-        // The one is caught up with; the other, nightly, is only looked at.
+        // The transient job catches up; of the nightly one, with `catch-up: skip`, the history is only read.
         try await Self.insertRuns(database, "succeeded", at: "(SELECT \(utc("hour")) - interval '1 hour')")
         try await Self.insertRuns(
             database, of: Self.dormant, "capped", at: "(SELECT \(utc("day")) - interval '3 days')")
         try await Self.insertRuns(
             database, of: Self.dormant, "failed", at: "(SELECT \(utc("day")) - interval '2 days')")
-        // Of the last day by their heartbeats, whenever they were scheduled.
+        // By their heartbeats the runs are of the last day, regardless of when they were scheduled.
         try await database.run(
             "UPDATE mcp_cleanup.runs SET rows_deleted = 1234, heartbeat_at = now() - interval '2 hours'")
         let served = try ServedDaemon(

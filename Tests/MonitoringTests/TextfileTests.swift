@@ -67,7 +67,7 @@ import Testing
             try await Task.sleep(for: .milliseconds(25))
         }
         try await database.run(Self.due)
-        // Several at the same instant, too.
+        // Several runs at the same instant, too.
         try await withThrowingTaskGroup(of: Int32.self) { group in
             for _ in 1...4 {
                 group.addTask {
@@ -112,7 +112,7 @@ import Testing
     func aFullDiskIsAnErrorAndLeavesTheOldFile() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let directory = try TemporaryDirectory.make()
-        // In a mount namespace of its own, so that nothing is left mounted. 24 KiB are one file and no second.
+        // In a mount namespace of its own, so that nothing is left mounted. 24 KiB hold one such file, but no second.
         let script = """
             mount -t tmpfs -o size=24k none "$1" || exit 99
             "$0" --once --metrics-textfile "$1/m.prom" >/dev/null || exit 98

@@ -5,7 +5,7 @@ import SessionCleanup
 import Settings
 import Time
 
-/// A parser of the program, with texts for it and with what must hold of each answer.
+/// A parser of the program, its inputs, and the properties that each result must have.
 enum FuzzedParser: String {
     case configuration, schedule, zone, condition
 
@@ -18,7 +18,7 @@ enum FuzzedParser: String {
             var bytes = random.mutated(Self.configurations, Self.pieces)
             if random.chance(2) {
                 let url = random.pick(["postgresql://role:\(Self.secret)@host/db", "role:\(Self.secret)@host"])
-                // Whole, and between two characters, so that it can be told from anything else.
+                // The whole URL, at an end or before a space or a quotation mark, so that it can be recognized.
                 let places = [0, bytes.count] + bytes.indices.filter { bytes[$0] == 0x20 || bytes[$0] == 0x22 }
                 bytes.insert(contentsOf: url.utf8, at: random.pick(places))
             }
@@ -55,10 +55,10 @@ enum FuzzedParser: String {
         }
     }
 
-    /// What is wrong with a text for people.
+    /// Returns what is wrong with a text that the program shows; `nil` if nothing is.
     func problem(inWords text: String) -> String? {
         if text.contains(Self.secret) { return "a secret in: \(text)" }
-        // A condition or a schedule is quoted in its refusal as it stands; what prints it makes it visible.
+        // A refusal quotes a condition or a schedule as it stands; printing makes control characters visible.
         return self == .configuration && text.visibleLines != text ? "a control character in: \(text)" : nil
     }
 
@@ -93,7 +93,7 @@ enum FuzzedParser: String {
         return quote == nil ? code : nil
     }
 
-    /// What could end the parentheses around a condition, or hide what follows them.
+    /// Returns what could end the parentheses around a condition, or hide the SQL after them; `nil` if nothing could.
     private static func problem(ofCode code: String.UnicodeScalarView) -> String? {
         var depth = 0
         for scalar in code {
@@ -142,7 +142,7 @@ extension FuzzedParser {
         "t < $1 AND EXISTS (SELECT FROM app.users AS u WHERE u.id = codes.id)", "(a, b) = (1e5, $1)",
     ].map { Array($0.utf8) }
 
-    /// Of the system; without them the fuzzer has nothing to begin with, which `accepted` shows.
+    /// Zone files of the system; without them the fuzzer has nothing to mutate, and the test fails.
     fileprivate static let zones = [
         "UTC", "Europe/Berlin", "America/Havana", "Australia/Lord_Howe", "Africa/Casablanca",
     ]

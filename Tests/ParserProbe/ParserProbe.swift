@@ -1,11 +1,11 @@
 import Glibc
 import SeededRandom
 
-/// Feeds random texts to a parser: a process that they may crash, and whose time and memory are its own.
+/// Feeds random texts to a parser in a process of its own: they may crash it, and its time and memory can be measured.
 @main struct ParserProbe {
-    /// Inputs that share a seed: a seed repeats them in no time.
+    /// The number of inputs that share a seed: few enough to repeat a failure quickly.
     private static let inputsPerSeed = 500
-    /// The most of the processor's time that an input may take: a thousand times what it takes. Above it a configuration
+    /// The most CPU time that an input may take: a thousand times what one usually takes. Above it a configuration
     /// would hang the program.
     private static let limit = Duration.seconds(2)
     private static let mostMemory = 64 << 10
@@ -23,7 +23,7 @@ import SeededRandom
         var accepted = 0
         for number in 0..<count {
             print("seed \(seed &+ number)")
-            // It must be known after a crash too.
+            // The seed must be known after a crash too.
             fflush(nil)
             var random = SeededRandom(seed: seed &+ number)
             for _ in 0..<inputsPerSeed {
@@ -49,12 +49,12 @@ import SeededRandom
                 }
             }
         }
-        // What follows is read by the test.
+        // The test reads the lines that follow.
         print("accepted \(accepted)")
         print("memory \(PrivateMemory.peak())")
     }
 
-    /// Of this thread: other programs of a busy machine do not count.
+    /// The CPU time of this thread: other programs of a busy machine do not count.
     private static var processorTime: Duration {
         var time = timespec()
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)

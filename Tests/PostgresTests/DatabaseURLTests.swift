@@ -239,7 +239,7 @@ extension DatabaseURLError {
     }
 }
 
-/// A value by every way that a log line or a debugger has of printing it.
+/// Returns a value's text in every way in which a log line or a debugger may print it.
 func everythingPrinted(of value: Any) -> [String] {
     var dumped = ""
     dump(value, to: &dumped)

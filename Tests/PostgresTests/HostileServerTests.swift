@@ -6,7 +6,7 @@ import Testing
 /// For anything that a server sends: a call ends by its deadline, nothing crashes, memory is bounded, no password is
 /// repeated.
 ///
-/// Each connection is another process's, which may crash, and whose memory is its own.
+/// A process of its own makes each connection: it may crash, and its memory can be measured.
 @Suite(.slow) struct HostileServerTests {
     @Test func thereAreManyScenariosWithNamesOfTheirOwn() {
         #expect(Scenario.all.count >= 80)
@@ -21,7 +21,7 @@ import Testing
         let result = try await Command.run(Command.built("connection-probe"), [server.url], environment: [:])
         let took = started.duration(to: .now)
         #expect(result.status == 0, "\(result)")
-        // Three steps of a second, and requests to cancel; the rest is a loaded machine's.
+        // Three steps of a second each, 1 s for requests to cancel, and 5 s for a loaded machine.
         #expect(took < .seconds(3 + 1 + 5), "\(took): \(result.output)")
         let memory = try #require(result.lines.last?.firstMatch(of: /^memory ([0-9]+)$/).flatMap { Int($0.1) })
         #expect(memory < 64 << 10, "\(memory) KiB: \(result.output)")
@@ -31,7 +31,7 @@ import Testing
         #expect(result.lines.contains("abandoned") == (scenario.description == Scenario.endlessComputation))
     }
 
-    /// A right server, which an application's code makes send too much, over TCP's faster sibling.
+    /// A correct server that an application's code makes send too much, over the Unix socket, which is faster than TCP.
     @Test(arguments: [
         "DO $$ BEGIN RAISE '%', repeat('x', 100000000); END $$", "SELECT repeat('x', 200000000) AS one",
         "DO $$ BEGIN RAISE WARNING '%', repeat('x', 100000000); END $$",
@@ -47,7 +47,7 @@ import Testing
     }
 }
 
-/// Servers that are right but for a few bytes.
+/// Servers whose answers are correct except for a few bytes.
 @Suite(.slow) struct ServerFuzzTests {
     @Test func survivesMutatedAnswers() async throws {
         let (seed, count) = (SeededRandom.seed(), 200 * Soak.factor)
@@ -59,7 +59,7 @@ import Testing
     }
 }
 
-/// A few at a time: a process for each scenario at once would keep the other tests from their processor.
+/// Lets four processes run at a time: one for each scenario at once would take the processor from the other tests.
 private final class Turns: Sendable {
     static let shared = Turns()
 

@@ -4,11 +4,11 @@ import Postgres
 import TestServers
 import Testing
 
-/// A server that is given a password in clear can say it in any message.
+/// A server that is sent a cleartext password can repeat it in any message.
 @Suite struct LoginSecretTests {
     private static let password = "CANARY-of-many-letters"
 
-    /// Where libpq may find the password, as the query of a URL.
+    /// URLs without their scheme, one for each place where libpq may find the password.
     private static func sources() throws -> [String] {
         let file = try TemporaryDirectory.make() + "/pass word"
         try "*:*:*:*:\(password)\n".write(toFile: file, atomically: true, encoding: .utf8)
@@ -21,7 +21,7 @@ import Testing
         ]
     }
 
-    /// At the beginning of a message, across the place where a message is cut, and across the end of what is copied.
+    /// It is at the beginning of a message, across the place where a message is cut, or across the end of the copy.
     @Test(arguments: [(0, 1), (1000, 1), (1020, 1), (4080, 1), (4094, 1), (0, 60), (0, 200), (5, 189)], [false, true])
     func isNotRepeated(
         place: (letters: Int, times: Int), letsIn: Bool
@@ -42,7 +42,7 @@ import Testing
             #expect(
                 error?.sqlState == (letsIn ? "57014" : "28P01") && texts.count == (letsIn ? 2 : 1),
                 "\(source): \(texts)")
-            // Nor a beginning of it.
+            // No beginning of the password either.
             #expect(texts.allSatisfy { !$0.contains("CANA") }, "\(texts)")
         }
     }

@@ -4,7 +4,7 @@ import Postgres
 import TestServers
 import Testing
 
-/// Who is let in, and by whom one lets oneself be let in.
+/// Authentication: of the client by the server, and of the server by the client.
 @Suite struct LoginTests {
     @Test func verifiesAndBindsTheChannelWithTheSystemsAuthorities() async throws {
         let server = try await PostgresServer.packaged()
@@ -22,7 +22,7 @@ import Testing
             #expect(try row.bool("ssl"), "\(query)")
             await connection.close()
         }
-        // By its number too, since the certificate has it.
+        // By its IP address too, since the certificate names it.
         let numeric = try await open(
             "postgresql://\(role):right@127.0.0.1:\(server.port)/postgres?sslmode=verify-full&channel_binding=require",
             environment: trusting)
@@ -129,7 +129,7 @@ import Testing
             "postgresql://postgres@/postgres",
             environment: ["PGHOST": "127.0.0.1,\(server.directory)", "PGPORT": "\(absent),\(server.port)"])
         await fromEnvironment.close()
-        // A server's refusal holds for all hosts.
+        // After a server's refusal no other host is tried.
         let refused = await failure {
             try await open("postgresql://absent@/postgres?host=\(server.directory),/nonexistent&port=\(server.port)")
         }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import Postgres
 
-/// Of a server's message only that is kept which may be shown.
+/// Only those parts of a server's message are kept that may be shown.
 @Suite struct ServerMessageTests {
     private static let token = "eyJ0b2tlbg"
 
@@ -67,12 +67,12 @@ import Testing
             #expect(raised.error.map { "\($0)".contains(Self.token) } == false, "\(state)")
             #expect(message.table == Self.token && message.constraint == Self.token)
         }
-        // The connection is as good as before.
+        // The connection can still be used.
         #expect(try await connection.value("1") == "1")
         await connection.close()
     }
 
-    /// Errors whose message quotes a value of a row without any CONTEXT: the server's own.
+    /// The server's own errors whose message quotes a row's value, without any CONTEXT.
     @Test(arguments: [
         "SELECT 'TOKEN'::text::int", "SELECT 'TOKEN'::text::regclass", "SELECT 'TOKEN'::text::regprocedure",
         "SELECT to_tsquery('TOKEN &'::text)", "SELECT ('TOKEN.x'::text)::regclass", "SELECT 'TOKEN'::text::timestamptz",
@@ -91,7 +91,7 @@ import Testing
         await connection.close()
     }
 
-    /// What an operator has to read: the server's limits, and what it says of our own statement.
+    /// Messages that an operator has to read: of the server's limits, and of errors in our own statement.
     @Test(arguments: [
         ("SELECT absent FROM pg_class", "column \"absent\" does not exist"),
         ("SELECT 1 FROM absent", "relation \"absent\" does not exist"),

@@ -3,7 +3,7 @@ import Postgres
 import TestServers
 import Testing
 
-/// Longer than anything takes that is not hanging, on a loaded machine too.
+/// Longer than any call takes that does not hang, even on a loaded machine.
 let patience = Duration.seconds(10)
 
 func open(
@@ -40,7 +40,7 @@ extension PostgresServer {
     }
 }
 
-/// The error that a call throws, and how long it took to.
+/// Returns the error that a call throws, `nil` if it throws none, and how long the call took.
 func failure<Value>(_ body: () async throws -> Value) async -> (error: PostgresError?, after: Duration) {
     let start = ContinuousClock.now
     do {

@@ -4,7 +4,7 @@ import Testing
 @testable import Postgres
 import Time
 
-/// Texts that are made, or read, without a server.
+/// Texts that are made or parsed without a server.
 @Suite struct TextTests {
     @Test(arguments: [
         ("plain", "\"plain\""), ("Two Words", "\"Two Words\""), ("", "\"\""),
@@ -53,7 +53,7 @@ import Time
     private static let candidate = HostCandidate(host: "ssl.timeout.example", address: "192.0.2.1", port: "5432")
     private static let to = "connection to server at \"ssl.timeout.example\" (192.0.2.1), port 5432 failed: "
 
-    /// libpq 15's own words, collected from failures of every kind.
+    /// Messages of libpq 15, collected from failures of every kind.
     @Test(
         arguments: [
             (

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Postgres
 
-/// The two ways of waiting on which every deadline stands.
+/// The two ways of waiting that every deadline relies on: for a socket, and for a blocking call.
 @Suite struct WaitingTests {
     private static let queue = DispatchQueue(label: "test")
 
@@ -85,7 +85,7 @@ import Testing
     @Test func waitsForABlockingCallOnlySoLong() async {
         let calls = BlockingCalls(most: 8)
         let start = ContinuousClock.now
-        // More of them than there are cores: neither their limits nor any other task may wait for a thread.
+        // More calls than there are cores: neither their limits nor any other task may wait for a thread.
         await withTaskGroup { group in
             for _ in 0..<8 {
                 group.addTask {
@@ -94,7 +94,7 @@ import Testing
             }
         }
         await Task { await Task.yield() }.value
-        // None has returned, and there is no room for another.
+        // No call has returned, so there is no room for another.
         #expect(await calls.run(limit: patience) { 42 } == nil)
         #expect(start.duration(to: .now) < .seconds(3))
     }
@@ -112,7 +112,7 @@ import Testing
     @Test func saysThatTheNameServerIsSilentWhenItIsOutOfTime() async throws {
         let host = HostCandidate(host: "silent.invalid")
         let (error, _) = await failure { try await host.resolved(deadline: .now) }
-        // Or that there is no such name, where the name server is as fast as that.
+        // Or the name server was fast enough to answer that there is no such name.
         #expect(error?.cause == .unresolved && error?.description.contains("silent.invalid") == true)
     }
 

@@ -105,7 +105,7 @@ import Testing
         let failed = try daemon.runs
         #expect(failed.count >= 11 && failed.allSatisfy { $0["outcome"] == "failed" })
         #expect(Set(failed.compactMap { $0["fire_time"] }).count == failed.count)
-        // Comes back as it was.
+        // The server comes back with its data.
         let restarted = try SupervisedProcess(
             ServerUser.command + [server.binaries + "/postgres", "-D", server.directory + "/data"],
             logPath: server.directory + "/log", stopSignal: "INT")

@@ -56,7 +56,7 @@ import Testing
         #expect(result.output.isEmpty)
     }
 
-    /// Exactly `--once` takes a way of its own past the parser.
+    /// `--once` as the only argument bypasses the argument parser.
     @Test func bothWaysToOnceAgree() async throws {
         func once(_ arguments: [String], url: String) async throws -> CommandResult {
             let result = try await run(arguments, environment: ["NEON_DATABASE_URL": url])
@@ -101,7 +101,7 @@ import Testing
         }
     }
 
-    /// `head` reads a line and goes; the shell tells how both ended.
+    /// The reader closes the pipe without reading; the shell prints the command's exit code.
     @Test func aReaderThatGoesAwayEndsAListing() async throws {
         for command in ["schedule '* * * * *' --count 10000", "config", "status", "--help", "check"] {
             let result = try await Command.run(

@@ -77,7 +77,7 @@ import Testing
     private func follow(_ path: String, settings: [String] = [], given: String) async throws {
         let server = try await PostgresServer(
             binaries: try await PostgresServer.packaged().binaries, settings: settings)
-        // It ends when the last reference is released.
+        // The server ends when the last reference is released.
         defer { withExtendedLifetime(server) {} }
         try await server.query("CREATE DATABASE neondb")
         try await server.query("CREATE ROLE mcp_service_role LOGIN")

@@ -110,7 +110,7 @@ import Testing
             String($0.1)
         }
         #expect(Set(documented) == codes)
-        // Of systemd, and of signals.
+        // The exit codes of systemd, and of signals.
         let others: Set<String> = ["243", "137, 143, …"]
         let runbook = try Document("docs/operations.md").firstCells(under: "## Exit codes").map {
             String($0.dropFirst(2))

@@ -128,7 +128,7 @@ import Testing
         let result = try await Command.run(Command.daemon, arguments, environment: environment)
         #expect(result.status == mistake.status, "\(result)")
         for word in mistake.words { #expect(result.error.contains(word), "\(result.error)") }
-        // One form: the error, and below it the hint, each once.
+        // Each message has the same form: one error, and below it at most one hint.
         let lines = result.error.split(separator: "\n")
         #expect(lines.first?.hasPrefix("error: ") ?? false, "\(result.error)")
         #expect(lines.filter { $0.hasPrefix("error: ") }.count == 1, "\(result.error)")

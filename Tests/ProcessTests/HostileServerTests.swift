@@ -3,7 +3,7 @@ import HostileServer
 import TestServers
 import Testing
 
-/// The program against servers that speak the protocol wrongly; `PostgresTests` has all of them, against a connection.
+/// The program against servers that speak the protocol wrongly; `PostgresTests` tries all such servers on a connection.
 @Suite(.serialized, .slow) struct HostileServerTests {
     /// `check` has a limit of its own; a run has its job's deadline, and its connection the configured time.
     @Test(arguments: [
@@ -26,7 +26,7 @@ import Testing
             ], arguments: arguments)
         var most = 0
         try await daemon.wait("its end", limit: arguments == ["check"] ? .seconds(65) : .seconds(4 + 5 + 3)) {
-            // `nil` after its end.
+            // `nil` after the daemon's end.
             most = max(most, RunningDaemon.privateMemory(of: daemon.processIdentifier) ?? 0)
             return !daemon.isRunning
         }
@@ -37,7 +37,7 @@ import Testing
         #expect(!log.contains(HostileServer.password))
     }
 
-    /// Long before any deadline.
+    /// The command ends long before any deadline.
     @Test(arguments: [["--once"], ["check"], ["migrate"], ["history"]])
     func aCommandThatIsStuckInLibpqEndsAtTheFirstSignal(arguments: [String]) async throws {
         let scenario = try #require(Scenario.all.first { $0.description == Scenario.endlessComputation })

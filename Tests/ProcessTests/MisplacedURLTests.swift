@@ -85,7 +85,7 @@ import Testing
             "\(file)")
     }
 
-    /// An application's IDs may look like URLs; what is asked for is the database's to know.
+    /// An application's user IDs may look like URLs, so the command asks the database for any.
     @Test func aUsersIDMayBeOne() async throws {
         let result = try await Command.run(
             Command.daemon, ["sessions", "--user", "https://issuer.example/u:1@x"],

@@ -100,7 +100,7 @@ import Testing
             daemon.signal(SIGHUP)
             try await Task.sleep(for: .milliseconds(10))
         }
-        // Signals that arrive during a reload are answered by one more.
+        // Signals that arrive during a reload are answered by one more reload.
         try await daemon.wait("300 reloads", limit: .seconds(120)) {
             let done = try daemon.log.components(separatedBy: "Reloaded the configuration.").count - 1
             if done < 300 { daemon.signal(SIGHUP) }
@@ -108,7 +108,7 @@ import Testing
         }
         let count = try daemon.runs.count
         try await daemon.wait("more runs") { try daemon.runs.count >= count + 4 }
-        // A run opens a connection, which has some.
+        // A run opens a connection, which has some descriptors.
         #expect(try Self.descriptors(of: daemon.processIdentifier) <= descriptors + 4)
         daemon.signal(SIGTERM)
         #expect(try await daemon.exitStatus() == 0)

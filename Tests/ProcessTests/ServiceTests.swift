@@ -34,13 +34,13 @@ import Testing
         try await daemon.wait("twelve runs", limit: .seconds(60)) { try daemon.runs.count >= 12 }
         let metrics = try await LoopbackHTTP.get("/metrics", port: port).body
         let connections = metrics.firstMatch(of: /mcp_cleanup_connect_duration_seconds_count ([0-9]+)/)
-        // Of the last one the run may not be concluded yet.
+        // The run of the last connection may not be concluded yet.
         #expect(try Int(connections?.1 ?? "") ?? .max <= Set(daemon.runs.map { $0["fire_time"] }).count + 1)
         daemon.signal(SIGINT)
         #expect(try await daemon.exitStatus() == 0)
         let runs = try daemon.runs.map { "\($0["job"] ?? "") \($0["fire_time"] ?? "")" }
         #expect(Set(runs).count == runs.count)
-        // The signal may have come in the middle of one.
+        // The signal may have come in the middle of a run.
         #expect(try daemon.runs.dropLast(2).allSatisfy { $0["outcome"] == "succeeded" })
     }
 
@@ -74,7 +74,7 @@ import Testing
         try await database.run(Self.due + Self.slowDeletion)
         let daemon = try RunningDaemon(url: database.url)
         try await daemon.wait("a batch under way") { try await Self.isDeleting(in: database) }
-        // A frozen backend keeps the first request from being met at once.
+        // A frozen backend keeps the run from ending at once after the first signal.
         let backend = try #require(Int32(try await Self.deletingBackend(in: database)))
         kill(backend, SIGSTOP)
         defer { kill(backend, SIGCONT) }
@@ -90,7 +90,7 @@ import Testing
         let daemon = try RunningDaemon(
             url: database.url, wrapper: ["/usr/bin/unshare", "--pid", "--fork", "--kill-child"])
         try await daemon.wait("a run") { try !daemon.runs.isEmpty }
-        // unshare passes nothing on: the daemon itself, number 1 inside, is signaled.
+        // unshare passes no signal on, so the daemon itself, process 1 of the namespace, is signaled.
         let children = try String(
             contentsOfFile: "/proc/\(daemon.processIdentifier)/task/\(daemon.processIdentifier)/children",
             encoding: .utf8)
@@ -185,7 +185,7 @@ import Testing
 
     // MARK: Runs of an earlier process
 
-    /// A history that knows the job, which has missed the first of January since, and rows that cannot be removed yet.
+    /// A database whose history has one run, of years ago: 1 January was missed. Its due rows cannot be deleted yet.
     private static func databaseOfAMissedFireTime() async throws -> SessionsDatabase {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(
@@ -243,7 +243,7 @@ import Testing
 
     // MARK: Deletions that take their time
 
-    /// Each row takes a second, under a trigger that tells where it is.
+    /// A trigger makes each row take a second, in a sleep by which `deletingBackend` finds the backend.
     private static let slowDeletion = """
         CREATE FUNCTION linger() RETURNS TRIGGER AS 'BEGIN PERFORM pg_sleep(1); RETURN OLD; END' LANGUAGE plpgsql;
         CREATE TRIGGER slow BEFORE DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION linger();
@@ -263,7 +263,7 @@ import Testing
 }
 
 extension SessionsDatabase {
-    /// Ends a backend and runs statements that it would have held up, before its client is back.
+    /// Ends a backend and, before its client reconnects, runs statements that its locks would have blocked.
     fileprivate func run(_ sql: String, whileTerminating backend: String) async throws {
         try await run("SELECT pg_terminate_backend(\(backend)); BEGIN; \(sql); COMMIT")
     }

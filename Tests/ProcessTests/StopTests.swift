@@ -24,7 +24,7 @@ import Testing
         // Time to reach the line that blocks; the signal works before that too.
         try await Task.sleep(for: .seconds(1))
         kill(process.processIdentifier, SIGTERM)
-        // shutdown.timeout, and the slack of a busy machine.
+        // shutdown.timeout, and some time for a busy machine.
         #expect(try await eventually(within: .seconds(20)) { !process.isRunning })
         #expect(process.terminationReason == .exit && process.terminationStatus == 0)
     }

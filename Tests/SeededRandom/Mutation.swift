@@ -1,9 +1,9 @@
 extension SeededRandom {
-    /// Returns one of the originals, spoiled in a few places.
+    /// Returns one of the originals, changed at random in a few places.
     ///
     /// - Parameters:
-    ///   - pieces: what is inserted, besides bytes of any value.
-    ///   - changes: the most places.
+    ///   - pieces: texts to insert, besides bytes of any value.
+    ///   - changes: the largest number of places.
     package mutating func mutated(_ originals: [[UInt8]], _ pieces: [String], changes: Int = 4) -> [UInt8] {
         var bytes = pick(originals)
         for _ in 0..<Int.random(in: 1...changes, using: &self) {

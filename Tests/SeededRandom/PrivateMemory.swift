@@ -2,11 +2,11 @@ import Dispatch
 import Glibc
 import Synchronization
 
-/// The anonymous memory of a process that random input may make large, in KiB, and the most that it has been.
+/// The peak of this process's anonymous memory, in KiB, which random input may make large.
 package enum PrivateMemory {
     private static let most = Mutex(0)
 
-    /// Looks every 2 ms from now on.
+    /// Samples the memory every 2 ms from now on.
     package static func start() {
         DispatchQueue(label: "memory").async {
             while true {

@@ -22,7 +22,7 @@ import Testing
         return (counts.suffix(2).reduce(0, +) / 2, longest, rounds)
     }
 
-    /// Fourfold only once it is known that the rows are the smaller part of the cost.
+    /// The size grows fourfold only once the rows are known to be the smaller part of a batch's cost.
     @Test(arguments: [(perRow: 1000, counts: [1, 2]), (20, [1, 2, 8, 16, 32]), (0, [1, 2, 8, 32, 128])])
     func startsWithOneRowAndGrowsByWhatIsKnown(perRow: Int, counts: [Int]) {
         var size = BatchSize(limit: .milliseconds(50), most: 1000)
@@ -37,14 +37,14 @@ import Testing
         #expect((400...700).contains(settled.count), "\(settled)")
     }
 
-    /// A row that is recorded costs twice as much: about as many of them are taken as of others.
+    /// A row that is recorded costs twice as much, and yet a batch takes about as many of them.
     @Test func aBatchThatRecordsItsRowsMayWorkForTwiceAsLong() {
         let plain = Self.settled(constant: .milliseconds(2), perRow: .microseconds(5))
         let recorded = Self.settled(constant: .milliseconds(2), perRow: .microseconds(10), records: true)
         #expect(abs(plain.count - recorded.count) < plain.count / 4, "\(plain) \(recorded)")
     }
 
-    /// Half of the target, in turns of two and four thirds of that; the next batch beside others is small again.
+    /// Half of the target, alternating between two and four thirds of that; beside another writer the next is small.
     @Test func withoutAnotherWriterABatchWorksAsLongAsItMay() {
         var size = BatchSize(limit: .milliseconds(50), most: 10_000)
         func batch() {
@@ -59,7 +59,7 @@ import Testing
         #expect(size.count < 1000, "\(size.count)")
     }
 
-    /// Not dear enough for a surprise: the batches before, which cost less, must not outweigh the one that shows it.
+    /// Rows become dearer by less than a surprise's factor 3: cheaper batches before must not outweigh this one.
     @Test func aLargeBatchShrinksAtOnceWhenRowsBecomeDearer() {
         var size = BatchSize(limit: .milliseconds(50), most: 10_000)
         size.isAlone = true
@@ -73,7 +73,7 @@ import Testing
         #expect(tooLong <= 2)
     }
 
-    /// A row of 50 ms, as under a slow trigger: never more than two at once, and that now and then.
+    /// A row of 50 ms, as under a slow trigger: a batch has one row, now and then two, and never more.
     @Test func expensiveRowsAreTakenOneByOne() {
         let settled = Self.settled(constant: .microseconds(300), perRow: .milliseconds(50))
         #expect(settled.count <= 2 && settled.longest < .milliseconds(110), "\(settled)")
@@ -95,7 +95,7 @@ import Testing
         #expect(batches < 400, "\(batches)")
     }
 
-    /// A disk that has become slow: batches that all have the same size would show it as dearer rows.
+    /// A disk that has become slow: if all batches had the same size, this would look like dearer rows.
     @Test(arguments: UInt64(0)..<40) func theSizeFollowsAnotherConstantCost(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         var size = BatchSize(limit: .milliseconds(50), most: 10_000)
@@ -153,7 +153,7 @@ import Testing
         #expect(size.count == count / 2)
     }
 
-    /// Two rows are not tried where one costs much; a batch of none shows whether they would cost twice as much.
+    /// Where one row costs much, an empty batch first shows whether two rows would cost twice as much.
     @Test(arguments: [(0, 1...1), (5, 1...1), (290, 8...100), (299, 64...512)])
     func aBatchOfNoRowsShowsTheConstantPart(constant: Int, counts: ClosedRange<Int>) {
         var size = BatchSize(limit: .milliseconds(50), most: 10_000)
@@ -168,7 +168,7 @@ import Testing
         #expect(counts.contains(size.count), "\(size)")
     }
 
-    /// What the server cuts off would take long again at half of the size.
+    /// A batch that the server ended at its time limit could take too long again at half of its size.
     @Test func aBatchThatWasTooLongShrinksAtOnce() {
         var size = BatchSize(limit: .milliseconds(50), most: 10_000)
         for _ in 0..<10 { size.batchEnded(size.count, cost: .microseconds(300), roundTrip: .zero) }
@@ -178,7 +178,7 @@ import Testing
         #expect(size.count == count / 8)
     }
 
-    /// A constant part that is known to be long must not end each batch.
+    /// Otherwise the time limit would end every batch whose constant part is known to be long.
     @Test func theTimeLimitFollowsWhatBatchesCost() {
         var size = BatchSize(limit: .milliseconds(50), most: 10_000)
         for _ in 0..<10 { size.batchEnded(size.count, cost: .milliseconds(120), roundTrip: .zero) }

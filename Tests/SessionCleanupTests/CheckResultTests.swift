@@ -5,7 +5,7 @@ import TestServers
 import Testing
 import Time
 
-/// What checks make of facts; that they find the facts is tested against real servers.
+/// The results that checks derive from given facts; other tests show on real servers that they find the facts.
 @Suite struct CheckResultTests {
     private static let host = UTCInstant(secondsSinceEpoch: 1_780_000_000)
 

@@ -3,7 +3,7 @@ import CleanupSchedule
 import Testing
 import Time
 
-/// The table in docs/design.md.
+/// The table of decisions in docs/design.md.
 @Suite struct ClaimDecisionTests {
     private static let alive = Duration.seconds(40)
     private static let previous = ["ours-1", "ours-2"]
@@ -44,7 +44,7 @@ import Time
         #expect(Self.decide(Self.neighbor()) == Self.isHeldByNeighbor)
     }
 
-    /// No process renews the claim of a `--once` that has ended, and it ends soon.
+    /// A run of `--once` ends soon, and then no process renews its claim.
     @Test func aRunOfOnceIsLookedAtAgainSoon() {
         #expect(
             Self.decide(Self.neighbor(.once)) == .skip(.held(by: "neighbor", lookAgainAfter: .seconds(4))))

@@ -3,7 +3,7 @@ import Testing
 import Time
 
 @Suite struct HistorySQLTests {
-    /// A database of any encoding takes it.
+    /// A database of any encoding accepts ASCII.
     @Test(arguments: ["ä", "…", "\u{202E}", "日本語"])
     func aMessageIsWrittenInASCIIAndIsBounded(text: String) {
         let script = HistorySQL.finish(

@@ -4,7 +4,7 @@ import Testing
 @Suite struct LeftRowsTests {
     private static func row(_ number: UInt64) -> RowAddress { RowAddress(partition: 1, block: number, line: 1) }
 
-    /// Refused rows alone say that more of the kind follow.
+    /// Only refused rows suggest that more of the same kind follow; locked ones do not.
     @Test func lockedRowsNeverBlockTheWalk() {
         var left = LeftRows()
         for _ in 0..<5000 { left.skip() }

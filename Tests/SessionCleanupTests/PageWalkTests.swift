@@ -32,7 +32,7 @@ import Testing
     @Test func aBatchTakesAboutAsManyRowsAsItShould() {
         var walk = PageWalk(pages: 1000, searchLimit: 1000, canBatch: true)
         walk.resize(to: 100)
-        // The first batch is small: a page may be full of due rows.
+        // The first batch is one page: every row of a page may be due.
         #expect(walk.step == .batch(0..<1))
         walk.batchEnded(rows: 20, isCut: false)
         #expect(walk.step == .batch(1..<6))

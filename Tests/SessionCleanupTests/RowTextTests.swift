@@ -1,7 +1,7 @@
 @testable import SessionCleanup
 import Testing
 
-/// Texts as the server writes them, for names as strange as a column's may be.
+/// Rows in the server's text format, with names as strange as a column's may be.
 @Suite struct RowTextTests {
     @Test(arguments: [
         ("{}", []),

@@ -5,7 +5,7 @@ import Testing
 @Suite struct SurveyTests {
     private static let table = SessionTable(name: .sessions, schema: .auto)
 
-    /// What the server says about a table of the seed, with some columns of the answer changed. `type_of_…` stands for the
+    /// The survey of a table of the seed, with some columns of the server's answer changed. `type_of_…` stands for the
     /// type of a column.
     private static func survey(
         _ changes: [String: String?] = [:], of table: SessionTable = table
@@ -148,7 +148,7 @@ import Testing
         }
     }
 
-    /// To have the server write the condition as SQL would cost as much as all else that a survey asks.
+    /// The condition is read as a tree: to have the server write it as SQL would cost as much as the whole survey.
     @Test(arguments: [
         ("7", "114 117 110 110 105 110 103", false), ("8", "114 117 110 110 105 110 103", true),
         ("7", "114 117 110 110 105 110 104", true),

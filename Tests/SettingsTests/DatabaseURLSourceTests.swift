@@ -151,7 +151,7 @@ import Testing
         #expect(try variable.read().description == "host.example/db as role")
     }
 
-    /// Silently going on to another place could mean another database.
+    /// To try the next place silently could mean another database.
     @Test func refusesAFileThatWasAskedForAndIsMissing() throws {
         let path = try TemporaryDirectory.make() + "/absent"
         #expect(throws: unreadable(path, ENOENT)) {
@@ -172,7 +172,7 @@ import Testing
         #expect(throws: unreadable(directory, EISDIR)) {
             try DatabaseURLSource.find(option: directory, environment: ["NEON_DATABASE_URL": Self.url])
         }
-        // Permission bits do not stop the superuser; a loop of links stops everybody, with the same consequence.
+        // Permission bits do not stop the superuser; a loop of links stops every user, with the same consequence.
         let loop = directory + "/database-url"
         try FileManager.default.createSymbolicLink(atPath: loop, withDestinationPath: loop)
         for (option, environment) in [
@@ -223,7 +223,7 @@ import Testing
     @Test func readsAFileAgainEachTime() throws {
         let path = try file(Self.url)
         let source = try DatabaseURLSource.find(option: path, environment: [:])
-        // As Kubernetes and `mv` rotate it: another file under the same name.
+        // Kubernetes and `mv` rotate the secret this way: another file under the same name.
         try "postgresql://other:ROTATED@host.example/db\n".write(toFile: path, atomically: true, encoding: .utf8)
         #expect(try source.read().description == "host.example/db as other")
         try "".write(toFile: path, atomically: true, encoding: .utf8)

@@ -75,7 +75,7 @@ import Testing
     private func normal(_ values: String) -> String {
         values.components(separatedBy: ", ").map { value in
             let text = value.trimmingCharacters(in: CharacterSet(charactersIn: "`"))
-            // Any other text stays as it is.
+            // A text that is no duration stays as it is.
             return (try? ValueGrammar<Duration>.duration.read(text)).map(ValueGrammar<Duration>.duration.write) ?? text
         }.joined(separator: ", ")
     }

@@ -33,7 +33,7 @@ import Testing
         #expect(MisplacedURL.isInValid("url = 'postgresql://u:SECRET@h' AND $1 > x"))
     }
 
-    /// A value that was refused, one that was taken, a key, and the name of a variable.
+    /// The places are a value that is refused, one that is accepted, a key, and the name of a variable.
     @Test(arguments: ["postgresql://role:SECRET@host/db", "role:SECRET@host", "host=h password=SECRET"])
     func areNotRepeatedWhereverTheyStand(url: String) throws {
         let texts =

@@ -46,7 +46,7 @@ import Testing
         var generator = SeededRandom(seed: seed)
         var accepted = 0
         for _ in 0..<Self.filesPerSeed {
-            // There is a thread for each core, and tests that watch the time wait for one.
+            // Tasks have one thread for each core; tests that measure time wait for one.
             await Task.yield()
             let bytes = generator.mutated(Self.originals.map { Array($0.utf8) }, Self.pieces)
             do throws(ConfigurationFaults) {
@@ -57,7 +57,7 @@ import Testing
                 if error.faults.isEmpty || error.description.isEmpty { Issue.record("refused without a fault") }
             }
         }
-        // A generator that makes nothing but rubbish would prove nothing.
+        // A generator that makes only invalid files would prove nothing.
         #expect(accepted > Self.filesPerSeed / 50 && accepted < Self.filesPerSeed / 2, "\(accepted)")
     }
 

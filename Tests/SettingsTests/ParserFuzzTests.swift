@@ -2,10 +2,10 @@ import SeededRandom
 import TestServers
 import Testing
 
-/// Configuration files, schedules, zone files and conditions that are right but for a few bytes: each is refused with a
-/// reason or means what it says. Nothing crashes, hangs, takes more than 64 MB, or repeats a URL.
+/// Configuration files, schedules, zone files and conditions that are correct except for a few bytes: each is refused
+/// with a reason or means what it says. Nothing crashes, hangs, takes more than 64 MB, or repeats a URL.
 @Suite(.slow) struct ParserFuzzTests {
-    /// - Parameter least: of a hundred inputs as many must be accepted: rubbish alone would prove nothing.
+    /// - Parameter least: the least percentage of inputs to be accepted: invalid ones alone would prove nothing.
     @Test(arguments: [("configuration", 1), ("schedule", 3), ("zone", 3), ("condition", 10)])
     func refusesWithAReasonOrMeansWhatItSays(parser: String, least: Int) async throws {
         let (seed, count) = (SeededRandom.seed(for: "\(parser) fuzz"), 10 * Soak.factor)

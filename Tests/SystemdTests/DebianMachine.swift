@@ -10,7 +10,7 @@ final class DebianMachine: Sendable {
     private let process: SupervisedProcess
     private let leader: String
 
-    /// Why there is none here; `nil` where it can be had.
+    /// Why no such machine can run here; `nil` if one can.
     static let obstacle: String? = {
         if geteuid() != 0 { return "systemd-nspawn needs root" }
         if !FileManager.default.isExecutableFile(atPath: "/usr/bin/systemd-nspawn") {
@@ -81,7 +81,7 @@ final class DebianMachine: Sendable {
         try await check("systemctl show --property \(name) --value mcp-cleanupd.service")
     }
 
-    /// The journal's entries of the service since its last start was asked for, as dictionaries of their fields.
+    /// The service's entries in the journal, which `MachineTests.init` empties, as dictionaries of their fields.
     func journal(_ arguments: String = "") async throws -> [[String: String]] {
         try await check("journalctl --output json --unit mcp-cleanupd.service \(arguments)").split(separator: "\n").map
         {

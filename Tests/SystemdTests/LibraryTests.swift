@@ -3,7 +3,7 @@ import Glibc
 import TestServers
 import Testing
 
-/// libsystemd at run time: who loads it, and what happens without it.
+/// libsystemd at run time: which commands load it, and what happens without it.
 @Suite struct LibraryTests {
     private static let nowhere = "postgresql://nobody@127.0.0.1:1/nothing?sslmode=disable"
 
@@ -27,7 +27,7 @@ import Testing
         #expect(try await !hasLibrary(alone))
     }
 
-    /// By what it opens: a library that is loaded and closed again would count too.
+    /// Checks which files the program opens: a library that is loaded and closed again would count too.
     @Test(
         .enabled(if: FileManager.default.isExecutableFile(atPath: "/usr/bin/strace"), "strace is missing"),
         arguments: [["--once"], ["--once", "--json"], ["--once", "--log-format", "json"]])
@@ -41,7 +41,7 @@ import Testing
 
     @Test func servesWithoutItAndSaysOnceWhatItLacks() async throws {
         let folder = try TemporaryDirectory.make()
-        // What the loader finds first, and cannot load.
+        // The loader finds this file first, and cannot load it.
         try Data().write(to: URL(fileURLWithPath: folder + "/libsystemd.so.0"))
         let manager = try ManagerSocket()
         let daemon = try daemon([
@@ -59,7 +59,7 @@ import Testing
     @Test(.enabled(if: FileManager.default.isExecutableFile(atPath: "/usr/bin/gcc"), "gcc is missing"))
     func worksAsFarAsAnOlderOneGoes() async throws {
         let folder = try TemporaryDirectory.make()
-        // As of systemd 209, of which two functions matter here: the rest is missing.
+        // A library like that of systemd 209, with the two of its functions that matter here, and none of later ones.
         try await Command.check(
             "/usr/bin/gcc", ["-shared", "-fPIC", "-x", "c", "-", "-o", folder + "/libsystemd.so.0"],
             environment: ["PATH": "/usr/bin:/bin"],

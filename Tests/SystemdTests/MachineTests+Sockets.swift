@@ -51,7 +51,7 @@ extension MachineTests {
         try await stopSocket()
     }
 
-    /// Fifty a second for five seconds, each in a process of its own.
+    /// Fifty scrapes a second for five seconds, each in a process of its own.
     @Test func losesNoScrapeOverARestart() async throws {
         try await startWithSocket()
         try await putScript(
@@ -121,7 +121,7 @@ extension MachineTests {
             .joined(separator: "\n")
     }
 
-    /// Both for one database and for two. The small Debian has no curl: a script in its place asks the same.
+    /// The commands for one database, and those for two. The small Debian has no curl: a script replaces it.
     @Test func theDocumentsCommandsWorkAsTheyStand() async throws {
         try await putScript("scrape.pl", "print scrape();")
         try await machine.check(
@@ -176,7 +176,7 @@ extension MachineTests {
         try await database.run(Self.due)
         try await machine.check("systemctl start mcp-cleanupd")
         try await machine.wait("a removal") { try await database.count() == 0 }
-        // An exposure of 1.0.
+        // 10: an exposure of 1.0.
         let exposure = try await machine.run("systemd-analyze security --threshold=10 mcp-cleanupd.service")
         #expect(exposure.status == 0, "\(exposure.output.suffix(200))")
     }

@@ -65,7 +65,7 @@ struct MachineTests {
         SELECT 's' || i, 'u', 'x', 'sse', 'x', now() - interval '1 hour' FROM generate_series(1, 20) i;
         """
 
-    /// Each row takes half a second.
+    /// A trigger makes each row take half a second.
     private static let slowDeletion = """
         CREATE FUNCTION linger() RETURNS TRIGGER AS 'BEGIN PERFORM pg_sleep(0.5); RETURN OLD; END' LANGUAGE plpgsql;
         CREATE TRIGGER slow BEFORE DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION linger();
@@ -134,7 +134,7 @@ struct MachineTests {
         try await database.run(Self.due + Self.slowDeletion)
         try await machine.check("systemctl start mcp-cleanupd")
         try await machine.wait("a batch under way") { try await Self.isDeleting(in: database) }
-        // A frozen server: the run ends by its own limits, later than the unit's.
+        // A frozen backend: the run ends by its own time limits, later than the unit's TimeoutStopSec of 1 s.
         let backend = try #require(
             try await database.value(
                 "SELECT max(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
@@ -163,7 +163,7 @@ struct MachineTests {
 
     @Test func hasANewConfigurationInForceOrRefusedWhenReloadReturns() async throws {
         try await putURL("postgresql://nobody@127.0.0.1:1/nothing?sslmode=disable")
-        // The environment would come before the file.
+        // The environment would take precedence over the file.
         try await machine.check("rm -r /run/systemd/system/mcp-cleanupd.service.d; systemctl daemon-reload")
         try await putConfiguration(schedule: "0 3 * * *")
         try await machine.check("systemctl start mcp-cleanupd")
@@ -186,7 +186,7 @@ struct MachineTests {
         let gone = try await machine.property("StatusText")
         #expect(gone.hasPrefix("next: transient 05:00:00Z; wrong: configuration, the old one is in force: "), "\(gone)")
         #expect(gone.contains("config.yaml cannot be read"), "\(gone)")
-        // A file without a key is how to have them.
+        // A file without any key puts the defaults in force.
         try await machine.check("touch /etc/mcp-cleanupd/config.yaml; systemctl reload mcp-cleanupd")
         #expect(try await machine.property("StatusText").contains("dormant 00:00:00Z"))
         #expect(try await machine.property("ActiveState") == "active")
@@ -208,7 +208,7 @@ struct MachineTests {
             ExecStart=/bin/sh -c 'rm -f /run/mcp-cleanupd/log; mkfifo /run/mcp-cleanupd/log; sleep infinity <>/run/mcp-cleanupd/log & exec /usr/bin/mcp-cleanupd --log-level debug --log-format text 2>/run/mcp-cleanupd/log'
             """)
         try await machine.check("systemctl start mcp-cleanupd")
-        // Longer than the watchdog's time: it is fed.
+        // Longer than WatchdogSec: there is no restart, because the service pings the watchdog.
         try await Task.sleep(for: .seconds(5))
         #expect(try await machine.property("NRestarts") == "0")
         let before = try await machine.property("MainPID")

@@ -35,12 +35,12 @@ import Time
         #expect(since >= before && since < before + 60_000_000)
     }
 
-    /// What a notifier sent, and how it is answered.
+    /// Receives what a notifier sends, and answers as a test says.
     private final class Manager: Sendable {
         let messages = Mutex<[String]>([])
         let confirmations = Atomic(0)
         let failure = Mutex<SystemdError?>(nil)
-        /// Held while the manager does not read.
+        /// With `blocksFirst`, the first message waits for this, as for a manager that does not read.
         let isReading = DispatchSemaphore(value: 0)
 
         func notifier(

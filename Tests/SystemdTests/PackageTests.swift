@@ -85,7 +85,7 @@ import Testing
         }
     }
 
-    /// By what the linker is given: a dependency's dependency counts, and what only tests use does not.
+    /// Reads the linker's list of object files: a dependency's dependency counts, and what only tests use does not.
     @Test func theCopyrightNamesEachPackageThatIsLinked() throws {
         let copyright = try Self.text("packaging/copyright")
         let list = URL(fileURLWithPath: try Command.daemon).deletingLastPathComponent()
@@ -179,7 +179,7 @@ import Testing
         }
     }
 
-    /// By the versions that were resolved for the build.
+    /// Compares the versions with those in Package.resolved.
     @Test(.slow, .enabled(if: DebianMachine.package != nil, "there is no package: make deb"))
     func theSBOMHasEachLinkedPackageWithVersionAndLicense() async throws {
         struct Document: Decodable {
@@ -219,7 +219,7 @@ import Testing
         }
     }
 
-    /// Addresses are bound before the program begins, and the tables of them are read-only from then on.
+    /// Symbols are bound before the program begins, and the tables of their addresses are read-only from then on.
     @Test(.slow, .enabled(if: DebianMachine.package != nil, "there is no package: make deb"))
     func theProgramIsLinkedWithBindNow() async throws {
         let folder = try TemporaryDirectory.make()
@@ -243,7 +243,7 @@ import Testing
             environment: ["PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"])
         #expect(result.status == 0 && result.output.isEmpty, "\(result.output)")
         let size = try FileManager.default.attributesOfItem(atPath: package)[.size] as? Int
-        // Megabytes matter on an image; 8 is what it aims for, far above what it has.
+        // Size matters in an image; the limit of 8 MB is far above the package's size.
         #expect(try #require(size) < 8_000_000)
     }
 }

@@ -135,7 +135,7 @@ import Testing
         let health = try await Command.run(
             Command.daemon, ["health"], environment: ["MCP_CLEANUP_HTTP_LISTEN": "unix:\(path)"])
         #expect(health.status == 0, "\(health)")
-        // The name of the host is the client's business here: no web page reaches the socket.
+        // The Host header may have any name here: no web page can reach the socket.
         #expect(try await UnixHTTP.get("/livez", at: path, host: "metrics.example")?.contains("alive") ?? false)
         let second = try daemon(path)
         #expect(try await second.exitStatus() == 75, "the first one listens there")
@@ -178,7 +178,7 @@ import Testing
 
 /// Requests over a Unix socket.
 enum UnixHTTP {
-    /// The whole answer, or what came of it within the limit in seconds; `nil` if the socket does not accept.
+    /// The whole answer, or the part that came within the limit in seconds; `nil` if the socket does not accept.
     static func get(
         _ target: String, at path: String, host: String = "localhost", limit: Int = 15
     ) async throws -> String? {

@@ -25,7 +25,7 @@ import Testing
         let stopping = try #require(manager.receive(containing: "STOPPING=1"))
         // shutdown.timeout, and a second.
         #expect(stopping.contains("EXTEND_TIMEOUT_USEC=21000000"))
-        // Read until its end, which waits for the manager.
+        // Reads until the service ends, because its end waits for the manager.
         while manager.receive(limit: .milliseconds(500)) != nil {}
         #expect(try await daemon.exitStatus() == 0)
         #expect(try daemon.log.contains("NOTIFY_SOCKET") == false)

@@ -5,7 +5,7 @@ import Glibc
 package final class Listener: Sendable {
     package let port: Int
     private let listening: OpenSocket
-    /// Those of clients, and those that keep a full queue full.
+    /// The sockets of clients, and those that keep the accept queue full.
     private let kept = Locked<[OpenSocket]>([])
 
     /// - Parameters:
@@ -18,7 +18,7 @@ package final class Listener: Sendable {
     ) throws {
         try self.init(backlog: 100, host: host, port: port)
         let (listening, kept) = (listening, kept)
-        // Not Dispatch's threads, of which a process has 255 at most: one that waits in vain would keep others from theirs.
+        // Not Dispatch's threads, of which a process has 255 at most: waiting ones would leave none to others.
         Thread.detachNewThread {
             while let visitor = listening.accepted() {
                 kept.withLock { $0.append(visitor) }
@@ -75,8 +75,8 @@ package final class Listener: Sendable {
     }
 }
 
-/// A TCP socket that is closed when its last user has let it go. If it were closed while a thread still used its number,
-/// that thread would use the socket that gets the number next.
+/// A TCP socket that is closed when its last user has released it. If it were closed while a thread still used its
+/// number, that thread would use the socket that gets the number next.
 private final class OpenSocket: Sendable {
     private let descriptor: Int32
 

@@ -29,7 +29,7 @@ package final class ManagerSocket {
 
     deinit { close(descriptor) }
 
-    /// A command around another one, which finds the journal here: in a mount namespace of its own, so by root only.
+    /// A command prefix, under which a command finds the journal here: in its own mount namespace, so for root only.
     package var asJournal: [String] {
         let script = """
             mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && touch /run/systemd/journal/socket &&
@@ -58,7 +58,7 @@ package final class ManagerSocket {
         return count < 0 ? nil : Array(buffer[..<count])
     }
 
-    /// Fills the queue, as a manager does that does not read: the next datagram blocks its sender.
+    /// Fills the queue, as when a manager does not read: the next datagram blocks its sender.
     package func fill() throws {
         let sender = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
         defer { close(sender) }

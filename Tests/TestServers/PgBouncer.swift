@@ -10,7 +10,7 @@ package final class PgBouncer: Sendable {
 
     /// - Parameters:
     ///   - databases: lines of the section `[databases]`; any database of the server unless given.
-    ///   - passwords: by role, those that may log in; any role without a password unless given.
+    ///   - passwords: by role; unless given, `postgres` and `mcp_service_role` may log in without one.
     ///   - settings: more lines of the section `[pgbouncer]`.
     package init(
         for server: PostgresServer, poolSize: Int = 1, databases: [String]? = nil, passwords: [String: String] = [:],

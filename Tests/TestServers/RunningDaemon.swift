@@ -86,7 +86,7 @@ package final class RunningDaemon: @unchecked Sendable {
         try await eventually(what, within: limit, details: { try log }, condition)
     }
 
-    /// Waits for its end, and returns its exit code, or 128 + the signal that ended it.
+    /// Waits for the daemon's end, and returns its exit code, or 128 + the signal that ended it.
     package func exitStatus(limit: Duration = .seconds(30)) async throws -> Int32 {
         try await wait("its end", limit: limit) { !process.isRunning }
         return process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus

@@ -10,7 +10,7 @@ import Time
     ])
     func replacesWhatSteersOrHides(text: String, visible: String) {
         #expect(Array(text.visible.unicodeScalars) == Array(visible.unicodeScalars))
-        // Again at a sink: nothing changes.
+        // A sink may replace them again: nothing changes.
         #expect(text.visible.visible == text.visible && text.visible.visibleLines == text.visible)
     }
 
@@ -34,7 +34,7 @@ import Time
         #expect((60...400).contains(replaced), "\(replaced)")
     }
 
-    /// RFC 8259: above U+FFFF as two halves.
+    /// RFC 8259: a character above U+FFFF is written as a surrogate pair.
     @Test(arguments: [
         ("a\"\\\n\t", #""a\"\\\n\t""#), ("\u{0}\u{1F}\u{7F}\u{9B}", #""\u0000\u001f\u007f\u009b""#),
         ("\u{202E}\u{2028}", #""\u202e\u2028""#), ("\u{E0041}\u{110BD}", #""\udb40\udc41\ud804\udcbd""#),

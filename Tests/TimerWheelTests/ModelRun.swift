@@ -2,7 +2,7 @@ import SeededRandom
 
 @testable import TimerWheel
 
-/// Something the wheel did that the model did not, and where to find it again.
+/// A difference between the wheel and the model, with the seed and the operation that reproduce it.
 struct Mismatch: Error, CustomStringConvertible {
     let what: String
     let seed: UInt64
@@ -139,7 +139,7 @@ struct ModelRun: ~Copyable {
         }
     }
 
-    /// What an owner does that sleeps until the announced instant.
+    /// Does as an owner does that sleeps until the announced instant.
     private mutating func drainAtNext() throws {
         guard let next = wheel.next else { return }
         now = max(now, next)
@@ -177,13 +177,13 @@ struct ModelRun: ~Copyable {
 
     private mutating func powerOf64() -> UInt64 { 1 << (6 * below(11)) }
 
-    /// The first multiple of a power of 64 after now; zero past the last one, where minus one is `UInt64.max`.
+    /// The first multiple of a power of 64 after now; 0 after the last, so that one less is `UInt64.max`.
     private mutating func boundary() -> UInt64 {
         let shift = 6 * below(11)
         return ((now >> shift) &+ 1) << shift
     }
 
-    /// 1 to two to the power of the episode's exponent, all magnitudes alike.
+    /// A step from 1 to 2^`longestStepExponent`; each power of two is equally likely as its magnitude.
     private mutating func randomStep() -> UInt64 {
         let magnitude: UInt64 = 1 << below(longestStepExponent + 1)
         return magnitude - (random.next() & (magnitude - 1)) / 2

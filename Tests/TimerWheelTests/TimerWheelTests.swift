@@ -15,7 +15,7 @@ struct TimerWheelTests {
             _ = wheel.add(deadline: 5_000, payload: payload)
             _ = wheel.add(deadline: 4_000 + payload, payload: 1_000 + payload)
         }
-        // Opens the slot level by level; those added later must still go last.
+        // Opens the slot level by level; the timers added later must still come last.
         #expect(wheel.pop(now: 4_000)?.payload == 1_000)
         for payload in 300..<600 as Range<UInt64> { _ = wheel.add(deadline: 5_000, payload: payload) }
 
@@ -48,7 +48,7 @@ struct TimerWheelTests {
         _ = wheel.add(deadline: 100, payload: 1)
         _ = wheel.add(deadline: 101, payload: 2)
         #expect(wheel.pop(now: 1_000)?.payload == 1)
-        // The cursor is at 100: what is earlier counts as that.
+        // The cursor is at 100: an earlier deadline counts as 100.
         _ = wheel.add(deadline: 90, payload: 3)
 
         #expect(wheel.pop(now: 99) == nil)

@@ -6,26 +6,26 @@ import BasicContainers
 enum BrokenInvariant: Error, Equatable {
     /// The links of a slot's list do not lead back and forth between the same entries.
     case brokenLink(slot: Int, entry: Int)
-    /// A slot's bit says something else than its list.
+    /// A slot's bit contradicts its list.
     case wrongBit(slot: Int)
-    /// The summary word says something else than the words of the levels.
+    /// The summary word contradicts the words of the levels.
     case wrongSummary
     /// A timer is in a slot where its deadline does not belong.
     case misplaced(entry: Int, slot: Int)
     /// A free entry has the generation of a pending timer, or the other way round.
     case wrongGeneration(entry: Int)
-    /// The timers, and the free entries, found in the lists are not as many as there should be.
+    /// The lists have more or fewer timers, or free entries, than there should be.
     case wrongCount(timers: Int, free: Int)
     /// A `pop` at the announced instant would return without looking.
     case quietTooLong
-    /// The announced instant is not what a look at every timer says.
+    /// The announced instant is not the one that a look at every timer gives.
     case wrongNext
 }
 
 extension TimerWheel {
     /// Checks every entry and every bit, without the shortcuts of the operations, in time proportional to the slab.
     ///
-    /// The order of equal deadlines is not visible here: `ModelRun` has it.
+    /// The order of equal deadlines is not visible here: `ModelRun` checks it.
     /// - Throws: the first invariant found broken.
     func checkInvariants() throws(BrokenInvariant) {
         for level in 0..<UInt64.bitWidth {

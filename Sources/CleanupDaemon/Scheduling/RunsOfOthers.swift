@@ -2,16 +2,16 @@ import SessionCleanup
 import Synchronization
 import Time
 
-/// Tells when the history has runs of a job that this process has not seen: another process made them.
+/// Detects that the history has runs of a job that this process has not seen, since another process made them.
 final class RunsOfOthers: Sendable {
-    /// By job: the end of the last run that this process knows, as its row has it, if known; and when it was read.
+    /// By job name: the recorded end of the last run that this process knows, if any; and when the runs were read.
     private let known = Mutex<[String: (lastEnd: UTCInstant?, readAt: ContinuousClock.Instant)]>([:])
 
-    /// The shortest time between two reads for a job that runs every second: a read looks at its runs of a day.
+    /// The shortest time between two reads of a job's runs, which may come every second: a read covers those of a day.
     private static let shortestPause = Duration.seconds(60)
 
-    /// True if the job's recent runs are to be read after this attempt. Costs nothing in a process that is alone: its claim has
-    /// read when the last run ended, and that was its own.
+    /// True if the job's recent runs are to be read after this attempt. A process that is alone needs no read after its
+    /// first: the claim returns the end of the last run, which is the process's own.
     func areUnknown(after report: RunReport, now: ContinuousClock.Instant = .now) -> Bool {
         guard let earlier = report.earlierRuns else { return false }
         return known.withLock { known in

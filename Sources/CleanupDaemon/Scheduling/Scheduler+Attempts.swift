@@ -14,10 +14,10 @@ extension Scheduler {
         let total = run.report.map(report.following) ?? report
         var wait: Duration?
         if case .held(_, let lease) = report.skip {
-            // A little later than the lease's end, and processes that wait for it not all at the same instant.
+            // A random time after the lease's end, so that waiting processes do not all claim at the same instant.
             wait = max(lease, .zero) + .milliseconds(Int64.random(in: 100...1000, using: &generator))
         } else if report.failure?.mayPass ?? false, report.skip == nil {
-            // After the first attempt's wait where the next one is another run's first.
+            // A successor's first attempt waits like a run's second one.
             let number = successor == nil ? attempt.number : 1
             let nominal = successor == nil ? run.retryDelay : RetryPolicy.delay(after: 1, using: &generator)
             wait = joined(nominal, after: number, now)
@@ -46,8 +46,8 @@ extension Scheduler {
         var limit = now.elapsed
         for var run in runs.sorted(by: { order(of: $0.attempt.job) < order(of: $1.attempt.job) }) {
             let (attempt, job) = (run.attempt, states[run.attempt.job].job)
-            // One after the other: each may take its own deadline and all those before it. The deadline covers canceling and
-            // closing; half a minute is more than a slow machine needs on top.
+            // Attempts run one after the other, so each may take its own deadline and all those before it. A deadline
+            // covers canceling and closing; half a minute is more than a slow machine needs on top.
             limit += job.deadline + .seconds(30)
             run.limit = limit
             run.retryDelay = RetryPolicy.delay(after: attempt.number, using: &generator)
@@ -65,14 +65,14 @@ extension Scheduler {
 
     private func order(of job: Int) -> Int { jobs.firstIndex(of: job) ?? jobs.endIndex }
 
-    /// Returns the end of the time for a run's attempts: the next fire time, answered or not. A disabled job has none.
+    /// Returns when a run's attempts must have begun: the next fire time, answered or not. A disabled job has none.
     func endOfInterval(of attempt: Attempt) -> UTCInstant {
         guard let next = nextFireTime(of: attempt.job) else { return attempt.scheduledAt }
         return min(next, states[attempt.job].job.fireTime(after: attempt.scheduledAt) ?? next)
     }
 
-    /// Returns the wait of another job that ends at about the time that is allowed after the attempt, since one connection serves
-    /// both; else the delay. Not much sooner: a job that has waited long would be repeated as often as one that failed just now.
+    /// Returns the rest of another job's wait if it is about as long as the waits allowed after the attempt, since one
+    /// connection then serves both; otherwise the delay. A much shorter one would retry a long-failing job too often.
     func joined(_ delay: Duration, after attempt: Int, _ now: TwoClocks) -> Duration {
         let range = RetryPolicy.delays(after: attempt)
         for job in jobs {
@@ -91,17 +91,17 @@ enum RetryPolicy {
     static let shortest = Duration.seconds(1)
     /// The longest wait: the end of an hour's outage is noticed within this.
     private static let longest = Duration.seconds(300)
-    /// More attempts than a day has room for, at a quarter of the longest wait each.
+    /// More attempts than fit into a day even if each waits only a quarter of the longest wait.
     static let maximumAttempts = 1200
 
-    /// Returns the waits that are allowed after an attempt, which counts from 1: from half of the nominal time to it.
+    /// Returns the range of waits after an attempt, which counts from 1: from half of the nominal wait to all of it.
     static func delays(after attempt: Int) -> ClosedRange<Duration> {
         // 2^9 seconds are above the longest wait already.
         let nominal = min(shortest * (1 << min(attempt - 1, 9)), longest)
         return nominal / 2...nominal
     }
 
-    /// Returns a random wait that is allowed after an attempt, to a thousandth of their range.
+    /// Returns a random wait from `delays(after:)`, in steps of a thousandth of that range.
     static func delay(after attempt: Int, using generator: inout some RandomNumberGenerator) -> Duration {
         let range = delays(after: attempt)
         let width = range.upperBound - range.lowerBound

@@ -4,13 +4,13 @@ import Time
 import TimerWheel
 
 extension Scheduler {
-    /// A fire time that is answered later was missed: the machine slept, or its clock was set. A slow machine is late by less.
+    /// A fire time answered later than this was missed: the machine slept, or its clock was set. Load causes less.
     private static let punctuality = Duration.seconds(60)
 
     /// A fire time has come. Returns the attempt to begin, if there is one.
     mutating func answer(_ fireTime: UTCInstant, of job: Int, at now: UTCInstant) -> Attempt? {
         let state = states[job]
-        // The latest that has come and was not answered before: the earlier ones were missed, and its run answers them.
+        // The latest unanswered fire time that has come: earlier ones were missed, and this one's run answers them too.
         let latest = max(fireTime, state.job.fireTime(atOrBefore: now, without: state.answered) ?? fireTime)
         arm(job, after: now)
         let isPunctual = now - latest <= Self.punctuality
@@ -26,27 +26,27 @@ extension Scheduler {
             tell(.fireTimeCoalesced(job: state.job.name, latest))
             return nil
         }
-        // Its interval is over.
+        // The interval of a run that waits for another attempt is over.
         endWait(of: job)
         guard isWanted else { return nil }
         markAnswered(latest, of: job)
         return attempt
     }
 
-    /// After the wall clock was set. Fire times that have come meanwhile stay due; a clock that went back has others ahead of it.
-    /// A wheel does not run backward: it is replaced.
+    /// Arms the fire times again after the wall clock was set: those that have come stay due, the others are computed
+    /// from the new time. The wheel is replaced, since it does not run backward.
     mutating func nameFireTimesAgain(after now: UTCInstant) {
         let armed = states.indices.map { nextFireTime(of: $0) }
         fireTimes = TimerWheel()
         for job in states.indices {
             states[job].fireTimer = nil
-            // Ends a rest: by another clock it would last until another instant, and might silence the job for a year.
+            // `arm` ends a rest, which by the new clock would end at another instant, perhaps in a year.
             if let due = armed[job], due <= now { addFireTime(due, of: job) } else { arm(job, after: now) }
         }
     }
 
-    /// The attempt found nothing, and nothing will be due before the instant: fire times until then are passed over, but none that
-    /// is later than the job's `maxStaleness` after the attempt's.
+    /// Passes over the fire times before `due`, because the attempt found nothing and nothing will be due until then;
+    /// but none that is later than the job's `maxStaleness` after the attempt's fire time.
     mutating func rest(_ attempt: Attempt, until due: UTCInstant, now: TwoClocks) {
         let state = states[attempt.job]
         guard !isStopping, let limit = state.job.maxStaleness, let next = nextFireTime(of: attempt.job), next > now.wall
@@ -60,7 +60,7 @@ extension Scheduler {
         tell(.fireTimesPassedOver(job: state.job.name, count, until: instant))
     }
 
-    /// Arms the first fire time after the instant that was not answered before, and ends a rest.
+    /// Arms the first unanswered fire time after the instant, and ends a rest.
     mutating func arm(_ job: Int, after now: UTCInstant) {
         let state = states[job]
         guard state.job.isEnabled else { return }
@@ -91,34 +91,34 @@ extension Scheduler {
 }
 
 extension Job {
-    /// True if the job has the same fire times with the other settings.
+    /// True if the other settings give the job the same fire times.
     func firesAsOften(as other: Job) -> Bool {
         isEnabled == other.isEnabled && schedule == other.schedule && timeZone == other.timeZone
     }
 
-    /// Returns the first fire time after the instant that was not answered. Ends because each range is left behind once.
+    /// Returns the first unanswered fire time after the instant. The recursion ends because it passes each range once.
     func fireTime(after instant: UTCInstant, without answered: AnsweredFireTimes = .init()) -> UTCInstant? {
         let next = schedule.next(after: instant, in: timeZone?.rules)
         guard let range = next.flatMap(answered.range) else { return next }
         return fireTime(after: range.upperBound, without: answered)
     }
 
-    /// Returns the last fire time up to the instant that was not answered.
+    /// Returns the last unanswered fire time at or before the instant.
     func fireTime(atOrBefore instant: UTCInstant, without answered: AnsweredFireTimes = .init()) -> UTCInstant? {
         let last = schedule.previous(atOrBefore: instant, in: timeZone?.rules)
         guard let range = last.flatMap(answered.range) else { return last }
         return fireTime(atOrBefore: range.lowerBound - .microseconds(1), without: answered)
     }
 
-    /// Returns the number of fire times after the one that was answered, up to and with the last. Those within
-    /// `maxStaleness` of the answered one do not count: they may have been passed over.
+    /// Returns the number of fire times after the answered one, up to and including `last`. Those within `maxStaleness`
+    /// of the answered one do not count: they may have been passed over.
     func fireTimesMissed(since answered: UTCInstant, through last: UTCInstant) -> Int {
         let first = fireTime(after: answered + (maxStaleness ?? .zero))
         return countFireTimes(from: first, before: last + .microseconds(1), without: AnsweredFireTimes())
     }
 
-    /// Returns the number of unanswered fire times from the first, itself one, up to but without the end: at most a day of
-    /// a schedule with seconds, since they are counted one by one.
+    /// Returns the number of unanswered fire times from the first, itself a fire time, to before the end; at most
+    /// 86,400, a day of a schedule of seconds, since they are counted one by one.
     func countFireTimes(from first: UTCInstant?, before end: UTCInstant, without answered: AnsweredFireTimes) -> Int {
         var (count, next) = (0, first)
         while let candidate = next, candidate < end, count < 86_400 {

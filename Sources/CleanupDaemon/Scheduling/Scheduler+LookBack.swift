@@ -5,7 +5,7 @@ import TimerWheel
 /// The look-back: after the start, the history tells which fire times were missed while no process ran, and which runs
 /// of an earlier process are to be resumed.
 extension Scheduler {
-    /// - Parameter histories: by the name of the job; jobs that are absent have none, and have missed nothing.
+    /// - Parameter histories: by job name; a job without an entry has no history, and has missed nothing.
     mutating func historyRead(_ histories: [String: JobHistory], now: TwoClocks) -> [Action] {
         guard !isStopping else { return [] }
         guard case .reading = lookBack else { preconditionFailure("the history was read twice") }
@@ -15,7 +15,7 @@ extension Scheduler {
             let name = states[job].job.name
             guard let history = histories[name] else { continue }
             tell(.earlierRunsKnown(job: name, history.earlierRuns))
-            // Where a run has begun meanwhile, rows of it might count twice: the history is read after that run.
+            // Not if a run has begun since the start: its rows might count twice. Recent runs are read after it.
             if states[job].answered.isEmpty, let recent = history.recentRuns {
                 tell(.recentRunsKnown(job: name, recent))
             }
@@ -31,7 +31,7 @@ extension Scheduler {
         return takeActions()
     }
 
-    /// The history could not be read after the start. Told once; fire times are answered meanwhile.
+    /// The history could not be read after the start: reported once. Fire times are answered meanwhile.
     mutating func historyReadFailed(_ failure: RunFailure, now: TwoClocks) -> [Action] {
         guard !isStopping else { return [] }
         guard case .reading(let attempt) = lookBack else { preconditionFailure("the history was not being read") }
@@ -45,8 +45,8 @@ extension Scheduler {
         return takeActions()
     }
 
-    /// Returns the attempt, and the wait before it, that a job needs because of its history. None where a fire time has come
-    /// since the start: its own run answers the earlier ones.
+    /// Returns the attempt that a job needs because of its history, and the wait before it; nil if it needs none. It
+    /// needs none after a fire time that has come since the start: that one's run answers the earlier ones.
     private mutating func catchUp(with history: JobHistory, of index: Int, _ now: UTCInstant) -> (Attempt, Duration)? {
         let job = states[index].job
         guard let latest = history.latest, let last = job.fireTime(atOrBefore: min(start, now)) else { return nil }
@@ -57,12 +57,12 @@ extension Scheduler {
         }
         guard states[index].answered.isEmpty else { return nil }
         if isMissed, job.catchUp == .once { return (Attempt(job: index, scheduledAt: last, origin: .catchUp), .zero) }
-        // Of fire times behind the last one only a run that has no end in its row yet: its owner has died, or holds it.
+        // A run for an earlier fire time counts only if its row has no end: its owner has died, or still holds it.
         guard latest.scheduledAt <= start, !isMissed || latest.isRunning, let wait = latest.wait else { return nil }
         return (Attempt(job: index, scheduledAt: latest.scheduledAt, origin: .catchUp), wait)
     }
 
-    /// Asks for the history as long as it may name a missed fire time: an enabled job has answered none since the start.
+    /// Asks for the history if an enabled job has answered no fire time since the start: only then may one be missed.
     mutating func readHistory(attempt: Int) {
         let enabled = jobs.map { states[$0] }.filter(\.job.isEnabled)
         let isOpen = enabled.contains(where: \.answered.isEmpty)

@@ -35,15 +35,15 @@ struct Scheduler: ~Copyable {
         /// An attempt is under way. The successor is for the latest fire time that came meanwhile, and is made only if the
         /// attempt fails or finds that there is no run to make. Leaves to: running, for the successor; waiting; idle.
         case running(Run, successor: Attempt?)
-        /// The next attempt begins when the timer comes. Leaves to: running; idle, when the run's interval ends, its job is
-        /// disabled or the service stops.
+        /// The next attempt begins when the timer fires. Leaves to: running; idle, when the run's interval ends, its
+        /// job is disabled or the service stops.
         case waiting(Run, TimerWheel.Handle)
     }
 
     /// A run between its first attempt and its end.
     struct Run {
         var attempt: Attempt
-        /// The report of the attempts before it, taken together; nil where there was none.
+        /// The combined report of the attempts before this one; nil if there was none.
         var report: RunReport?
         /// The wait before another attempt, should this one fail for a transient cause.
         var retryDelay = RetryPolicy.shortest
@@ -68,20 +68,20 @@ struct Scheduler: ~Copyable {
     enum LookBack {
         /// Leaves to: failed; done.
         case reading(attempt: Int)
-        /// The read is repeated when the timer comes. Where the cause does not pass by itself there is none, and the read is
-        /// repeated when a run has succeeded. Leaves to: reading; done.
+        /// The read is repeated when the timer fires. The timer is nil if the cause does not pass by itself: then the
+        /// read is repeated when a run has succeeded. Leaves to: reading; done.
         case failed(attempt: Int, TimerWheel.Handle?)
         /// The history was read, or there is nothing to read it for.
         case done
     }
 
-    /// One for each name that a configuration has had: an index means the same job for as long as the process lives.
+    /// One for each job name of any configuration so far: an index means the same job while the process lives.
     var states: [ScheduledJob]
     /// The indices of the jobs in force, in the order in which they run when they are due together.
     private(set) var jobs: [Int]
     /// Fire times, in microseconds since the Unix epoch; the payload is the job's index.
     var fireTimes = TimerWheel()
-    /// Waits, in microseconds since the process began; the payload is the job's index, or one of the next two.
+    /// Waits, in microseconds since the process began; the payload is the job's index, or one of the two below.
     private(set) var waits = TimerWheel()
     private static let watchdogPayload = UInt64.max
     static let lookBackPayload = UInt64.max - 1
@@ -113,7 +113,7 @@ struct Scheduler: ~Copyable {
         actions = []
     }
 
-    /// The instants to say `clockAdvanced` at: the next fire time, and the end of the next wait.
+    /// The instants to call `clockAdvanced` at: the next fire time, and the end of the next wait.
     var wakeUp: (wall: UTCInstant?, elapsed: Duration?) {
         (fireTimes.next.map(Self.instant), waits.next.map(Self.elapsed))
     }
@@ -128,7 +128,7 @@ struct Scheduler: ~Copyable {
 
     // MARK: Events
 
-    /// The service has started. Said once, before any other event.
+    /// The service has started. Called once, before any other event.
     mutating func started() -> [Action] {
         for job in states.indices { tellFireTime(of: job) }
         tell(.started(armedJobs))
@@ -159,7 +159,7 @@ struct Scheduler: ~Copyable {
             if !(job?.isEnabled ?? false) {
                 disable(index)
             } else if old.fireTimer == nil || old.isResting || !old.job.firesAsOften(as: states[index].job) {
-                // The instant itself included: the schedule before, if there was one, did not have it.
+                // `now` included: a fire time of the schedule before was answered above, or passed over.
                 disarm(index)
                 arm(index, after: now.wall - .microseconds(1))
             }
@@ -195,7 +195,7 @@ struct Scheduler: ~Copyable {
         while let timer = waits.pop(now: Self.ticks(now.elapsed)) {
             switch (timer.payload, lookBack) {
             case (Self.watchdogPayload, _):
-                // A stuck wheel, or an attempt that is past its limit, sends no ping.
+                // No ping is sent while the wheel is stuck, or while an attempt is past its limit.
                 if states.allSatisfy({ $0.runUnderWay.map { now.elapsed <= $0.limit } ?? true }) { tell(.foundWell) }
                 armWatchdog(after: now.elapsed)
             case (Self.lookBackPayload, .failed(let attempt, _)): readHistory(attempt: attempt + 1)
@@ -219,7 +219,7 @@ struct Scheduler: ~Copyable {
         endWait(of: job)
     }
 
-    /// Takes a run's next attempt from it. A run that had no attempt yet has nothing to conclude.
+    /// Ends a run that waits for its next attempt. Before its first attempt a run has nothing to conclude.
     mutating func endWait(of job: Int) {
         guard case .waiting(let run, let timer) = states[job].phase else { return }
         _ = waits.cancel(timer)
@@ -248,7 +248,7 @@ struct Scheduler: ~Copyable {
 
     static func elapsed(_ ticks: UInt64) -> Duration { .microseconds(Int64(clamping: ticks)) }
 
-    /// Nothing is scheduled before 1970.
+    /// Instants before 1970 become 0: nothing is scheduled then.
     static func ticks(_ instant: UTCInstant) -> UInt64 { UInt64(clamping: instant.microsecondsSinceEpoch) }
 
     private static func ticks(_ elapsed: Duration) -> UInt64 {

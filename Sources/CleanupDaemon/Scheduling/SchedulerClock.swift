@@ -6,8 +6,8 @@ package import Time
 package protocol SchedulerClock: Sendable {
     var now: TwoClocks { get }
 
-    /// Sets the instants to wake at, in place of those set before: of the wall clock, and in time since the process began.
-    /// Returns at once.
+    /// Sets the instants to wake at, one of the wall clock and one in time since the process began, which replace those
+    /// set before; nil for none. Returns at once.
     ///
     /// - Parameter onWakeUp: called from any thread when an instant has come, and when the wall clock was set. Does not
     ///   block.
@@ -38,8 +38,8 @@ package final class HostSchedulerClock: SchedulerClock {
             sleep.wait = elapsed.map { Deadlines.shared.add(at: started + $0) { onWakeUp(false) } }
             sleep.onWakeUp = onWakeUp
         }
-        // Never off, since it reports steps of the clock. The far end of time_t overflows in the kernel; the year 9999 does
-        // not.
+        // The timer is never off, since it also reports steps of the clock. The latest time_t overflows in the kernel;
+        // the year 9999 does not.
         let instant = wall ?? .latestNameable
         if timer.set(.microseconds(instant.microsecondsSinceEpoch)) { onWakeUp(true) }
     }

@@ -14,18 +14,18 @@ package final class SchedulerService: Service {
     private let watchdogInterval: Duration?
     private let clock: any SchedulerClock
     private let runsOfOthers = RunsOfOthers()
-    /// The callers of `isTurning` that the event under way will answer; `nil` while there is none.
+    /// The callers of `isTurning` that the event under way will answer; `nil` while no such event is under way.
     private let waiting = Mutex<[FirstAnswer<Bool>]?>(nil)
-    /// More than HTTP has connections: a stuck loop does not collect callers.
+    /// More than HTTP has connections. Bounds the callers that collect while the loop is stuck.
     private static let waitingLimit = 128
-    /// At most one attempt per job, one wake-up of each timer, one probe and a few requests are under way at a time.
+    /// Unbounded: at most one attempt per job, one wake-up of each timer, one probe and a few requests are under way.
     private let events: AsyncStream<Event>
     private let sender: AsyncStream<Event>.Continuation
 
     /// The parts of the configuration that a reload replaces.
     private typealias Work = (access: DatabaseAccess, makeRun: @Sendable (Job) -> CleanupRun)
 
-    /// A call of the scheduler for the loop to make.
+    /// An event for the loop: it calls the scheduler with both clocks' readings, and returns the scheduler's actions.
     private typealias Event = @Sendable (inout Scheduler, inout Work, TwoClocks) -> [Scheduler.Action]
 
     /// - Parameters:
@@ -49,12 +49,12 @@ package final class SchedulerService: Service {
 
     // MARK: Requests, from any thread
 
-    /// Asks for the end: no new runs, and those under way are canceled. Before `run` too.
+    /// Asks for the end: no new runs start, and those under way are canceled. May be called before `run`.
     package func requestStop() {
         sender.yield { scheduler, _, _ in scheduler.stopRequested() }
     }
 
-    /// True if the loop takes an event within the limit: false before it runs, when it is stuck and after its end.
+    /// True if the loop handles an event within the limit; false before `run`, while it is stuck and after its end.
     package func isTurning(within limit: Duration) async -> Bool {
         let answer = FirstAnswer<Bool>()
         let isFirst = waiting.withLock { waiting in
@@ -70,10 +70,10 @@ package final class SchedulerService: Service {
         return await answer.value(until: .now + limit, heedsCancellation: false, orLate: false, orCanceled: false)
     }
 
-    /// Tells an event of a reload in its order among the others: `reloading`, or `reloadFailed`.
+    /// Reports an event of a reload, `reloading` or `reloadFailed`, in its order among the others.
     package func relay(_ event: ServiceEvent) { sender.yield { _, _, _ in [.tell(event)] } }
 
-    /// Puts a configuration into force that was read again. Attempts under way continue as they began.
+    /// Puts the configuration that was read again into force. Attempts under way continue as they began.
     package func reload(
         jobs: [Job], access: DatabaseAccess, waitingForRestart: [String],
         makeRun: @escaping @Sendable (Job) -> CleanupRun
@@ -136,7 +136,7 @@ package final class SchedulerService: Service {
                     job: job.name, scheduledAt: attempt.scheduledAt, origin: attempt.origin, number: attempt.number))
             let report = await series.execute(work.makeRun(job), request)
             sender.yield { scheduler, _, now in scheduler.attemptEnded(attempt, report, now: now) }
-            // Once the attempt has ended: it waits for nothing that is only shown.
+            // After the attempt's end was reported, which need not wait for facts that are only shown.
             if runsOfOthers.areUnknown(after: report), let recent = await series.recentRuns(of: job.name) {
                 runsOfOthers.became(recent, of: job.name)
                 tell(.recentRunsKnown(job: job.name, recent))

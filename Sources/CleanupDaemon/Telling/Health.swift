@@ -2,14 +2,14 @@ import SessionCleanup
 package import Time
 
 extension ServiceState {
-    /// Why the service is not ready, a sentence for each cause. Ready is when every enabled job has succeeded within its budget,
-    /// here or in another process, or is not yet due. Ages are measured by a clock that nothing sets.
+    /// Why the service is not ready, a sentence for each cause. It is ready when every enabled job has succeeded within
+    /// its budget, here or in another process, or is not yet due. Ages are measured by the monotonic clock.
     package func obstacles(at now: TwoClocks) -> [String] {
         (isStopping ? ["the service is stopping"] : []) + jobs.compactMap { $0.obstacle(at: now) }
     }
 
-    /// Why the scheduler does not do its work although its loop turns; `nil` if it does. The next fire time is armed at the
-    /// instant one comes, so that one which has passed means a dead timer.
+    /// Why the scheduler does not do its work although its loop turns; `nil` if it does. When a fire time comes, the
+    /// next one is armed at once, so an armed one that has passed means a dead timer.
     package func fault(at now: TwoClocks) -> String? {
         for job in jobs {
             if let stuck = job.stuckAttempt(at: now) { return stuck }
@@ -20,7 +20,7 @@ extension ServiceState {
         return nil
     }
 
-    /// More than a machine under load is late.
+    /// More than a machine under load delays a fire time or an attempt's end.
     fileprivate static let lateness = Duration.seconds(60)
 }
 
@@ -28,13 +28,13 @@ extension JobState {
     /// A job's state in a word.
     package enum Condition: String, Sendable {
         case disabled
-        /// It has not run yet, and need not have.
+        /// It has not succeeded yet, and need not have.
         case waiting
         case running
         case healthy
         /// Its last attempt failed, and its budget is not used up.
         case failing
-        /// Not ready.
+        /// It makes the service not ready.
         case overdue
     }
 
@@ -63,7 +63,7 @@ extension JobState {
         return "\(job.name) has not succeeded yet: its first run is past its deadline of \(job.deadline.inWords)"
     }
 
-    /// Says that an attempt is a minute past its deadline; `nil` where none is.
+    /// A message that an attempt is more than a minute past its deadline; `nil` if none is.
     fileprivate func stuckAttempt(at now: TwoClocks) -> String? {
         guard let underWay, retryAt == nil else { return nil }
         let excess = now.elapsed - underWay.attemptStartedAt - underWay.deadline
@@ -73,7 +73,7 @@ extension JobState {
 }
 
 extension String {
-    /// The text and what to do about the failure, with a full stop between unless the text ends with a mark of its own.
+    /// Returns the text followed by the failure's hint, with a full stop between unless the text ends with punctuation.
     func followed(byHintOf failure: RunFailure) -> String {
         guard let hint = failure.hint else { return self }
         return "\(self)\(last.map { "?.!".contains($0) } ?? true ? "" : ".") \(hint)"

@@ -1,7 +1,7 @@
 package import SessionCleanup
 package import Time
 
-/// The facts known about a job. Where an instant has both clocks' readings, a clock that is set changes its `wall` only.
+/// The facts known about a job. If the clock is set, instants that have both clocks' readings change only their `wall`.
 package struct JobState: Sendable {
     package private(set) var job: Job
     /// `nil` while it is disabled.
@@ -15,10 +15,10 @@ package struct JobState: Sendable {
     package private(set) var retryAt: UTCInstant?
     /// `nil` after a run that did not fail, here or in another process.
     package private(set) var failing: Failing?
-    /// Of runs in any process that shares the history.
+    /// The end of the last success in any process that shares the history; `lastEnd` is that of the last run.
     package private(set) var lastSuccess: TwoClocks?
     package private(set) var lastEnd: TwoClocks?
-    /// The time since which a fire time has come that the job has to answer.
+    /// When the job's first run for a fire time since the start began, in time since the process began; `nil` before.
     private(set) var dueSince: Duration?
     /// True if a run for such a fire time has ended, here or in another process.
     private(set) var wasAnswered = false
@@ -26,7 +26,7 @@ package struct JobState: Sendable {
     private(set) var wasLeftToAnother = false
     /// When a reload changed its fire times; `nil` where none did.
     private var changedAt: Duration?
-    /// The age at which the last success makes the job overdue; where no success is known, of one when the settings were read.
+    /// The age of the last success at which the job is overdue; without one, as if it had been when settings were read.
     private(set) var allowance = Duration.zero
     /// The last runs that are known, the oldest first: this process's, and where there is a history those of every process.
     package private(set) var recent: [FinishedRun] = []
@@ -77,7 +77,7 @@ package struct JobState: Sendable {
         arm(nil, at: now)
     }
 
-    /// How old a success may become before the job counts as overdue; zero while the job is disabled.
+    /// The age of the last success at which the job counts as overdue; zero while the job is disabled.
     package var budget: Duration { job.isEnabled ? allowance : .zero }
 
     /// When the job becomes overdue unless it succeeds; `nil` where no success is known.
@@ -119,7 +119,7 @@ package struct JobState: Sendable {
     private mutating func conclude(_ report: RunReport, at now: TwoClocks) {
         if case .held = report.skip { wasLeftToAnother = true } else { wasAnswered = dueSince != nil }
         if report.outcome != .skipped {
-            // It may have been read from the history already.
+            // The run may have been read from the history already.
             if report.runID != nil { recent.removeAll { $0.report.runID == report.runID } }
             let delay = underWay.map { $0.startedAt - $0.scheduledAt }
             let run = FinishedRun(report: report, origin: underWay?.origin, startDelay: delay)
@@ -129,7 +129,7 @@ package struct JobState: Sendable {
         }
         if let cutoff = report.cutoff { lastLook = (cutoff, report.oldestOverdue) }
         endRun()
-        // A run that was canceled, or that another process has made, says nothing of why this process's failed.
+        // A run that was canceled, or that another process has made, does not show that this process's failure is over.
         if report.outcome != .canceled, report.outcome != .skipped { fail(report.failure, at: now) }
         if report.isSuccess { succeeded(at: report.finishedAt, ago: now.wall - report.finishedAt, now) }
     }
@@ -141,7 +141,7 @@ package struct JobState: Sendable {
         failing = failure.map { Failing(failure: $0, since: since, lastAt: now.elapsed, attempts: attempts) }
     }
 
-    /// Takes over what the history says of the last runs, in whichever process. This process knows more of its own runs.
+    /// Adds other processes' last runs from the history. Of its own runs this process knows more: they stay.
     private mutating func learn(_ history: RecentRuns, at now: TwoClocks) {
         let ours = recent.filter(\.isOurs)
         let known = Set(ours.compactMap(\.report.runID))
@@ -175,7 +175,7 @@ package struct JobState: Sendable {
     mutating func take(_ new: Job, at now: TwoClocks) {
         guard new != job else { return }
         if !job.firesAsOften(as: new) || job.maxStaleness != new.maxStaleness { changedAt = now.elapsed }
-        // What came before says nothing of a job that was disabled.
+        // A job that was disabled starts again without the facts from before.
         if !job.isEnabled { (dueSince, wasAnswered, failing) = (nil, false, nil) }
         job = new
         setAllowance(at: now)
@@ -188,11 +188,11 @@ package struct JobState: Sendable {
 }
 
 extension TwoClocks {
-    /// Returns another instant's name by the wall clock as it is now.
+    /// Returns the wall time of another instant by the wall clock as it is set now.
     fileprivate func wall(at elapsed: Duration) -> UTCInstant { wall - (self.elapsed - elapsed) }
 
-    /// Names this instant of the past by the clock as it is now, where it was set by a second or more: alerts compare it with
-    /// Prometheus' clock.
+    /// Returns this past instant with its wall time by the clock as it is set now, if that differs by a second or more:
+    /// alerts compare the wall time with Prometheus' clock.
     fileprivate func renamed(at now: TwoClocks) -> TwoClocks {
         let name = now.wall(at: elapsed)
         return max(name - wall, wall - name) < .seconds(1) ? self : TwoClocks(wall: name, elapsed: elapsed)
@@ -200,7 +200,7 @@ extension TwoClocks {
 }
 
 extension RunReport {
-    /// True if the run did all that it was allowed to: what a cap left over is the next run's.
+    /// True if the run did all that it was allowed to: rows that a cap left are for the next run.
     package var isSuccess: Bool { outcome == .succeeded || outcome == .capped }
 }
 
@@ -211,12 +211,12 @@ extension Job {
         return max(before ?? .zero, fireTime(after: time).map { $0 - time } ?? .zero)
     }
 
-    /// What operators call it: its short name, where it has one.
+    /// The name that operators use: the short name, if the job has one.
     package var displayName: String { shortName ?? name }
 }
 
-/// Counts the rows deleted in the last 24 hours, in slots of a quarter of an hour, which are numbered by the time since the
-/// process began. Where there is a history, of every process, as of the last time that it was read.
+/// Counts the rows deleted in the last 24 hours, in slots of a quarter of an hour, which are numbered by the time since
+/// the process began. With a history, the rows of every process up to its last read are included.
 package struct RecentDeletions: Sendable {
     private var slots: [Int: Int] = [:]
     /// True once the history was read; before, only this process's deletions count.
@@ -227,7 +227,7 @@ package struct RecentDeletions: Sendable {
         slots = recent(at: now)
     }
 
-    /// Takes over what the history has, this process's own included, by their age in slots.
+    /// Replaces the counts by the history's, which include this process's own; keys are ages in slots.
     mutating func replace(by rows: [Int: Int], at now: TwoClocks) {
         slots = Dictionary(uniqueKeysWithValues: rows.map { (Self.slot(now) - $0, $1) })
         areOfAllProcesses = true

@@ -10,6 +10,6 @@ package enum MessageID: String, CaseIterable, Sendable {
     case reloaded = "b9877416ba7045bbb60e7fa65a3a4fd0"
     case reloadFailed = "1919b94147614acd943cbc8ed3317cdc"
 
-    /// The key of the entry's metadata that carries it.
+    /// The key of the entry's metadata that carries the ID.
     package static let metadataKey = "message_id"
 }

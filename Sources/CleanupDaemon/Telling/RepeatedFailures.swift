@@ -13,7 +13,7 @@ struct RepeatedFailures {
         let cause: String
         var failures: Series
         var lastWritten: UTCInstant
-        /// From a minute, which a restart of the server takes, to an hour, after which an operator wants to be reminded.
+        /// The pause between messages: from a minute, in which a server restarts, to an hour, to remind an operator.
         var interval = Duration.seconds(60)
         /// True once a message has said that a run failed, and not only an attempt.
         var hasFailedRun: Bool
@@ -24,7 +24,7 @@ struct RepeatedFailures {
     /// - Parameters:
     ///   - cause: equal for failures that tell an operator the same. Digits in it do not count: they are times and numbers.
     ///   - wasLast: true if no attempt of the run follows; the first such failure is always worth a message.
-    ///   - wasCounted: true if the attempt failed before another one was to follow, and now none does.
+    ///   - wasCounted: true if this attempt was passed before, when another one was to follow: it is not counted again.
     /// - Returns: the failures with this cause; `nil` if it is too soon after the last message about them.
     mutating func attemptFailed(cause: String, at now: UTCInstant, wasLast: Bool, wasCounted: Bool = false) -> Series? {
         let cause = cause.filter { !$0.isNumber }
@@ -35,7 +35,7 @@ struct RepeatedFailures {
         }
         if !wasCounted { known.failures.attempts += 1 }
         defer { episode = known }
-        // A clock that was set back would silence the episode until it is there again.
+        // Without the second condition a clock that was set back would silence the episode until it caught up.
         let isTime = now - known.lastWritten >= known.interval || now < known.lastWritten
         guard isTime || (wasLast && !known.hasFailedRun) else { return nil }
         known.hasFailedRun = known.hasFailedRun || wasLast

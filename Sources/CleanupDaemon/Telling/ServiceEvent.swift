@@ -13,7 +13,7 @@ package enum ServiceEvent: Sendable {
     case reloading
     /// A new configuration is in force; the keys whose change waits for a restart are named.
     case reloaded(ArmedJobs, waitingForRestart: [String])
-    /// The configuration that was read is invalid, and the previous one stays in force. In words, without a secret.
+    /// The configuration that was read is invalid, and the previous one stays in force. Says why, without a secret.
     case reloadFailed(String)
     /// The wall clock was set, or the machine slept.
     case clockWasSet(to: UTCInstant)
@@ -23,7 +23,7 @@ package enum ServiceEvent: Sendable {
     case attemptStarted(job: String, scheduledAt: UTCInstant, origin: RunOrigin, number: Int)
     /// The host and database, such as `db.example.org/app`, of the URL read before a connection. From the task that connects.
     case databaseNamed(String)
-    /// A connection was opened after that time, for a run or to read the history, or could not be. From the task that tried.
+    /// A connection was opened in this time, for a run or to read the history; or it failed. From the task that tried.
     case connectionTried(Result<Duration, RunFailure>)
     /// A batch was committed, or all of its rows were locked by others. From the run's own task.
     case batchEnded(job: String, after: Duration, rowsDeleted: Int)
@@ -31,17 +31,17 @@ package enum ServiceEvent: Sendable {
     case attemptEnded(RunReport, nextAfter: Duration)
     /// No attempt of this run follows.
     case runConcluded(RunReport)
-    /// The history could not be read after the start. It is read again; told the first time only.
+    /// The history could not be read after the start. It is read again; only the first failure is reported.
     case lookBackFailed(RunFailure)
-    /// The history was read, and has these runs of the job, of every process.
+    /// The history was read: when a run of the job last ended, and last succeeded, in any process.
     case earlierRunsKnown(job: String, EarlierRuns)
-    /// The same with the last of them one by one. From a run's own task, or from the loop.
+    /// The history was read: the job's last runs, in all processes, as a list. From a run's own task, or from the loop.
     case recentRunsKnown(job: String, RecentRuns)
     /// A fire time came while its job was running here. It gets a run of its own only if the attempt under way fails.
     case fireTimeCoalesced(job: String, UTCInstant)
     /// The given number of fire times passed while no process was there to run them.
     case fireTimesMissed(job: String, Int)
-    /// Nothing will be due before the instant, and as many fire times get no run, so that the database may sleep.
+    /// Nothing will be due before the instant: this number of fire times get no run, so that the database may sleep.
     case fireTimesPassedOver(job: String, Int, until: UTCInstant)
     /// Half of the watchdog's time has passed, the loop turns, and no attempt is past its deadline.
     case foundWell

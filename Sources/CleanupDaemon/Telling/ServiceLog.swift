@@ -6,12 +6,12 @@ import Time
 
 /// Writes the service's log: one message for each run that did or failed something.
 ///
-/// A message says by itself which job it is about, what happened and what to do; its metadata repeats the facts for machines,
-/// numbers as numbers. A failure that repeats itself is written when it begins, at growing intervals, and when it ends; the
-/// rest of it is at level debug.
+/// A message says by itself which job it is about, what happened and what to do; its metadata repeats the facts for
+/// machines, numbers as numbers. A failure that repeats itself is written when it begins, at growing intervals, and
+/// when it ends; its other attempts are logged at level debug.
 package final class ServiceLog: Sendable {
     private let logger: Logger
-    /// By the job's name; a database that cannot be connected to is one failure of all jobs, under nil.
+    /// By the job's name. A failure to connect to the database concerns all jobs, and is under nil.
     private let failures = Mutex<[String?: RepeatedFailures]>([:])
     /// The end of the last attempt that another one was to follow, by the job's name.
     private let announced = Mutex<[String: UTCInstant]>([:])
@@ -118,7 +118,7 @@ package final class ServiceLog: Sendable {
     private func write(
         _ failure: RunFailure, of report: RunReport, retryingAfter delay: Duration?, _ facts: Logger.Metadata = [:]
     ) {
-        // A run that is concluded while it waits for another attempt tells its last attempt again.
+        // A run that is concluded while it waits for another attempt reports its last attempt again.
         let wasCounted = delay == nil && announced.withLock { $0[report.job] == report.finishedAt }
         let series = failures.withLock {
             $0[failure.isOfConnecting ? nil : report.job, default: RepeatedFailures()].attemptFailed(
@@ -145,7 +145,7 @@ package final class ServiceLog: Sendable {
         [Job.transientSessions, .dormantSessions()].first { $0.name == job }
     }
 
-    /// `removed 1,200 expired sessions, skipped 7 locked by others`; rows where the job is one of the operator's own.
+    /// `removed 1,200 expired sessions, skipped 7 locked by others`; for a job of the operator's own it says rows.
     private static func removed(_ progress: RunProgress, by job: String) -> String {
         let rows = progress.rowsDeleted
         let noun = builtIn(job) == nil ? "row" : "expired session"

@@ -1,8 +1,8 @@
 package import SessionCleanup
 package import Time
 
-/// What is known of the service: the one value that health checks, gauges, the page, `/status.json` and the status line are
-/// made from. Events change it; nothing in it asks the database.
+/// The facts known about the service: the one value that health checks, gauges, the page, `/status.json` and the status
+/// line are made from. Events change it; nothing in it asks the database.
 package struct ServiceState: Sendable {
     package private(set) var jobs: [JobState]
     package let startedAt: UTCInstant
@@ -16,9 +16,9 @@ package struct ServiceState: Sendable {
     package private(set) var isStopping = false
     /// When the configuration in force was read.
     package private(set) var configuredAt: UTCInstant
-    /// The last reload, where it failed: why, with the place in the file, and never a secret.
+    /// When the last reload failed, and why, with the place in the file and never a secret; `nil` unless it failed.
     package private(set) var failedReload: (at: UTCInstant, why: String)?
-    /// How far the database's clock is ahead of the host's, as the last run saw it.
+    /// The lead of the database's clock over the host's, as the last run saw it; `nil` until a run has read it.
     package private(set) var clockSkew: Duration?
 
     package init(jobs: [Job], version: String, host: String, startedAt: TwoClocks) {
@@ -57,13 +57,13 @@ package struct ServiceState: Sendable {
     /// Rows deleted in the last 24 hours, to a quarter of an hour.
     package func rowsDeletedInLastDay(at now: TwoClocks) -> Int { jobs.reduce(0) { $0 + $1.deletions.total(at: now) } }
 
-    /// True if these rows are those of all processes: the history of each enabled job was read.
+    /// True if `rowsDeletedInLastDay` counts the rows of all processes: the history of each enabled job was read.
     package var countsAllProcesses: Bool {
         let enabled = jobs.filter(\.job.isEnabled)
         return !enabled.isEmpty && enabled.allSatisfy(\.deletions.areOfAllProcesses)
     }
 
-    /// Of any job.
+    /// The run of any job that ended last.
     package var lastRun: JobState.FinishedRun? {
         jobs.compactMap(\.lastRun).max { $0.report.finishedAt < $1.report.finishedAt }
     }

@@ -6,20 +6,20 @@ struct TZifFile {
     private(set) var transitions: [(start: Int64, offset: Int64)] = []
     /// The offset from UTC, in seconds, before the first transition.
     private(set) var initialOffset: Int64 = 0
-    /// The rule after the last transition; `nil` when the file does not say.
+    /// The rule after the last transition; `nil` when the file has none.
     private(set) var footer: TimeZoneFooter?
 
     private let bytes: [UInt8]
     private var position = 0
 
-    /// - Throws: `TimeZoneError` for the first thing, from the file's start, that is wrong.
+    /// - Throws: `TimeZoneError` for the first fault, from the file's start.
     init(_ bytes: [UInt8]) throws(TimeZoneError) {
         self.bytes = bytes
         let first = try header()
         if first.version == 0 {
             try readBlock(first.counts, timeSize: 4)
         } else {
-            // A version 1 block with 32-bit times comes first, for readers of the last century.
+            // A version 1 block with 32-bit times comes first, for readers that know no other.
             try skip(Self.blockSize(first.counts, timeSize: 4), of: "transitions")
             try readBlock(try header().counts, timeSize: 8)
             footer = try readFooter()
@@ -42,12 +42,12 @@ struct TZifFile {
         return (version, (0..<6).map { Int(UInt32(truncatingIfNeeded: integer(at: start + 20 + $0 * 4, size: 4))) })
     }
 
-    /// Cannot overflow: each count is below 2^32.
+    /// Returns the length of a data block in bytes. Cannot overflow: each count is below 2^32.
     private static func blockSize(_ counts: [Int], timeSize: Int) -> Int {
         zip(counts, [1, 1, timeSize + 4, timeSize + 1, 6, 1]).reduce(0) { $0 + $1.0 * $1.1 }
     }
 
-    /// Reads the transitions and their offsets. Names of zones, and how transitions were once written, are skipped.
+    /// Reads the transitions and their offsets. Skips the designations and the UT and standard indicators.
     private mutating func readBlock(_ counts: [Int], timeSize: Int) throws(TimeZoneError) {
         let (leapSeconds, transitionCount, typeCount) = (counts[2], counts[3], counts[4])
         guard leapSeconds == 0 else {
@@ -81,7 +81,7 @@ struct TZifFile {
         }
     }
 
-    /// The last line: a POSIX TZ string between two newlines, or nothing between them.
+    /// Reads the last line: a POSIX TZ string between two newlines; `nil` when nothing is between them.
     private func readFooter() throws(TimeZoneError) -> TimeZoneFooter? {
         let line = bytes[position...]
         let newline = UInt8(ascii: "\n")

@@ -1,9 +1,9 @@
 import Time
 
 /// The rule that holds after a zone file's last transition: a POSIX TZ string such as `CET-1CEST,M3.5.0,M10.5.0/3`, as
-/// TZif files carry it (RFC 9636, section 3.3.1), with rules and never without.
+/// TZif files carry it (RFC 9636, section 3.3.1). Daylight saving time always comes with its two rules.
 struct TimeZoneFooter {
-    /// A day of each year and a time of that day, in local seconds since the epoch.
+    /// Returns the local time of a change in this year, in seconds since the epoch.
     private typealias YearlyChange = (_ year: Int) -> Int64
 
     /// Seconds ahead of UTC outside `daylight`.
@@ -45,7 +45,7 @@ struct TimeZoneFooter {
         return transitions.sorted { $0.start < $1.start }
     }
 
-    /// The abbreviation of a zone, in angle brackets when it holds more than letters: `CET`, `<+03>`.
+    /// Skips the abbreviation of a zone, in angle brackets when it holds more than letters: `CET`, `<+03>`.
     private mutating func skipDesignation() throws(TimeZoneError) {
         let isQuoted = skip("<")
         let start = position
@@ -82,7 +82,7 @@ struct TimeZoneFooter {
             let first = CivilDate.daysSinceEpoch(year: year, month: month, day: 1)
             // 1970-01-01 was a Thursday.
             let day = (weekday - first - 4).remainderRoundingDown(by: 7) + (week - 1) * 7
-            // Only the fifth can be beyond the month's end, and by less than a week.
+            // Only the fifth week's day can be beyond the month's end, and by less than a week.
             return first + (day < CivilDate.daysInMonth(month, ofYear: year) ? day : day - 7)
         }
     }
@@ -120,7 +120,7 @@ struct TimeZoneFooter {
     }
 
     private var malformed: TimeZoneError {
-        // One byte as one character, and none that a terminal would obey.
+        // One byte, shown as a character if it is printable ASCII, else by its number: no terminal obeys it.
         let found = current.map { (0x20...0x7e).contains($0) ? "'\(Unicode.Scalar($0))'" : "'byte \($0)'" }
         return .footer(offset: position, found: found ?? "end")
     }

@@ -2,8 +2,8 @@ import Time
 
 /// A time zone: how far its clocks are ahead of UTC, at every instant, and when they reach a local time.
 ///
-/// Local times are counted in seconds as if they were UTC: 1970-01-01 00:00 on the zone's clocks is 0. No
-/// content of a file makes this trap.
+/// Local times are counted in seconds as if they were UTC: 1970-01-01 00:00 on the zone's clocks is 0. A malformed file
+/// is refused, and none can cause a trap.
 package struct TimeZoneRules: Hashable, Sendable {
     /// More than any zone's file has: the largest of tzdata 2025b is under 4 KiB, "fat" ones included.
     package static let maximumFileSize = 65_536
@@ -11,21 +11,21 @@ package struct TimeZoneRules: Hashable, Sendable {
     /// Clocks that always show UTC.
     package static let utc = TimeZoneRules([], initialOffset: 0, footer: nil)
 
-    /// A time without clock changes.
+    /// A period between two clock changes.
     struct Stretch: Hashable, Sendable {
         /// Seconds since the epoch; the stretch ends where the next one starts.
         var start: Int64
         /// Seconds ahead of UTC.
         var offset: Int64
-        /// The highest local time at which an earlier stretch ended: every one before it was shown or skipped.
+        /// The highest local time at which an earlier stretch ended: every local time before it was shown or skipped.
         var reached: Int64
     }
 
-    /// Ascending, never empty; the first has no start (`Int64.min`). The file's, and 400 years of the footer's, after which
-    /// the calendar repeats, weekdays included.
+    /// Ascending, never empty; the first has no start (`Int64.min`). They are those of the file, then 400 years of the
+    /// footer's, after which the calendar repeats, weekdays included.
     private var stretches: [Stretch]
-    /// Seconds since the epoch, at least a year after the file's last transition: later times are looked up where they
-    /// fall in the 400 years from here.
+    /// Seconds since the epoch, at least a year after the file's last transition. A later time is looked up at the
+    /// corresponding time within the 400 years from here.
     private var repeatsFrom: Int64 = 0
     private static let repeatsAfter: Int64 = 146_097 * 86_400
 
@@ -51,14 +51,14 @@ package struct TimeZoneRules: Hashable, Sendable {
         let year = CivilDate(daysSinceEpoch: Int(nameable.dividedRoundingDown(by: 86_400))).year
         repeatsFrom = Int64(CivilDate.daysSinceEpoch(year: year + 2, month: 1, day: 1)) * 86_400
         guard let footer else { return }
-        // A change can lie a week before or after its year.
+        // A change can fall up to a week before or after its year.
         let changes = footer.transitions(inYears: year - 2...year + 403)
-        // The footer speaks for the instant of the last transition already, or for all times when there is none.
+        // The footer already holds at the last transition's instant, or for all times when there is no transition.
         stretches[last].offset = changes.last { $0.start <= start }?.offset ?? footer.standardOffset
         for change in changes where change.start > start { append(change) }
     }
 
-    /// The first local time that the clocks have neither shown nor skipped by the instant, that second included. Both in
+    /// The first local time that the clocks have neither shown nor skipped up to and including this second. Both in
     /// whole seconds since the epoch.
     func firstLocalTimeNotReached(at second: Int64) -> Int64 {
         let shift = shift(of: second)
@@ -74,12 +74,12 @@ package struct TimeZoneRules: Hashable, Sendable {
         return max(stretch.start + shift, localTime - stretch.offset)
     }
 
-    /// The whole repetitions of the calendar between a time and its place in `stretches`.
+    /// The seconds between a time and its place in `stretches`: whole repetitions of the calendar.
     func shift(of second: Int64) -> Int64 {
         second < repeatsFrom ? 0 : (second - repeatsFrom) / Self.repeatsAfter * Self.repeatsAfter
     }
 
-    /// The last that the predicate holds for, given that it holds for all before it, the first included.
+    /// The last stretch that the predicate holds for. It must hold for the first one, and for all before the last.
     func lastStretch(where holds: (Stretch) -> Bool) -> Stretch {
         var (low, high) = (1, stretches.count)
         while low < high {
@@ -96,7 +96,7 @@ package struct TimeZoneRules: Hashable, Sendable {
             stretches[stretches.endIndex - 1].offset = transition.offset
             return
         }
-        // A hostile file may have a transition at the very end of time.
+        // A hostile file may have a transition near `Int64.max`.
         let ended = Int64(clamping: Int128(transition.start) + Int128(last.offset))
         stretches.append(Stretch(start: transition.start, offset: transition.offset, reached: max(last.reached, ended)))
     }

@@ -2,7 +2,7 @@ import SessionCleanup
 import Time
 
 extension String {
-    /// Safe as an element's text and as an attribute's value in quotes, and visible.
+    /// Escaped to be safe as an element's text and as a quoted attribute's value; control characters are made visible.
     var escapedForHTML: String {
         let entities: [Unicode.Scalar: String] = ["&": "&amp;", "<": "&lt;", ">": "&gt;", "\"": "&quot;", "'": "&#39;"]
         return visibleLines.unicodeScalars.map { entities[$0] ?? String($0) }.joined()
@@ -11,7 +11,7 @@ extension String {
 
 /// The runbook, `docs/operations.md`, as alerts and the page link to it.
 enum Runbook {
-    /// Where the project's documentation is published. `config/prometheus-rules.yml` has the same address; a test compares them.
+    /// The runbook's address. `config/prometheus-rules.yml` has the same address; a test compares them.
     static let address = "file:///usr/share/doc/mcp-cleanupd/docs/operations.md"
 
     /// The section about a failed reload.
@@ -30,7 +30,7 @@ enum Runbook {
         return "\(address)#\(anchor)"
     }
 
-    /// A link to a section of the runbook. Browsers follow no link from a server's page to a file: there the path is its text.
+    /// A link to a section of the runbook. Its text is the path, since browsers follow no link from a page to a file.
     static func link(to section: String) -> String {
         "Runbook: <a href=\"\(section)\">\(section.dropFirst("file://".count))</a>"
     }
@@ -47,10 +47,10 @@ extension UTCInstant {
     /// `05-13`.
     var day: String { String(parts[0].suffix(5)) }
 
-    /// `12:05:00`, with the date before it where that is another than today's.
+    /// `12:05:00` if the instant is today, otherwise the date and the minute: `2026-05-13 12:05`.
     func clock(at now: TwoClocks) -> String { parts[0] == now.wall.parts[0] ? clock : "\(parts[0]) \(minute)" }
 
-    /// The same as an element that machines can read too.
+    /// `clock(at:)` in a `<time>` element, which machines can read too.
     func element(at now: TwoClocks) -> String { "<time datetime=\"\(toTheSecond)\">\(clock(at: now))</time>" }
 
     /// `4 min 12 s ago`.

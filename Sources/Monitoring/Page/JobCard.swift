@@ -6,7 +6,7 @@ import Time
 /// One job's part of the page: always the same rows in the same places.
 struct JobCard {
     let state: JobState
-    /// Of its elements.
+    /// The HTML id of the heading, and the prefix of the ids of other elements.
     let id: String
     let now: TwoClocks
 
@@ -34,7 +34,7 @@ struct JobCard {
         ]
     }
 
-    /// Rows of a name and a value, where there is one; HTML closes their elements by itself.
+    /// A list of names and values, without rows that have no value. HTML closes `dt` and `dd` by itself.
     private func list(_ rows: KeyValuePairs<String, String?>) -> String {
         let rows = rows.compactMap { name, value in value.map { "<dt>\(name)<dd>\($0)" } }
         return "<dl class=\"facts\">\(rows.joined(separator: "\n"))</dl>"
@@ -62,7 +62,7 @@ struct JobCard {
         return "\(end.element(at: now)) \(small("\(end.ago(at: now))\(note)"))"
     }
 
-    /// To a millisecond below ten seconds: most runs take less.
+    /// The run's duration, to the millisecond below ten seconds, as most are.
     private static func took(_ run: JobState.FinishedRun) -> String {
         let duration = run.report.finishedAt - run.report.startedAt
         return duration < .seconds(10) ? duration.secondsText : duration.inWords
@@ -117,7 +117,7 @@ struct JobCard {
         let all: [(head: String, count: (RunProgress) -> Int)] = [
             ("Removed", \.rowsDeleted), ("Skipped", \.rowsSkipped), ("Refused", \.rowsRefused),
         ]
-        // A phone has room for all columns only without those that say nothing.
+        // Columns that have only zeros are left out, so that a phone has room for the others.
         let columns = all.filter { head, count in head == "Removed" || runs.contains { count($0.report.progress) > 0 } }
         let rows = runs.map { run in
             let outcome = run.report.isSuccess ? "" : " class=bad"

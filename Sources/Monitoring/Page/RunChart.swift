@@ -10,7 +10,7 @@ struct RunChart {
     // The drawing's own units: a phone shows one as about a pixel.
     private static let (left, right, top, bottom) = (42, 314, 8, 98)
 
-    /// A chart of fewer runs leaves the rest empty: its bars are as wide as those of a chart of twelve.
+    /// At least twelve: a chart of fewer runs leaves slots empty, so that its bars are no wider.
     private var slots: Int { max(runs.count, 12) }
     private var most: Int { runs.map(\.report.progress.rowsDeleted).max() ?? 0 }
 

@@ -17,8 +17,8 @@ struct StatusPage {
 
     /// Text has a contrast of 4.5:1 or more with what it stands on, in both schemes.
     private static let style = text(PackageResources.page_css)
-    /// Renews every relative time each second, by the server's clock, and the page's content every 15 seconds; says so while there
-    /// is no answer. What is unfolded and what has the focus stays so; text that is being selected stays too, for a minute.
+    /// Updates relative times each second, by the server's clock, and the content every 15 seconds; reports when no
+    /// answer comes. Unfolded sections and the focus are kept; while text is selected so is the content, for a minute.
     private static let script = text(PackageResources.page_js)
 
     /// The text of a file, without its indentation.
@@ -80,7 +80,7 @@ struct StatusPage {
         return "\(names.joined(separator: " and ")) \(names.count == 1 ? "is" : "are")"
     }
 
-    /// All that changes while the page is open: its script puts a later one in this one's place.
+    /// All that changes while the page is open: the script replaces it by that of a later response.
     private var content: String {
         let headline = headline
         let cards = state.jobs.enumerated().map { JobCard(state: $1, id: "j\($0)", now: now).html }.joined()
@@ -143,9 +143,9 @@ struct StatusPage {
 
 /// The rank of a state: a color and, since colors are not seen by all, a sign.
 struct Tone {
-    /// The class of its elements.
+    /// The CSS class of elements in this tone.
     let name: String
-    /// As HTML.
+    /// The sign as HTML.
     let sign: String
     /// The page's icon, as a data: URL.
     let icon: String

@@ -6,14 +6,14 @@ struct ConnectFailure {
     let message: String
     let candidate: HostCandidate
 
-    /// For an attempt that libpq refused before it opened a socket, or whose socket could not be opened.
+    /// The error of an attempt that libpq refused before it opened a socket, or whose socket could not be opened.
     var beforeAnyPacket: PostgresError {
         message.contains("failed: ") ? error : .invalidParameters(withoutQuotations(message).visible)
     }
 
     var error: PostgresError {
         if let refusal { return .server(refusal, during: .connecting) }
-        // libpq's own words for what the server would refuse as 28P01.
+        // libpq's own message where the server would refuse the login with 28P01.
         if message.contains("no password supplied") {
             let text = "the server asks for a password, and the database URL has none"
             return .server(ServerMessage(severity: .fatal, sqlState: "28P01", text: text), during: .connecting)
@@ -21,17 +21,17 @@ struct ConnectFailure {
         var reason = message
         // libpq repeats the address in front; the rest says why.
         if let range = message.firstRange(of: "failed: ") {
-            // Without its questions and guesses, which begin with a tab: our own hint says what to look at.
+            // Without libpq's questions and guesses, which begin with a tab: our own hint says what to look at.
             let lines = message[range.upperBound...].split(separator: "\n").filter { !$0.hasPrefix("\t") }
             reason = onOneLine(lines.joined(separator: "\n"))
         }
-        // Not of the whole message: a host may be called `ssl.example.org`.
+        // Only the reason is searched: a host may be called `ssl.example.org`.
         let words = reason.lowercased()
         let cause = Self.causes.first { $0.words.contains(where: words.contains) }?.cause ?? .broken
         return .unreachable(cause, message: "\(candidate.description): \(reason)".visible)
     }
 
-    /// The words of libpq that tell a cause, in lower case. The first line that has one counts.
+    /// The words in libpq's messages that tell a cause, in lower case. The first entry with a matching word counts.
     private static let causes: [(cause: PostgresError.Unreachability, words: [String])] = [
         // TLS broke off, or something else than PostgreSQL answered the request for it.
         (.broken, ["eof detected", "reset by peer", "invalid response"]),
@@ -55,15 +55,15 @@ struct ConnectFailure {
                 refusals[last].hasContext = true
             }
         }
-        // With sslmode=prefer or allow libpq tries with and without TLS, and a server that accepts one of them only
-        // refuses the other with 28000: the other refusal says what is wrong.
+        // With sslmode=prefer or allow, libpq tries with and without TLS. A server that accepts only one of them
+        // refuses the other with 28000; the refusal with another code says what is wrong.
         return (refusals.last { $0.code != "28000" } ?? refusals.last).map {
             ServerMessage(severity: .fatal, sqlState: $0.code, text: $0.text, hasContext: $0.hasContext)
         }
     }
 }
 
-/// Returns libpq's text without its line ends and the blanks around its lines, and visible.
+/// Returns libpq's text on one line, without the blanks around its lines, and visible (`String.visible`).
 func onOneLine(_ message: some StringProtocol) -> String {
     let lines = message.split(separator: "\n").map { line in
         String(line.drop(while: \.isWhitespace).reversed().drop(while: \.isWhitespace).reversed())
@@ -72,7 +72,7 @@ func onOneLine(_ message: some StringProtocol) -> String {
 }
 
 extension String {
-    /// The text without passwords, which a server that was given one may quote.
+    /// The text with an ellipsis in place of each password: a server that was given one may quote it.
     func hiding(_ secrets: [String]) -> String {
         // The longest first: a shorter one may be a part of it.
         secrets.sorted { $0.utf8.count > $1.utf8.count }.reduce(self) { text, secret in

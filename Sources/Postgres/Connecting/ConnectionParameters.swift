@@ -5,7 +5,7 @@ import Glibc
 struct ConnectionParameters {
     let candidate: HostCandidate
     private(set) var values: [String: String]
-    /// The passwords among them and in libpq's own variables, and what looks like a URL in the place of another value.
+    /// The passwords among `values` and in libpq's environment variables, and other values that look like a URL.
     let secrets: [String]
 
     init(
@@ -19,11 +19,11 @@ struct ConnectionParameters {
         values["port"] = candidate.port
         // Overrides PGCLIENTENCODING: our statements are UTF-8.
         values["client_encoding"] = "UTF8"
-        // Kerberos is negotiated with blocking calls to other servers: only where it is asked for.
+        // Kerberos encryption is negotiated with blocking calls to other servers: off unless it is asked for.
         if url.value("gssencmode", environment) == nil { values["gssencmode"] = "disable" }
-        // A password in clear is for a server that has proved its name, or for the owner of a Unix socket: on the
-        // loopback address any user may hold the port while the server is down. libpq 16 can refuse to send it; libpq
-        // 15 has only channel_binding=require for that.
+        // A password in clear text should go only to a server that has proved its name, or to a Unix socket: on the
+        // loopback address any user may listen on the port while the server is down. libpq 16 can refuse to send it;
+        // libpq 15 has only channel_binding=require for that.
         let mode = overrides["sslmode"] ?? url.value("sslmode", environment)
         if libpqVersion >= 160_000, url.value("require_auth", environment) == nil, !candidate.isUnixSocket,
             mode != "verify-ca", mode != "verify-full"
@@ -36,7 +36,7 @@ struct ConnectionParameters {
             + others.flatMap { [$0] + DatabaseURL.list($0) }.filter(MisplacedURL.isIn)
     }
 
-    /// A second limit under our own deadlines: the kernel ends a connection whose peer is silent. Two minutes without
+    /// A second limit beside our own deadlines: the kernel ends a connection whose peer is silent. Two minutes without
     /// traffic before the first probe is far above any statement of ours, so a healthy connection is never probed.
     private static let defaults = [
         "fallback_application_name": "mcp-cleanupd", "keepalives_idle": "120", "tcp_user_timeout": "60000",
@@ -61,8 +61,8 @@ extension DatabaseURL {
     package func check(environment: [String: String]) throws(PostgresError) {
         _ = try hosts(environment: environment)
         let tls = try tlsOverrides(environment: environment)
-        // libpq checks values only when it connects, and connects last of all: to a socket whose path no system takes.
-        // Its message then names the path, in every language.
+        // libpq checks values only when it connects, just before it opens a socket. This socket's path is too long for
+        // any system: if the message names the path, as it does in every language, all values have passed.
         let nowhere = "/nowhere" + String(repeating: "-", count: 200)
         let parameters = ConnectionParameters(
             url: self, tls: tls, candidate: HostCandidate(host: nowhere), environment: environment)

@@ -1,7 +1,7 @@
 import CLibpq
 import Time
 
-/// A parsed connection URL: the database, who we are there, and how the connection is secured. Holds the password, so
+/// A parsed connection URL: the database, our role there, and how the connection is secured. Holds the password, so
 /// printing or dumping it shows host, database and role only.
 package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable {
     /// libpq's keywords and their values, only those that the URL names.
@@ -12,7 +12,7 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable
     /// Reads a `postgresql://` or `postgres://` URL, as libpq does: "Connection URIs" in the libpq manual.
     /// - Throws: `DatabaseURLError`, which never repeats a part of the text: what cannot be parsed may be a password.
     package init(_ text: String) throws(DatabaseURLError) {
-        // All in bytes, as libpq has it: an `@` with a combining mark after it is another Character.
+        // Compared by bytes, as libpq does: an `@` with a combining mark after it is another Character.
         guard let scheme = ["postgresql://", "postgres://"].first(where: { text.utf8.starts(with: $0.utf8) }) else {
             throw Self.wrongStart(of: text)
         }
@@ -36,8 +36,8 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable
         }
     }
 
-    /// libpq takes what stands before an `@` for the user's name and password, if no `/` comes first. With one of these
-    /// characters in a password it would take the rest for a host, a port or a database, and say so in its messages.
+    /// libpq takes the text before an `@` for the user's name and password, if no `/` comes first. With `@`, `/` or `?`
+    /// in a password, it would take the rest for a host, a port or a database, and quote it in its messages.
     private static func refuseUnescaped(_ body: Substring.UTF8View) throws(DatabaseURLError) {
         let (at, slash, question) = (UInt8(ascii: "@"), UInt8(ascii: "/"), UInt8(ascii: "?"))
         let user = body.prefix { $0 != at && $0 != slash }
@@ -49,7 +49,7 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable
         throw .unescaped("/", as: "%2F")
     }
 
-    /// Returns why a text does not begin with the scheme, for the slips that are likely.
+    /// Returns the error for a text that does not begin with the scheme, with advice for likely slips.
     private static func wrongStart(of text: String) -> DatabaseURLError {
         let isURL = text.contains("://")
         if isURL, let first = text.unicodeScalars.first, "\"'`“”‘’«<".unicodeScalars.contains(first) {
@@ -73,8 +73,8 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable
         "command_timeout", "async_fallback", "supa", "workaround", "pool", "timezone", "charset", "encoding",
     ]
 
-    /// Refuses a parameter that libpq does not know by the one that it resembles: its name may be a piece of something
-    /// else, and is not told.
+    /// Refuses a parameter that libpq does not know, and names the one that it resembles. The parameter itself is not
+    /// quoted: it may be a piece of something else, such as a password.
     private static func refuseMisspelled(_ names: [Substring]) throws(DatabaseURLError) {
         let known = try options(of: "postgresql://").keys
         for name in names where !known.contains(String(name)) && name != "ssl" {
@@ -88,7 +88,7 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable
 
     /// Returns all keywords that libpq knows, with the values that the text has for them.
     private static func options(of text: String) throws(DatabaseURLError) -> [String: String?] {
-        // libpq sets it, to a text that is ours to free, only where it returns no options.
+        // libpq sets it only when it returns no options, to a text that the caller has to free.
         var message: UnsafeMutablePointer<CChar>?
         guard let parsed = PQconninfoParse(text, &message) else {
             defer { PQfreemem(message) }
@@ -105,7 +105,7 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable
         return options
     }
 
-    /// The URL's own limit for connecting, `connect_timeout`. As libpq has it, 0 and less are none.
+    /// The URL's own limit for connecting, `connect_timeout`; `nil` if it has none, which 0 and less mean in libpq.
     package var connectTimeout: Duration? {
         guard let text = parameters["connect_timeout"], let seconds = Int32(text), seconds > 0 else { return nil }
         return .seconds(Int(seconds))
@@ -120,7 +120,7 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable
     /// Host, database and role, never more: `db.example.org:5432/neondb as mcp_service_role`.
     package var description: String { place + (parameters["user"].map { " as \($0.withoutURL)" } ?? "") }
 
-    /// Host and database: `db.example.org:5432/neondb`. Visible; a part that looks like a URL itself is left out.
+    /// Host and database: `db.example.org:5432/neondb`. Visible; an ellipsis replaces a part that looks like a URL.
     package var place: String {
         let hosts = (parameters["host"] ?? parameters["hostaddr"] ?? "the default host").withoutURL
         let port = parameters["port"].map { ":\($0.withoutURL)" } ?? ""
@@ -131,7 +131,7 @@ package struct DatabaseURL: Sendable, CustomStringConvertible, CustomReflectable
     package var customMirror: Mirror { Mirror(self, children: [:]) }
 }
 
-/// Why a text is no connection URL. Carries no piece of it, but for names from a closed list.
+/// Why a text is no connection URL. Contains no part of the text, except names from a closed list.
 package struct DatabaseURLError: Error, Hashable, Sendable, CustomStringConvertible {
     package let description: String
 
@@ -154,7 +154,7 @@ func withoutQuotations(_ message: String) -> String {
     var shown = text.prefix { $0 != "\n" }
     var result = String(shown)
     if let first = shown.firstIndex(of: "\""), let last = text.lastIndex(of: "\"") {
-        // A message that was cut has one mark alone.
+        // A message that was cut may have only one mark.
         shown = first < last ? text[last...].prefix { $0 != "\n" } : text[first...first]
         result = String(text[...first]) + "…" + String(shown)
     }

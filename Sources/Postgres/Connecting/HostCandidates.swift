@@ -15,7 +15,7 @@ struct HostCandidate: Hashable, Sendable {
         return place.isEmpty || place.hasPrefix("/") || place.hasPrefix("@")
     }
 
-    /// Visible, and without what looks like a URL.
+    /// For messages: visible, with an ellipsis for a part that looks like a URL.
     var description: String {
         let name = (host ?? address ?? "the default host").withoutURL
         let resolved = address.flatMap { $0 == name ? nil : " (\($0))" } ?? ""
@@ -74,7 +74,7 @@ extension DatabaseURL {
             addresses = Self.list(environment["PGHOSTADDR"])
         }
         if ports.isEmpty { ports = Self.list(environment["PGPORT"]) }
-        // libpq would read the file, or ask an LDAP server, and resolve the names that it has, all without a limit.
+        // libpq would read the file or ask an LDAP server, and resolve the host names found there, all without a limit.
         let isServiceNeeded = hosts.isEmpty && addresses.isEmpty && !Self.list(environment["PGSERVICE"]).isEmpty
         guard parameters["service"] == nil, !isServiceNeeded else {
             throw .invalidParameters("connection services are not supported; it has to name the host itself")

@@ -8,14 +8,14 @@ package enum MisplacedURL {
 
     /// True if the text looks like a URL, or holds a user name and a password: `scheme://…`, `user:password@…`,
     /// `password=…`, `postgresql:…`, as it stands or percent-encoded, in capitals too. Errs on the side of caution: a
-    /// message without a harmless text is worse only a little.
+    /// message loses little without a harmless text.
     package static func isIn(_ text: String) -> Bool {
         let plain = text.lowercased()
         return looksLikeURL(plain, holdsBlanks: true)
             || plain.utf8.contains(UInt8(ascii: "%")) && looksLikeURL(percentDecoded(plain), holdsBlanks: true)
     }
 
-    /// The same for a value that was read and found valid, such as the condition of a job: `a::jsonb @> $1` is none.
+    /// A weaker test for a valid value, such as the condition of a job: in `a::jsonb @> $1` no word has `:` and `@`.
     package static func isInValid(_ value: String) -> Bool { looksLikeURL(value.lowercased(), holdsBlanks: false) }
 
     /// - Parameter holdsBlanks: true if a password may have blanks in it.
@@ -31,7 +31,7 @@ package enum MisplacedURL {
         }
     }
 
-    /// By bytes, so that no accent that follows hides a part; and many times faster than a search for characters, at each start.
+    /// By bytes: no accent behind a part hides it; many times faster than by characters, at each start of the program.
     private static func holds(_ part: String, in text: [UInt8]) -> Bool {
         text.indices.contains { text[$0...].starts(with: part.utf8) }
     }

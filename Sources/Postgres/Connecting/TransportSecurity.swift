@@ -1,7 +1,7 @@
 import Glibc
 
 package enum TransportSecurity {
-    /// The files in which distributions keep all authorities: Debian and Alpine, Fedora and RHEL, SUSE, Alpine's other.
+    /// Where distributions keep all certificate authorities: Debian and Alpine, Fedora and RHEL, SUSE, Alpine's other.
     package static let systemBundles = [
         "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
         "/etc/ssl/cert.pem",
@@ -11,7 +11,7 @@ package enum TransportSecurity {
     fileprivate static func home(_ environment: [String: String]) -> String? {
         if let home = environment["HOME"], !home.isEmpty { return home }
         var record = passwd()
-        // Points to `record` where there is one, and is never followed.
+        // getpwuid_r points it to `record` if the user has one; it is only compared with nil.
         var found: UnsafeMutablePointer<passwd>?
         // Above what sysconf(_SC_GETPW_R_SIZE_MAX) suggests anywhere; a longer record counts as none.
         return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 16_384) { buffer in
@@ -24,9 +24,9 @@ package enum TransportSecurity {
 }
 
 extension DatabaseURL {
-    /// Returns `sslmode` and `sslrootcert` where they differ from the URL's, to complete versions of libpq that lack some
-    /// settings. libpq 16 has `sslrootcert=system`. libpq 15 reads this as a file's name, and `verify-full` needs
-    /// `~/.postgresql/root.crt`, which a hardened service does not have. The path of the system's bundle works with both.
+    /// Returns `sslmode` and `sslrootcert` where they must replace the URL's own. `sslrootcert=system` is new in libpq
+    /// 16; libpq 15 reads it as a file's name. Without `sslrootcert`, `verify-full` needs `~/.postgresql/root.crt`,
+    /// which a hardened service does not have. The path of the system's bundle works with both versions.
     /// - Throws: `invalidParameters` when certificates must be verified and there are none to verify against, or when
     ///   `sslrootcert=system` comes with a weaker `sslmode`.
     func tlsOverrides(
@@ -56,12 +56,12 @@ extension DatabaseURL {
             ? ["sslmode": "verify-full", "sslrootcert": bundle] : ["sslrootcert": bundle]
     }
 
-    /// The URL's value of a keyword, else that of libpq's variable for it.
+    /// The URL's value of a keyword, else the value of libpq's environment variable for it.
     func value(_ keyword: String, _ environment: [String: String]) -> String? {
         parameters[keyword] ?? environment["PG" + keyword.filter { $0 != "_" }.uppercased()]
     }
 
-    /// A warning for an operator whose connection leaves this machine less protected than it could be; else `nil`.
+    /// A warning if `verify-full` or channel binding is missing for a host on another machine; else `nil`.
     package func transportWarning(environment: [String: String]) -> String? {
         // Connecting throws the same error, which is reported.
         guard let remote = (try? hosts(environment: environment))?.first(where: { !$0.isLocal }) else { return nil }

@@ -8,7 +8,7 @@ package struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConve
     /// The first two characters, which name the kind of condition: `08` is a connection exception.
     package var conditionClass: String { String(rawValue.prefix(2)) }
 
-    /// Five digits and capital letters, as the server and PL/pgSQL let a code be.
+    /// Five digits and capital letters, as the server and PL/pgSQL require.
     var isWellFormed: Bool {
         rawValue.utf8.count == 5 && rawValue.utf8.allSatisfy { (48...57).contains($0) || (65...90).contains($0) }
     }
@@ -16,30 +16,30 @@ package struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConve
     package var description: String { rawValue }
 }
 
-/// A condition of PostgreSQL's manual, appendix A: its SQLSTATE's name, and if the text that comes with it may be shown.
+/// A condition of PostgreSQL's manual, appendix A: the name of an SQLSTATE, and when its message may be shown.
 struct Condition: Sendable {
     let name: String
     let text: Text
 
-    /// When the primary message of an error may be shown, if no CONTEXT came with it, which every message of code in a
-    /// procedural language has; but not one of a function that PostgreSQL brings, called by a trigger's WHEN or a CHECK.
+    /// When the primary message of an error may be shown, if no CONTEXT came with it. Every message of code in a
+    /// procedural language has a CONTEXT; one of a built-in function that a trigger's WHEN or a CHECK calls has none.
     enum Text: Substring, Sendable {
         /// Always: the server's own messages of this code quote no value of a row.
         case shown
-        /// If the error ended the connection, as a login that is refused: functions take the name of a database or a
-        /// role from a row, as `pg_database_size` does.
+        /// If the error ended the connection, as a refused login does. Otherwise the name in it may be from a row:
+        /// functions such as `pg_database_size` take the name of a database or a role.
         case login
-        /// Unless something stands in quotation marks, as a file's name, which may be from a row.
+        /// Unless it has quotation marks, which enclose, for example, a file's name that may be from a row.
         case unquoted
-        /// If the message has a position in our statement, since it then quotes this statement. The same code is raised
-        /// for texts that are read as a name, as `to_regclass` and casts do.
+        /// If the message has a position in our statement, since it then quotes this statement. Otherwise it may quote
+        /// a text that was read as a name, as by `to_regclass` or a cast.
         case quoted
         /// Never: the server's own messages quote values of rows, texts of another server, or names, which need not be
-        /// those of the catalog; or applications raise this code. So it is with all codes that are not here.
+        /// those of the catalog; or applications raise this code. Codes that are not listed here count as hidden too.
         case hidden
     }
 
-    /// The codes whose text may be shown, and of the others those that a cleanup may meet with.
+    /// The codes whose text may be shown, and those of the other codes that a cleanup may meet.
     static let all: [SQLState: Condition] = {
         var conditions: [SQLState: Condition] = [:]
         var text = Text.hidden
@@ -53,7 +53,7 @@ struct Condition: Sendable {
         return conditions
     }()
 
-    /// Below when a text may be shown, and what the server's own messages consist of: the codes and the conditions' names.
+    /// Headings say when a text may be shown and what the server's own messages consist of; then codes and conditions.
     private static let table = """
         shown: fixed text
         21000=cardinality_violation 22012=division_by_zero 25P02=in_failed_sql_transaction

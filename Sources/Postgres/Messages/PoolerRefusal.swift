@@ -1,5 +1,5 @@
-/// Why PgBouncer itself turns a client away. It has one SQLSTATE for all of it, 08P01 (protocol violation), so only its
-/// text tells, which it never translates: pgbouncer 1.18 to 1.24, `disconnect_client` and `disconnect_server`.
+/// Why PgBouncer itself refuses a client. All its messages have the SQLSTATE 08P01 (protocol violation), so only their
+/// text, never translated, tells the reason: pgbouncer 1.18 to 1.24, `disconnect_client` and `disconnect_server`.
 package enum PoolerRefusal: Hashable, Sendable {
     /// The role is unknown to it, or the password is wrong.
     case authentication
@@ -17,7 +17,7 @@ package enum PoolerRefusal: Hashable, Sendable {
     /// - Returns: `nil` for a message that is not PgBouncer's own.
     package init?(_ message: ServerMessage) {
         guard message.sqlState == "08P01", let text = message.text else { return nil }
-        // With the name in between. A refusal of the server's is passed on under the pooler's own SQLSTATE.
+        // These have the name in the middle. PgBouncer passes on the server's own refusal with its own SQLSTATE 08P01.
         let hasName = text.hasPrefix("database \"") || text.hasPrefix("role \"")
         if let found = Self.beginnings.first(where: { $0.value.contains(where: text.hasPrefix) }) {
             self = found.key

@@ -5,8 +5,8 @@ import Time
 /// An error or a notice of the server, reduced to what may be shown.
 ///
 /// A message can quote the values of rows, and the application's own code in the database can raise any SQLSTATE with
-/// any text and any names. So DETAIL, HINT and CONTEXT are dropped here, and the primary message too unless `Condition`
-/// has its code among those whose messages quote no values and no CONTEXT came with it.
+/// any text and any names. So DETAIL, HINT and CONTEXT are dropped here. The primary message is kept only if no CONTEXT
+/// came with it and `Condition` lists its code as one whose messages quote no values.
 package struct ServerMessage: Hashable, Sendable, CustomStringConvertible {
     package let severity: Severity
     package let sqlState: SQLState
@@ -23,12 +23,12 @@ package struct ServerMessage: Hashable, Sendable, CustomStringConvertible {
     /// For an error in a script, the index, from 0, of the statement that failed.
     package private(set) var statementIndex: Int?
 
-    /// In bytes: the server's own are far shorter, and it is stored, logged and shown on a page.
+    /// In bytes: the server's own messages are far shorter, and the text is stored, logged and shown on a page.
     package static let longestText = 1024
     /// In bytes: four times NAMEDATALEN, the most that a name of the catalog has.
     private static let longestName = 256
 
-    /// Libpq's `PG_DIAG_SEVERITY_NONLOCALIZED`, which has capitals.
+    /// The values of libpq's `PG_DIAG_SEVERITY_NONLOCALIZED`, here in lower case.
     package enum Severity: String, Hashable, Sendable {
         case panic, fatal, error, warning, notice, debug, info, log
     }
@@ -45,12 +45,12 @@ package struct ServerMessage: Hashable, Sendable, CustomStringConvertible {
             switch Condition.all[self.sqlState]?.text ?? .hidden {
             case .shown: true
             case .login: severity == .fatal
-            // The marks of any language that the server speaks.
+            // Quotation marks of any language: the server may translate its messages.
             case .unquoted: !text.unicodeScalars.contains { $0 == "\"" || $0.properties.isQuotationMark }
             case .quoted: isAtPosition
             case .hidden: false
             }
-        // Cut twice: not to work on a long text, and because U+FFFD may be longer than the character that it replaces.
+        // Cut twice: first to save work on a long text, then because U+FFFD may be longer than what it replaces.
         let shown = text.cut(to: Self.longestText).visible.cut(to: Self.longestText)
         self.text = mayBeShown && !hasContext ? shown : nil
     }
@@ -58,8 +58,8 @@ package struct ServerMessage: Hashable, Sendable, CustomStringConvertible {
     /// Reads the message of an error or notice result; `nil` when it has no SQLSTATE, that is when no server made it.
     /// - Parameter secrets: passwords, none of which is repeated.
     init?(_ raw: OpaquePointer, statementIndex: Int?, secrets: [String]) {
-        // PG_DIAG_… of postgres_ext.h, which are character constants that Swift does not import. A byte more than the
-        // bound is copied, so that it shows that the field is longer.
+        // PG_DIAG_… of postgres_ext.h, which are character constants that Swift does not import. One byte more than the
+        // bound is copied, so that a field that is too long is recognized.
         func field(_ code: Unicode.Scalar, upTo bytes: Int, hiding secrets: [String] = []) -> String? {
             PQresultErrorField(raw, Int32(code.value)).map {
                 String(beginningOf: $0, upTo: bytes + 1, hiding: secrets)
@@ -86,8 +86,8 @@ package struct ServerMessage: Hashable, Sendable, CustomStringConvertible {
 }
 
 extension String {
-    /// Copies the beginning of a text that ends with a NUL, without passwords, and without the beginning of one that
-    /// the bound cuts. The bound is for a text that has none of the passwords.
+    /// Copies the beginning of a NUL-terminated text, without passwords, and without the beginning of a password that
+    /// the bound cuts in two. The bound is exact only for a text that has none of the passwords.
     init(beginningOf text: UnsafePointer<CChar>, upTo bytes: Int, hiding secrets: [String]) {
         let longest = secrets.map(\.utf8.count).max() ?? 0
         let count = strnlen(text, bytes + longest)

@@ -1,10 +1,10 @@
 import Postgres
 import Time
 
-/// A run that this process owns, as its row was when it became the owner.
+/// A run that this process owns, with its row as it was when the process became the owner.
 struct RunClaim: Hashable, Sendable {
     let run: RecordedRun
-    /// Makes this attempt, and no other, the owner.
+    /// The token in the row, which makes this attempt, and no other, the owner.
     let token: String
     /// The time of the last renewal of the heartbeat.
     var renewed: ContinuousClock.Instant = .now
@@ -17,28 +17,28 @@ struct ClaimCandidate: Hashable, Sendable {
     var run: RecordedRun
     /// True for the row of the fire time itself; false for another run of the job that is under way.
     var isSameFireTime: Bool
-    /// The time for which its owner still counts as alive; not above zero when it counts as dead.
+    /// The rest of its owner's lease; zero or negative if the owner counts as dead.
     var leaseLeft: Duration
-    /// True if it was made before its fire time by the database's clock: by a host whose clock ran ahead.
+    /// True if the run began before its fire time by the database's clock: the host that began it had a fast clock.
     var isAhead: Bool
     /// The time until the next attempt, if an attempt failed and another one was to follow; negative when it is overdue.
     var retryWait: Duration?
 
     fileprivate var held: ClaimDecision {
-        // No later attempt renews the claim of `--once`: its end is near, so looking again after seconds is enough.
+        // A run of `--once` has no later attempt to renew its claim, and ends soon: look again within 4 s.
         .skip(.held(by: run.claimedBy, lookAgainAfter: run.origin == .once ? min(leaseLeft, .seconds(4)) : leaseLeft))
     }
 }
 
-/// The consequence of what the history answered to a claim.
+/// The decision that follows from the history's answer to a claim.
 enum ClaimDecision: Hashable, Sendable {
     /// The row is ours, new or as we left it.
     case own(RecordedRun)
-    /// The row is there and may become ours.
+    /// The row exists, and this attempt may take it over or resume it.
     case reopen(RecordedRun, keepsCutoff: Bool)
-    /// This process ended the run before, and the answer was lost.
+    /// An earlier attempt of this process ended the run, and the answer to that was lost.
     case ended(RecordedRun, Outcome)
-    /// Nothing was inserted, and what stood in the way has ended since: claim again.
+    /// Nothing was inserted, and the row in the way has ended since, or is being closed: claim again.
     case claimAgain
     case skip(RunReport.Skip)
 
@@ -68,10 +68,10 @@ enum ClaimDecision: Hashable, Sendable {
         case (.canceled, _), (.abandoned, _): self = resumed
         default:
             if let wait = row.retryWait {
-                // The process that is to make the next attempt is given until then.
+                // Until `retryWait` has passed, the run is left to the process that waits to make its next attempt.
                 self = wait <= .zero ? resumed : other?.held ?? .skip(.held(by: run.claimedBy, lookAgainAfter: wait))
             } else if row.isAhead {
-                // Not an answer: a clock that ran ahead must silence nothing.
+                // The row does not answer the fire time: a host's fast clock must not suppress a run.
                 self = other?.held ?? .reopen(run, keepsCutoff: false)
             } else {
                 self = .skip(.answered)

@@ -3,36 +3,37 @@ import Postgres
 import Synchronization
 import Time
 
-/// Whether runs are recorded, and claimed, in `mcp_cleanup.runs`.
+/// The condition for recording and claiming runs in `mcp_cleanup.runs`.
 package enum HistoryMode: String, Hashable, Sendable, CaseIterable {
-    /// Where the table is there. Once it was, it has to stay.
+    /// If the table exists. Once a process has seen the table, a run without it fails.
     case auto
     /// Always: without the table a run fails.
     case required
     case off
 }
 
-/// What a process does with the history of runs: `mcp_cleanup.runs`.
+/// The settings of the history of runs: `mcp_cleanup.runs`.
 package struct History: Hashable, Sendable {
     package var mode = HistoryMode.auto
     /// The age of the last heartbeat above which a run's owner counts as dead.
     package var lease = Duration.seconds(60)
-    /// How long closed runs are kept.
+    /// The time for which closed runs are kept.
     package var retention = Duration.seconds(30 * 86_400)
-    /// The time for which it is recorded which sessions were removed; `nil` records nothing.
+    /// The time for which the records of removed sessions are kept; `nil` records none.
     package var removed: Duration?
 
     package static let standard = History()
 
-    /// Returns a fresh token for a claim: its owner, for people, and a random number. ASCII, for a database of any encoding.
+    /// Returns a new token: host and process ID, for people, and a random number. ASCII, for a database of any
+    /// encoding.
     static func token() -> String {
         "\(HostName.current):\(getpid()):\(String(UInt64.random(in: 0...UInt64.max), radix: 36))"
     }
 }
 
-/// What a process remembers of the history as long as it lives.
+/// The process's memory of the history, kept until the process ends.
 package final class HistoryMemory: Sendable {
-    /// True once the table was there; `nil` before the first look.
+    /// True once the table has been seen; `nil` before the first look.
     private let hadTable = Mutex<Bool?>(nil)
     private let generations = Mutex<[(table: TableName, generation: SchemaGeneration)]>([])
     private let onAbsence: @Sendable () -> Void
@@ -43,7 +44,8 @@ package final class HistoryMemory: Sendable {
     /// Remembers the generation of a table.
     ///
     /// - Parameter isConfirmed: true if the configuration or the history names it.
-    /// - Throws: `schemaChanged` if it was another before and is not confirmed: which sessions are active is in doubt.
+    /// - Throws: `schemaChanged` if it was another one and the new one is not confirmed: the active sessions are in
+    ///   doubt.
     func remember(_ generation: SchemaGeneration, of table: TableName, isConfirmed: Bool) throws(RunFailure) {
         let before = generations.withLock { known in
             if !isConfirmed, let before = known.first(where: { $0.table == table }) { return before.generation }
@@ -85,11 +87,11 @@ package struct HistoryTable: Hashable, Sendable {
     let name: Name
     let isThere: Bool
     let canUseSchema: Bool
-    /// Which of SELECT, INSERT, UPDATE (of runs) and DELETE the role lacks.
+    /// Those of SELECT, INSERT, UPDATE (for `runs` only) and DELETE that the role lacks.
     private var missingPrivileges: [String] = []
     private var isRowSecurityActive = false
-    /// The owner, unless it is the role itself, a superuser, or the owner of the sessions or of the database, whose triggers
-    /// are the application's: another role with CREATE on the database may have made the table.
+    /// The owner if its triggers are not trusted: any role with CREATE on the database may own the table. `nil` for the
+    /// role itself, a superuser, and the owners of the sessions and the database, whose triggers are the application's.
     private var foreignOwner: String?
     private var columns: [String: ColumnType] = [:]
     /// The names of the columns by their numbers.
@@ -110,11 +112,11 @@ package struct HistoryTable: Hashable, Sendable {
         case column(String, found: String?, expected: String)
         case index(String)
         case owner(String)
-        /// A row was inserted, nothing stood in its way, and it is not there.
+        /// An INSERT met no conflict, and its row is not there: a trigger or a rule discarded it.
         case insertVetoed
     }
 
-    /// - Throws: `historyUnusable` for the first thing that keeps the role from writing the table, or only from reading it.
+    /// - Throws: `historyUnusable` for the first obstacle to writing the table or, for `.reading`, to reading it.
     func requireUsable(for purpose: Purpose = .deleting, by role: String) throws(RunFailure) {
         try refuse(foreignOwner.map { .owner($0) }, by: role)
         try refuse(canUseSchema ? nil : .privileges(isOnSchema: true, ["USAGE"]), by: role)
@@ -158,12 +160,12 @@ package struct HistoryTable: Hashable, Sendable {
         ("removed_at", .timestamp),
     ]
 
-    /// The two that claims rely on.
+    /// The two unique indexes that claims rely on.
     private static let expectedIndexes: [(index: String, text: String)] = [
         ("job,scheduled_at", "(job, scheduled_at)"), ("job \(isRunning)", "(job) WHERE \(isRunning)"),
     ]
 
-    /// As `pg_get_expr` shows it.
+    /// The condition of a running row, as `pg_get_expr` shows it.
     private static let isRunning = "(status = 'running'::text)"
 }
 
@@ -203,8 +205,8 @@ extension HistoryTable {
         }
     }
 
-    /// True for the tree that PostgreSQL keeps of `status = 'running'` on a machine of the usual byte order. To have the
-    /// server write a condition as SQL costs as much as all else that a survey asks.
+    /// True for the expression tree (`indpred`) that PostgreSQL stores for `status = 'running'` on a little-endian
+    /// machine. `pg_get_expr`, which writes it as SQL, would cost as much as everything else that a survey asks.
     private func isRunningCondition(_ tree: String) -> Bool {
         let fields = tree.split(separator: ":").map { String($0) }
         let bytes = "running".utf8.map { String($0) }.joined(separator: " ")

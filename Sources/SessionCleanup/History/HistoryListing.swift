@@ -1,11 +1,11 @@
 import Postgres
 package import Time
 
-/// What the history knows of a job.
+/// The history's record of a job.
 package struct JobRecord: Sendable {
     package let lastRun: RecordedRun?
     package let lastSuccessAt: UTCInstant?
-    /// When its oldest run that is still recorded began.
+    /// The start of the job's oldest run that is still recorded.
     package let firstRunAt: UTCInstant?
     /// The database's clock.
     package let now: UTCInstant
@@ -14,7 +14,7 @@ package struct JobRecord: Sendable {
 /// A row of `mcp_cleanup.removed`: a session that a run removed. Nothing in it is a credential.
 package struct RemovedSession: Sendable {
     package let runID: Int
-    /// `nil` if the run is recorded no more.
+    /// `nil` if the run is no longer recorded.
     package let job: String?
     package let sessionID: String?
     package let userID: String?
@@ -28,8 +28,8 @@ package struct RemovedSession: Sendable {
     package let removedAt: UTCInstant
 }
 
-/// What commands list of the history, for which SELECT is enough: over one connection, within half a minute. `sessions` is the
-/// sessions table, whose owner the history may belong to.
+/// Lists of the history, for commands. Each needs no privilege but SELECT, and uses a connection of its own for at most
+/// 30 s. `sessions` is the sessions table, whose owner may own the history too.
 ///
 /// All throw `nothingRecorded`, `removedMissing`, `historyUnusable`, or what a connection throws.
 extension DatabaseAccess {
@@ -42,7 +42,7 @@ extension DatabaseAccess {
         }
     }
 
-    /// What is known of each job, by its name.
+    /// The record of each job, by the job's name.
     package func records(
         of jobs: [String], beside sessions: TableName
     ) async throws(RunFailure) -> [String: JobRecord] {
@@ -58,7 +58,7 @@ extension DatabaseAccess {
         }
     }
 
-    /// The sessions of a user or of all users that were removed last, the latest first.
+    /// The sessions that were removed last, of one user or (`nil`) of all users; the latest first.
     package func latestRemoved(
         _ limit: Int, ofUser user: String?, beside sessions: TableName
     ) async throws(RunFailure) -> [RemovedSession] {
@@ -75,7 +75,7 @@ extension DatabaseAccess {
         }
     }
 
-    /// How many removed sessions are recorded, and when the oldest of them was removed.
+    /// The number of removed sessions that are recorded, and the time of the oldest removal among them.
     package func removedCount(
         beside sessions: TableName
     ) async throws(RunFailure) -> (recorded: Int, oldest: UTCInstant?) {
@@ -100,8 +100,9 @@ extension DatabaseAccess {
 }
 
 extension DatabaseSession {
-    /// Surveys the sessions table and a table of the history before anything reads the latter: a view of another role's would
-    /// run that role's code. Leaves the transaction open. Throws `historyUnusable`; `nil` if there is no such table.
+    /// Surveys the sessions table and a table of the history before anything reads the latter: it may be another role's
+    /// view, which would run that role's code. Leaves the transaction open. Throws `historyUnusable`; `nil` if there is
+    /// no such table.
     func survey(
         _ name: HistoryTable.Name, beside sessions: TableName, for purpose: Purpose = .reading
     ) async throws(RunFailure) -> Survey? {
@@ -114,7 +115,7 @@ extension DatabaseSession {
 }
 
 extension History {
-    /// Returns what the batches of a run record; `nil` for a job of the operator's own, and where `history.removed` is off.
+    /// Returns what batches record of removed sessions; `nil` for an operator's own job or if `history.removed` is off.
     ///
     /// - Throws: `removedMissing`, `historyUnusable`, or what a connection throws.
     func recording(_ survey: Survey, in session: DatabaseSession) async throws(RunFailure) -> RemovedSQL.Recording? {

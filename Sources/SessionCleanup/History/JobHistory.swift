@@ -1,7 +1,7 @@
 import Postgres
 package import Time
 
-/// What the history has of a job when the service starts.
+/// A job's history, as the service reads it at its start.
 package struct JobHistory: Hashable, Sendable {
     /// `nil` if the history does not know the job.
     package let latest: LatestRun?
@@ -9,11 +9,11 @@ package struct JobHistory: Hashable, Sendable {
     /// `nil` where they could not be read.
     package var recentRuns: RecentRuns?
 
-    /// The run of the latest fire time that has come, by the database's clock, and that has a row. Rows of `--once` answer no
+    /// The run of the latest fire time that has come by the database's clock and has a row. Rows of `--once` answer no
     /// fire time and do not count.
     package struct LatestRun: Hashable, Sendable {
         package let scheduledAt: UTCInstant
-        /// The row has no end: its owner is alive, or has died.
+        /// True if the row is still `running`: its owner is alive, or has died.
         package var isRunning = false
         /// The time until the run is to be resumed: the rest of the wait if an attempt failed and another was to follow; zero if
         /// the run is running, was canceled or abandoned, or was made before its time by a fast clock; `nil` if it has ended.
@@ -21,20 +21,20 @@ package struct JobHistory: Hashable, Sendable {
     }
 }
 
-/// What a job's last runs did, in all processes that share the history: for people who watch, never for a decision.
+/// A job's last runs, by all processes that share the history: for display, never for a decision.
 package struct RecentRuns: Hashable, Sendable {
     /// The last runs that have ended, the oldest first; at most 40.
     package fileprivate(set) var runs: [RecordedRun] = []
-    /// Rows that runs of the last 24 hours deleted, by the age of the run's last heartbeat in quarters of an hour.
+    /// Rows deleted by runs of the last 24 hours, by the age of each run's last heartbeat in quarters of an hour.
     package fileprivate(set) var deletions: [Int: Int] = [:]
 
     /// When the last of the runs ended, by the database's clock.
     package var lastEnd: UTCInstant? { runs.compactMap(\.finishedAt).max() }
 
-    /// Ten times what 100,000 rows take. Past it the page does without: missed runs are waiting for this read.
+    /// Ten times what 100,000 rows take. After it the page shows no recent runs: missed runs wait for this read.
     private static let longestRead = Duration.seconds(3)
 
-    /// Reads the runs of each job, by its name, in a transaction of its own. The history must be one that may be read.
+    /// Reads each job's last runs, by its name, in a transaction of its own. The role must be able to read them.
     static func read(_ jobs: [String], in session: DatabaseSession) async throws(RunFailure) -> [String: RecentRuns] {
         let script = HistorySQL.recentRuns(of: jobs).adding("COMMIT")
         let answers = try await session.open(script, isReadOnly: true, limit: longestRead)
@@ -52,8 +52,8 @@ package struct RecentRuns: Hashable, Sendable {
 }
 
 extension DatabaseAccess {
-    /// Returns what the history has of each of the jobs, by name; nothing where the table does not exist. Closes the runs of
-    /// dead owners, if there are any. Over a connection of its own, within half a minute; cancellation of the task ends it.
+    /// Returns each job's history, by the job's name; an empty dictionary if the table does not exist. Closes the runs
+    /// of dead owners, if there are any. Uses its own connection, for 30 s at most; cancellation ends it.
     ///
     /// - Parameter sessions: the sessions table, whose owner the history may belong to.
     package func lookBack(
@@ -66,10 +66,10 @@ extension DatabaseAccess {
             var histories: [String: JobHistory] = [:]
             for row in rows { histories[try row.text("name")] = try JobHistory(row) }
             if try rows.contains(where: { try $0.bool("has_dead_owners") }) {
-                // If that fails, for want of a privilege as well, the next claim closes them.
+                // If this fails, for example without the privilege, the next claim closes them.
                 _ = try? await session.write(Script(HistorySQL.abandon(after: lease)))
             }
-            // They are only shown.
+            // A failure is ignored: recent runs are only shown.
             let recent = (try? await RecentRuns.read(jobs, in: session)) ?? [:]
             for (job, runs) in recent { histories[job]?.recentRuns = runs }
             return histories

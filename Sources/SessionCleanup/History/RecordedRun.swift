@@ -29,7 +29,7 @@ package struct RecordedRun: Hashable, Sendable {
 }
 
 extension RecordedRun {
-    /// The columns that the decoder below reads, of a row that goes by `r`.
+    /// The columns that `init(_:)` reads, of a row with the alias `r`.
     static let columns = """
         r.run_id, r.job, r.status, r.origin, r.rows_deleted, r.rows_skipped, r.rows_refused, r.batches, r.attempts
              , r.claimed_by, r.session_schema, r.error_sqlstate, r.error_message
@@ -71,8 +71,8 @@ extension RecordedRun {
 }
 
 extension RunReport {
-    /// A run that has ended, as the history has it: without its failure, of which there is a text only; by the database's
-    /// clock. `nil` for a run that is under way.
+    /// The report of a run that has ended, from its row: without the failure, of which the row has only the text; times
+    /// are the database clock's. `nil` for a run that is under way.
     package init?(_ run: RecordedRun) {
         guard let outcome = run.outcome, let finishedAt = run.finishedAt else { return nil }
         self.init(

@@ -1,37 +1,37 @@
-/// Reads SQL as far as it takes to know where strings, names and brackets end (PostgreSQL manual, 4.1), and which tables it
-/// looks at by EXISTS.
+/// Scans the SQL of a condition only to find where strings, names and brackets end (PostgreSQL manual, 4.1), and which
+/// tables the condition looks at by EXISTS.
 ///
-/// Of a query it takes `SELECT FROM schema.table [AS name], … WHERE condition` and nothing else, only right behind
-/// `EXISTS (`, and never the word SELECT elsewhere.
+/// The only query that it accepts is `SELECT FROM schema.table [AS name], … WHERE condition`, right behind `EXISTS (`.
+/// It refuses the word SELECT anywhere else.
 struct ConditionReader {
-    /// The text up to now, in pieces: the cutoff stands between them.
+    /// The text read so far, split at each cutoff (`$1`).
     private(set) var parts = [""]
     private(set) var calls: [RowCondition.Call] = []
     private(set) var tables: [TableName] = []
 
     private let text: String
     private var rest: Substring.UnicodeScalarView
-    /// Where the last of the pieces begins.
+    /// The index at which the last part begins.
     private var start: String.Index
     private var open: [Unicode.Scalar] = []
-    /// How many brackets were open at the WHERE of each query that is not closed yet.
+    /// For each query that is not closed yet, the number of brackets that were open at its WHERE.
     private var queries: [Int] = []
     private var last = Last()
 
-    /// What the token before this place was.
+    /// The token before this place.
     private struct Last {
-        /// A name, with its schema: a parenthesis would make it a call.
+        /// A name, its schema first: a parenthesis behind it would make it a call.
         var name: [String] = []
         /// A word without quotes that may be a keyword, as the server folds it.
         var keyword = ""
-        /// A dot behind a name or a bracket: a name follows that is no keyword.
+        /// True for a dot behind a name or a bracket: the name that follows is no keyword.
         var isDot = false
-        /// Something that a dot selects from; behind anything else a dot begins a number.
+        /// True if a dot behind this token selects a part of it; otherwise the dot begins a number.
         var isOperand = false
     }
 
     private static let blanks: Set<Unicode.Scalar> = [" ", "\t", "\n", "\r", "\u{C}", "\u{B}"]
-    /// What may follow a query's condition. All are reserved words, which name nothing without quotes or a dot.
+    /// The clauses that may follow a query's condition. All are reserved: without quotes or a dot, none is a name.
     private static let clauses: Set<String> = [
         "group", "having", "window", "union", "intersect", "except", "order", "limit", "offset", "fetch", "for",
     ]
@@ -82,25 +82,25 @@ struct ConditionReader {
         parts[parts.count - 1] = String(text.unicodeScalars[start...])
     }
 
-    /// Takes blanks, and returns what follows.
+    /// Skips blanks, and returns the scalar that follows; `nil` at the end.
     private mutating func peek() -> Unicode.Scalar? {
         rest = rest.drop(while: Self.blanks.contains)
         return rest.first
     }
 
     private mutating func append(_ part: String, keyword: String = "", behind before: Last) throws(RowConditionError) {
-        // The server would cut it, and take another function.
+        // The server would truncate a longer name, and call another function.
         guard part.utf8.count <= 63 else { throw .refused(part, why: "a name has at most 63 bytes") }
         last = Last(name: [part], keyword: keyword, isOperand: true)
         if before.isDot { last = Last(name: before.name + [part], isOperand: true) }
     }
 
-    /// What stands between two quotes; a doubled one is one.
+    /// Takes a quoted text, and returns what is between the quotes; a doubled quote counts as one.
     private mutating func quoted(by quote: Unicode.Scalar) throws(RowConditionError) -> String {
         rest.removeFirst()
         var text = "".unicodeScalars
         while let scalar = rest.popFirst() {
-            // Whether it means anything in a string depends on a setting of the session.
+            // The meaning of a backslash in a string depends on the session: standard_conforming_strings.
             if scalar == "\\" || scalar == "\0" {
                 throw .refused("\\", why: "what it means in quotes depends on the server")
             }
@@ -125,7 +125,7 @@ struct ConditionReader {
         start = rest.startIndex
     }
 
-    /// Digits and letters alike: `1e5`, `0x1F`. PostgreSQL 14 reads `1LIMIT` as a number and a word.
+    /// Takes a number with its letters: `1e5`, `0x1F`. Refuses `1LIMIT`, for PostgreSQL 14 a number and a word.
     private mutating func number() throws(RowConditionError) {
         let text = takeWord()
         let isDecimal = { (part: Substring) in part.allSatisfy { $0.isASCII && ($0.isNumber || $0 == "_") } }
@@ -151,11 +151,11 @@ struct ConditionReader {
         try append(word, keyword: word, behind: before)
     }
 
-    /// Takes a word as the server folds it: ASCII only, in any locale.
+    /// Takes a word and returns it in lower case, as the server folds it: only ASCII letters, in any locale.
     private mutating func takeWord() -> String {
         let word = rest.prefix(while: Self.continuesName)
         rest = rest[word.endIndex...]
-        // 32 after an upper-case letter of ASCII is the lower-case one.
+        // An ASCII letter's lower case is 32 above its upper case, and so a scalar.
         let folded = word.map { ("A"..."Z").contains($0) ? Unicode.Scalar($0.value + 32)! : $0 }
         return String(String.UnicodeScalarView(folded))
     }

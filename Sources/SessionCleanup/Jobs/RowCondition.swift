@@ -1,14 +1,14 @@
 import Postgres
 
-/// A condition on the rows of a table that an operator wrote: SQL over its columns, with the cutoff as `$1`.
+/// An operator's condition on the rows of a table: SQL over the table's columns, with the cutoff as `$1`.
 ///
 /// It stands in parentheses in the statements of a run and cannot leave them: `ConditionReader` refuses what could end them or
-/// comment them out; the server checks everything else. It may look at other tables by EXISTS; the job's table goes by its
-/// own unqualified name there.
+/// comment them out; the server checks everything else. It may look at other tables by EXISTS; there the job's table
+/// has its unqualified name as alias.
 package struct RowCondition: Hashable, Sendable {
-    /// What stands before, between and after the cutoffs.
+    /// The pieces of SQL before, between and after the cutoffs.
     private let parts: [String]
-    /// What is called in it, as names for `SurveySQL.volatileFunction`.
+    /// The names with a parenthesis behind them, as a function call has it: for `SurveySQL.volatileFunction`.
     let calls: [Call]
     /// The tables that it looks at by EXISTS.
     let tables: [TableName]
@@ -32,7 +32,7 @@ package struct RowCondition: Hashable, Sendable {
 
     package var sql: String { sql(cutoff: "$1") }
 
-    /// The condition with something else for the cutoff: a complete expression.
+    /// The condition with `$1` replaced by a complete SQL expression.
     func sql(cutoff: String) -> String { parts.joined(separator: cutoff) }
 }
 

@@ -4,9 +4,9 @@ package struct Rule: Hashable, Sendable {
     var candidates: String
     /// The `timestamptz` column whose age decides.
     let column: String
-    /// How far past the time in the column a row becomes due.
+    /// A row becomes due this long after the time in the column.
     package var after = Duration.zero
-    /// What an operator wrote instead of all that.
+    /// An operator's condition, which replaces all of the above; `nil` for a built-in job.
     package fileprivate(set) var condition: RowCondition?
 
     /// The condition for a row to be due, with the cutoff as `$1`, as documents show it. A row exactly at the cutoff is not due.
@@ -21,24 +21,24 @@ package struct Rule: Hashable, Sendable {
         return "\(column) OPERATOR(pg_catalog.<) \(limit(cutoff)) AND \(qualifiedCandidates)"
     }
 
-    /// The relation that a statement with the rule names: a job's table, or a part of it alone.
+    /// The relation for a statement with this rule: the job's table, or one part of it alone.
     func relation(_ table: TableName, _ part: Target.Part? = nil) -> BatchSQL.Relation {
         BatchSQL.Relation(
             name: part?.name ?? table, alone: part?.oid, alias: condition == nil ? nil : table.table)
     }
 
-    /// The condition for a row to become due later; of an operator's own condition it is not known.
+    /// The condition for a row to become due later. For an operator's condition there is none.
     func pending(cutoff: String) -> String {
         "\(qualifiedCandidates) AND \(column) OPERATOR(pg_catalog.>=) \(limit(cutoff))"
     }
 
-    /// The first time that is not due. In parentheses: written with OPERATOR, all operators bind alike.
+    /// SQL for the first time that is not due. In parentheses: all OPERATOR(…) have the same precedence.
     private func limit(_ cutoff: String) -> String {
         after == .zero ? "(\(cutoff))" : "((\(cutoff)) OPERATOR(pg_catalog.-) \(interval))"
     }
 
-    /// SQL for the instant up to which the row is kept, under any search path. A time near the end of what the server
-    /// can hold counts as the year 9999: adding to it would be an error.
+    /// SQL for the instant up to which the row is kept, under any search path. A time after the year 9999 counts as
+    /// that year's last day: adding to a time near the server's maximum would be an error.
     var dueSince: String {
         guard after != .zero else { return column }
         let time = "LEAST(\(column), timestamp with time zone '9999-12-31 00:00:00+00')"
@@ -47,16 +47,16 @@ package struct Rule: Hashable, Sendable {
 
     /// SQL for the rows that the job may ever remove, under any search path: each operator means pg_catalog's.
     var qualifiedCandidates: String {
-        // Of our own making: operators stand between blanks, and in no string.
+        // The text is the program's own: its operators stand between blanks, and in no string.
         candidates.split(separator: " ").map { word in
             ["=", "<>"].contains(word) ? "OPERATOR(pg_catalog.\(word))" : String(word)
         }.joined(separator: " ")
     }
 
-    /// In hours or less, never in days, whose length depends on the session's time zone.
+    /// `after` in SQL: in hours or smaller units, never in days, whose length depends on the session's time zone.
     private var interval: String {
         let (seconds, attoseconds) = after.components
-        // Rounded up to what the configuration can say: never due too early.
+        // Rounded up to whole milliseconds, the configuration's smallest unit, so that no row is due too early.
         let milliseconds = seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
         if milliseconds.isMultiple(of: 3_600_000) { return "interval '\(milliseconds / 3_600_000) hours'" }
         return milliseconds.isMultiple(of: 1000)
@@ -80,10 +80,10 @@ package enum SchemaGeneration: String, Hashable, Sendable, CaseIterable {
     case status
 }
 
-/// What `database.session-schema` may say.
+/// The values of `database.session-schema`.
 package enum SessionSchema: String, Hashable, Sendable, CaseIterable {
     case auto, active, status
 
-    /// The one generation that may be there; `nil` to look for it.
+    /// The generation that the table must have; `nil` to detect it.
     package var generation: SchemaGeneration? { SchemaGeneration(rawValue: rawValue) }
 }

@@ -16,7 +16,7 @@ extension TableName {
     /// - Throws: `TableNameError` for anything else, a name without a schema included: which table a bare name means
     ///   depends on the role's `search_path`.
     package init(parsing text: String) throws(TableNameError) {
-        // Scalars, as the server reads it: a quote with an accent behind it is one Character, and no quote.
+        // Scalars, as the server reads it: a quote with a combining accent is one Character, unequal to a quote.
         var rest = text.unicodeScalars[...]
         var parts = [try Self.takePart(from: &rest)]
         while let separator = rest.popFirst() {

@@ -37,7 +37,7 @@ package struct CleanupRun: Sendable {
     }
 
     /// Surveys the database and leaves the transaction open.
-    /// - Parameter known: a survey of a moment ago; then only the clock is read.
+    /// - Parameter known: the connection's last survey. If it is fresh and of the same table, only the clock is read.
     func look(in session: DatabaseSession, known: Survey? = nil) async throws(RunFailure) -> Survey {
         let sent = hostClock()
         var survey: Survey
@@ -68,8 +68,8 @@ package struct CleanupRun: Sendable {
             recording: try await history.recording(survey, in: session))
     }
 
-    /// Requires that the sessions table has the schema that it had before, unless the configuration names it.
-    /// - Parameter trusted: the schema that the history has; without it, what this process remembers counts.
+    /// Requires the same schema (an `active` or a `status` column) as before, unless the configuration names one.
+    /// - Parameter trusted: the schema of the last run in the history; if `nil`, the one that this process remembers.
     /// - Throws: `schemaChanged`.
     func requireUnchanged(_ survey: Survey, _ trusted: SchemaGeneration?) throws(RunFailure) {
         guard let generation = try survey.generation(for: .deleting) else { return }
@@ -84,7 +84,7 @@ package struct CleanupRun: Sendable {
 package struct RunPreview: Sendable {
     package let job: String
     package let dueRows: Int
-    /// Since when the oldest of them is due; `nil` when there is none, or when that time has no name.
+    /// Since when the oldest of them is due; `nil` if there is none, or for a time before the year 1 or after 9999.
     package let oldestDueAt: UTCInstant?
     package let cutoff: UTCInstant
     /// The type of the search plan's top node, as EXPLAIN names it: `Seq Scan`, `Bitmap Heap Scan`, `Append`, ….
@@ -139,7 +139,7 @@ extension Rule {
     /// Requires that the tables which an operator's own condition looks at are tables, and that the role sees all their
     /// rows: a hidden one would make NOT EXISTS true.
     ///
-    /// - Returns: those without active row security.
+    /// - Returns: the tables without active row security.
     /// - Throws: `tableMissing`, `notATable`, `privilegesMissing`, `rowSecurity`, or what a connection throws.
     func requireVisibleTables(in session: DatabaseSession) async throws(RunFailure) -> [TableName] {
         var open: [TableName] = []
@@ -168,7 +168,7 @@ extension Rule {
             let found = try await session.read(SurveySQL.explainCondition(table, sql), path: .role)
             plan = try found.reading { try $0.onlyRow().text("QUERY PLAN") }
         } catch {
-            // Syntax, names and types; values; unsupported features. A missing privilege says so by itself.
+            // Syntax, names, types (42); values (22); unsupported (0A). A missing privilege (42501) says so itself.
             guard case .database(let cause) = error, let state = cause.sqlState, state != "42501",
                 ["42", "22", "0A"].contains(state.conditionClass)
             else { throw error }

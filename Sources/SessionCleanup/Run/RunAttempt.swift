@@ -5,9 +5,9 @@ import Time
 struct RunAttempt: Sendable {
     let run: CleanupRun
     let request: RunRequest
-    /// Makes this attempt the owner of the run. Known before it is sent: the answer may be lost.
+    /// The claim token of this attempt. It is made before it is sent, since the answer may be lost.
     let token = History.token()
-    /// What the attempt has done up to now; right after an error too.
+    /// What the attempt has done so far; correct after an error too.
     var report: RunReport
     /// When `report.earlierRuns` was read.
     private(set) var claimedAt = ContinuousClock.now
@@ -55,12 +55,12 @@ struct RunAttempt: Sendable {
         try await close(in: session)
     }
 
-    /// The rows that a run without much to do has to do with.
+    /// Up to this many due rows, the first search finds them all; where more are due, a larger search follows.
     private static let fewRows = 1000
 
     /// Looks for due rows before the run is claimed: where there are none, the run is recorded together with its end.
     /// - Returns: what to delete; or a failure, to be thrown once the run has a row.
-    /// - Throws: a failure after which the run can have no row.
+    /// - Throws: the failure, if the connection is lost or the run was canceled: it cannot be claimed then.
     private func lookAhead(
         _ survey: Survey, in session: DatabaseSession
     ) async throws(RunFailure) -> Result<(Target, CleanupRun.FirstSearch), RunFailure> {
@@ -80,7 +80,7 @@ struct RunAttempt: Sendable {
     ) async throws(RunFailure) -> CleanupRun.FirstSearch {
         let sql = SearchSQL.first(
             run.table.name, target.rule, cutoff: target.cutoff, limit: Self.fewRows + 1, record: record)
-        // The other half is for the rest of the run.
+        // Half of the time that is left, at most: the other half is for the rest of the run.
         let limit = try session.budget.limit(min(session.budget.transactionLimit, session.budget.remaining / 2))
         let sent = ContinuousClock.now
         do {
@@ -100,14 +100,14 @@ struct RunAttempt: Sendable {
         _ target: Target, _ first: CleanupRun.FirstSearch, claim: RunClaim?, in session: DatabaseSession
     ) async throws(RunFailure) {
         report.cutoff = target.cutoff
-        // With a record of removed sessions, its old rows go with each run.
+        // With `history.removed`, each run deletes old records of removed sessions too, even where no row is due.
         if case .all(let found) = first, found.rows.isEmpty, target.recording == nil {
             report.progress.isSearchComplete = true
             run.onProgress(report.progress)
         } else {
             var target = target
             if target.parts.isEmpty { target.parts = try await target.survey.parts(in: session) }
-            // The report of this attempt leaves out the rows of earlier ones.
+            // Without a claim, `max-rows` includes the rows of earlier attempts; the report leaves them out.
             let before = claim == nil ? request.rowsDeletedBefore : 0
             var progress = report.progress
             progress.rowsDeleted += before
@@ -120,7 +120,7 @@ struct RunAttempt: Sendable {
             report.oldestOverdue = oldest.map { target.cutoff - $0 }
             if deletion.isCapped { report.outcome = .capped }
         }
-        // A policy that has been narrowed since hides rows without an error.
+        // A policy that was narrowed after the survey hides rows without an error.
         if target.survey.isRowSecurityActive {
             try await Survey.make(of: run.table, for: .reading, in: session)
                 .requireNoHiddenRows(for: .deleting, in: session)
@@ -132,7 +132,7 @@ struct RunAttempt: Sendable {
         }
     }
 
-    /// Returns until when nothing will be due, or the end of the limit if that comes first. No answer fails no run.
+    /// Returns the instant until which no row becomes due, at most `limit` after the cutoff; `nil` if the search fails.
     private func idleUntil(_ target: Target, limit: Duration, in session: DatabaseSession) async -> UTCInstant? {
         do {
             let sql = SearchSQL.firstPending(run.table.name, target.rule, cutoff: target.cutoff)
@@ -149,7 +149,7 @@ extension CleanupRun {
     enum FirstSearch: Sendable {
         /// All rows that are due.
         case all(FoundRows)
-        /// More rows than such a search returns.
+        /// More rows are due than such a search returns.
         case many
         /// The server could not find them in time.
         case tooSlow
@@ -159,12 +159,12 @@ extension CleanupRun {
 // MARK: The run's row in the history
 
 extension RunAttempt {
-    /// Claims of one attempt, each after something that stood in its way has ended, or after another process was faster.
+    /// The most claims of one attempt, which claims again after another run ended or another process was faster.
     private static let mostClaims = 10
 
     /// Returns the statement that records a run which has found nothing, with its end; see `HistorySQL.record`.
     private func recording(of target: Target) -> String? {
-        // Policies are looked at once more after the search; an operator's own condition runs in a read-only transaction.
+        // Active policies are checked again after the search; an operator's own condition is searched for read-only.
         guard request.previousTokens.isEmpty, !target.survey.isRowSecurityActive, target.rule.condition == nil,
             target.recording == nil
         else { return nil }
@@ -205,7 +205,7 @@ extension RunAttempt {
                 return nil
             }
         }
-        // Without a run that could have stood in the way, something keeps rows from being inserted.
+        // If no run that could have stood in the way ended in the last 60 s, something keeps rows from being inserted.
         guard let lastEnd = report.earlierRuns?.lastEnd, survey.clock - lastEnd < .seconds(60) else {
             throw .historyUnusable(.runs, role: survey.role, .insertVetoed)
         }
@@ -213,9 +213,9 @@ extension RunAttempt {
         return nil
     }
 
-    /// Returns the schema for the run's row. Where it is in doubt, the run fails after its claim.
+    /// Returns the schema for the run's row; `nil` where it is in doubt: then the run fails after its claim.
     private func schema(of survey: Survey) -> HistorySQL.TrustedSchema? {
-        // Making the target throws the same.
+        // The error is not lost: making the target throws the same one.
         guard let generation = try? survey.generation(for: .deleting) else { return nil }
         return HistorySQL.TrustedSchema(found: generation, isConfigured: run.table.schema != .auto)
     }
@@ -236,7 +236,7 @@ extension RunAttempt {
         return RunClaim(run: row, token: token)
     }
 
-    /// - Returns: `nil` if the row has changed since, or another run of the job began in the same instant.
+    /// - Returns: `nil` if the row has changed since it was read, or another run of the job has begun.
     private func reopen(
         _ row: RecordedRun, keepsCutoff: Bool, _ survey: Survey, in session: DatabaseSession
     ) async throws(RunFailure) -> RecordedRun? {
@@ -263,7 +263,7 @@ extension RunAttempt {
         _ = try await finish(isCorrection: true, in: session)
     }
 
-    /// - Returns: a warning at COMMIT.
+    /// - Returns: the warning at COMMIT that no standby has confirmed it; `nil` if there was none.
     private mutating func finish(
         isCorrection: Bool, in session: DatabaseSession
     ) async throws(RunFailure) -> ServerMessage? {
@@ -275,7 +275,7 @@ extension RunAttempt {
         let row = try answers.read(.closed) { result in try result.rows.first.map(RecordedRun.init) }
         guard let row, let outcome = row.outcome, outcome != .abandoned else { throw .claimLost }
         _ = begin(row)
-        // The answer to an earlier end was lost: that end counts.
+        // The row may have been closed before, by a statement whose answer was lost: that outcome counts.
         if outcome == .succeeded || outcome == .capped {
             report.outcome = outcome
             report.failure = nil

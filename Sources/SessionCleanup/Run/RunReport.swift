@@ -8,10 +8,10 @@ package struct RunRequest: Sendable {
     package var origin: RunOrigin
     /// `RunReport.claimTokens` of the attempts before this one, in this process.
     package var previousTokens: [String]
-    /// Rows that the attempts before this one deleted, where no history has counted them: `max-rows` is for the run.
+    /// Rows that the attempts before this one deleted, where no history has counted them: `max-rows` is per run.
     package var rowsDeletedBefore: Int
-    /// The wait for the attempt that follows if this one fails for a transient cause, and the instant of the host's clock from
-    /// which on none begins; nil where none follows. Another job's retry may be joined instead, at about that time.
+    /// The wait before the next attempt if this one fails for a transient cause, and the instant, by the host's clock,
+    /// from which no attempt begins; nil where none follows. It may join another job's retry at about that time.
     package var retry: (delay: Duration, end: UTCInstant)?
 
     package init(
@@ -40,7 +40,7 @@ package enum Outcome: String, Hashable, Sendable, CaseIterable {
     /// Ended at the job's `max-rows`; the next run goes on.
     case capped
     case canceled
-    /// Its owner was silent for longer than its lease, and another process closed or took the run.
+    /// Its owner renewed no heartbeat within the lease, and another process closed the row or took the run over.
     case abandoned
     /// No run took place: see `RunReport.Skip`.
     case skipped
@@ -58,7 +58,7 @@ package enum Outcome: String, Hashable, Sendable, CaseIterable {
 package struct RunReport: Sendable {
     package let job: String
     package var outcome: Outcome
-    /// That of the request.
+    /// The request's `scheduledAt`.
     package var scheduledAt: UTCInstant
     /// By the host's clock.
     package var startedAt: UTCInstant
@@ -69,15 +69,15 @@ package struct RunReport: Sendable {
     package var progress = RunProgress()
     package var attempts = 1
     package var failure: RunFailure?
-    /// Why there was no run; with the outcome `skipped`, and only then.
+    /// Why there was no run; `nil` unless the outcome is `skipped`.
     package var skip: Skip?
     /// The run's row in the history; `nil` where there is none.
     package var runID: Int64?
-    /// What this run's attempts in this process own it by, or tried to: an answer may have been lost. Empty where there is no
-    /// history, or no run.
+    /// The claim tokens of this run's attempts in this process, those whose claim got no answer included. Empty where
+    /// there is no history, or no run.
     package var claimTokens: [String] = []
     package var claimToken: String? { claimTokens.last }
-    /// The end that the run's row has, by the database's clock; `nil` where there is none.
+    /// The `finished_at` of the run's row, by the database's clock; `nil` where there is none.
     package var recordedEnd: UTCInstant?
     /// What the history knew of the job when this attempt began, if it was asked.
     package var earlierRuns: EarlierRuns?
@@ -85,9 +85,9 @@ package struct RunReport: Sendable {
     package var untilLastAttempt = Duration.zero
     /// How far the database's clock is ahead of the host's, if it was read.
     package var clockSkew: Duration?
-    /// The run found nothing, and until this instant its job may let fire times pass.
+    /// The instant until which the job may skip fire times; `nil` unless the run found nothing.
     package var restsUntil: UTCInstant?
-    /// For how long the oldest row that was due at the cutoff had been due; `nil` when there was none.
+    /// The time for which the oldest due row had been due at the cutoff; `nil` if none was found or that is not known.
     package var oldestOverdue: Duration?
 
     /// How long the last attempt took, without those before it and the waits between them.
@@ -95,7 +95,7 @@ package struct RunReport: Sendable {
 
     /// Why no run took place.
     package enum Skip: Hashable, Sendable, CustomStringConvertible {
-        /// Another process has a run of the job; it counts as dead after this time without a heartbeat.
+        /// Another process has a run of the job, or waits to retry one. Its row is looked at again after this time.
         case held(by: String, lookAgainAfter: Duration)
         case answered
 
@@ -107,7 +107,7 @@ package struct RunReport: Sendable {
         }
     }
 
-    /// This attempt's report, with what the run's earlier attempts did where no history has counted it.
+    /// Returns this attempt's report; where no history has counted them, with what the run's earlier attempts did.
     package func following(_ earlier: RunReport) -> RunReport {
         var report = self
         report.startedAt = earlier.startedAt
@@ -123,23 +123,23 @@ package struct RunReport: Sendable {
     }
 }
 
-/// What the history knows of a job's runs that have ended, whichever process made them.
+/// The ends of a job's earlier runs as the history has them, by any process.
 package struct EarlierRuns: Hashable, Sendable {
     /// When the last of them ended, by the database's clock.
     package var lastEnd: UTCInstant?
-    /// The last that did all that it was allowed to.
+    /// The last run that did all that it was allowed to: it succeeded or was capped.
     package var lastSuccess: Success?
 
     package struct Success: Hashable, Sendable {
         /// By the database's clock.
         package let at: UTCInstant
-        /// How long ago that was, by the database's clock too: no host's clock that is wrong makes it young.
+        /// The time since then, by the database's clock too: a host's wrong clock cannot make it shorter.
         package var age: Duration
     }
 }
 
 extension EarlierRuns {
-    /// Reads a row of `HistorySQL.lookBack`, or the last one of `HistorySQL.claim`.
+    /// Reads a row of `HistorySQL.lookBack`, or the one that `HistorySQL.claim` names `earlierRuns`.
     init(_ row: QueryResult.Row) throws(PostgresError) {
         lastEnd = try row.instantIfPresent("last_end_at")
         if let at = try row.instantIfPresent("last_success_at") {
@@ -152,13 +152,13 @@ extension EarlierRuns {
 package struct RunProgress: Hashable, Sendable {
     /// Rows deleted in committed batches.
     package var rowsDeleted = 0
-    /// Due rows that another transaction had locked when this run looked last.
+    /// Due rows that another transaction had locked, or was moving, when this run looked last.
     package var rowsSkipped = 0
     /// Due rows that the database would not delete: a foreign key, or a trigger that raises or vetoes.
     package var rowsRefused = 0
     package var batches = 0
     /// Due rows found so far.
     package var rowsFound = 0
-    /// Whether `rowsFound` is all there is to find.
+    /// True once `rowsFound` counts all that there is to find.
     package var isSearchComplete = false
 }

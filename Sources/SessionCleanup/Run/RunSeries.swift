@@ -4,9 +4,9 @@ import Postgres
 package struct RunSeries: Sendable {
     private let access: DatabaseAccess
     private var connection: Connection?
-    /// What the last run over the connection found.
+    /// The survey of the last run over the connection; `nil` before the first.
     private var survey: Survey?
-    /// Set when no connection came about: the other jobs would wait for the same refusal.
+    /// The failure to connect. The jobs that follow fail with it at once: they would wait for the same refusal.
     private var connectFailure: RunFailure?
 
     package init(_ access: DatabaseAccess) { self.access = access }
@@ -41,19 +41,19 @@ package struct RunSeries: Sendable {
         } catch .claimLost where attempt.report.runID != nil {
             attempt.report.outcome = .abandoned
         } catch {
-            // Also where no row came about.
+            // The next claim after the lease closes the row. Where the attempt got no row, there is none to close.
         }
     }
 
-    /// What the history has of a job's last runs, over the connection of the run before; `nil` where it cannot be read.
+    /// Returns a job's last runs from the history, over the open connection; `nil` where they cannot be read.
     package func recentRuns(of job: String) async -> RecentRuns? {
         guard let connection, await connection.isAlive() else { return nil }
         let session = DatabaseSession(connection: connection, budget: RunBudget(deadline: .seconds(6)))
-        // They are only shown.
+        // A failure does no harm: the runs are only shown.
         return try? await RecentRuns.read([job], in: session)[job]
     }
 
-    /// What a run would delete, and how it would look for it. Deletes nothing and records nothing.
+    /// Returns how many rows a run would delete, and the plan of its search. Deletes nothing and records nothing.
     package mutating func preview(_ run: CleanupRun) async throws(RunFailure) -> RunPreview {
         let budget = RunBudget(deadline: run.job.deadline)
         let session = DatabaseSession(connection: try await openConnection(budget), budget: budget)
@@ -85,7 +85,7 @@ package struct RunSeries: Sendable {
             return opened
         } catch {
             if error.kind != .canceled { access.onConnection(.failure(error)) }
-            // A failure for want of this job's own time says nothing about the next job.
+            // If this job had less time left than a connection may take, its failure says nothing about the next job.
             if hadFullTime { connectFailure = error }
             throw error
         }

@@ -7,8 +7,8 @@ import Time
 struct BatchSQL: Sendable {
     /// Which rows the batch may take.
     enum Rows: Sendable {
-        /// Rows at these addresses, in the order of their tables. In one pass, which waits for rows that another transaction
-        /// has locked, or without these rows.
+        /// Rows at these addresses, in the order of their tables: in one pass, which waits for rows that another
+        /// transaction has locked, or else without the locked rows.
         case addresses(ArraySlice<RowAddress>, inOnePass: Bool)
         /// The due rows on some pages of one table, without those that another transaction has locked, at most `limit`.
         case unlocked(Range<Int>, limit: Int)
@@ -16,7 +16,7 @@ struct BatchSQL: Sendable {
         /// `division_by_zero` if there are more than `limit`.
         case all(Range<Int>, limit: Int)
 
-        /// True if `division_by_zero` may be the statement's own. In any other form the row's condition divides by zero.
+        /// True if `division_by_zero` may be the statement's own. In any other form it comes from the job's condition.
         var failsIfTooMany: Bool {
             if case .all = self { true } else { false }
         }
@@ -27,15 +27,15 @@ struct BatchSQL: Sendable {
     let rule: Rule
     let cutoff: UTCInstant
     let rows: Rows
-    /// What becomes of the deleted rows in `mcp_cleanup.removed`; `nil` for nothing.
+    /// The columns of deleted rows to record in `mcp_cleanup.removed`; `nil` to record nothing.
     var recording: RemovedSQL.Recording?
 
     struct Relation: Hashable, Sendable {
         let name: TableName
-        /// The table's OID where the statement names it alone. A table that was swapped since then is left alone.
+        /// The table's OID where the statement names it alone (ONLY). Another table of that name by now loses no row.
         let alone: UInt32?
-        /// It is named alone, and is a partition or an inheritance child of the table. One that is detached by the time of
-        /// the batch, to be kept elsewhere, is left alone.
+        /// True if it is named alone, and is a partition or an inheritance child of the table. One that is detached by
+        /// the time of the batch, to be kept elsewhere, loses no row.
         var isPart = false
         /// The unqualified name by which an operator's own condition calls the job's table, also where a partition is read.
         var alias: String?
@@ -101,7 +101,7 @@ struct BatchSQL: Sendable {
         }
     }
 
-    /// A DELETE has no LIMIT.
+    /// A DELETE has no LIMIT: the statement divides by zero if it deleted more rows.
     private var isWithinLimit: String {
         guard case .all(_, let limit) = rows else { return "" }
         return

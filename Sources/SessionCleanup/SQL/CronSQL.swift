@@ -2,7 +2,7 @@ import Postgres
 
 /// The statements about `cron.job`.
 enum CronSQL {
-    /// The seed's names, and the ones that its deployments have had before.
+    /// The names of the seed's pg_cron jobs, and the ones that its deployments have had before.
     private static let names = [
         "mcp-cleanup-transient-sessions", "mcp-cleanup-dormant-sessions", "cleanup-transient-sessions",
         "cleanup-dormant-sessions",
@@ -14,7 +14,7 @@ enum CronSQL {
     private static let isMarked =
         "pg_catalog.right(command, \(mark.count + 1)) OPERATOR(pg_catalog.=) (\(markedEnd))"
 
-    /// One row. `pg_settings` leaves out what we may not see, where `current_setting` would fail.
+    /// One row. `pg_settings` omits a setting that the role may not see, where `current_setting` would fail.
     static let survey = """
         SELECT current_database() AS database, current_user AS role
              , EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pg_cron') AS is_here
@@ -27,7 +27,7 @@ enum CronSQL {
             ON n.nspname = 'cron' AND c.relname = 'job'
         """
 
-    /// One statement, and so one transaction for psql too. Under any search path: a superuser may run it there.
+    /// One statement, and so one transaction in psql too. Safe under any search path: a superuser may run it in psql.
     static func statement(_ action: CronAction, database: String) -> String {
         let ours = """
             FROM cron.job

@@ -8,7 +8,7 @@ struct DatabaseSession: Sendable {
 
     /// Sends statements in the transaction that is open, or opens one with the same message; leaves it open.
     ///
-    /// - Parameter limit: the longest time that a statement may take; that of any transaction unless given.
+    /// - Parameter limit: the longest time that a statement may take; `RunBudget.transactionLimit` unless given.
     func open(
         _ script: Script, isReadOnly: Bool, limit wanted: Duration? = nil, lockLimit: Duration? = nil
     ) async throws(RunFailure) -> Script.Answers {
@@ -24,15 +24,15 @@ struct DatabaseSession: Sendable {
         try await send(script, by: budget.giveUp(after: limit ?? budget.transactionLimit))
     }
 
-    /// Runs one statement that reads, in the transaction that is open and then ends, or else in one of its own.
+    /// Runs one statement that reads, and commits: in the transaction that is open, or else in one of its own.
     ///
     /// - Parameters:
-    ///   - limit: the longest time that the statement may take; that of any transaction unless given.
+    ///   - limit: the longest time that the statement may take; `RunBudget.transactionLimit` unless given.
     ///   - path: `role` for a statement with the condition of an operator's own job.
     ///   - prefersIndexes: true for a search in the order of an index, or for the first rows that an index finds.
     ///   - unfiltered: tables of which row security must hide nothing.
-    ///   - records: true if the statement writes to the history when nothing is due. Its commit does not wait for the disk:
-    ///     a run that has done nothing is repeated if it is lost.
+    ///   - records: true if the statement writes to the history when nothing is due. Its commit does not wait for the
+    ///     disk: if its row is lost, a run that has done nothing is repeated.
     func read(
         _ sql: String, limit wanted: Duration? = nil, path: Transaction.SearchPath = .catalog,
         prefersIndexes: Bool = false, unfiltered: [TableName] = [], records: Bool = false
@@ -71,11 +71,11 @@ struct DatabaseSession: Sendable {
         whole.add("COMMIT")
         let answers = try await send(
             whole, by: .now + limit, startsWriting: true, during: .committing, heedsCancellation: false)
-        // At COMMIT. A warning that a trigger raises has a context.
+        // The warning at COMMIT has no context; one that a trigger raises has.
         return (answers, await connection.warnings.first { !$0.hasContext })
     }
 
-    /// Leaves the open transaction, so that the connection can be used again; closes the connection if it cannot.
+    /// Rolls back the open transaction, so that the connection can be used again; closes the connection if that fails.
     func rollBack() async {
         guard await connection.hasOpenTransaction else { return }
         do {
@@ -95,7 +95,7 @@ struct DatabaseSession: Sendable {
             serverVersion: await connection.serverVersion)
     }
 
-    /// Sends a script; leaves the transaction if it fails.
+    /// Sends a script; rolls the transaction back if it fails.
     /// - Parameter startsWriting: true if the script begins a READ WRITE transaction, which a standby refuses.
     func send(
         _ script: Script, by deadline: ContinuousClock.Instant, startsWriting: Bool = false,
@@ -120,8 +120,8 @@ struct RunBudget: Sendable {
     private let end: ContinuousClock.Instant
     private let deadline: Duration
 
-    /// Slack after the server's own timeout before this process gives up: 1 s, or a sixth of a short deadline. Three are
-    /// reserved: for the reply, the cancel request, and its confirmation with the closing UPDATE.
+    /// Slack after the server's own timeout before this process gives up: 1 s, or a sixth of a short deadline. Three
+    /// times this is reserved: for the reply, the cancel request, and its confirmation with the closing UPDATE.
     let grace: Duration
 
     /// The longest time that one transaction may take, and that this process may be silent in it.
@@ -130,7 +130,7 @@ struct RunBudget: Sendable {
     /// - Parameter lease: the time without a heartbeat after which a run's owner counts as dead.
     init(deadline: Duration, lease: Duration = .seconds(60)) {
         self.deadline = deadline
-        // Half of a short deadline is left for work.
+        // Three times a sixth is reserved of a deadline below 6 s, so half of it is left for work.
         grace = min(.seconds(1), deadline / 6)
         end = .now + deadline - grace * 3
         transactionLimit = lease / 3

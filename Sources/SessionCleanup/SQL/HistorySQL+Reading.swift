@@ -3,15 +3,15 @@ import Time
 
 /// What commands list, and what a service reads at its start.
 extension HistorySQL {
-    /// In the order in which they were claimed, by the primary key, which no clock and no number of rows changes.
+    /// The latest runs in the order of their claims: the primary key, which no clock and no number of rows changes.
     static func latest(_ limit: Int, of jobs: [String]) -> String {
         let condition = jobs.isEmpty ? "" : "WHERE r.job IN (\(jobs.map(SQL.literal).joined(separator: ", ")))"
         return
             "SELECT \(RecordedRun.columns) FROM mcp_cleanup.runs AS r \(condition) ORDER BY r.run_id DESC LIMIT \(limit)"
     }
 
-    /// A row for each job, and in it what is known. Of runs for fire times that have come, as far as clocks agree: a
-    /// run of a clock that was ahead would else stay the last one until its time comes.
+    /// One row for each job, with its last run, last success and first run. Fire times more than 5 minutes ahead do not
+    /// count: a run of a clock that was ahead would otherwise stay the last one until its time comes.
     static func records(of jobs: [String]) -> String {
         let runs = "mcp_cleanup.runs AS r WHERE r.job = j.name AND r.scheduled_at < now() + interval '5 minutes'"
         return """
@@ -26,7 +26,7 @@ extension HistorySQL {
             """
     }
 
-    /// Runs whose owner has been silent for longer than the lease.
+    /// One running row without a heartbeat within the lease, the first that was claimed, if there is any.
     static func stale(after lease: Duration) -> String {
         """
         SELECT job, claimed_by, \(SearchSQL.seconds(finite("heartbeat_at"))) AS heartbeat FROM mcp_cleanup.runs
@@ -65,11 +65,11 @@ extension HistorySQL {
         """
     }
 
-    /// Runs whose deletions count, at most: more than a day of a run a second.
+    /// The most runs of a job whose deletions count: more than one run a second makes in a day.
     private static let countedRuns = 100_000
 
-    /// Returns the script that reads the last runs of each job, and what its runs of the last 24 hours deleted. By the index on
-    /// (job, scheduled_at); no lock but ACCESS SHARE. A run answers a fire time of the last 8 days, or does not count.
+    /// Returns the script that reads the last runs of each job, and what its runs of the last 24 hours deleted. By the
+    /// index on (job, scheduled_at); no lock but ACCESS SHARE. Only fire times of the last 8 days count there.
     static func recentRuns(of jobs: [String]) -> Script {
         Script(
             """

@@ -4,26 +4,27 @@ import Time
 /// The statements about `mcp_cleanup.runs`. Scripts of the simple protocol, so that several of them take one round trip:
 /// all values in them are ours, as literals.
 enum HistorySQL {
-    /// Closed runs that one run removes at most: a day's worth of runs every few minutes, in milliseconds.
+    /// The most closed runs that one run removes: a day's worth of runs every few minutes, removed in milliseconds.
     private static let pruneLimit = 500
 
     /// Where runs find nothing, rows stay for a 30th of the retention longer: removing them would double such a run's cost.
     private static let pruneShare = 30
 
-    /// A server's message may quote a whole row, or a function's whole text.
+    /// The most bytes of an error message: a server's may quote a whole row, or a function's whole text.
     private static let messageLimit = 4096
 
-    /// The longest wait for a next attempt that a row can name: more than that is no wait of ours.
+    /// The longest wait for a next attempt. A later `next_attempt_at` is no wait of ours, and counts as due.
     private static let longestRetry = Duration.seconds(3600)
 
-    /// The clock that names fire times, a host's, may be ahead of the database's by so much in what is only told.
+    /// The condition that a fire time has come, for what is only reported: the host's clock, which names fire times,
+    /// may be a minute ahead of the database's.
     static let hasCome = "scheduled_at <= now() + interval '1 minute'"
 
     /// Returns the script that claims the run unless another process has it, and reads what stands in the way.
     ///
-    /// The INSERT comes first: it alone may wait for another transaction, and holds nothing then that one could wait for.
-    /// All later locks are taken without waiting, so two claims cannot deadlock. Where the row of a dead owner of the job
-    /// kept the INSERT out, the row is closed after it, and no candidate is left: then the claim is to be repeated.
+    /// The INSERT comes first: it alone may wait for another transaction, and then holds no lock that one could wait
+    /// for. All later locks are taken without waiting, so two claims cannot deadlock. Where the running row of a dead
+    /// owner prevented the INSERT, the UPDATE closes that row, and no candidate is left: the claim is repeated.
     /// - Parameters:
     ///   - schema: the schema of the sessions table; `nil` for a job of the operator's own, or where it is in doubt.
     ///   - cutoff: the clock that the survey read, which was compared with the host's.
@@ -43,7 +44,7 @@ enum HistorySQL {
                 ON CONFLICT DO NOTHING
             """)
         script.add(abandon(after: history.lease, except: "job = \(job) AND scheduled_at = \(fireTime)"))
-        // No run has begun later than now. What says so for a fire time to come would answer that when it comes.
+        // No run has begun later than now. A future fire time's row that says so would answer it when it comes.
         script.add(
             """
             UPDATE mcp_cleanup.runs SET started_at = clock_timestamp()
@@ -74,12 +75,12 @@ enum HistorySQL {
         return script
     }
 
-    /// Returns the statement that records a run which has found nothing, as the part of a statement in which `found` has
-    /// the due rows. It returns the row's number.
+    /// Returns the statement that records a run which has found nothing, as the part of a statement whose `found` has
+    /// the due rows. It returns the row's `run_id`.
     ///
-    /// It writes nothing where the history needs more than that: another run is under way, or its owner is dead; a row for
-    /// this fire time is there; a row's fire time is in the future; rows are past their retention; or the sessions table has
-    /// another schema than before. Then the run is claimed as any other.
+    /// It writes nothing where the history needs more than this row: another run is under way, or its owner is dead; a
+    /// row for this fire time is there; a row's fire time is in the future; rows are past their retention; or the
+    /// sessions table has another schema than before. Then the run is claimed as any other.
     /// - Parameters: as for `claim`.
     static func record(
         _ request: RunRequest, of job: String, schema: TrustedSchema?, token: String, history: History,
@@ -109,14 +110,14 @@ enum HistorySQL {
         return statement + "\nON CONFLICT (job, scheduled_at) DO NOTHING RETURNING run_id"
     }
 
-    /// The schema of the sessions table as the survey found it.
+    /// The shape of the sessions table as the survey found it: an `active` or a `status` column.
     struct TrustedSchema: Hashable, Sendable {
         let found: SchemaGeneration
-        /// True if the configuration names it; else the one that the history has counts.
+        /// True if the configuration names it; else the one of the last run in the history counts.
         let isConfigured: Bool
     }
 
-    /// Returns the schema for a run's row: that of the last run with one, unless the configuration decides.
+    /// Returns the `session_schema` for a run's row: that of the last run with one, unless the configuration names it.
     private static func trusted(_ schema: TrustedSchema?) -> String {
         guard let schema else { return "NULL" }
         let found = SQL.literal(schema.found.rawValue)
@@ -154,7 +155,7 @@ enum HistorySQL {
     /// Returns an interval in whole milliseconds.
     static func milliseconds(_ interval: String) -> String { "(extract(epoch FROM \(interval)) * 1000)::bigint" }
 
-    /// Returns a time that has a name: for an infinite one, the first or the last year.
+    /// Returns SQL for a time between the years 1 and 9999: an infinite one becomes the first or the last of these.
     static func finite(_ column: String) -> String {
         """
         CASE WHEN \(column) IS NOT NULL THEN least(greatest(\(column), timestamptz '0001-01-01 00:00:00+00'),
@@ -172,7 +173,7 @@ enum HistorySQL {
     /// The condition that a run did all that it was allowed to; word for word that of the index runs_job_success_idx.
     static let isSuccess = "status IN ('succeeded', 'capped')"
 
-    /// Returns the subquery for when the last run that meets the condition ended, of a job whose name is given as SQL.
+    /// Returns the subquery for the end of a job's last run that meets the condition; `job` is SQL for the job's name.
     static func lastEnd(of job: String, where condition: String = "status <> 'running'") -> String {
         """
         (SELECT finished_at FROM mcp_cleanup.runs
@@ -181,7 +182,7 @@ enum HistorySQL {
         """
     }
 
-    /// The condition that a run ended at a time that can be.
+    /// The condition that the end of a run is possible: finite, and at most a minute in the future.
     static let hasEnded = "isfinite(finished_at) AND finished_at <= now() + interval '1 minute'"
 
     /// Returns the script that takes over a row that was seen, unless it has changed since, or another run of the job is
@@ -189,8 +190,8 @@ enum HistorySQL {
     ///
     /// - Parameters:
     ///   - isOurs: true if an earlier attempt of this process owned it: then no lease has to end.
-    ///   - keepsCutoff: true if the row's cutoff stays, unless it is later than the new one: then a clock that was ahead
-    ///     set it, and sessions that are not due yet would go.
+    ///   - keepsCutoff: true if the row's cutoff stays, unless it is later than the new one: then a clock that was
+    ///     ahead set it, and sessions that are not due yet would be deleted.
     static func reopen(
         _ seen: RecordedRun, schema: TrustedSchema?, token: String, isOurs: Bool, keepsCutoff: Bool,
         cutoff: UTCInstant, history: History
@@ -212,8 +213,9 @@ enum HistorySQL {
             """, as: .reopened)
     }
 
-    /// Returns the part of a batch's statement that locks the run's row (FOR NO KEY UPDATE) if the run is still ours and no other
-    /// transaction has it locked: one row then. A process that wants to take the run over waits behind it. By the primary key.
+    /// Returns the part of a batch's statement that locks the run's row (FOR NO KEY UPDATE) if the run is still ours
+    /// and no other transaction has it locked: one row then, by the primary key. A process that takes the run over
+    /// waits for this lock.
     static func hold(_ claim: RunClaim) -> String {
         "SELECT run_id FROM mcp_cleanup.runs WHERE \(ours(claim)) FOR NO KEY UPDATE SKIP LOCKED"
     }
@@ -238,10 +240,10 @@ enum HistorySQL {
         "UPDATE mcp_cleanup.runs SET heartbeat_at = clock_timestamp() WHERE \(ours(claim)) RETURNING run_id"
     }
 
-    /// Returns the script that closes the run, removes rows that are past their retention, and shows the run's row, if
-    /// it is there and its last owner was the token's.
+    /// Returns the script that closes the run, removes rows that are past their retention, and returns the run's row,
+    /// if it is there and `claimed_by` is the token.
     ///
-    /// By the fire time and the token, which are known even when the answer to the claim was lost.
+    /// It finds the row by the fire time and the token, which are known even when the answer to the claim was lost.
     /// - Parameter isCorrection: true if the row is closed already, by this attempt.
     static func finish(
         _ scheduledAt: UTCInstant, of job: String, token: String, outcome: Outcome, progress: RunProgress,
@@ -276,8 +278,8 @@ enum HistorySQL {
     }
 
     /// Returns the statement that removes rows of any job, configured or not, that are past their retention: by the
-    /// index on (job, scheduled_at), job by job. Of each job stay its latest row, its latest one that is not of `--once`
-    /// and its latest success. Past by the host's clock too: a database's clock that is ahead must not empty this table.
+    /// index on (job, scheduled_at), job by job. Each job keeps its latest row, its latest one not of `--once` and its
+    /// latest success. Past by the host's clock too: a database's clock that is ahead must not empty this table.
     private static func prune(before fireTime: String, _ retention: Duration) -> String {
         let latest = "FROM mcp_cleanup.runs WHERE job = j.job"
         return """
@@ -307,7 +309,7 @@ enum HistorySQL {
     private static func text(_ value: String?, limit: Int = .max) -> String {
         guard let value else { return "NULL" }
         var text = ""
-        // Of one line: nothing in it steers what reads the table.
+        // `visible` makes it one line without control characters, which could steer a terminal that shows the table.
         for scalar in value.visible.unicodeScalars {
             let form = scalar.isASCII ? String(scalar) : "\\u{\(String(scalar.value, radix: 16))}"
             guard text.utf8.count + form.utf8.count <= limit else { return SQL.literal(text + "...") }

@@ -1,6 +1,6 @@
 import Postgres
 
-/// The statements of migrations that depend on who asks; the others are the files under `migrations/`.
+/// The statements of migrations that depend on the role or the table; the others are the files under `migrations/`.
 enum MigrationSQL {
     /// Makes migrations of several processes take turns, for a transaction each: two CREATE … IF NOT EXISTS at once fail.
     static let takeTurns = "SELECT pg_advisory_xact_lock(hashtextextended('mcp-cleanupd migrate', 0))"
@@ -8,7 +8,7 @@ enum MigrationSQL {
     /// What a run needs on the sessions table: UPDATE is for `FOR UPDATE`.
     static let tablePrivileges = ["SELECT", "UPDATE", "DELETE"]
 
-    /// What the role needs, and no more. The sessions table may be another owner's, or not be there yet: a warning, then.
+    /// Grants the role what it needs, no more. Only warns if the sessions table is another owner's or not there yet.
     static func grant(_ grant: Migration.Grant) -> String {
         let role = SQL.identifier(grant.role)
         let onSessions = """
@@ -27,7 +27,7 @@ enum MigrationSQL {
             """
     }
 
-    /// What the role has on the sessions table. Fails where there is no such role.
+    /// One row: the privileges that the role lacks on the sessions table. Fails where there is no such role.
     static func privileges(_ grant: Migration.Grant) -> String {
         let role = SQL.literal(grant.role)
         return """
@@ -47,7 +47,7 @@ enum MigrationSQL {
         "SELECT i.indisvalid AS is_valid \(catalogEntries(of: [index]))"
     }
 
-    /// For psql: drops what interrupted builds have left behind. It serves no search, and each write pays for it.
+    /// For psql: drops invalid indexes of interrupted builds. They serve no search, and each write pays for them.
     static func dropLeftovers(_ indexes: [PartialIndex]) -> String {
         """
         SELECT pg_catalog.format('DROP INDEX CONCURRENTLY %I.%I', n.nspname, c.relname)

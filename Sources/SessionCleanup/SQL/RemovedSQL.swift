@@ -8,7 +8,7 @@ enum RemovedSQL {
         "session_id", "user_id", "server_id", "server_name", "server_url", "created_at", "updated_at", "expires_at",
     ]
 
-    /// Rows past their retention that one statement removes: a transaction of some 50 ms.
+    /// The most rows past their retention that one statement removes: a transaction of some 50 ms.
     static let pruneLimit = 10_000
     /// The most such statements of a run: more rows than a job of every five minutes adds in a day.
     static let mostPrunes = 100
@@ -42,7 +42,7 @@ enum RemovedSQL {
         }
     }
 
-    /// Returns the statement that removes the oldest rows from before a time: one row with how many.
+    /// Returns the statement that removes the oldest rows from before a time. Its result is one row with their number.
     static func prune(before time: UTCInstant) -> String {
         """
         WITH pruned AS (
@@ -62,7 +62,7 @@ enum RemovedSQL {
     /// - Parameter user: `nil` for the sessions of all users.
     static func latest(_ limit: Int, ofUser user: String?) -> String {
         func seconds(_ time: String) -> String {
-            // The last times that the server can hold are no times here.
+            // A time after 9999, infinity included, becomes one that is read as `nil`.
             SearchSQL.seconds("LEAST(s.\(time), timestamptz '10000-01-01 00:00:00+00')")
         }
         return """

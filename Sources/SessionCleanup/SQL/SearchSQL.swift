@@ -8,12 +8,12 @@ enum SearchSQL {
     /// schema's function or operator can be meant.
     static func seconds(_ time: String) -> String { "pg_catalog.extract('epoch'::pg_catalog.text, \(time))" }
 
-    /// A time for SQL. `timestamp with time zone` is grammar; the name timestamptz would be looked up.
+    /// A time for SQL. `timestamp with time zone` is grammar; `timestamptz` would be looked up along the search path.
     static func literal(_ instant: UTCInstant) -> String { "timestamp with time zone '\(instant)'" }
 
     /// The last row of a search by age, behind which the next one continues.
     struct Key: Hashable, Sendable {
-        /// As JSON has the time in the rule's column: exact, infinity included. Absent for an own job's condition.
+        /// The time in the rule's column as JSON text: exact, infinity included. `nil` for an own job's condition.
         let age: String?
         let row: RowAddress
     }
@@ -28,12 +28,11 @@ enum SearchSQL {
 
     /// Returns the statement for the addresses of due rows in the order of their age, at most `limit` of them.
     ///
-    /// Uses an index on the rule's column where there is one, and reads it as far as rows are due. Without the order, a
-    /// planner that takes the rule's parts for independent may read a quarter of the table for a few rows. Takes no row
-    /// locks.
+    /// Uses an index on the rule's column where there is one, and reads it as far as rows are due. Without ORDER BY the
+    /// planner, which takes the rule's conditions for independent, may read a quarter of the table for a few rows.
+    /// Takes no row locks.
     /// - Parameters:
     ///   - key: the row behind which to begin, in that order; the first row unless given.
-    ///   - end: the row before whose age to stop.
     static func byAge(
         _ table: TableName, _ rule: Rule, cutoff: UTCInstant, order: Order = .oldestFirst, after key: Key? = nil,
         limit: Int
@@ -56,8 +55,8 @@ enum SearchSQL {
             """
     }
 
-    /// Returns the statement for due rows in the order that is cheapest, at most `limit` of them: one row each, or a single one
-    /// without an address if nothing is due, with `recorded`.
+    /// Returns the statement for due rows in the order that is cheapest, at most `limit` of them: one row each; or, if
+    /// nothing is due and `record` wrote a row, a single one with that row's number in `recorded`.
     ///
     /// - Parameter record: a statement that writes a row of the history if `found` is empty, and returns its number.
     static func first(_ table: TableName, _ rule: Rule, cutoff: UTCInstant, limit: Int, record: String?) -> String {
@@ -78,8 +77,8 @@ enum SearchSQL {
 
     /// Returns the statement for the addresses of due rows of all of the table's parts, at most `limit`. Takes no row locks.
     ///
-    /// - Parameter pages: a TID range scan of these. `IS TRUE` keeps the planner from an index, whose statistics may be from
-    ///   before the rows were due. `nil` for the rows that are cheapest to find.
+    /// - Parameter pages: the pages to read, by a TID range scan. `IS TRUE` keeps the planner from an index, whose
+    ///   statistics may be from before the rows were due. `nil` for the rows that are cheapest to find.
     static func unordered(
         _ relation: BatchSQL.Relation, _ rule: Rule, cutoff: UTCInstant, on pages: Range<Int>?, limit: Int
     ) -> String {
@@ -108,7 +107,7 @@ enum SearchSQL {
         """
     }
 
-    /// Returns the statement for how many rows are due, and since when the oldest of them: a scan of what is due.
+    /// Returns the statement for the number of due rows, and since when the oldest is due: a scan of what is due.
     static func countDue(_ table: TableName, _ rule: Rule, cutoff: UTCInstant) -> String {
         """
         SELECT pg_catalog.count(*) AS due, \(seconds("pg_catalog.min(\(rule.dueSince))")) AS oldest_due_at
@@ -116,7 +115,8 @@ enum SearchSQL {
         """
     }
 
-    /// Returns the statement for since when the oldest due row is: one index entry where there is an index on the rule's column.
+    /// Returns the statement for when the oldest due row became due: it reads one index entry where there is an index
+    /// on the rule's column.
     static func oldest(_ table: TableName, _ rule: Rule, cutoff: UTCInstant) -> String {
         """
         SELECT \(seconds(rule.dueSince)) AS oldest
@@ -125,7 +125,7 @@ enum SearchSQL {
         """
     }
 
-    /// Returns the statement for when the first of the rows that are not due yet will be.
+    /// Returns the statement for the time at which the first of the rows that are not due yet becomes due.
     static func firstPending(_ table: TableName, _ rule: Rule, cutoff: UTCInstant) -> String {
         """
         SELECT \(seconds("pg_catalog.min(\(rule.dueSince))")) AS due_at
@@ -133,7 +133,7 @@ enum SearchSQL {
         """
     }
 
-    /// Which transactions were under way, for `SoleWriter`.
+    /// Numbers that show whether transactions that write are under way, for `SoleWriter`.
     static let transactions = """
         SELECT pg_snapshot_xmin(s) AS oldest, pg_snapshot_xmax(s) AS next FROM pg_current_snapshot() AS s
         """

@@ -15,8 +15,8 @@ enum SurveySQL {
 
     /// One row about the table, a table of the history and what the role may do with both. By the catalogs' unique indexes.
     ///
-    /// Each run begins with it, in a server process whose caches are empty: a name that is looked up costs some ten buffers,
-    /// and an operator or a function without these very types two hundred. What is rarely needed is in `details`.
+    /// Each run begins with it, in a server process whose caches are empty: each name looked up costs some ten buffers,
+    /// and an operator or a function with other argument types two hundred. What is rarely needed is in `details`.
     static func tables(_ table: TableName, _ history: HistoryTable.Name) -> String {
         """
         SELECT c.oid AS oid, c.relkind AS kind, c.relhassubclass AS has_children
@@ -122,7 +122,7 @@ enum SurveySQL {
                    AND h.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'mcp_cleanup'))
         """
 
-    /// The condition that a foreign key's trigger does nothing but delete from a table on which no trigger or rule follows.
+    /// The condition that a foreign key's trigger at most deletes, from a plain table without rules or DELETE triggers.
     private static let onlyDeletesChildren = """
         EXISTS (SELECT FROM pg_constraint AS k JOIN pg_class AS child ON child.oid = k.conrelid
                  WHERE k.oid = tgconstraint AND k.confdeltype IN ('a', 'r', 'c') AND child.relkind = 'r'
@@ -130,7 +130,7 @@ enum SurveySQL {
                    AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = child.oid AND tgtype & 8::int2 = 8::int2))
         """
 
-    /// How many pages each of the tables has. Waits for a lock of the kind ACCESS EXCLUSIVE.
+    /// How many pages each of the tables has. Waits while another transaction has one locked in ACCESS EXCLUSIVE mode.
     static func pages(of tables: [UInt32]) -> String {
         """
         SELECT t.oid, coalesce(pg_relation_size(t.oid), 0) / current_setting('block_size')::int8 AS pages
@@ -160,7 +160,7 @@ enum SurveySQL {
         """
     }
 
-    /// The constraint, if the catalog has one of that name that refers to the table: a name in an error may be forged.
+    /// Counts the constraints of that name in the catalog: a name in an error may be forged.
     static func knows(constraint name: String) -> String {
         "SELECT count(*) AS known FROM pg_constraint WHERE conname = \(SQL.literal(name))"
     }

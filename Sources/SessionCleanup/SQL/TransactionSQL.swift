@@ -24,7 +24,7 @@ enum Transaction {
         var script = Script("BEGIN ISOLATION LEVEL READ COMMITTED \(isReadOnly ? "READ ONLY" : "READ WRITE")")
         script.add(setLimits(limit, lockLimit))
         script.add("SET LOCAL idle_in_transaction_session_timeout = \(milliseconds(limit))")
-        // A role's or server's own limit would end the connection, not the statement: PostgreSQL manual, 20.11.1.
+        // A role's or server's own timeout would end the connection, not the statement: PostgreSQL manual, 20.11.1.
         if serverVersion >= 170_000 { script.add("SET LOCAL transaction_timeout = 0") }
         script.add(setPath(path))
         return script
@@ -36,9 +36,9 @@ enum Transaction {
             .adding("SET LOCAL lock_timeout = \(milliseconds(lockLimit ?? limit / 2))")
     }
 
-    /// For a search that is to find what is due by an index if there is one: the planner takes a rule's parts for
-    /// independent, and would read a quarter of the table for a few rows. Where there is none, the plan's price would have
-    /// the server compile it. An index scan marks the index entries of deleted rows, so that the next one passes over them.
+    /// For a search that is to use an index if there is one: the planner takes a rule's conditions for independent, and
+    /// would read a quarter of the table for a few rows. Without an index, the disabled scan's cost would make the
+    /// server compile the plan. An index scan marks the index entries of deleted rows, which the next one skips.
     static let preferIndexes = Script("SET LOCAL enable_seqscan = off").adding("SET LOCAL enable_bitmapscan = off")
         .adding("SET LOCAL jit = off")
 
@@ -47,9 +47,9 @@ enum Transaction {
         "SET LOCAL search_path \(path == .catalog ? "= pg_catalog, pg_temp" : "TO DEFAULT")"
     }
 
-    /// Returns statements that fail if row security applies to the role on one of the tables, and lock the tables so that it
-    /// cannot apply until the transaction's end. The setting holds for the statement that reads nothing: the application's
-    /// triggers may write to other tables, whose policies admit the role.
+    /// Returns statements that fail if row security applies to the role on one of the tables, and lock the tables so
+    /// that it cannot apply until the transaction's end. The setting holds only for these statements, which read
+    /// nothing: the application's triggers may write to other tables, whose policies admit the role.
     static func refuseFilters(of tables: [TableName]) -> Script {
         var script = Script("SET LOCAL row_security = off")
         for table in tables { script.add("SELECT FROM ONLY \(table.quoted) LIMIT 0") }

@@ -1,11 +1,11 @@
-/// One of the things that a run relies on, and how it is.
+/// The result of checking one of the things that a run relies on.
 package struct CheckResult: Hashable, Sendable {
     package let check: Check
     package let status: Status
     package internal(set) var message: String
-    /// What to do about it.
+    /// A remedy for the operator; `nil` if there is none to name.
     package var hint: String?
-    /// What a run would fail with; only where the status is `fail`.
+    /// The kind of failure that a run would end with; `nil` unless the status is `fail`.
     package var kind: FailureKind?
 
     /// In the order in which they are made.
@@ -42,7 +42,7 @@ package struct CheckResult: Hashable, Sendable {
     }
 }
 
-/// What a check that did not fail has found.
+/// A finding of a check that did not fail.
 enum Finding: Hashable, Sendable {
     case ok(String)
     case warn(String, hint: String?)

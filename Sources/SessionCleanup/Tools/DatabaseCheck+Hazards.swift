@@ -100,8 +100,8 @@ extension DatabaseCheck {
 }
 
 extension Survey {
-    /// Lets the server refuse a DELETE as it would refuse the first batch's: for a table that publishes its deletes and
-    /// has no replica identity.
+    /// Has the server plan a DELETE. It refuses, as it would refuse the first batch's, if the table publishes its
+    /// deletes and has no replica identity.
     ///
     /// - Throws: the server's refusal.
     func requireDeletePlan(in session: DatabaseSession) async throws(RunFailure) {

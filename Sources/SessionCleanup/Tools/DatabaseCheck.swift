@@ -4,7 +4,7 @@ import Time
 
 /// Finds out, before a run does, whether this role on this database can do the work. Changes nothing.
 package final class DatabaseCheck {
-    /// What each job would run with, a job of the sessions' table first; they differ in their jobs and tables only.
+    /// The run of each job, that of a job of the sessions table first; they differ only in their jobs and tables.
     private let runs: [CleanupRun]
     let session: DatabaseSession
     private var results: [CheckResult] = []
@@ -14,8 +14,8 @@ package final class DatabaseCheck {
     /// 8 MB, which take a few milliseconds. A search that reads more than that every few minutes is worth an index.
     private static let pagesWorthAnIndex = 1024
 
-    /// Returns all that can be found out, in the order of the checks; what depends on something that failed is left out. Over
-    /// one connection, within about a minute.
+    /// Returns the results in the order of the checks, without those that depend on something that failed. Uses one
+    /// connection, for about a minute at most.
     package static func results(of runs: [CleanupRun], _ access: DatabaseAccess) async -> [CheckResult] {
         do {
             let (url, started) = (try access.url(), ContinuousClock.now)
@@ -152,7 +152,7 @@ package final class DatabaseCheck {
             "\(job.name): \(plan.node)\(plan.index.map { " using \($0)" } ?? "")"
             + (others.isEmpty ? "" : "; \(survey.role) has SELECT on \(others.joined(separator: ", "))")
         guard plan.index == nil, pages >= Self.pagesWorthAnIndex else { return .ok(found) }
-        // The migration knows the sessions' rules, and no operator's condition.
+        // The migration makes indexes for the sessions' rules, not for an operator's condition.
         let hint =
             generation == nil
             ? "Let the table's owner create an index for the condition of jobs.\(job.name).where."

@@ -1,16 +1,16 @@
 import Postgres
 
-/// An optional index over the rows that a job may ever remove, and no others: with it, a search costs what is due, however
-/// many rows the table has.
+/// An optional index over the rows that a job may ever remove, and no others: with it, the cost of a search depends on
+/// the rows that are due, not on the size of the table.
 struct PartialIndex: Hashable, Sendable {
     let table: TableName
     let name: String
     let rule: Rule
 
-    /// - Parameter purpose: the last part of its name: the job's short name.
+    /// - Parameter purpose: the last part of the index's name: the job's short name.
     init(on table: TableName, for purpose: String, rule: Rule) {
         (self.table, self.rule) = (table, rule)
-        // At most 63 bytes, or the server would cut the name, and both to the same.
+        // At most 63 bytes: the server would truncate longer names, both indexes' to the same one.
         let ending = "_cleanup_\(purpose)"
         var stem = "idx_\(table.table)".unicodeScalars
         while String(stem).utf8.count + ending.utf8.count > 63 { stem.removeLast() }
@@ -27,7 +27,7 @@ extension SessionTable {
     }
 }
 
-/// Builds the partial indexes beside the table's use, and repairs those whose building was interrupted.
+/// Builds the partial indexes while the table is in use, and repairs those whose building was interrupted.
 package struct IndexMigration: Sendable {
     private let table: SessionTable
     private let jobs: [Job]
@@ -36,12 +36,12 @@ package struct IndexMigration: Sendable {
 
     package init(_ table: SessionTable, jobs: [Job]) { (self.table, self.jobs) = (table, jobs) }
 
-    /// Hours for a table of a billion rows; a build that takes longer is better watched by a person.
+    /// A table of a billion rows takes hours; a build that takes longer than this is better watched by a person.
     private static let deadline = Duration.seconds(6 * 3600)
     /// A build that met a lock begins again, which on a large table costs what the first one cost.
     private static let attempts = 3
 
-    /// The same for psql.
+    /// The migration as a script for psql.
     package func script(for generation: SchemaGeneration?) -> String {
         let indexes = table.partialIndexes(for: jobs, of: generation)
         return """
@@ -106,7 +106,7 @@ package struct IndexMigration: Sendable {
                 onBuild(index.name)
                 _ = try await session.continue(Script(MigrationSQL.create(index)), limit: session.budget.remaining)
             } catch {
-                // Two builds at once may also be each other's older transaction: deadlock_detected.
+                // Two builds at once may also wait for each other's transaction: deadlock_detected.
                 if let state = error.sqlState, ["55P03", "40P01"].contains(state) { continue }
                 await dropLeftover(index, session.connection)
                 throw error
@@ -120,7 +120,7 @@ package struct IndexMigration: Sendable {
         throw .indexBlocked(table.name, index: index.name)
     }
 
-    /// Also after a signal: an unfinished index costs each write, and serves no query.
+    /// Drops an unfinished index, also after a signal: it costs each write, and serves no query.
     private func dropLeftover(_ index: PartialIndex, _ connection: Connection) async {
         func run(_ sql: String) async throws -> QueryResult? {
             try await connection.script(sql, deadline: .now + lockLimit, heedsCancellation: false).first
@@ -129,14 +129,14 @@ package struct IndexMigration: Sendable {
             guard try await run(MigrationSQL.state(of: index))?.rows.first?.bool("is_valid") == false else { return }
             _ = try await run(MigrationSQL.drop(index))
         } catch {
-            // The cause that kept it from being built is still there; the next migration repairs it.
+            // The drop may fail for the same cause as the build; the next migration repairs the index.
         }
     }
 }
 
 extension DatabaseSession {
-    /// True if the server's own process answers. A proxy that hands on the server's messages unchanged cannot be told from
-    /// none, and does not matter.
+    /// True if the server's own process answers. A proxy that passes the server's messages on unchanged cannot be
+    /// detected, and does not matter.
     var isDirect: Bool {
         get async throws(RunFailure) {
             let greeted = await connection.greetedBy

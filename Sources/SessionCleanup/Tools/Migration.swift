@@ -6,11 +6,11 @@ package struct Migration: Sendable {
     private let sessions: String?
     private let grant: Grant?
 
-    /// A role that is granted what it needs, on the history and on this table.
+    /// A role to grant privileges to: those that it needs on the history and on this table.
     package typealias Grant = (role: String, table: TableName)
 
     /// - Parameters:
-    ///   - history: statements for the history's tables. They may be repeated, and none controls a transaction.
+    ///   - history: statements for the history's tables, which may be executed again; none controls a transaction.
     ///   - sessions: the same for the sessions table, if that is to be created too.
     package init(history: String, sessions: String?, grant: Grant?) {
         (self.history, self.sessions, self.grant) = (history, sessions, grant)
@@ -24,10 +24,10 @@ package struct Migration: Sendable {
     /// Short, because all other statements on the table queue behind a lock that waits. A migration that fails can be repeated.
     private static let lockLimit = Duration.seconds(5)
 
-    /// Applies it over a connection of its own, within ten minutes.
+    /// Applies the migration over a connection of its own, within ten minutes.
     ///
     /// - Parameter onPooler: called first if a pooler stands before the server.
-    /// - Returns: what the role of the grant still lacks, since we may not grant it; `nil` if it has all it needs.
+    /// - Returns: what the grant's role still lacks, since our role may not grant it; `nil` if it has all it needs.
     /// - Throws: `sessionsTableDiffers` and `historyUnusable` when what is there cannot be built upon; nothing has changed
     ///   then, nor after any other failure.
     package func apply(

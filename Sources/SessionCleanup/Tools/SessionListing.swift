@@ -17,7 +17,7 @@ package struct ListedSession: Sendable {
     package let keptUntil: UTCInstant?
     /// The first fire time of the job at which it is due; `nil` when it is kept forever.
     package let removedAt: UTCInstant?
-    /// Why it is removed then, or kept, in words.
+    /// The reason why it is removed at that time, or kept, in words.
     package let reason: String
 }
 
@@ -44,7 +44,7 @@ extension ListedSession {
             serverName: try row.textIfPresent("server_name"), isActive: isActive,
             createdAt: try row.instantIfPresent("created"), updatedAt: try row.instantIfPresent("updated"),
             expiresAt: try row.instantIfPresent("expires"), job: job.name, keptUntil: keptUntil,
-            // A run at the very instant would not find it: due is what is older than the cutoff.
+            // A run at that very instant would not find it: only what is older than the cutoff is due.
             removedAt: keptUntil.flatMap { job.schedule.next(after: max($0, now), in: job.timeZone?.rules) },
             reason: reason)
     }
@@ -53,7 +53,7 @@ extension ListedSession {
 extension SessionTable {
     /// A user's sessions, oldest first, and when each will be due.
     ///
-    /// - Parameter now: the host's clock; what is due already goes at the next fire time.
+    /// - Parameter now: the host's clock; a session that is due already is removed at the next fire time.
     package func sessions(
         ofUser user: String, transient: Job, dormant: Job, now: UTCInstant, access: DatabaseAccess
     ) async throws(RunFailure) -> [ListedSession] {
@@ -71,12 +71,12 @@ extension SessionTable {
         }
     }
 
-    /// Returns the statement for a user's sessions, without any credential, and until when each of them is kept. By the
-    /// application's index on user_id; under the search path `pg_catalog, pg_temp`.
+    /// Returns the statement that reads a user's sessions, without any credential, and the instant until which each is
+    /// kept. It uses the application's index on user_id, and needs the search path `pg_catalog, pg_temp`.
     private func listing(ofUser user: String, transient: Rule, dormant: Rule) -> String {
-        // The first time that has a name stands for all before it: they are as much in the past.
+        // The first instant of the year 1 stands for all earlier times: all are long past.
         let first = "timestamptz '0001-01-01 00:00:00+00'"
-        // The first one that has no name stands for all after it, infinity included.
+        // The first instant after the year 9999 stands for all later times, infinity included.
         let last = "timestamptz '10000-01-01 00:00:00+00'"
         func seconds(_ time: String) -> String { SearchSQL.seconds("LEAST(\(time), \(last))") }
         let (active, pending) = (dormant.qualifiedCandidates, transient.qualifiedCandidates)

@@ -2,7 +2,7 @@ import Glibc
 
 /// Small files that are read whole.
 package enum BoundedFile {
-    /// The bytes of a file, of which it may have `limit`. No pipe is read: its writer may never come.
+    /// Returns the bytes of a file that has at most `limit`. Refuses a pipe, whose writer may never come.
     package static func read(_ path: String, limit: Int) throws(FileUnreadable) -> [UInt8] {
         // O_NONBLOCK: opening a pipe waits for its writer.
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)

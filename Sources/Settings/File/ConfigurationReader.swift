@@ -6,20 +6,21 @@ import Time
 /// A configuration file's path, and its bytes as they were when it was read.
 package typealias ConfigurationFile = (path: String, bytes: [UInt8])
 
-/// Reads one layer of the configuration over another, and collects what is wrong.
+/// Reads the layers of the configuration, each over the ones before it, and collects the faults.
 extension EffectiveConfiguration {
     /// The file that is used where it exists and no other is named.
     package static let standardPath = "/etc/mcp-cleanupd/config.yaml"
 
     /// Returns the file that `--config` names, which has to be there, or the one at the standard place; `nil` if there is none.
     ///
-    /// - Parameter wasThere: true if the file was read before. One that is gone since is a mistake, and no wish for the defaults.
+    /// - Parameter wasThere: true if the file was read before. If it has vanished since, that is a mistake, not a wish
+    ///   for defaults.
     package static func file(
         option: String?, standardPath: String = standardPath, wasThere: Bool = false
     ) throws(ConfigurationFaults) -> ConfigurationFile? {
         let path = option ?? standardPath
         do {
-            // A thousand own jobs fit.
+            // 256 KiB hold a thousand own jobs.
             return (path, try BoundedFile.read(path, limit: 256 * 1024))
         } catch .system(ENOENT) where option == nil && !wasThere {
             return nil
@@ -29,7 +30,7 @@ extension EffectiveConfiguration {
         }
     }
 
-    /// The levels below which all keys stand, but for the jobs' names.
+    /// The names of the top-level sections, which hold all keys.
     private static let sections = Set(Setting.general.map { String($0.key.prefix { $0 != "." }) }).union(["jobs"])
 
     mutating func read(_ file: ConfigurationFile) {
@@ -63,7 +64,7 @@ extension EffectiveConfiguration {
                 let names = meant.map { [$0] } ?? configuration.jobs.map(\.name)
                 return reportUnknown(member.key, below: "jobs", known: names, at: member.position)
             }
-            // Fit for a label, a variable and a key, and no longer than a name in the database.
+            // A name has to fit into a metric's label, a variable and a key, and be no longer than one in the database.
             guard member.key.first?.isLetter == true, (1...63).contains(member.key.utf8.count),
                 member.key.allSatisfy({ $0.isAlphanumeric || "-_".contains($0) })
             else {
@@ -101,7 +102,7 @@ extension EffectiveConfiguration {
         }
     }
 
-    /// The keys below a section; each once.
+    /// The keys below a section. Of a repeated key only the first counts; the others are reported.
     private mutating func members(of node: YAMLNode, key: String) -> [YAMLNode.Member] {
         switch node.content {
         case .empty: return []
@@ -124,7 +125,7 @@ extension EffectiveConfiguration {
 
     private var shownPath: String { path?.withoutURL ?? "" }
 
-    /// - Parameter position: to the column, as editors jump to it; `nil` for a fault outside the file.
+    /// - Parameter position: reported with its column, to which editors can jump; `nil` for a fault outside the file.
     private mutating func report(_ problem: String, at position: YAMLNode.Position?, about subject: String? = nil) {
         let place = position.map { "\(shownPath):\($0.line):\($0.column): " } ?? ""
         faults.append(ConfigurationFault(description: place + problem, subject: subject))

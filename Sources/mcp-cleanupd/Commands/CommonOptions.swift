@@ -32,17 +32,17 @@ extension LogFormat: ExpressibleByArgument {}
 
 /// A command other than the service and `--once`.
 protocol Subcommand: ParsableCommand {
-    /// The program's own options. The parser gives them to the program wherever they stand: a command has options of the
-    /// same names for its help only.
+    /// The program's own options. The parser stores them in the root command wherever they stand: a command's own
+    /// options of the same names are for its help only.
     var root: RootCommand { get }
-    /// Options of the program that the command takes for its own.
+    /// Options of the program that this command accepts too.
     static var ownRootOptions: Set<String> { get }
 }
 
 extension Subcommand {
     static var ownRootOptions: Set<String> { [] }
 
-    /// Reads the configuration, once it is clear that all options belong to the command. `key` is the only one that it needs.
+    /// Refuses options that the command does not take, and reads the configuration: only `key` is needed, if given.
     func setup(needingOnly key: String? = nil) throws -> CommandSetup {
         try refuseOnceOptions()
         return try CommandSetup(root.common, needingOnly: key)
@@ -55,7 +55,7 @@ extension Subcommand {
         throw ValidationError("\(option) and the command \(command) do not go together.")
     }
 
-    /// Refuses a number of records that is none, or more than memory should hold: a month of runs every five minutes.
+    /// Refuses a number below 1, or above 10,000 for memory's sake: a month of runs every five minutes is less.
     func checkNumber(_ option: String, _ number: Int) throws {
         guard (1...10_000).contains(number) else {
             throw ValidationError("\(option) is \(number); expected a whole number from 1 to 10000.")

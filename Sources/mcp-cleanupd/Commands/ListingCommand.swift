@@ -15,8 +15,8 @@ extension ListingCommand {
     static var ownRootOptions: Set<String> { ["--json"] }
     var isJSON: Bool { root.json }
 
-    /// Prints the records: as objects for programs, with the keys that scripts rely on, in their order; as a table for people,
-    /// whose column with the index `flexible` gives way where lines would be too long.
+    /// Prints the records: as objects for programs, with the keys that scripts rely on, in their order; as a table for
+    /// people, in which the column with the index `flexible` is cut or wrapped if lines would be too long.
     func print<Record>(
         _ records: [Record], header: [String], flexible: Int, json: (Record) -> JSON, row: (Record) -> Table.Row
     ) throws(CommandFailure) {

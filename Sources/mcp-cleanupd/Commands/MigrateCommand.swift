@@ -24,7 +24,7 @@ struct MigrateCommand: AsyncParsableCommand, Subcommand {
         if role.isEmpty || role.utf8.count > 63 {
             throw ValidationError("--role is no role's name; expected 1 to 63 bytes.")
         }
-        // Its GRANT could not be shown as it is.
+        // The GRANT for such a name could not be printed as it is.
         if role != role.visible {
             throw ValidationError("--role has a control or formatting character; grant it by hand: docs/security.md.")
         }
@@ -67,7 +67,7 @@ struct MigrateCommand: AsyncParsableCommand, Subcommand {
         }
     }
 
-    /// The shape that the sessions table has, or will have: asks the database only where nothing else tells.
+    /// Returns the sessions table's schema, now or after the migration; asks the database only if no option tells it.
     private func generation(_ setup: CommandSetup, _ migration: IndexMigration) async throws -> SchemaGeneration? {
         if let known = setup.table.schema?.generation { return known }
         if sessions, setup.table.name == .sessions { return .active }

@@ -40,7 +40,7 @@ struct OnceCommand: Sendable {
     ) async -> Sysexit {
         var series = RunSeries(access)
         var failures: [(job: Job, failure: RunFailure)] = []
-        // A line that cannot be written keeps no job from its run: it is an error at the end.
+        // A line that cannot be written does not keep the next job from running; the error is reported at the end.
         var unwritten: CommandFailure?
         func write(_ line: String) {
             guard unwritten == nil else { return }
@@ -68,7 +68,7 @@ struct OnceCommand: Sendable {
             }
         }
         await series.end()
-        // The journal has an entry for each run.
+        // In format `journal` each run has its entry already.
         if isDryRun || setup.logFormat != .journal { setup.report(failures) }
         // One call for each of the two URLs may be left.
         await heartbeats?.finish(within: Self.heartbeatLimit * 2)
@@ -88,7 +88,7 @@ struct OnceCommand: Sendable {
         display?.end()
         if let earlier = report.earlierRuns { record?.record(.earlierRunsKnown(job: report.job, earlier)) }
         record?.record(.runConcluded(report))
-        // With the fields that the service writes.
+        // The entry has the fields that the service writes.
         if setup.logFormat == .journal { ServiceLog(logger: setup.logger).record(.runConcluded(report)) }
         if case .held(let owner, _) = report.skip {
             setup.logger.notice("Skipped: \(owner) is running the job.", metadata: ["job": "\(job.name)"])
@@ -96,8 +96,8 @@ struct OnceCommand: Sendable {
         return report
     }
 
-    /// Adds the counts to the metrics file. The families about the process are left out: they would be the collector's own,
-    /// twice.
+    /// Adds the counts to the metrics file. The `process_*` families are left out: the collector exports its own under
+    /// those names.
     private func writeMetrics(_ record: ServiceRecord?) -> CommandFailure? {
         guard let record, let metricsTextfile else { return nil }
         do throws(CommandFailure) {

@@ -60,14 +60,14 @@ struct RootCommand: AsyncParsableCommand {
         ).run()
     }
 
-    /// The options that were given and go with `--once`.
+    /// The options on the command line that `--once` takes, and the service does not.
     var onceOnlyOptions: [String] {
         (jobs.isEmpty ? [] : ["--job"]) + (dryRun ? ["--dry-run"] : []) + (json ? ["--json"] : [])
             + (metricsTextfile == nil ? [] : ["--metrics-textfile"])
     }
 
-    /// A help text with the common options and the explanations at the end, behind usage, options and commands. Other
-    /// texts stay as they are.
+    /// Returns a help text with the common options and the explanations moved to the end, after usage, options and
+    /// commands. Returns other texts as they are.
     static func shortHelpFirst(_ text: String) -> String {
         guard text.hasPrefix("OVERVIEW: "), let usage = text.firstRange(of: "\n\nUSAGE: "),
             let gap = text.firstRange(of: "\n\n")

@@ -22,7 +22,7 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
         try await Self.serve(root.common)
     }
 
-    /// The service group logs its services at length, and nothing that an operator could use.
+    /// Drops the log of the service group, which is long and of no use to an operator.
     private static let silent = Logger(label: "mcp-cleanupd.lifecycle") { _ in SwiftLogNoOpLogHandler() }
 
     /// Serves until SIGTERM or SIGINT.
@@ -53,7 +53,7 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
         let makeRun: @Sendable (Job, CommandSetup) -> CleanupRun = { job, setup in
             setup.run(job, onBatch: { tell(.batchEnded(job: job.name, after: $0, rowsDeleted: $1)) })
         }
-        // Before the clock, whose descriptors would pass for passed ones.
+        // Before the clock is created, whose descriptors could be taken for passed ones.
         let httpAddress = try ServiceManager.httpAddress(setup)
         let clock: HostSchedulerClock
         do {
@@ -92,7 +92,7 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
         manager.flush()
     }
 
-    /// Stops the scheduler at SIGTERM and SIGINT, and gives it the configuration that SIGHUP reads, to the end of the process.
+    /// Until the process ends, stops the scheduler at SIGTERM and SIGINT, and reads its configuration again at SIGHUP.
     private static func handleSignals(
         _ setup: CommandSetup, _ scheduler: SchedulerService, _ access: DatabaseAccess,
         makeRun: @escaping @Sendable (Job, CommandSetup) -> CleanupRun

@@ -45,7 +45,7 @@ struct StatusCommand: AsyncParsableCommand, ListingCommand {
         setup.logger.notice("Past runs are not known: \(unknown.message)", metadata: metadata)
     }
 
-    /// Says how many removed sessions are recorded, below the table for people, where they are to be recorded.
+    /// Prints the number of recorded removed sessions, below the table for people, if the configuration records them.
     private func printRemoved(_ setup: CommandSetup) async throws {
         guard !isJSON, setup.configuration.history.removed != nil else { return }
         let (access, table) = (try setup.databaseAccess(), setup.table.name)
@@ -65,8 +65,8 @@ private struct JobStatus {
         job.isEnabled ? job.schedule.next(after: now, in: job.timeZone?.rules) : nil
     }
 
-    /// True if its last success, or else its first run, is longer ago than the service's readiness allows; `nil` if that is
-    /// not known.
+    /// True if its last success, or its first run if none succeeded, is longer ago than the service's readiness allows;
+    /// `nil` if the history does not tell.
     private var isOverdue: Bool? {
         guard let record else { return nil }
         guard job.isEnabled, let since = record.lastSuccessAt ?? record.firstRunAt else { return false }

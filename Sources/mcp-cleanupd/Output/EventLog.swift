@@ -8,10 +8,10 @@ import Time
 
 /// Writes each event of the log: as a line on standard error, for people or as JSON, or as an entry of the journal.
 struct EventLog: LogHandler {
-    /// The minimum level: the process's, so that a reload changes it for all copies of the logger.
+    /// The minimum level, one for the whole process, so that a reload changes it for all copies of the logger.
     private static let level = Mutex(Logger.Level.info)
 
-    /// Never `auto`.
+    /// The format in use, never `auto`.
     let format: LogFormat
     private let isTerminal = StandardStream.error.isTerminal
     var metadata: Logger.Metadata = [:]
@@ -64,7 +64,7 @@ struct EventLog: LogHandler {
         let isApart = { (key: String) in key == MessageID.metadataKey || key == "hint" && isTerminal }
         let suffix = fields.filter { !isApart($0.key) }.map { " \($0.key)=\($0.value)" }.joined()
         let hint = isTerminal ? fields.first { $0.key == "hint" }.map { "\nhint: \($0.value.visible)" } : nil
-        // A line for each event, of however many lines its message has.
+        // One line for each event, even if its message has several.
         let message = "\(event.message)".replacing("\n", with: " ")
         return "\(time)\(event.level): \(message)\(suffix)".visible + (hint ?? "")
     }
@@ -74,19 +74,19 @@ struct EventLog: LogHandler {
     private func isInJournal(_ event: LogEvent, _ fields: Fields) -> Bool {
         var entry = [
             (name: "MESSAGE", value: "\(event.message)"), ("PRIORITY", "\(event.level.priority)"),
-            // libsystemd would take the program's name, which a link to it changes.
+            // By default libsystemd takes the program's name, which a symbolic link changes.
             ("SYSLOG_IDENTIFIER", "mcp-cleanupd"),
         ]
         for (key, value) in fields {
             entry.append((key == MessageID.metadataKey ? "MESSAGE_ID" : "MCP_CLEANUP_" + key.uppercased(), value))
         }
-        // The event goes to standard error then.
+        // If sending fails, the event goes to standard error.
         return (try? Journal.send(entry)) != nil
     }
 }
 
 extension Logger.Level {
-    /// syslog(3), as the journal has it.
+    /// The level as the journal's PRIORITY: syslog(3).
     fileprivate var priority: Int {
         switch self {
         case .critical: 2

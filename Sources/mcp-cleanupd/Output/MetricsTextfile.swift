@@ -3,36 +3,36 @@ import Monitoring
 import Settings
 import Time
 
-/// The file that a textfile collector reads after a one-shot process has gone: the same families as over HTTP.
+/// The file that a textfile collector reads after a one-shot process has ended: HTTP's families without `process_*`.
 ///
-/// Counters and histograms continue from the file's values, so that they are counters to the collector, although each
-/// process lives for a second, and several may at a time. Blocks for as long as the file system does.
+/// Counters and histograms continue from the file's values, so that the collector sees counters, although each process
+/// lives for a second, and several may run at a time. Blocks for as long as the file system does.
 struct MetricsTextfile {
     let path: String
 
-    /// Adds the counts to those of other processes, and replaces the file. Processes that do so at a time take turns, so that
-    /// what one of them adds is never lost to another.
+    /// Adds the counts to those of other processes, and replaces the file. Concurrent processes take turns, so that no
+    /// process overwrites another's counts.
     ///
     /// After a failure the file holds what it held before.
     func add(_ metrics: Metrics) throws(CommandFailure) {
-        // The directory, and not a file beside the metrics', which would be left; a lock on the file itself would be gone
-        // with it.
+        // The directory is locked: a lock file beside the metrics would be left behind, and a lock on the metrics file
+        // would disappear with the file, which is replaced.
         let descriptor = open(directory.isEmpty ? "." : String(directory), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         try check(descriptor >= 0)
-        // Unlocks it.
+        // Closing it releases the lock.
         defer { close(descriptor) }
         try lock(descriptor)
         var status = stat()
-        // rename(2) would replace the link: root's /dev/stdout, for instance.
+        // rename(2) would replace a symbolic link itself, for instance root's /dev/stdout.
         if lstat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG { throw failure("it is no regular file") }
         let previous = try? BoundedFile.read(path, limit: 1 << 20)
-        // Missing, unreadable or a hundred times what we write: counters then start at 0.
+        // `nil` if missing, unreadable or above 1 MiB, a hundred times what we write: counters then start at 0.
         var all = metrics
         all.merge(String(decoding: previous ?? [], as: UTF8.self), at: .now)
         try replace(by: all.text)
     }
 
-    /// As far as its last slash.
+    /// The path up to and including its last slash; empty without one.
     private var directory: Substring {
         path[..<(path.lastIndex(of: "/").map { path.index(after: $0) } ?? path.startIndex)]
     }
@@ -42,7 +42,7 @@ struct MetricsTextfile {
         return CommandFailure(.cannotWrite, words)
     }
 
-    /// - Throws: with `errno` as the reason.
+    /// - Throws: unless `isDone`, a failure with the message of `errno`.
     private func check(_ isDone: Bool) throws(CommandFailure) {
         if !isDone { throw failure(String(cString: strerror(errno))) }
     }
@@ -58,10 +58,10 @@ struct MetricsTextfile {
         throw failure("another process has its directory locked")
     }
 
-    /// In one step, with mode 0644: a reader sees the old text or the new one.
+    /// Replaces the file in one step, with mode 0644: a reader sees the old text or the new one.
     private func replace(by text: String) throws(CommandFailure) {
-        // In the same directory, for rename(2); hidden, and without the .prom that collectors look for. One name for all,
-        // since one writes at a time: what a killed process leaves is the next one's to remove.
+        // In the same directory, for rename(2); hidden, and not ending with .prom, which collectors look for. All
+        // processes use one name, since only one writes at a time: the next one removes what a killed one has left.
         let temporary = "\(directory).\(path[directory.endIndex...]).new"
         unlink(temporary)
         // x: only if nothing is there; e: close-on-exec.
@@ -69,7 +69,7 @@ struct MetricsTextfile {
         try check(file != nil)
         do throws(CommandFailure) {
             defer { fclose(file) }
-            // For every umask; and on the disk before it replaces the old file.
+            // The mode must not depend on the umask; the text must be on the disk before it replaces the old file.
             try check(fchmod(fileno(file), 0o644) == 0 && fputs(text, file) >= 0)
             try check(fflush(file) == 0 && fsync(fileno(file)) == 0 && rename(temporary, path) == 0)
         } catch {

@@ -15,7 +15,7 @@ struct StandardStream: Sendable {
     /// - Parameters:
     ///   - steers: true for a text with our own control characters, such as colors. Texts of others must have been made
     ///     visible before they became parts of it.
-    ///   - isListing: true if a reader that went away, as `head` does, has seen all that it wanted: no error.
+    ///   - isListing: true if it is no error that a reader closed the pipe, as `head` does: it has all that it wanted.
     func write(_ text: String, steers: Bool = false, isListing: Bool = false) throws(CommandFailure) {
         var bytes = Array((steers ? text : text.visibleLines).utf8)[...]
         while !bytes.isEmpty {
@@ -33,14 +33,14 @@ struct StandardStream: Sendable {
         try write(text, steers: steers, isListing: true)
     }
 
-    /// Writes a text that can be reported nowhere else if that fails.
+    /// Writes a text, and ignores an error, which could be reported nowhere else.
     func attempt(_ text: String, steers: Bool = false) {
         // Nothing is left to write to.
         try? write(text, steers: steers)
     }
 
-    /// Gives the three standard streams a descriptor each where the caller closed them: else the next file or connection
-    /// would take the number, and would be written to. Writing to such a stream fails, as it did.
+    /// Opens a descriptor for each standard stream that the caller closed: otherwise the next file or connection would
+    /// get the number, and what is written to the stream. Writing to such a stream still fails.
     static func reserveDescriptors() {
         for descriptor in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO] where fcntl(descriptor, F_GETFD) < 0 {
             // The lowest free number, which is this one.

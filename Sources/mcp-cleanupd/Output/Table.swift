@@ -11,10 +11,10 @@ struct Table {
         var isNumber = false
 
         static func text(_ text: String, _ color: Color? = nil) -> Cell { Cell(text: text.visible, color: color) }
-        /// At the right of its column.
+        /// Aligned to the right of its column.
         static func number(_ text: String) -> Cell { Cell(text: text.visible, isNumber: true) }
 
-        /// In the color of a run that is, or ended, so.
+        /// In the color of the run's outcome; `nil` is a run under way.
         static func status(_ outcome: Outcome?, _ text: String) -> Cell {
             switch outcome {
             case .succeeded: .text(text, .green)
@@ -24,27 +24,27 @@ struct Table {
         }
     }
 
-    /// The terminal's own: ECMA-48, "Select Graphic Rendition".
+    /// The terminal's own colors, by their codes in ECMA-48, "Select Graphic Rendition".
     enum Color: Int {
         case red = 31, green, yellow
     }
 
     struct Row {
         var cells: [Cell]
-        /// Said below the line, where there is more to say.
+        /// A text below the line, if there is more to say.
         var note: String?
         var noteColor: Color?
     }
 
     let header: [String]
-    /// The column that gives way where lines would be too long: the last one is continued on further lines, another one is
-    /// cut.
+    /// The index of the column that shrinks if lines would be too long: the last column is wrapped onto further lines,
+    /// another one is cut.
     let flexible: Int
     let rows: [Row]
 
     private static let gap = "  "
 
-    /// True if a person looks at it, and has nothing against colors: no-color.org.
+    /// True if standard output is a terminal, and no variable turns colors off: no-color.org.
     private static let isColored: Bool = {
         func value(_ name: String) -> String { getenv(name).map { String(cString: $0) } ?? "" }
         return StandardStream.output.isTerminal && value("NO_COLOR").isEmpty && value("TERM") != "dumb"
@@ -54,7 +54,7 @@ struct Table {
     func print() throws(CommandFailure) {
         var size = winsize()
         let isKnown = ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
-        // Elsewhere what fits into every mail and every terminal.
+        // Elsewhere 80, which fits into every mail and every terminal.
         let width = isKnown ? Int(size.ws_col) : 80
         let widths = widths(in: width)
         let isWrapped = flexible == header.count - 1
@@ -75,7 +75,7 @@ struct Table {
         for line in lines { try StandardStream.output.list(line + "\n", steers: Self.isColored) }
     }
 
-    /// The columns' widths, of which the flexible one is what the others leave of the line.
+    /// The columns' widths. If a line would be too long, the flexible one shrinks, but not below its header.
     private func widths(in width: Int) -> [Int] {
         var widths = header.map(\.count)
         for row in rows {
@@ -108,7 +108,7 @@ extension String {
     /// The text with spaces at its end, so that columns line up.
     func padding(to width: Int) -> String { self + String(repeating: " ", count: Swift.max(0, width - count)) }
 
-    /// The text in lines of at most `width` characters, or 20, broken at blanks; a longer word has a line of its own.
+    /// The text in lines of at most `width` characters, at least 20, broken at blanks; a longer word has its own line.
     fileprivate func wrapped(at width: Int) -> [String] {
         var lines: [String] = []
         for word in split(separator: " ") {
@@ -126,6 +126,6 @@ extension UTCInstant {
     /// The instant in a table, whose header says that it is UTC: `2026-05-13 12:05:00`.
     var tableText: String { "\(toTheSecond)".replacing("T", with: " ").replacing("Z", with: "") }
 
-    /// The same to the minute.
+    /// The instant in a table to the minute: `2026-05-13 12:05`.
     var minuteText: String { String(tableText.dropLast(3)) }
 }

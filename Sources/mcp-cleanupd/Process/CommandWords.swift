@@ -2,15 +2,15 @@ import ArgumentParser
 import Postgres
 import Settings
 
-/// The words of the command line, checked before the parser sees them: it would repeat a misplaced URL, password included,
-/// and knows no names of commands that are nearly right.
+/// The words of the command line, checked before the parser sees them: it would print a misplaced URL, password
+/// included, and suggests no similar command for a misspelled one.
 struct CommandWords {
     /// `nil` for the service and for `--once`.
     private let command: (any ParsableCommand.Type)?
     /// Values that are passed on although they look like URLs.
     private let secrets: [String]
 
-    /// Options that take the next word for their value, and what that is.
+    /// Options whose value is the next word, with a description of the value.
     private static let values = [
         "--config": "the path of a configuration file", "--database-url-file": "the path of a file",
         "--job": "the name of a job", "--metrics-textfile": "the path of a file", "--log-level": "a level",
@@ -27,7 +27,7 @@ struct CommandWords {
     init(_ words: [String]) throws(CommandFailure) {
         var first: String?
         var secrets: [String] = []
-        // The one whose value the next word is.
+        // The option whose value the next word is.
         var option: String?
         for word in words {
             let isPair = option == nil && word.hasPrefix("--")
@@ -45,7 +45,7 @@ struct CommandWords {
         self.secrets = secrets
         let commands = RootCommand.configuration.subcommands
         command = commands.first { $0.configuration.commandName == first }
-        // What a shell's completion asks begins with three dashes, and holds words that are not finished.
+        // A shell's request for completions begins with three dashes, and contains unfinished words.
         guard let first, command == nil, first != "help", words.first?.hasPrefix("---") != true else { return }
         let names = commands.compactMap { $0.configuration.commandName }
         let hint =
@@ -75,12 +75,12 @@ struct CommandWords {
         return CommandFailure(.usage, message, hint: "\(place). \(seen)")
     }
 
-    /// Makes an error of the parser's, or of a command's own checks, one of ours: the message, and as the hint a suggestion
-    /// and the command's own usage.
+    /// Turns the message of the parser, or of a command's own checks, into one of our errors, whose hint is a
+    /// suggestion and the command's own usage.
     func usageFailure(_ message: String) -> CommandFailure {
         var message = message
         for secret in secrets { message = message.replacing(secret, with: "…") }
-        // Of many values the parser makes a list, a line for each.
+        // The parser lists several values, each on a line.
         message = message.replacing(":\n  - ", with: " ").replacing("\n  - ", with: ", ")
         let suggestion = message.firstRange(of: ". Did you mean")
         var text = suggestion.map { String(message[..<$0.lowerBound]) } ?? message

@@ -12,10 +12,10 @@ enum Main {
         // A reader that goes away is an error to report, not a reason to die in the middle of a run.
         signal(SIGPIPE, SIG_IGN)
         Signals.hold()
-        // Not `async`, which would make the main thread an executor that is never used.
+        // `main` is not `async`, which would make the main thread an executor that is never used.
         Task(executorPreference: TaskQueue.shared) {
             let code = await status()
-            // At once: nothing is left to tidy up, and what libraries registered for an orderly exit only takes time.
+            // `_exit`, not `exit`: nothing is left to clean up, and libraries' exit handlers only take time.
             fflush(nil as UnsafeMutablePointer<FILE>?)
             _exit(code)
         }
@@ -27,8 +27,8 @@ enum Main {
         let arguments = Array(CommandLine.arguments.dropFirst())
         var words: CommandWords?
         do {
-            // What platforms' crons call, every few minutes: there is nothing to parse, and the parser would take a tenth of
-            // the time of such a run.
+            // The command that platforms' crons call, every few minutes: there is nothing to parse, and the parser
+            // would take a tenth of the time of such a run.
             if arguments == ["--once"] {
                 try await OnceCommand().run()
                 return Sysexit.success.rawValue

@@ -30,7 +30,7 @@ struct RunHeartbeats: Sendable {
         }
     }
 
-    /// Waits for the calls under way, as long as `limit` at most, and says where that was too short.
+    /// Waits for the calls under way, at most for `limit`, and warns if some have not ended by then.
     func finish(within limit: Duration) async {
         guard await !heartbeats.finish(within: limit), !Task.isCancelled else { return }
         warn("A heartbeat did not end in \(limit.secondsText), and is left behind.")
@@ -43,7 +43,7 @@ struct RunHeartbeats: Sendable {
             switch report.outcome {
             case .succeeded, .capped: success
             case .failed, .timedOut, .abandoned: failure
-            // Nothing is known of the job then.
+            // Such a run tells nothing about the job.
             case .canceled, .skipped: nil
             }
         if let url { heartbeats.send(to: url) }

@@ -17,10 +17,10 @@ final class ServiceManager: Sendable {
     /// The status line that was sent last.
     private let sentStatus = Mutex("")
 
-    /// Reads what the environment asks for, and warns of what makes no sense in it and of what libsystemd lacks.
+    /// Reads the requests in the environment, and warns of those that are invalid or that libsystemd cannot meet.
     init(_ setup: CommandSetup) {
         let logger = setup.logger
-        // By these a service manager asks for something that takes libsystemd.
+        // A service manager that sets these variables asks for something that needs libsystemd.
         let requests = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS"].filter {
             !(setup.environment[$0] ?? "").isEmpty
         }
@@ -41,7 +41,7 @@ final class ServiceManager: Sendable {
         }
     }
 
-    /// Sends what follows from the event, with the state after it; the status line only where it has changed. Does not block.
+    /// Sends the event's notification, and the status line of the state after it if that has changed. Does not block.
     func record(_ event: ServiceEvent, _ state: ServiceState) {
         // Batches come often, from the runs' own tasks, and never change the line.
         if case .batchEnded = event { return }
@@ -78,7 +78,7 @@ final class ServiceManager: Sendable {
     private static func notifier(_ environment: [String: String], _ logger: Logger?) -> ServiceNotifier? {
         guard let address = environment["NOTIFY_SOCKET"], !address.isEmpty else { return nil }
         return ServiceNotifier { error in
-            // What the library lacks was said at the start.
+            // A library that is missing or too old was reported at the start.
             guard case .failed = error else { return }
             logger?.warning(
                 "Cannot send to the service manager (NOTIFY_SOCKET is \(address.shown): \(error)).",
@@ -86,7 +86,7 @@ final class ServiceManager: Sendable {
         }
     }
 
-    /// Returns where to serve HTTP: on the socket that systemd passed, otherwise at `http.listen`; `nil` if that is off.
+    /// Returns where to serve HTTP: on the socket that systemd passed, else at `http.listen`; `nil` if that is off.
     ///
     /// - Throws: `CommandFailure` with exit code 78 if systemd passed something that cannot be listened on.
     static func httpAddress(

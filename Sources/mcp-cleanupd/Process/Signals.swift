@@ -5,21 +5,21 @@ import Logging
 import Synchronization
 import Time
 
-/// The signals that ask a process to end, taken one after the other by the main thread, which does nothing else: nothing that
-/// blocks elsewhere can hold them up, and they take no thread more, as Dispatch's sources would.
+/// The signals that ask a process to end or to reload, received by the main thread, which does nothing else: no code
+/// that blocks elsewhere delays them, and they need no further thread, as Dispatch's sources would.
 enum Signals {
-    /// Called on the main thread; must not block. Without it a signal does what it does to every program.
+    /// Called on the main thread; must not block. While it is nil, a signal ends the process, unless it is ignored.
     private static let handler = Mutex<(@Sendable (Int32) -> Void)?>(nil)
     /// The first signal that asked the process to end; 0 before it came.
     private static let first = Atomic<Int32>(0)
 
-    /// Keeps the signals for `take`. Before any other thread is made, since threads inherit it.
+    /// Blocks the signals for `take`. To be called before any thread is made, since threads inherit the mask.
     static func hold() {
         var set = set
         pthread_sigmask(SIG_BLOCK, &set, nil)
     }
 
-    /// Takes signals until the process ends. On the main thread.
+    /// Receives the signals until the process ends. To be called on the main thread.
     static func take() -> Never {
         var set = set
         while true {
@@ -31,7 +31,7 @@ enum Signals {
             } else if !isIgnored(number) {
                 pthread_sigmask(SIG_UNBLOCK, &set, nil)
                 raise(number)
-                // The first process of a container outlives it.
+                // Reached in the first process of a container, which survives the signal.
                 _exit(128 + number)
             }
         }
@@ -39,7 +39,7 @@ enum Signals {
 
     /// Runs the body of a one-shot command in a task that the first signal cancels; the second ends the process at once.
     ///
-    /// - Throws: what `body` throws; the exit code, after `body` has ended, when a signal came.
+    /// - Throws: the error that `body` throws; if a signal came, the exit code, after `body` has ended.
     static func canceling<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value {
         // Awaited below, and canceled by a signal. A task group has no member that a signal could cancel.
         let task = Task(executorPreference: TaskQueue.shared) { try await body() }
@@ -59,7 +59,7 @@ enum Signals {
     /// The service group's own handling ignores second signals, and misses one that comes before it runs.
     ///
     /// - Parameters:
-    ///   - timeout: how long after the first signal the process ends in any case, with exit code 0.
+    ///   - timeout: the time from the first signal after which the process ends in any case, with exit code 0.
     ///   - stop: called at the first signal; must not block.
     ///   - reload: called at each SIGHUP, one call at a time, on a queue of its own: reading a file may block.
     static func serve(
@@ -76,7 +76,7 @@ enum Signals {
 
     private static func handle(_ action: (@Sendable (Int32) -> Void)?) { handler.withLock { $0 = action } }
 
-    /// A canceled run ends within seconds, even if the server is silent; the supervisor does not wait for one that does not.
+    /// Ends the process: a canceled run takes only seconds, even if the server is silent, so something is stuck.
     private static func giveUp(_ timeout: Duration, _ logger: Logger) {
         let said = DispatchSemaphore(value: 0)
         // On another queue: the log may be what blocks.
@@ -85,7 +85,7 @@ enum Signals {
                 "Something did not end within \(timeout.secondsText) of the request to stop; ending without it.")
             said.signal()
         }
-        // As long as a log that works takes on a busy machine, and no burden on top of the timeout.
+        // Enough for a log that works on a busy machine, and little on top of the timeout.
         _ = said.wait(timeout: .now() + .milliseconds(100))
         _exit(0)
     }
@@ -94,8 +94,8 @@ enum Signals {
         first.compareExchange(expected: 0, desired: number, ordering: .relaxed).exchanged
     }
 
-    /// True if nohup(1), or a shell that put us into the background, has told us to ignore the signal. A signal that is
-    /// held comes all the same.
+    /// True if nohup(1), or a shell that put us into the background, has told us to ignore the signal: `sigwait`
+    /// receives a blocked signal even so.
     private static func isIgnored(_ number: Int32) -> Bool {
         var action = sigaction()
         guard sigaction(number, nil, &action) == 0 else { return false }

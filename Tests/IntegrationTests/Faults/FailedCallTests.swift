@@ -15,7 +15,7 @@ import Testing
         [false, true].map { Mode(name: name, isForever: $0) }
     }
 
-    /// More than a run of four batches makes.
+    /// More calls than a run of four batches makes.
     private static let mostCalls = 1000
 
     @Test(.slow, arguments: modes)
@@ -23,7 +23,7 @@ import Testing
         let failures = try await FailingCalls()
         let watched = try await WatchedDatabase(on: .packaged())
         try await watched.database.run(WatchedDatabase.due(1))
-        // Held to the end, so that a run counts what it skips and walks once more.
+        // One row is locked to the end, so that each run counts a skipped row and searches once more.
         let holder = try await OtherTransaction(in: watched.database, "SELECT FROM mcp_sessions FOR SHARE")
         var reached: [String: Int] = [:]
         for call in 1...Self.mostCalls {
@@ -37,7 +37,7 @@ import Testing
             }
             reached[failed, default: 0] += 1
             let comment: Comment = "\(mode.testDescription): call \(call), \(failed): \(result)"
-            // 78: PQconnectStartParams fails for want of memory when the URL is checked too.
+            // 78: the check of the URL calls PQconnectStartParams too, and fails where that returns no connection.
             #expect([0, 69, 75].contains(result.status) || failed == "PQconnectStartParams", comment)
             try await Self.expectHonestReport(result, of: watched, canBeHeard: !mode.isForever, comment)
             try await watched.expectExactAccounts(comment)

@@ -21,7 +21,7 @@ import Testing
         try await eventually("the first batch") { try await watched.integer("SELECT count(*) FROM witness") >= 1 }
     }
 
-    /// The last run's row has this status and SQLSTATE, and all accounts are right.
+    /// Expects this status and SQLSTATE in the last run's row, and exact accounts.
     private static func expect(
         _ row: String, in watched: WatchedDatabase, _ result: CommandResult,
         sourceLocation: SourceLocation = #_sourceLocation
@@ -32,7 +32,7 @@ import Testing
         try await watched.expectExactAccounts("\(result)", sourceLocation: sourceLocation)
     }
 
-    /// What is left after a failure is done by the next run.
+    /// Expects that the next run deletes all that a failed one has left.
     private static func expectTheRestIsDone(
         _ watched: WatchedDatabase, sourceLocation: SourceLocation = #_sourceLocation
     ) async throws {
@@ -129,11 +129,11 @@ import Testing
         return started
     }
 
-    /// A batch's commit waits for the disk, against the role's default: a crash takes back nothing that was seen.
+    /// A batch's commit waits for the disk, against the server's default: a crash loses no deletion that was visible.
     @Test(.slow) func aServerThatCrashesTakesNoBatchBack() async throws {
         let server = try await PostgresServer(binaries: PostgresServer.packaged().binaries)
         let watched = try await Self.watched(due: 40, on: server)
-        // Else what is committed would be on the disk a moment later.
+        // Otherwise the WAL writer would have each commit on the disk a moment later.
         try await watched.database.run("ALTER SYSTEM SET wal_writer_delay = '10s'")
         try await watched.database.run("ALTER SYSTEM SET synchronous_commit = off")
         try await watched.database.run("SELECT pg_reload_conf()")
@@ -217,7 +217,7 @@ import Testing
         try await Self.expectTheRestIsDone(watched)
     }
 
-    /// From then on the server shows the run fewer rows, and says nothing.
+    /// Once the policy is narrowed, the server shows the run fewer rows without an error.
     @Test func aPolicyThatIsNarrowedInTheMiddleFailsTheRun() async throws {
         let watched = try await Self.watched(due: 40)
         let role = try await watched.database.makeServiceRole()
@@ -279,7 +279,7 @@ import Testing
         try await Self.expectTheRestIsDone(watched)
     }
 
-    /// A hundred rows at first would take five seconds, and a transaction may take one.
+    /// A first batch of a hundred rows would take 5 s, and a transaction may take 1 s (a third of the lease).
     @Test func batchesThatTakeTooLongShrinkAndTheRunGoesOn() async throws {
         let watched = try await Self.watched(due: 40, secondsPerRow: 0.05)
         let result = try await watched.database.daemon(
@@ -314,7 +314,7 @@ import Testing
     }
 }
 
-/// A file system of a megabyte, in memory, for as long as it is held.
+/// A file system of 300 KiB in memory, mounted until the object is deinitialized.
 private final class SmallDisk: Sendable {
     let path: String
     let name: String

@@ -63,7 +63,7 @@ import Testing
         _ = try await daemon.exitStatus()
         #expect(try await watched.database.count() > 0)
         if signal == SIGKILL {
-            // Another job's run, of whichever process, closes what is left behind.
+            // A run of another job, in any process, closes the row that the killed process left.
             // The server may still run the batch, which counts as a heartbeat.
             try await eventually("another job's run closes it") {
                 try await watched.age()

@@ -31,17 +31,17 @@ import Testing
         var (killed, duringARun) = (0, 0)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await watched.change(seed: lane.seed &+ 1) }
-            // On a busy machine many a run is over before its end comes: then there are more of them.
+            // On a busy machine many kills come when no run is under way: then more follow, up to four times as many.
             while killed < kills || duringARun < kills / 4, killed < kills * 4 {
                 killed += 1
                 let process = try VictimProcess(isService: lane.isService, url: url)
-                // Half of them at any instant, half a moment after the run has begun.
+                // Half of the kills come within 60 ms of the process's start, half within 60 ms of its claim.
                 if Bool.random(using: &generator) { try await process.waitForClaim(in: watched) }
                 try await Task.sleep(for: .milliseconds(Int.random(in: 0...60, using: &generator)))
                 try await process.kill()
                 let own = "status = 'running' AND split_part(claimed_by, ':', 2) = '\(process.identifier)'"
                 if try await watched.database.count(own, in: "mcp_cleanup.runs") > 0 { duringARun += 1 }
-                // Else the next one would find it held for three seconds, and have nothing to be killed at.
+                // Otherwise the next process would find the run held for 3 s, and have no work at which to be killed.
                 try await watched.age()
             }
             group.cancelAll()
@@ -81,7 +81,7 @@ final class VictimProcess: Sendable {
         self.process = Locked(process)
     }
 
-    /// Waits until it owns a run, or has ended, or four seconds have passed.
+    /// Waits until the process owns a run, or has ended, or four seconds have passed.
     func waitForClaim(in watched: WatchedDatabase) async throws {
         let own = "split_part(claimed_by, ':', 2) = '\(identifier)' AND status = 'running'"
         let deadline = ContinuousClock.now + .seconds(4)

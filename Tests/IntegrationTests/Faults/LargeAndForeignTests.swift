@@ -8,7 +8,7 @@ import Time
 
 /// Histories and tables of an unusual size or shape.
 @Suite(.inTurn) struct LargeAndForeignTests {
-    /// A million closed runs, all but the oldest failed: the worst case for a search for the last success.
+    /// A million closed runs, of which all but the oldest ten failed: the worst case for a search for the last success.
     @Test(.slow, arguments: [true, false])
     func aMillionRunsAreNotWalkedThrough(isAnalyzed: Bool) async throws {
         let watched = try await WatchedDatabase(on: .packaged())
@@ -38,16 +38,16 @@ import Time
                 ["--once", "--json"], environment: WatchedDatabase.environment)
             #expect(result.status == 0, "\(result)")
             #expect(result.output.contains(#""rows_deleted":3,"#), "round \(round): \(result)")
-            // Walking through them reads 30,000, and takes longer than a statement may on a loaded machine.
+            // A scan of all runs reads 30,000 blocks, and takes longer than a statement may on a loaded machine.
             let blocks = try await blocksRead() - before
             #expect(blocks < 10_000, "round \(round)")
         }
-        // The oldest go, five hundred with each run; the last success stays.
+        // Each of the three runs deletes the 500 oldest; the last success stays.
         #expect(try await watched.database.count("claimed_by = 'x'", in: "mcp_cleanup.runs") == 1_000_000 - 1500)
     }
 
     @Test(arguments: [
-        // A history whose shape is right and that refuses all the same.
+        // Histories that have all columns, and refuse the run's row all the same.
         ("ALTER TABLE mcp_cleanup.runs ADD tenant TEXT NOT NULL DEFAULT NULL", Int32(77), "23502"),
         ("ALTER TABLE mcp_cleanup.runs ADD CHECK (origin <> 'once')", 77, "23514"),
         (
@@ -73,7 +73,7 @@ import Time
         #expect(try await watched.database.count() == 3)
     }
 
-    /// One transaction holds them all: the run ends soon, has counted them, and has not grown with them.
+    /// One transaction locks all due rows: the run ends soon and counts them, and its memory does not grow with them.
     @Test(.slow) func aTableOfHeldRowsIsSkippedAndCounted() async throws {
         let rows = Soak.factor > 1 ? 1_000_000 : 100_000
         let watched = try await WatchedDatabase(on: .packaged())
@@ -119,7 +119,7 @@ import Time
         Self.expectLittleMemory(of: command)
     }
 
-    /// The sanitizer keeps memory of its own.
+    /// Expects nothing under the sanitizer, which keeps memory of its own.
     private static func expectLittleMemory(of command: RunningCommand) {
         guard Command.sanitizerOptions.isEmpty else { return }
         #expect(command.mostMemory > 0 && command.mostMemory <= 8 * 1024, "\(command.mostMemory) KiB of private memory")

@@ -7,10 +7,10 @@ import Testing
 
 /// Five services over one database, killed and frozen at random.
 @Suite(.slow, .inTurn) struct ReplicaTests {
-    /// With fewer server connections than replicas where there is a pooler.
+    /// A pooler has three server connections, fewer than there are replicas.
     @Test(arguments: [false, true], SeededRandom.seeds(1, for: "replicas"))
     func fiveReplicasAnswerEachFireTimeOnce(isPooled: Bool, seed: UInt64) async throws {
-        // A batch of one row then lasts longer than its pause: a freeze falls as often within a transaction as between two.
+        // At 30 ms a row, a batch lasts longer than its pause: freezes fall within transactions as often as between.
         let watched = try await WatchedDatabase(on: .packaged(), secondsPerRow: 0.03)
         let pooler = isPooled ? try await PgBouncer(for: watched.database.server, poolSize: 3) : nil
         let url = pooler?.url(watched.database.name) ?? watched.database.url
@@ -28,10 +28,10 @@ import Testing
         try await watched.finish(url: url)
         try await watched.expectExactAccounts(comment)
         #expect(try await watched.integer("SELECT count(*) FROM mcp_cleanup.runs WHERE status = 'running'") == 0)
-        // By the replicas' own reports: no other one has ended the same run well.
+        // By the replicas' own reports, at most one run of each fire time succeeded or was capped.
         let ended = logs.filter { ["succeeded", "capped"].contains($0["outcome"] ?? "") }.compactMap { $0["fire_time"] }
         #expect(Set(ended).count == ended.count, comment)
-        // Who deleted is who owned the run.
+        // The process that deleted is the one that owned the run.
         let deleters = try await watched.database.run(
             "SELECT DISTINCT client, split_part(claimed_by, ':', 2) AS pid FROM witness WHERE client LIKE 'replica-%'")
         for row in deleters.rows {
@@ -41,13 +41,13 @@ import Testing
         let summary = try await watched.value(
             "SELECT string_agg(status || ' ' || n, ', ') FROM (SELECT status, count(*) AS n FROM mcp_cleanup.runs GROUP BY 1) q"
         )
-        // Resumed, or closed for a later fire time's run.
+        // Runs that were resumed, or closed by the claim of another run.
         let takenOver = try await watched.integer(
             "SELECT count(*) FROM mcp_cleanup.runs WHERE attempts > 1 OR status = 'abandoned'")
         print(
             "replicas\(isPooled ? " through PgBouncer" : ""), seed \(seed): \(summary ?? ""); \(takenOver) taken over; ",
             await replicas.strikes)
-        // A quiet machine has some 35 of them, a busy one 18, of which between 25 and 4 end well.
+        // A quiet machine makes some 35 runs, a busy one 18; between 25 and 4 of them succeed.
         #expect(try await watched.integer("SELECT count(*) FROM mcp_cleanup.runs") >= 10, comment)
         #expect(
             try await watched.integer("SELECT count(*) FROM mcp_cleanup.runs WHERE status = 'succeeded'") > 0, comment)
@@ -65,7 +65,7 @@ private actor Replicas {
     struct Strikes {
         var killed = 0
         var frozen = 0
-        /// Of the frozen.
+        /// The frozen replicas that were in a transaction.
         var inTransaction = 0
     }
 
@@ -77,7 +77,7 @@ private actor Replicas {
     private var started = 0
     private var logs: [[String: String]] = []
     private(set) var strikes = Strikes()
-    /// Process numbers by the name that the replica's connections have.
+    /// The replicas' process IDs, by the `application_name` of their connections.
     private(set) var identifiers: [String: Int32] = [:]
 
     init(_ watched: WatchedDatabase, url: String, seed: UInt64) {
@@ -95,7 +95,7 @@ private actor Replicas {
         let name = "replica-\(started)"
         let daemon = try RunningDaemon(
             url: url + "&application_name=\(name)",
-            // So that they are frozen between two batches too, where no server cuts them off, and only the claim does.
+            // The pause lets freezes fall between batches too, where no server timeout stops a replica: the claim does.
             environment: WatchedDatabase.environment.merging([
                 "MCP_CLEANUP_BATCH_PAUSE": "20ms", "MCP_CLEANUP_BATCH_MAX_ROWS": "20",
             ]) { $1 })
@@ -103,12 +103,12 @@ private actor Replicas {
         return daemon
     }
 
-    /// Kills or freezes one of them, at times the one that owns a run; lets those go on whose time has come.
+    /// Thaws the replicas whose time has come, and kills or freezes one of the others, at times the owner of a run.
     func strike() async throws {
         try await Task.sleep(for: .milliseconds(Int.random(in: 200...1500, using: &generator)))
         for thaw in thaws where thaw.at <= .now { thaw.daemon.signal(SIGCONT) }
         thaws.removeAll { $0.at <= .now }
-        // Three of five at the most: the others do the work.
+        // At most three of the five replicas are frozen at a time: the others do the work.
         let awake = running.indices.filter { index in !thaws.contains { $0.daemon === running[index] } }
         guard awake.count > 2 else { return }
         let wantsOwner = Bool.random(using: &generator)
@@ -128,7 +128,7 @@ private actor Replicas {
         }
     }
 
-    /// Waits a moment until a replica owns a run.
+    /// Waits about half a second for one of these replicas to own a run; returns its index, or `nil` if none does.
     private func owner(among awake: [Int]) async throws -> Int? {
         for _ in 0..<50 {
             let pid = try await watched.value(
@@ -148,14 +148,14 @@ private actor Replicas {
             """) > 0
     }
 
-    /// Lets all go on, asks all to end, and returns what they have logged.
+    /// Thaws all replicas, asks all to end, and returns the events that they have logged.
     func stop() async throws -> [[String: String]] {
         for thaw in thaws { thaw.daemon.signal(SIGCONT) }
         for daemon in running { daemon.signal(SIGTERM) }
         for daemon in running {
             let status = try await daemon.exitStatus()
             let log = try daemon.log
-            // The youngest may not have come far enough to take a signal otherwise than by ending.
+            // SIGTERM kills a replica that has just started and handles no signals yet (143); it has logged nothing.
             #expect(status == 0 || status == 143 && log.isEmpty, "\(log)")
             logs += try daemon.events
         }
@@ -164,7 +164,7 @@ private actor Replicas {
 }
 
 extension RunningDaemon {
-    /// What it logged, without a line that was not written to its end.
+    /// The events of its log, except a last line that a kill cut off.
     fileprivate var endedEvents: [[String: String]] {
         get throws {
             try log.split(separator: "\n").compactMap { line in

@@ -7,7 +7,7 @@ import Testing
 /// Fire times that were missed, answered by processes that start and stop: none is lost, none is answered twice.
 @Suite(.slow, .inTurn) struct RestartTests {
     private static let job = "mcp-cleanup-transient-sessions"
-    /// No further fire time of it comes during a test.
+    /// Once a year: no further fire time comes during a test.
     private static let schedule = "0 0 1 1 *"
 
     private static func daemon(_ watched: WatchedDatabase) throws -> RunningDaemon {
@@ -25,7 +25,7 @@ import Testing
             """)
     }
 
-    /// How the missed fire time was answered.
+    /// The statuses of the runs that answered the missed fire time.
     private static func answers(_ watched: WatchedDatabase) async throws -> String? {
         try await watched.value(
             """
@@ -79,7 +79,7 @@ import Testing
                 break
             }
             if Bool.random(using: &generator) {
-                // Ends early only with the task.
+                // The sleep is cut short only when the task is canceled.
                 try? await Task.sleep(for: .milliseconds(Int.random(in: 0...20, using: &generator)))
             }
         }
@@ -113,7 +113,7 @@ import Testing
                 let ended = replicas[index]
                 replicas[index] = try Self.daemon(watched)
                 let status = try await ended.exitStatus()
-                // The youngest may not have come far enough to take a signal otherwise than by ending.
+                // SIGTERM kills a replica that has just started and handles no signals yet (143).
                 let log = try ended.log
                 #expect(status == 0 || status == 143, "\(log)")
             }

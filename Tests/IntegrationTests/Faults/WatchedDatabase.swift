@@ -52,7 +52,7 @@ struct WatchedDatabase: Sendable {
         try await database.run("SELECT nextval('openings')")
     }
 
-    /// What makes batches small and deaths noticed soon. Only the transient job.
+    /// Small batches, and a short lease, so that a dead owner is noticed soon. Only the transient job is enabled.
     static let environment = [
         "MCP_CLEANUP_CLAIM_LEASE": "3s", "MCP_CLEANUP_BATCH_MAX_ROWS": "5", "MCP_CLEANUP_HISTORY_MODE": "required",
         "MCP_CLEANUP_HISTORY_REMOVED": "1d",
@@ -64,7 +64,7 @@ struct WatchedDatabase: Sendable {
         "MCP_CLEANUP_BATCH_MAX_ROWS": "1", "MCP_CLEANUP_BATCH_PAUSE": "200ms",
     ]) { $1 }
 
-    /// For a last run, which has all that ten thousand kills have left.
+    /// For a last run, which has to delete all rows that ten thousand kills have left.
     private static let withoutHaste = [
         "MCP_CLEANUP_BATCH_MAX_ROWS": "1000", "MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_DEADLINE": "1h",
     ]
@@ -77,7 +77,7 @@ struct WatchedDatabase: Sendable {
         """
     }
 
-    /// One more change by the sessions' users.
+    /// Returns a random statement of the sessions' users.
     static func change(using generator: inout SeededRandom) -> String {
         let some = "ctid = (SELECT ctid FROM mcp_sessions OFFSET \(Int.random(in: 0..<50, using: &generator)) LIMIT 1)"
         switch Int.random(in: 0..<6, using: &generator) {
@@ -99,7 +99,7 @@ struct WatchedDatabase: Sendable {
             } catch PostgresError.canceled {
                 break
             }
-            // Ends early only with the task.
+            // The sleep is cut short only when the task is canceled.
             try? await Task.sleep(for: pause)
         }
         await connection.close()
@@ -114,7 +114,7 @@ struct WatchedDatabase: Sendable {
             """)
     }
 
-    /// Runs the job until a run of it took place, which may have to wait for a lease.
+    /// Runs `--once` until a run is not skipped: the lease of an earlier owner may have to end first.
     @discardableResult
     func finish(url: String? = nil) async throws -> CommandResult {
         var last: CommandResult?
@@ -127,7 +127,7 @@ struct WatchedDatabase: Sendable {
         return try #require(last)
     }
 
-    /// Expects what has to be true at any time.
+    /// Expects the invariants that hold at any time.
     func expectExactAccounts(_ comment: Comment, sourceLocation: SourceLocation = #_sourceLocation) async throws {
         let checks = [
             "sessions that were not due": "SELECT session_id FROM witness WHERE was_due IS NOT TRUE",
@@ -147,7 +147,7 @@ struct WatchedDatabase: Sendable {
              WHERE NOT EXISTS (SELECT FROM mcp_cleanup.runs AS r WHERE r.run_id = w.run_id)
             """,
             "sessions deleted twice": "SELECT session_id FROM witness GROUP BY session_id HAVING count(*) > 1",
-            // A claim that was lost does not come back: in the order of deletions, each owner stands once.
+            // A claim that was lost does not come back: ordered by deletion, the rows of each owner are consecutive.
             "owners that deleted after they had lost the run": """
             SELECT claimed_by FROM (
                 SELECT claimed_by, lag(claimed_by) OVER (ORDER BY seq) IS DISTINCT FROM claimed_by AS begins

@@ -9,7 +9,7 @@ import Time
 @Suite(.inTurn) struct ChangingShapeTests {
     /// Some 50 batches, a few milliseconds each.
     private static let slow = RunLimits(maxClockSkew: .seconds(300), batchRows: 500, batchPause: .milliseconds(5))
-    /// More than one search by age returns: searches follow that find what came meanwhile.
+    /// More rows than one search by age returns (20,000), so that later searches find the rows that came meanwhile.
     private static let due = 21_000
 
     /// Sessions in two partitions, by their user.
@@ -65,7 +65,7 @@ import Time
         #expect(try await database.count() == 0)
     }
 
-    /// Of another server's rows, an address says nothing.
+    /// An address (`ctid`) does not identify a row on another server.
     @Test(arguments: [true, false])
     func aForeignPartThatIsAttachedDuringTheRunFailsItAndLosesNothing(isReachable: Bool) async throws {
         let database = try await SessionsDatabase(on: .packaged())
@@ -95,13 +95,13 @@ import Time
         #expect(try await database.count(in: "remote") == 300)
     }
 
-    /// What is detached, to be kept elsewhere, is no part of the table any more.
+    /// A detached partition is no part of the table any more: its rows are kept.
     @Test func aPartThatIsDetachedDuringTheRunIsLeftAlone() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(Self.partitions + Self.rows(Self.due) + Self.rows(Self.due, user: "there"))
         async let ran = ShapeRun(database, limits: Self.slow, as: "postgres")
         try await eventually("the run is under way") { try await database.count() < Self.due * 2 - 20 }
-        // Waits for a batch at most; a run that has it detached under its eyes cannot be in one.
+        // DETACH waits for the lock of a running batch, so a partition cannot disappear within a batch.
         try await database.run("ALTER TABLE mcp_sessions DETACH PARTITION there")
         let kept = try await database.count(in: "there")
         let report = await ran.report
@@ -112,7 +112,7 @@ import Time
 
     // MARK: Locks
 
-    /// A lock on a part of the table is none of a row's: nothing is bisected, whichever way the parts are named.
+    /// A lock on a partition is no row lock: no batch is halved, whether it names the partition or the parent.
     @Test(arguments: [true, false])
     func aLockedPartFailsTheRunAndSkipsNoRow(hasPrivilegesOnParts: Bool) async throws {
         let database = try await SessionsDatabase(on: .packaged())
@@ -143,7 +143,7 @@ import Time
         #expect(try await database.count() == 80)
     }
 
-    /// However many rows in a row are locked, at both ends, those between them go.
+    /// Between long series of locked rows at both ends, the other rows are deleted.
     @Test(.slow) func manyLockedRowsAtBothEndsDoNotBlockTheOthers() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(
@@ -170,8 +170,8 @@ import Time
         """
     }
 
-    /// A trigger before each row that touches other rows makes the server refuse a batch with both (27000), and no single
-    /// row. That is no guard against mass deletes, so batches grow again.
+    /// A BEFORE trigger that changes another session makes the server refuse (27000) a batch that contains both rows,
+    /// but no row alone. That is no guard against mass deletes, so batches grow again.
     @Test(arguments: ["DELETE FROM mcp_sessions", "UPDATE mcp_sessions SET expires_at = 'infinity'"])
     func aTriggerThatChangesOtherSessionsIsMetByBatchesWithoutThem(change: String) async throws {
         let database = try await SessionsDatabase(on: .packaged())
@@ -235,7 +235,7 @@ import Time
         #expect(try await database.value("SELECT max(rows) <= 400 AND sum(rows) = 26000 FROM batches") == "true")
     }
 
-    /// A batch does not wait for the run's own row: it asks whose run it is, and comes again.
+    /// A batch does not wait for a lock on the run's row: the process asks whose run it is, and repeats the batch.
     @Test func aLockOnTheRunsRowDelaysTheRunAndLosesNothing() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(
@@ -255,7 +255,7 @@ import Time
         #expect(try await database.value("SELECT sum(rows_deleted) FROM mcp_cleanup.runs") == "\(Self.due)")
     }
 
-    /// The run's last look at row security finds none, and must leave no transaction open: the run's end would fail in it.
+    /// The last check finds row security off, and must leave no transaction open: closing the run would fail in it.
     @Test func rowSecurityThatIsSwitchedOffDuringTheRunLeavesItsEndAlone() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let role = try await database.makeServiceRole()
@@ -279,7 +279,7 @@ import Time
         return path.map { FileManager.default.isExecutableFile(atPath: $0 + "/postgres") } ?? false
     }
 
-    /// A limit of the role or the server would end the connection, not the statement.
+    /// A `transaction_timeout` of the role, the database or the server would end the connection, not the statement.
     @Test(.enabled(if: hasNewest, "the newest PostgreSQL is not installed; scripts/install-tools check fetches it"))
     func aLimitOfTransactionsDoesNotEndTheRun() async throws {
         let server = try #require(try await PostgresServer.newest())
@@ -292,7 +292,7 @@ import Time
     }
 }
 
-/// A run in this process of the job for abandoned sign-ins.
+/// A run of the transient job in this process.
 struct ShapeRun: Sendable {
     let report: RunReport
 

@@ -3,8 +3,8 @@ import SessionCleanup
 /// The statements that make a shape, after the migration has made its table.
 extension Shape {
     /// - Parameters:
-    ///   - role: who runs the cleanup.
-    ///   - authenticated: a role in the place of the one of that name.
+    ///   - role: the role that runs the cleanup.
+    ///   - authenticated: the role that stands for Supabase's role `authenticated`.
     func definition(role: String, authenticated: String) -> String {
         [
             tables, triggerForUpdates, rows, keys, triggers, policies(role: role, authenticated: authenticated),
@@ -46,7 +46,7 @@ extension Shape {
             """
     }
 
-    /// Rows that are due, in the order of their age, and as many that are not.
+    /// `dueCount` due rows in the order of their age, and 50 rows that are not due.
     private var rows: String {
         let columns = generation == .active ? ", transport_type, active" : ", status"
         func state(_ isActive: Bool) -> String {
@@ -67,10 +67,10 @@ extension Shape {
         }.joined(separator: "\n")
     }
 
-    /// A foreign key refers to the rows of the very table that it names: not to those of inheritance children.
+    /// A foreign key refers only to rows of the table that it names, not to rows of its inheritance children.
     private var referred: String { layout == .inheritance ? "ONLY mcp_sessions" : "mcp_sessions" }
 
-    /// One row of ten: what a trigger or a key refuses.
+    /// A condition for one row of ten, which a trigger or a key refuses.
     private static func isBad(_ row: String) -> String { "\(row).session_id LIKE 'due-%0'" }
 
     private var keys: String {
@@ -151,7 +151,7 @@ extension Shape {
         }
     }
 
-    /// In the message of each error that a trigger of a shape raises.
+    /// Words in the message of each error that a trigger of a shape raises.
     static let raisedText = "by the test"
 
     private static func raise(_ code: String = "P0001") -> String {
@@ -219,7 +219,7 @@ extension Shape {
             """
     }
 
-    /// What another transaction locks before the run; `nil` for nothing.
+    /// The statement with which another transaction locks rows before the run; `nil` where none does.
     var lock: String? {
         let some = "session_id LIKE 'due-%' AND substr(session_id, 5)::int % 15 = 0"
         return switch holder {

@@ -2,7 +2,7 @@ import SeededRandom
 import SessionCleanup
 import Testing
 
-/// A database as applications have them: a choice for each of several dimensions. All choices go together.
+/// A database as applications have them: one choice in each of several dimensions, in any combination.
 struct Shape: Sendable, CustomTestStringConvertible {
     enum Layout: CaseIterable { case plain, threePartitions, manyPartitions, inheritance }
 
@@ -20,21 +20,21 @@ struct Shape: Sendable, CustomTestStringConvertible {
         case updatesItsRow, softDeletes, guardsAgainstMassDeletes, deletesOthers, renewsOthers
 
         var isSlow: Bool { [.slowBefore, .slowAfter, .slowDeferred].contains(self) }
-        /// The rows that go directly, and for `renewsOthers` those that stay, depend on the order.
+        /// The order of deletions decides which rows the run deletes directly, and for `renewsOthers` which rows stay.
         var dependsOnOrder: Bool { [.deletesOthers, .renewsOthers].contains(self) }
     }
 
-    /// Who runs it, under which policies. Those of `@mcp-ts/sdk` are for a role `authenticated` and compare `auth.uid()`.
+    /// The run's role and the policies. Those of `@mcp-ts/sdk` are for a role `authenticated` and compare `auth.uid()`.
     enum Security: CaseIterable {
         case superuser, leastPrivilege, policyOfRole, policyOfPublic, policyForEachCommand, memberOfAuthenticated
         case policyByFunction, restrictivePolicy
 
         var hasPolicies: Bool { self != .superuser && self != .leastPrivilege }
-        /// Nothing tells that the policies hide no row.
+        /// True if the run is refused, since nothing proves that the policies hide no row.
         var isRefused: Bool { self == .policyByFunction || self == .restrictivePolicy }
     }
 
-    /// What another transaction holds during the run.
+    /// The rows that another transaction locks during the run.
     enum Holder: CaseIterable { case nothing, sessions, sessionsForKeyShare, children }
 
     var generation: SchemaGeneration
@@ -46,8 +46,8 @@ struct Shape: Sendable, CustomTestStringConvertible {
     var holder: Holder
     var isDormant: Bool
 
-    /// Each trigger with each layout (with many partitions each second one, for the time that they take), each key with each
-    /// layout, and the other dimensions beside them in turns.
+    /// Each trigger with each layout (every second one with many partitions, which take long), each key with each
+    /// layout, and the choices of the other dimensions in turns.
     static let table: [Shape] = (0..<Trigger.allCases.count * Layout.allCases.count).map { number in
         let layouts = Layout.allCases + Layout.allCases.map { $0 == .manyPartitions ? .plain : $0 }
         func pick<Value>(_ values: [Value], _ number: Int) -> Value { values[number % values.count] }
@@ -73,7 +73,7 @@ struct Shape: Sendable, CustomTestStringConvertible {
     ) {
         self.generation = generation
         self.layout = layout
-        // What other sessions, keys and locks bring about would depend on the order too.
+        // The effects of keys and locks on other sessions would depend on the order too.
         self.key = trigger.dependsOnOrder ? .none : key
         self.isIndexed = isIndexed
         self.trigger = trigger
@@ -89,7 +89,7 @@ struct Shape: Sendable, CustomTestStringConvertible {
 
     var job: String { isDormant ? "dormant" : "transient" }
 
-    /// A single row may take 20 ms.
+    /// Fewer for a slow trigger, which may take 20 ms for each row.
     var dueCount: Int { trigger.isSlow ? 30 : 120 }
 
     /// The condition of the statement that the job stands for, in the words of the seed.
@@ -102,10 +102,10 @@ struct Shape: Sendable, CustomTestStringConvertible {
         }
     }
 
-    /// Which rows are left depends on the order in which others go: a deletion renews other sessions. A key that is set to
-    /// NULL does, by the trigger on updates.
+    /// True if the order of deletions decides which rows are left: a deletion renews other sessions, by its trigger or
+    /// by setting their key to NULL, which fires the trigger on updates.
     var leavesAnyOf: Bool { trigger == .renewsOthers || key == .ownSetNull && isDormant }
 
-    /// What the run deletes directly does not depend on the order in which it deletes.
+    /// True if the number of rows that the run deletes directly does not depend on the order of deletions.
     var countsAreCertain: Bool { !trigger.dependsOnOrder && key != .ownCascade && !leavesAnyOf }
 }

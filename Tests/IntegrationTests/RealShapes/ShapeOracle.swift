@@ -1,8 +1,8 @@
 import Postgres
 import TestServers
 
-/// A brute-force account of what a run has to do to a shape: each due row is deleted alone, in a transaction that is taken
-/// back, until a pass over the due rows deletes none.
+/// A brute-force account of what a run has to do to a shape: each due row is deleted alone, in passes over the due rows
+/// until one deletes none; then all is rolled back.
 struct ShapeOracle: Hashable, Sendable {
     let deleted: Int
     let skipped: Int
@@ -10,7 +10,7 @@ struct ShapeOracle: Hashable, Sendable {
     /// The state of all tables afterwards, as text.
     let state: String
 
-    /// Tries each row in `database`, and leaves all as it was.
+    /// Tries to delete each due row in `database`, and rolls all of it back.
     init(_ shape: Shape, in database: SessionsDatabase) async throws {
         let connection = try await database.server.connect(database.name)
         let results = try await connection.script(
@@ -30,8 +30,8 @@ struct ShapeOracle: Hashable, Sendable {
         state = try results[results.count - 2].onlyRow().text("state")
     }
 
-    /// The state of a shape's tables: the sessions, without what a trigger may change of them; the children of each; and
-    /// the rows of the audit.
+    /// Returns a query for the state of a shape's tables: each session's ID and if it is due, the number of children,
+    /// of sessions with a parent, and of rows in the audit.
     static func state(of shape: Shape) -> String {
         let children =
             shape.key == .none || shape.key.isOwn

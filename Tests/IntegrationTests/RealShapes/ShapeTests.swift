@@ -4,7 +4,7 @@ import SessionCleanup
 import TestServers
 import Testing
 
-/// A run of the program on databases as applications have them, beside a brute-force account of what it has to do.
+/// Runs of the program on databases as applications have them, compared with brute-force accounts of their work.
 @Suite(.inTurn) struct ShapeTests {
     @Test(.slow, arguments: Shape.table)
     func deletesWhatCanBeDeletedOneByOne(shape: Shape) async throws {
@@ -44,7 +44,7 @@ import Testing
         #expect(try Self.batchesAreShort(metrics), "\(shape.testDescription)\n\(result)")
         #expect(result.status == (account.refused > 0 ? 77 : 0), "\(shape.testDescription)\n\(result)")
         if shape.leavesAnyOf {
-            // Which sessions are renewed depends on the order; that none is due any more does not.
+            // The order decides which sessions are renewed; but those that are still due were all skipped or refused.
             #expect(try await database.count(shape.due) == account.skipped + account.refused, "\(result)")
             return
         }
@@ -56,7 +56,7 @@ import Testing
         #expect(account.refused == expected.refused, "\(shape.testDescription)\n\(result)")
     }
 
-    /// No batch was long: each takes some milliseconds on a quiet machine, and hundreds where eight programs share a core.
+    /// True if no batch took over 2.5 s: each takes some milliseconds, and hundreds where eight programs share a core.
     private static func batchesAreShort(_ path: String) throws -> Bool {
         let text = try String(contentsOfFile: path, encoding: .utf8)
         func sum(_ label: String) -> Int {

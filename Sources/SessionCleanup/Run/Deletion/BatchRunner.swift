@@ -11,10 +11,10 @@ struct BatchRunner: Sendable {
     /// rolled back and is repeated.
     private var conflicts = 0
 
-    /// Each of them takes a client that moves a row in the very milliseconds of a batch.
+    /// The most `conflicts`. For each, a client must have moved a row within the milliseconds of a batch.
     private static let mostConflicts = 10
-    /// The lock limit of the parts of a batch that met a lock: of 100 locked rows among 10,000 each would else cost the
-    /// whole `batch.lock-timeout`.
+    /// The lock timeout of one pass, and of the parts of a batch that met a lock: otherwise each of 100 locked rows
+    /// among 10,000 would cost the whole `batch.lock-timeout`.
     private static let shortLockLimit = Duration.milliseconds(2)
 
     init(_ run: CleanupRun, _ target: Target, claim: RunClaim?, in session: DatabaseSession) {
@@ -33,24 +33,24 @@ struct BatchRunner: Sendable {
         /// The server's time for the whole transaction.
         let cost: Duration
         let roundTrip: Duration
-        /// Its transaction has taken a number.
+        /// True if its transaction took a number (xid).
         let hasNumber: Bool
-        /// `pg_snapshot_xmax` after it.
+        /// `pg_snapshot_xmax` after its commit: the number that the next transaction takes.
         let next: Int
         /// A warning at COMMIT: no standby has confirmed it.
         let warning: ServerMessage?
     }
 
-    /// Why a batch was rolled back, where its rows brought that about.
+    /// Why a batch failed, where that does not fail the attempt.
     enum Obstacle: Hashable, Sendable {
-        /// A lock was not to be had in time, or the server ended a deadlock.
+        /// A lock was not granted within the lock timeout, or the server ended a deadlock.
         case locked
-        /// The server ended it for its length.
+        /// The server ended it at its statement timeout.
         case tooLong
         /// More rows were due on the pages than one batch may take.
         case tooMany
-        /// Nothing was deleted, and the batch is to be repeated: a row was on its way to another partition, or the run's own
-        /// row was locked for a moment.
+        /// Nothing was deleted, and the batch is to be repeated: a row was being moved to another partition, or the
+        /// run's own row was locked for a moment.
         case toBeRepeated
         /// The database would not delete a row.
         case refused(ServerMessage)
@@ -65,9 +65,10 @@ struct BatchRunner: Sendable {
     /// first lock to its commit it waits for nothing but the server and, for `batch.lock-timeout` at most, for locks.
     ///
     /// - Parameters:
-    ///   - limit: the longest time that a batch of several rows may work, besides half of the time after which the server
-    ///     looks for a deadlock; `nil` for a batch of one row, which may take longer than that.
-    ///   - waitsBriefly: true for one pass, and after a batch with some of the same rows met a lock.
+    ///   - limit: the longest time that a batch of several rows may work; half of the server's `deadlock_timeout`, if
+    ///     that is less. `nil` for a batch of one row, which may take as long as any transaction.
+    ///   - waitsBriefly: true to wait at most 2 ms for a lock: in one pass, or after a batch with some of these rows
+    ///     met one.
     mutating func execute(
         _ rows: BatchSQL.Rows, of relation: BatchSQL.Relation, limit wanted: Duration?, waitsBriefly: Bool
     ) async throws(RunFailure) -> Outcome {
@@ -110,7 +111,7 @@ struct BatchRunner: Sendable {
             isReadOnly: false, limit: longest, lockLimit: run.limits.lockTimeout, path: .role)
         // What is reported as deleted survives a crash of the server.
         if target.survey.commitsAsynchronously { script.add("SET LOCAL synchronous_commit = on") }
-        // A row of the table itself that row security begins to hide is skipped here, and the search after that fails.
+        // Rows of the job's own table that row security begins to hide are skipped here; the search after that fails.
         if !target.others.isEmpty { script.add(Transaction.refuseFilters(of: target.others)) }
         // A lock on the table itself, or on one of its parts, is met here, and is not blamed on rows.
         script.add("LOCK TABLE \(relation.named) IN ROW EXCLUSIVE MODE")
@@ -136,12 +137,12 @@ struct BatchRunner: Sendable {
             let row = try result.onlyRow()
             return (Duration.microseconds(try row.integer("cost")), try row.integer("next"))
         }
-        // At COMMIT. A warning that a trigger raises has a context.
+        // The warning at COMMIT has no context; one that a trigger raises has.
         let warning = await session.connection.warnings.first { !$0.hasContext }
         let batch = try answers.read(.batch) { result in
             let row = try result.onlyRow()
             let deleted = try row.integer("deleted")
-            // With a claim, the run's row was locked.
+            // With a claim, the transaction locked the run's row, and so took a number.
             return Batch(
                 locked: try row.integer("locked"), deleted: deleted, kept: try Self.kept(row), cost: cost,
                 roundTrip: max(duration - cost, .zero), hasNumber: claim != nil || deleted > 0, next: next,
@@ -164,15 +165,15 @@ struct BatchRunner: Sendable {
         guard case .database(.server(let message, _)) = failure, let index = message.statementIndex,
             script.isAtOrAfter(.batch, index)
         else { return nil }
-        // RAISE: the code says nothing about the server.
+        // RAISE made the error: its SQLSTATE is the application's choice, and says nothing about the server.
         if message.isRaised { return .refused(message) }
         switch (message.sqlState.rawValue, message.sqlState.conditionClass) {
         case ("55P03", _), ("40P01", _): return .locked
         case ("40001", _): return .toBeRepeated
         case ("22012", _) where rows.failsIfTooMany && !message.hasContext: return .tooMany
-        // An operator who cancels the statement does so earlier.
+        // Near the limit it is the server's timeout; earlier, an operator has canceled the statement.
         case ("57014", _): return duration >= limit * 9 / 10 ? .tooLong : nil
-        // The server's own trouble, met in a trigger or elsewhere.
+        // Connection, transaction state, resources, operator, system, configuration file: not the rows' failures.
         case (_, "08"), (_, "25"), (_, "53"), (_, "57"), (_, "58"), (_, "F0"): return nil
         case (_, "23"), (_, "27"), (_, "44"), (_, "P0"): return .refused(message)
         default: return message.hasContext ? .refused(message) : nil
@@ -190,7 +191,7 @@ struct BatchRunner: Sendable {
         self.claim?.renewed = sent
     }
 
-    /// Finds out whether even a DELETE of no row fails: a statement trigger that raises.
+    /// Executes a DELETE of no rows: if that fails too, a statement trigger raises, and no row is to blame.
     ///
     /// - Throws: the failure of a DELETE of no rows, if it fails.
     func probe() async throws(RunFailure) {
@@ -203,21 +204,21 @@ struct BatchRunner: Sendable {
     }
 }
 
-/// Whether the next batch may delete in one pass, which costs half of locking its rows first.
+/// Decides whether the next batch may delete in one pass, which costs half of locking its rows first.
 ///
-/// A pass that meets a locked row has worked in vain, and where one row is locked others may be: the batches after it go
-/// through SKIP LOCKED, twice as many after each failure in a row.
+/// A pass that meets a locked row has worked in vain, and where one row is locked others may be: the batches after it
+/// go through SKIP LOCKED, twice as many after each consecutive failure.
 struct OnePass: Sendable {
     private let isPossible: Bool
     /// Batches that go through SKIP LOCKED before one pass is tried again.
     private var left = 0
-    /// How many they were after the last failure.
+    /// The value of `left` after the last failure; 0 after one pass that succeeded.
     private var length = 0
-    /// True after one pass over addresses left a row: moved, renewed, or kept by a trigger that is new. What is still due is
-    /// found again, and locking it first tells kept rows from others.
+    /// True once one pass over addresses has left a row, which was moved, renewed, or kept by a new trigger. What is
+    /// still due is found again, and locking it first shows which rows are kept.
     private var hasLeftRow = false
 
-    /// A try in 32 batches costs at most a thirtieth of their time.
+    /// The most of `left`: a try in 32 batches costs at most a thirtieth of their time.
     private static let longest = 32
 
     init(isPossible: Bool) { self.isPossible = isPossible }

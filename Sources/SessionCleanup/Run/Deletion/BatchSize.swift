@@ -1,4 +1,4 @@
-/// How many rows the next batch takes, from what the batches before it cost.
+/// The number of rows that the next batch takes, computed from what the batches before it cost.
 ///
 /// A batch costs a constant part and a part for each row. The constant part (planning over many partitions, a statement
 /// trigger, the commit) does not shrink with the batch, so it must not drive the size down to single rows.
@@ -13,19 +13,19 @@ struct BatchSize: Hashable, Sendable {
     /// The estimated parts of the cost, in microseconds.
     private var constant = 0.0
     private var perRow = 0.0
-    /// True while the last batches that show the parts had different sizes.
+    /// True once different sizes have shown both parts; false again if these are forgotten and batches are expensive.
     private var hasCompared = false
     /// True once a second size has been tried. A busy machine's noise may have made it look expensive, so a later trial takes
     /// more rows, over which the noise is spread.
     private var hasFailedToGrow = false
     /// Batches take two thirds and four thirds of the size in turns: only different sizes show the two parts.
     private var isLargerTurn = false
-    /// True after a batch whose cost was a surprise.
+    /// True after a batch that cost more than `surprise` times what was expected.
     private var isSurprised = false
     /// True while no other transaction writes: a batch disturbs no client then, and works for half of the limit. The batch after
     /// the first one that met another writer is small again.
     var isAlone = false
-    /// The largest size that a guard of the application's lets pass; see `guardFound`.
+    /// The largest size that the application's trigger against mass deletes lets pass; see `guardFound`.
     private var cap = Int.max
 
     private struct Sample: Hashable, Sendable {
@@ -33,18 +33,19 @@ struct BatchSize: Hashable, Sendable {
         let cost: Double
     }
 
-    /// Small batches whose commits wait for the disk disturb clients least: their own commits never wait for much WAL.
+    /// The least time to aim at. Small batches whose commits wait for the disk disturb clients least: their own commits
+    /// never wait for much WAL.
     private static let aim = Duration.milliseconds(2)
-    /// The least work on rows, as a multiple of a batch's constant cost, up to 4 ms, or to 8 ms where rows are recorded, which
-    /// doubles what each costs; beyond that both parts are equal. The constant part of a batch is near 1 ms; batches that
-    /// aimed at equal parts took three times the single DELETE's time.
+    /// The least work on rows, as a multiple of a batch's constant cost, up to 4 ms (8 ms where rows are recorded,
+    /// which doubles the cost of each); where the constant cost is higher, the work equals it. The constant cost is
+    /// near 1 ms; batches with as much work as constant cost took three times as long as a single DELETE of all rows.
     private static let workPerConstant = 5.0
-    /// Enough to average out a stall of the disk, few enough to follow a change within a second.
+    /// Batches remembered: enough to average out a stall of the disk, few enough to follow a change within a second.
     private static let memory = 16
-    /// Rows of a later trial at most.
+    /// The most rows of a later trial, unless twice the last size is more.
     private static let mostTried = 8
-    /// A batch that costs more than this many times what was expected has met a stall of the server, or rows that are dearer:
-    /// the next one, of a part of the size, tells.
+    /// A batch that costs more than this many times what was expected has met a stall of the server, or rows that are
+    /// more expensive: the next batch, of a quarter of its rows, shows which.
     private static let surprise = 3.0
 
     /// - Parameters:
@@ -75,7 +76,7 @@ struct BatchSize: Hashable, Sendable {
             samples = []
         }
         isSurprised = false
-        // Rows have become dearer, by less than a surprise: the batches before would outweigh this one.
+        // Rows have become more expensive, by less than `surprise`: the batches before would outweigh this one.
         if isAlone, hasCompared, cost > self.limit, constant < sample.cost / 2 { samples = [] }
         samples.append(sample)
         if samples.count > Self.memory { samples.removeFirst() }
@@ -94,7 +95,7 @@ struct BatchSize: Hashable, Sendable {
             count = max(1, min(trial, most, cap))
             return
         }
-        // One cheap batch says little about the next: at most double, but where the rows are the smaller part of the cost.
+        // One cheap batch says little about the next: at most double; quadruple where rows are the smaller cost.
         let growth = perRow * Double(count * 4) < constant ? 4 : 2
         if Int(fitting) < count || rows >= count / 2 {
             count = Int(min(fitting * (isLargerTurn ? 4 : 2) / 3, Double(count * growth)))
@@ -118,27 +119,27 @@ struct BatchSize: Hashable, Sendable {
         estimate()
     }
 
-    /// The longest time that a batch of `count` rows may work. One that needs more has met rows of another kind, and ends
-    /// before it holds its locks for long. Some times the target: a busy server stalls for a part of that.
+    /// The longest time that a batch of `count` rows may work. One that needs more has met rows of another kind, and
+    /// ends before it holds its locks for long. Four times the target or more: a busy server stalls for a part of it.
     var timeLimit: Duration {
         max(limit * 4, .microseconds(Int64((constant + perRow * Double(count)) * Self.surprise)))
     }
 
     /// A batch of this size failed, and was not committed.
     ///
-    /// - Parameter isTooLong: true if the server ended it for its length: half of it would take long again.
+    /// - Parameter isTooLong: true if the server ended it at its time limit: half of it would take too long again.
     mutating func batchFailed(_ rows: Int, isTooLong: Bool = false) {
         count = max(1, min(count, rows / (isTooLong ? 8 : 2)))
     }
 
-    /// The row because of which batches failed has been found, the first of them with this many rows: the rows behind it
-    /// need not be approached one by one.
+    /// The row that made batches fail has been found; `rows` is the size of the first of them. The rows behind it need
+    /// not be approached one by one.
     mutating func culpritFound(in rows: Int) { count = max(count, min(rows / 2, most, cap)) }
 
     /// A batch of some size is refused, and its rows pass in smaller ones: a trigger guards against mass deletes.
     mutating func guardFound(largestThatPassed: Int) { cap = max(1, largestThatPassed) }
 
-    /// True if the last batches had different sizes.
+    /// True if the largest of the last batches had at least twice as many rows as the smallest.
     private var isSpread: Bool {
         let rows = samples.map(\.rows)
         guard let least = rows.min(), let greatest = rows.max() else { return false }
@@ -163,7 +164,7 @@ struct BatchSize: Hashable, Sendable {
             constant = max(0, (cost - perRow * rows) / weight)
         } else {
             perRow = max(0, (cost - constant * weight) / rows)
-            // What was learned from sizes that are forgotten may be wrong, and matters where batches are expensive.
+            // The constant part, learned from forgotten batches, may be wrong: that matters where they are expensive.
             let isExpensive = samples.last.map { $0.cost > Self.aim * 2 / .microseconds(1) } ?? false
             if samples.count == Self.memory, isExpensive { hasCompared = false }
         }

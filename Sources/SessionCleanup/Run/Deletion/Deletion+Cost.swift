@@ -9,7 +9,7 @@ extension Deletion {
         }
     }
 
-    /// Executes a batch again, whose row is gone: what it costs now, each batch costs.
+    /// Executes a batch again after its row was deleted: its cost is then the constant part, which each batch costs.
     mutating func measureConstant(
         _ batch: ArraySlice<RowAddress>, of relation: BatchSQL.Relation
     ) async throws(RunFailure) {

@@ -3,7 +3,7 @@ import Time
 
 /// Reading, and what comes before the first batch.
 extension Deletion {
-    /// - Returns: `nil` if the server ended the statement for its length.
+    /// - Returns: `nil` if the server ended the statement at its time limit.
     func read(_ sql: String, prefersIndexes: Bool = false) async throws(RunFailure) -> QueryResult? {
         let sent = ContinuousClock.now
         do {
@@ -38,13 +38,13 @@ extension Deletion {
             }
             _ = walk.found(0, after: started.duration(to: .now))
         }
-        // Both sides are the nearest number to a fraction, so that a share of 0.29 admits 29 of 100.
+        // Both sides are the Double nearest to their fraction, so that a share of 0.29 admits 29 of 100 rows.
         if total > 0, Double(due) / Double(total) > share {
             throw .tooManyDue(target.table, due: due, total: total, limit: share)
         }
     }
 
-    /// Removes records of removed sessions that are past their retention.
+    /// Deletes rows of `mcp_cleanup.removed` that are past the retention: at most 100 times 10,000, the oldest first.
     mutating func prune(_ recording: RemovedSQL.Recording) async throws(RunFailure) {
         let script = Script(RemovedSQL.prune(before: target.cutoff - recording.retention), as: .row)
         for _ in 0..<RemovedSQL.mostPrunes {

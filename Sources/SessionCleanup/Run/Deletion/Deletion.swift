@@ -16,22 +16,22 @@ struct Deletion: Sendable {
     /// True if the job's `max-rows` ended the run with due rows left.
     private(set) var isCapped = false
     private var onePass: OnePass
-    /// `nil` once something may be due behind the walk over pages.
+    /// `nil` if rows may be due on pages that the walk has passed: then final searches follow it.
     var soleWriter: SoleWriter?
-    /// True once no unknown part of the table is on another server.
+    /// True once a search found rows in an unknown part, and none of the parts, read again, was on another server.
     private var isLocal = false
 
     /// While only searching, the heartbeat is renewed every lease/6; one search may add up to lease/3.
     private static let renewals = 6
-    /// Due rows that one search by age returns: up to here it costs less than reading the whole table. It reads the
-    /// table's pages out of order.
+    /// The most due rows that one search by age returns. It reads the table's pages out of order, which up to here
+    /// costs less than reading the whole table.
     private static let mostByAge = 20_000
-    /// Rows of the first search that show what a row costs, before pages are walked.
+    /// Rows of the first search that are deleted before pages are walked: they show what a row costs.
     private static let firstRows = 1000
-    /// Addresses in the text of one statement: some 30 KB.
+    /// The most addresses in the text of one statement: some 30 KB.
     private static let mostAddresses = 2000
-    /// Final searches after a walk over pages: each finds what moved during the step before it. What still moves then is
-    /// counted as skipped.
+    /// The most final searches: each finds the rows that moved during the walk or search before it. Rows that still
+    /// move after the last one are counted as skipped.
     private static let finalSearches = 3
 
     init(_ run: CleanupRun, _ target: Target, claim: RunClaim?, progress: RunProgress, in session: DatabaseSession) {
@@ -47,14 +47,14 @@ struct Deletion: Sendable {
 
     /// Deletes what is due and not locked by another transaction.
     ///
-    /// - Parameter first: what the run has found already.
+    /// - Parameter first: the result of the run's first search.
     /// - Returns: since when the oldest of the rows found was due.
     /// - Throws: `rowsRefused` at the end if the database would not delete some of the rows.
     mutating func execute(after first: CleanupRun.FirstSearch = .many) async throws(RunFailure) -> UTCInstant? {
         do {
             return try await deleteAll(after: first)
         } catch {
-            // Statements over the whole table fail in many ways once one of its parts is on another server.
+            // If a part is on another server, statements over the whole table fail in many ways: `parts` throws that.
             if [.misconfigured, .unexpected].contains(error.kind) { _ = try await target.survey.parts(in: session) }
             throw error
         }
@@ -134,7 +134,7 @@ struct Deletion: Sendable {
         if end == .tooSlow {
             try await walkPages(canBatch: false)
         } else if end == .stopped, !isCapped {
-            // In the order of age, rows that are refused must not keep the job from the others.
+            // Refused rows at one end must not keep the job from the others: begin at the other end.
             left.beginOtherEnd()
             _ = try await walkByAge(order == .oldestFirst ? .youngestFirst : .oldestFirst)
         }
@@ -144,7 +144,7 @@ struct Deletion: Sendable {
         return progress.rowsDeleted == deleted || left.isBlocked
     }
 
-    /// Counts rows as skipped that moved during the last search as well, perhaps behind it.
+    /// Counts rows that are still due as skipped: they moved during the last search as well, perhaps behind it.
     private mutating func countMoving() async throws(RunFailure) {
         guard let found = try await read(SearchSQL.countDue(target.table, target.rule, cutoff: target.cutoff)) else {
             return
@@ -168,7 +168,7 @@ struct Deletion: Sendable {
         }
     }
 
-    /// - Returns: `nil` if the server ended the search for its length.
+    /// - Returns: `nil` if the server ended the search at its time limit.
     private mutating func search(_ sql: String) async throws(RunFailure) -> FoundRows? {
         try await renewClaim()
         guard let result = try await read(sql, prefersIndexes: target.rule.condition == nil) else { return nil }
@@ -203,7 +203,7 @@ struct Deletion: Sendable {
     private mutating func walk(
         _ relation: BatchSQL.Relation, pages: Int, canBatch: Bool
     ) async throws(RunFailure) -> Bool {
-        // The table may grow meanwhile: the final searches find what lies behind.
+        // The table may grow meanwhile: the final searches find the rows on its new pages.
         var walk = PageWalk(pages: pages, searchLimit: run.limits.searchRows, canBatch: canBatch)
         walk.resize(to: rowsOfPages)
         // Ends because each step begins behind the one before, or is smaller, or leaves fewer due rows, or locks them first.
@@ -231,7 +231,7 @@ struct Deletion: Sendable {
         return true
     }
 
-    /// How many rows a batch of pages should have. Its pages may have more than the pages before them.
+    /// The rows that a batch of pages should have: two thirds of a limit, as its pages may have more than those before.
     private var rowsOfPages: Int { max(1, min(size.count, min(run.limits.batchRows, room) * 2 / 3)) }
 
     /// Deletes what is due on some pages.
@@ -259,7 +259,7 @@ struct Deletion: Sendable {
             size.batchEnded(batch.deleted, cost: batch.cost, roundTrip: batch.roundTrip)
             await pause()
         case .failed(.locked) where canPassOnce, .failed(.tooLong) where canPassOnce, .failed(.tooMany):
-            // The same pages again, without the locked rows, as many as the limit allows: there may be far more than expected.
+            // The same pages follow, with SKIP LOCKED and a LIMIT: there may be far more rows than expected.
             onePass.failed()
         case .failed(.toBeRepeated):
             break
@@ -291,9 +291,9 @@ struct Deletion: Sendable {
         _ found: ArraySlice<RowAddress>, isContended: Bool = false
     ) async throws(RunFailure) -> Bool {
         var rows = left.withoutRefused(found)
-        /// The end of a batch that was refused, and whether a row before it was found to blame.
+        /// The end of a refused batch, whether a row of it was to blame, and the largest batch that passed since.
         var suspects: (end: Int, hasCulprit: Bool, largest: Int)?
-        /// The rows of the first of the batches that failed since the last row was left.
+        /// The number of rows of the first batch that failed since the last row was left.
         var failed = 0
         /// The end of a batch that met a lock.
         var contended = isContended ? rows.endIndex : rows.startIndex
@@ -334,7 +334,7 @@ struct Deletion: Sendable {
                 failed = max(failed, batch.count)
                 fail(batch.count, obstacle)
                 if obstacle == .locked { contended = max(contended, batch.endIndex) }
-                // 27000: a trigger changed another row of the batch. That is no guard.
+                // Class 27: a trigger changed another row of the batch. That is no guard against mass deletes.
                 if case .refused(let message) = obstacle, suspects == nil, message.sqlState.conditionClass != "27" {
                     suspects = (batch.endIndex, false, 0)
                 }
@@ -368,7 +368,7 @@ struct Deletion: Sendable {
     /// How many more rows may be deleted.
     private var room: Int { run.job.maxRows.map { $0 - progress.rowsDeleted } ?? .max }
 
-    /// - Parameter rows: how many it was to delete, where that is known.
+    /// - Parameter rows: the number of rows that the batch was to delete, if that is known.
     mutating func record(_ batch: BatchRunner.Batch, inOnePass: Bool, of rows: Int? = nil) throws(RunFailure) {
         let leftRow = rows.map { batch.deleted < $0 } ?? false
         onePass.batchEnded(inOnePass: inOnePass, leftRow: leftRow)
@@ -384,13 +384,13 @@ struct Deletion: Sendable {
         if let warning = batch.warning { throw .notReplicated(warning) }
     }
 
-    /// An owner that pauses is alive: never longer than a transaction may be silent.
+    /// Pauses between batches; never longer than a transaction may be silent, so that the owner does not count as dead.
     private func pause() async {
         guard run.limits.batchPause > .zero else { return }
         await session.connection.rest(for: min(run.limits.batchPause, session.budget.transactionLimit))
     }
 
-    /// Before each step and each batch: one that deletes nothing renews no heartbeat.
+    /// Renews the heartbeat if due; called before each step and batch: one that deletes nothing renews none.
     mutating func renewClaim() async throws(RunFailure) {
         guard let claim = runner.claim, claim.renewed.duration(to: .now) > run.history.lease / Self.renewals else {
             return

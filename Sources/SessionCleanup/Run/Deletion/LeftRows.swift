@@ -16,9 +16,9 @@ struct LeftRows: Sendable {
     /// Rows that are known to be refused are not tried again in a later pass. Bounded: 10,000 take 160 KB.
     private var known: Set<RowAddress> = []
     private static let mostKnown = 10_000
-    /// Those of them that this pass has met.
+    /// The rows of `known` that this pass has met.
     private var met: Set<RowAddress> = []
-    /// Refused rows of this pass beyond those that are known.
+    /// Refused rows of this pass that are not in `known`.
     private var unknownRefused = 0
     private(set) var skipped = 0
     /// Rows of this pass whose deletion waited for a lock until the time limit.
@@ -30,9 +30,9 @@ struct LeftRows: Sendable {
     /// True if the walk gave up at both ends of the due rows.
     private(set) var hasGivenUp = false
 
-    /// After this many refusals in the order of age, more of the same kind are expected to follow.
+    /// After this many consecutive refusals in the order of age, more of the same kind are expected to follow.
     private static let mostInARow = 1000
-    /// After this many waits in vain, the locks are of the kind that is held for long.
+    /// After this many waits in vain, other locks are expected to be held for long too.
     private static let mostLongWaits = 20
 
     var refused: Int { met.count + unknownRefused }
@@ -40,9 +40,9 @@ struct LeftRows: Sendable {
     var isEmpty: Bool { refused == 0 && skipped == 0 }
     /// True if the walk has to stop, or to begin at the other end.
     var isBlocked: Bool { streak >= Self.mostInARow }
-    /// True if the pass should wait for no further lock for long.
+    /// True if the rest of the pass should wait only briefly for locks.
     var hasWaitedEnough: Bool { waits >= Self.mostLongWaits }
-    /// True if a row was refused because another one refers to it: it can go after that one.
+    /// True if a row was refused because another row of the table refers to it: it can be deleted after that one.
     private(set) var refersToItself = false
 
     mutating func beginPass() {
@@ -76,7 +76,7 @@ struct LeftRows: Sendable {
         skipped += rows.count - batch.deleted - batch.kept.count
     }
 
-    /// A row cannot be deleted without a longer wait for a lock. Any number of such rows leaves the walk where it is.
+    /// A row cannot be deleted without a longer wait for a lock. The walk continues behind any number of such rows.
     mutating func skip() {
         skipped += 1
         waits += 1
@@ -85,7 +85,7 @@ struct LeftRows: Sendable {
     /// - Parameter mayPass: true if the row may be deleted once others are: the next pass tries it again.
     mutating func refuse(_ row: RowAddress, _ cause: Cause, mayPass: Bool = false) {
         if mayPass { refersToItself = true }
-        // A later cause than the first few says nothing new.
+        // Eight causes are enough: a later one says nothing new.
         if causes[cause] != nil || causes.count < 8 { causes[cause, default: 0] += 1 }
         if known.count < Self.mostKnown, !mayPass {
             known.insert(row)

@@ -17,7 +17,7 @@ struct PageWalk: Sendable {
     /// The first page that no step has covered.
     private var start = 0
     private var pagesAtOnce = Self.firstPages
-    /// Due rows per page around the last pages; at first as many as there can be, so that the first batch is small.
+    /// Due rows per page on the last pages; at first as many as a page can have, so that the first batch is small.
     private var density = Double(Self.mostRowsOnPage)
     private var rowsAtOnce = 1
 
@@ -25,13 +25,13 @@ struct PageWalk: Sendable {
     private static let firstPages = 2048
     /// 512 MB: what a fast disk reads within a search's time.
     private static let mostPages = 65_536
-    /// Long against a round trip, short against a lease.
+    /// The time that a search should take: long compared with a round trip, short compared with a lease.
     private static let targetDuration = Duration.milliseconds(250)
     /// The most rows that a page of 8 KB has room for: MaxHeapTuplesPerPage.
     static let mostRowsOnPage = 291
     /// With fewer due rows per page a batch would mostly read.
     private static let denseRows = 0.5
-    /// A size that shows that rows are cheap: more than a page of rows in one batch.
+    /// The batch size from which on rows are cheap enough for batches of pages: it is more than a page of rows.
     static let rowsWorthPages = 64
 
     /// - Parameters:
@@ -66,7 +66,7 @@ struct PageWalk: Sendable {
 
     /// A batch of pages has been committed.
     ///
-    /// - Parameter isCut: true if it took as many rows as it might: its pages are looked at again.
+    /// - Parameter isCut: true if it took as many rows as it was allowed to: its pages are looked at again.
     mutating func batchEnded(rows: Int, isCut: Bool) {
         guard case .batch(let pages) = step else { return }
         if isCut {
@@ -77,13 +77,13 @@ struct PageWalk: Sendable {
         }
     }
 
-    /// How many rows the next batch should take.
+    /// Sets how many rows the next batch should take.
     mutating func resize(to rows: Int) {
         rowsAtOnce = rows
         proceed()
     }
 
-    /// The pages of the step are left to a later search.
+    /// Passes over the pages of the current step without deleting there: a later search finds their rows.
     mutating func skip() {
         switch step {
         case .search(let pages, _), .batch(let pages): passed(pages, rows: pages.count)

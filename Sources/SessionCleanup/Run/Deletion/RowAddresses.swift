@@ -82,11 +82,11 @@ struct RowAddress: Hashable, Comparable, Sendable {
 struct FoundRows: Sendable {
     /// In the order of their tables, and of their places there.
     var rows: [RowAddress] = []
-    /// Since when the oldest of them is due; `nil` if there is none, or if the time has no name.
+    /// Since when the oldest of them is due; `nil` if there is none, or for a time before the year 1 or after 9999.
     var oldest: UTCInstant?
     /// The last of them by age; `nil` unless the search was by age.
     var last: SearchSQL.Key?
-    /// The run's row in the history: it was recorded as a run that found nothing.
+    /// The run's row in the history, if the search found nothing and recorded the run together with its end.
     var recordedRunID: Int64?
 
     /// Returns true if one of the rows is in none of these tables.
@@ -108,7 +108,7 @@ struct FoundRows: Sendable {
             }
             let partition = UInt32(exactly: try row.integer("partition"))
             let found = try RowAddress.list(try row.text("addresses")) { _ in partition }
-            // Thousands of rows, mostly of one table: not twice.
+            // Thousands of rows, mostly of one table: the first list is taken without a copy.
             if rows.isEmpty { rows = found } else { rows += found }
             if let since = try row.instantIfPresent("oldest") { oldest = min(oldest ?? since, since) }
         }

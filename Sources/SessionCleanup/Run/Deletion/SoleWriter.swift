@@ -14,7 +14,7 @@ struct SoleWriter: Hashable, Sendable {
     /// Returns `nil` if a transaction that writes is under way.
     /// - Parameters:
     ///   - oldest: `pg_snapshot_xmin`, the lowest number whose transaction has not ended.
-    ///   - next: `pg_snapshot_xmax`, the one behind the highest whose transaction has.
+    ///   - next: `pg_snapshot_xmax`, the number after the highest one whose transaction has ended.
     init?(oldest: Int, next: Int) {
         guard oldest == next else { return nil }
         self.next = next
@@ -42,8 +42,8 @@ extension Deletion {
 
     /// True if a last search would find nothing.
     ///
-    /// Behind the last batch there may have been searches, in which others may have written; and the parts were read before
-    /// the walk.
+    /// Reads numbers and parts again: searches may have followed the last batch, and others may have written meanwhile;
+    /// and the parts were read before the walk.
     func nothingHasMoved() async throws(RunFailure) -> Bool {
         guard let soleWriter, !target.parts.contains(where: \.mayBringRows) else { return false }
         let parts = try await target.survey.parts(in: session)

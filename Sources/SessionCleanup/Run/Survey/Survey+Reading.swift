@@ -5,7 +5,7 @@ extension Survey {
     /// Surveys the server, the table and the history, mostly in one round trip: in the transaction that is open, or in one of
     /// its own. Leaves it open; the caller ends it.
     ///
-    /// - Parameter limit: the longest time that a statement may take; that of any transaction unless given.
+    /// - Parameter limit: the longest time that a statement may take; `RunBudget.transactionLimit` unless given.
     static func make(
         of table: SessionTable, for purpose: Purpose, history: HistoryTable.Name = .runs, limit: Duration? = nil,
         in session: DatabaseSession
@@ -43,7 +43,7 @@ extension Survey {
         commitsAsynchronously = try server.text("synchronous_commit") == "off"
         deadlockTimeout = Duration(setting: try server.text("deadlock_timeout")) ?? .seconds(1)
         let found = try row.textIfPresent("kind")
-        // Indexes and types share the names of tables.
+        // Indexes and types are in pg_class too, under names like tables: they count as no table.
         kind = found.flatMap { ["r", "p", "v", "m", "f", "S"].contains($0) ? $0 : nil }
         oid = kind == nil ? nil : try row.textIfPresent("oid").flatMap { UInt32($0) }
         hasChildren = try row.boolIfPresent("has_children") ?? false || kind == "p"
@@ -66,7 +66,7 @@ extension Survey {
         // NULL where the sessions table is missing.
         if history.isThere, try row.boolIfPresent("history_has_same_owner") != true { return true }
         if history.isThere, history.columnObstacle() != nil { return true }
-        // The failure comes later, with the type that a column has.
+        // The error is thrown later, once `details` has told the name of the column's type.
         if table.schema != nil, (try? generation()) == nil { return true }
         return missingPrivileges.contains("UPDATE") || history.hasUnknownIndex
     }
@@ -93,7 +93,7 @@ extension Survey {
         return parts
     }
 
-    /// Returns how many pages each of the parts has that holds rows, by its OID. Waits for locks on the parts.
+    /// Returns the number of pages of each part that stores rows, by its OID. Waits for locks on the parts.
     static func pages(of parts: [Target.Part], in session: DatabaseSession) async throws(RunFailure) -> [UInt32: Int] {
         let tables = parts.filter { $0.kind == "r" }.map(\.oid)
         guard !tables.isEmpty else { return [:] }
@@ -106,7 +106,7 @@ extension Survey {
 
     /// Reads the policies, where row security is active for the role.
     ///
-    /// - Throws: `rowSecurity` if a policy could hide a row from the role, `rowSecurityOff`.
+    /// - Throws: `rowSecurity` if a policy could hide a row from the role; `rowSecurityOff` if `refusesFilters`.
     func requireNoHiddenRows(for purpose: Purpose, in session: DatabaseSession) async throws(RunFailure) {
         guard isRowSecurityActive, let oid else { return }
         if refusesFilters { throw .rowSecurityOff(table.name, role: role) }
@@ -124,7 +124,7 @@ extension Survey {
 }
 
 extension ColumnType {
-    /// - Parameter oid: as text. Of a type that no run needs, `SurveySQL.details` has the name.
+    /// - Parameter oid: the OID as text. A type that no run needs gets its name from `SurveySQL.details`.
     init?(oid text: String) {
         guard let oid = UInt32(text) else { return nil }
         let known: [ColumnType] = [.boolean, .bigint, .integer, .text, .varchar, .timestamp]
@@ -184,7 +184,7 @@ enum RowText {
         while index < bytes.count - 1 {
             let byte = bytes[index]
             switch byte {
-            // An array has a backslash before a quotation mark, a row has two of them.
+            // An array escapes a quotation mark with a backslash; a row doubles it.
             case UInt8(ascii: "\\"),
                 UInt8(ascii: "\"") where isQuoted && bytes[index + 1] == UInt8(ascii: "\""):
                 index += 1

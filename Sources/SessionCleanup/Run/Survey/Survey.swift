@@ -23,7 +23,7 @@ enum Purpose: Sendable {
 /// The facts about the server, the table, the history and the role that one look at the catalogs found.
 struct Survey: Sendable {
     let table: SessionTable
-    /// Compared with the host's by a run's look only.
+    /// The host's times in it are the database's until `CleanupRun.look` sets them.
     var clocks: ClockComparison
     var clock: UTCInstant { clocks.database }
     let serverVersion: Int
@@ -34,7 +34,7 @@ struct Survey: Sendable {
     /// How long a transaction waits for a lock before the server looks for a deadlock.
     let deadlockTimeout: Duration
 
-    /// `nil` if there is no such table, as is the next one.
+    /// `nil` if there is no such table; so is `kind`.
     let oid: UInt32?
     /// `pg_class.relkind`.
     let kind: String?
@@ -43,18 +43,18 @@ struct Survey: Sendable {
     /// A rule replaces or accompanies a DELETE: no statement of ours can delete and count there.
     var hasDeleteRule = false
     var isRowSecurityActive = false
-    /// Row security is active, and the role's setting `row_security` makes the server refuse what policies would filter.
+    /// Row security is active, and the role has `row_security = off`: the server refuses what policies would filter.
     var refusesFilters = false
     let canUseSchema: Bool
-    /// Which of SELECT, UPDATE (or on any of its columns) and DELETE the role lacks on the table.
+    /// Those of SELECT, UPDATE (on the table or any of its columns) and DELETE that the role lacks.
     var missingPrivileges: [String] = []
     var columnTypes: [String: ColumnType] = [:]
     var history: HistoryTable
 
     private let madeAt = ContinuousClock.now
 
-    /// A second run over the same connection uses the survey for at most 1 s, the age that a survey may have anyway by the
-    /// time of the first batch.
+    /// True for 1 s, in which a second run over the same connection may use the survey: by the time of the first batch,
+    /// a survey may be that old anyway.
     var isFresh: Bool { madeAt.duration(to: .now) < .seconds(1) }
 
     static let oldestServer = 140_000
@@ -94,7 +94,7 @@ struct Survey: Sendable {
         return generation
     }
 
-    /// The columns that decide what is due, each with the types that it may have: one of the first two, and the others.
+    /// The columns that decide what is due, each with the types that it may have: `active` or `status`, and both times.
     private static let neededColumns: [(String, [ColumnType])] = [
         ("active", [.boolean]), ("status", [.text, .varchar]), ("expires_at", [.timestamp]),
         ("updated_at", [.timestamp]),
@@ -137,9 +137,9 @@ struct ClockComparison: Sendable {
 
 /// A policy of row security that applies to the role: to PUBLIC, or to a role whose privileges it inherits.
 ///
-/// PostgreSQL filters silently: a DELETE that a policy hides rows from says `DELETE 0`, and so does `FOR UPDATE`, which
-/// brings the policies for UPDATE in as well. Whether an arbitrary condition hides a row cannot be known, so only the
-/// literal `true` counts as hiding none.
+/// PostgreSQL filters silently: a DELETE reports `DELETE 0` if a policy hides the rows, and `FOR UPDATE`, to which the
+/// policies for UPDATE apply as well, leaves them out. Whether an arbitrary condition hides a row cannot be known, so
+/// only the literal `true` counts as hiding none.
 struct RowPolicy: Sendable {
     let name: String
     /// SELECT, UPDATE or DELETE; `nil` is FOR ALL. INSERT policies have no USING and are of no interest.

@@ -7,8 +7,8 @@ struct Target: Sendable {
     var cutoff: UTCInstant
     let rule: Rule
     let survey: Survey
-    /// The table, its partitions and its inheritance children. Empty until a run has something to delete, unless there may
-    /// be partitions on another server.
+    /// The table, its partitions and its inheritance children. Empty until a run has something to delete, unless the
+    /// table has children: one may be on another server.
     var parts: [Part]
     /// The tables without active row security that an own job's condition looks at by EXISTS.
     var others: [TableName] = []
@@ -26,8 +26,8 @@ struct Target: Sendable {
         let hasRowSecurity: Bool
         /// A BEFORE DELETE trigger for each row may keep rows.
         let mayKeepRows: Bool
-        /// A batch may bring or change rows, by a DELETE trigger (any but that of a foreign key which only deletes) or a trigger on
-        /// the history; or the table is none of PostgreSQL's own kind, whose transactions may have no numbers.
+        /// A batch may add or change rows, by a DELETE trigger (but for a foreign key's that only deletes) or a trigger
+        /// on the history; or the table is not of access method `heap`: its writers may take no transaction number.
         let mayBringRows: Bool
 
         /// Reads a row of `SurveySQL.parts`.
@@ -45,17 +45,18 @@ struct Target: Sendable {
     /// An own job's condition runs under the role's own search path.
     var path: Transaction.SearchPath { rule.condition == nil ? .catalog : .role }
 
-    /// The tables whose rows row security must not hide, but for those where it is active with policies that hide nothing:
-    /// these would be refused too.
+    /// The tables of which row security must hide nothing, but for the job's own if its policies are active and hide
+    /// nothing: the server would refuse that one too.
     var unfiltered: [TableName] { (survey.isRowSecurityActive ? [] : [table]) + others }
 
-    /// One pass costs a half or less of locking the rows first. It waits for locked rows, and does not tell those that a BEFORE
-    /// DELETE trigger keeps; an own job's condition may look at other tables, which it would see as they were before the wait.
+    /// True if batches may delete in one pass, which costs half or less of locking the rows first. It waits for locked
+    /// rows, and does not show which rows a BEFORE DELETE trigger keeps; an own job's condition may look at other
+    /// tables, which it would see as they were before the wait.
     var mayPassOnce: Bool { rule.condition == nil && !parts.contains(where: \.mayKeepRows) }
 
     /// Returns the relation that a statement for rows of a part names.
     ///
-    /// A part named alone is planned without the others, but passes over the statement triggers and the policies of its
+    /// A part named alone is planned without the others, but bypasses the statement triggers and the policies of its
     /// parent, and needs privileges of its own.
     func relation(of oid: UInt32) -> BatchSQL.Relation {
         guard let part = parts.first(where: { $0.oid == oid }), isNamedAlone(part) else {

@@ -21,15 +21,15 @@ struct HealthCommand: ParsableCommand, Subcommand {
     @OptionGroup(title: "Common options") var common: CommonOptions
 
     func run() throws {
-        // The configuration in force is the service's: a file that was spoiled since does not make it ill.
+        // The service keeps the configuration that it has read: later faults in the file do not make it unhealthy.
         let setup = try setup(needingOnly: "http.listen")
         guard let address = setup.configuration.httpListen else {
             throw CommandFailure(.configuration, "http.listen is off, so the service cannot be asked")
         }
         let answer: (status: Int, body: String)
         do {
-            // Less than any container's health check waits, and more than the service takes to find out that its scheduler
-            // is stuck; more than the reasons of any number of jobs that is likely to be configured.
+            // The time limit is less than a container's health check waits, and more than the service takes to find its
+            // scheduler stuck. The length limit is more than the reasons of any likely number of jobs.
             answer = try HTTPCall.get(
                 ready ? "/readyz" : "/livez", from: HTTPCall.Server(address), authority: "localhost",
                 within: .seconds(3), length: 65_536)
@@ -58,7 +58,7 @@ struct HealthCommand: ParsableCommand, Subcommand {
 }
 
 extension HTTPCall.Server {
-    /// The service that listens there. One that listens on all addresses listens on the loopback one.
+    /// The service that listens there. If it listens on all addresses, it is asked at the loopback address.
     fileprivate init(_ address: ListenAddress) {
         switch address {
         case .unix(let path): self = .unix(path: path)
