@@ -62,7 +62,7 @@ enum MetricFamily: String, CaseIterable, Sendable {
     /// The upper bounds of a histogram's buckets, in seconds; one more bucket has none. Empty for a counter and a gauge.
     var bounds: [Double] {
         switch self {
-        // From a run that finds nothing to the longest deadline of a built-in job.
+        // The buckets reach from a run that finds nothing to the longest deadline of a built-in job.
         case .runDuration: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600, 1800, 3600]
         // From one row of a small table to a batch that a trigger or the disk delays, with the limit of 50 ms in between.
         case .batchDuration: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]

@@ -65,9 +65,9 @@ struct Exchange {
         connection.dropNotifications()
     }
 
-    /// Asks the server to cancel the running statement and waits, briefly, for its confirmation. Returns true if it
-    /// came, and the server can be given another statement.
-    /// - Parameter limit: the longest that one request may take; all requests and confirmations may take twice as long.
+    /// Asks the server, repeatedly if need be, to cancel the running statement, and waits for its confirmation. Returns
+    /// true if the confirmation came: then the server can be given another statement.
+    /// - Parameter limit: the longest that one request may take; the whole call may take twice as long.
     mutating func cancel(limit: Duration, isolation: isolated (any Actor)? = #isolation) async -> Bool {
         guard let request = CancelRequest(connection) else { return false }
         let end = ContinuousClock.now + limit * 2

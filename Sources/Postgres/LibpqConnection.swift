@@ -38,8 +38,8 @@ final class LibpqConnection: @unchecked Sendable {
         PQfinish(pointer)
     }
 
-    /// libpq's last message about the connection, without line ends at its end and without passwords, cut to a bound:
-    /// any text of a server that speaks no version of the protocol can get into it.
+    /// libpq's last message about the connection, without line ends at its end and without passwords. Cut to a bound,
+    /// since a server that does not speak the protocol can get a text of any length into it.
     var message: String {
         // More than two refusals need, each with the longest message that is shown and its labels.
         let longest = 4 * ServerMessage.longestText

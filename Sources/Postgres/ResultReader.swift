@@ -11,7 +11,7 @@ struct ResultReader {
     private var size = 0
 
     /// The most memory that the rows of one answer may take: more than 10,000 rows of the history take, each with the
-    /// longest error that is stored (1 KB), and a third of what the process may take.
+    /// longest message of a server (1 KB), and a third of what the process may take.
     private static let mostBytes = 20 << 20
     /// The most statements of one script; ours have a dozen.
     private static let mostResults = 1000

@@ -18,9 +18,9 @@ package enum RunFailure: Error, Hashable, Sendable {
     case columnType(TableName, column: String, found: String, expected: String)
     /// Neither or both of the columns that tell the two schema generations apart.
     case generationUndecided(TableName, hasBoth: Bool)
-    /// The condition of an operator's own job calls a volatile function.
+    /// The condition of an operator's own job contains a volatile function, operator or cast.
     case volatileFunction(job: String, function: String)
-    /// The server refuses the condition of an operator's own job: its syntax, its names or its types.
+    /// The server refuses the condition of an operator's own job: its syntax, names, types, values or features.
     case conditionRefused(job: String, PostgresError)
     case privilegesMissing(TableName, role: String, isOnSchema: Bool, [String])
     case rowSecurity(TableName, role: String, String)
@@ -35,7 +35,7 @@ package enum RunFailure: Error, Hashable, Sendable {
     case tooManyDue(TableName, due: Int, total: Int, limit: Double)
     case historyMissing(hasVanished: Bool)
     case historyUnusable(HistoryTable.Name, role: String, HistoryTable.Obstacle)
-    /// `history.removed` is set, and its table or the history does not exist.
+    /// `history.removed` or a command needs the table of removed sessions; it does not exist, or there is no history.
     case removedMissing(hasHistory: Bool)
     /// A command that reads the history found no `mcp_cleanup.runs`.
     case nothingRecorded
@@ -99,7 +99,7 @@ extension RunFailure {
     /// True if the same attempt may succeed a little later.
     package var mayPass: Bool {
         switch self {
-        // A certificate is not renewed within an interval; the run's time is used up; a person has to look at a guard.
+        // Not retried: no certificate is renewed in minutes; no time is left; `max-fraction` asks for a person.
         case .database(.unreachable(.tls, _)), .deadlinePassed, .tooManyDue: false
         default: kind == .mayPass || kind == .unreachable
         }

@@ -21,7 +21,7 @@ import Time
         simulation.rest = { _ in self.instant("2027-01-01T00:00:00Z") }
         simulation.advance(by: .seconds(86_400))
         let started = simulation.happenings.count { if case .started = $0 { true } else { false } }
-        // The two jobs under pg_cron would start 288 + 1 runs.
+        // In a day pg_cron would start 288 runs of one job and one of the other.
         #expect(started == 5 && simulation.wakeUps == 5, "\(started) runs, \(simulation.wakeUps) wake-ups")
         #expect(simulation.happenings.contains(.passedOver(transient, 71)))
     }

@@ -29,7 +29,7 @@ import Time
         for holder in holders { try await holder.rollBack() }
         try await expectSameRows(world, database, "seed \(seed), at a chosen cutoff")
 
-        // At the cutoff that a whole run takes from the database's clock. With every other seed the removed sessions
+        // Both use the cutoff that a whole run takes from the database's clock. With every second seed, removed sessions
         // are recorded.
         let isRecorded = seed.isMultiple(of: 2)
         for migration in isRecorded ? RemovedTests.migrations : [] {

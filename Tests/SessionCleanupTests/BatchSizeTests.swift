@@ -22,7 +22,7 @@ import Testing
         return (counts.suffix(2).reduce(0, +) / 2, longest, rounds)
     }
 
-    /// The size grows fourfold only once the rows are known to be the smaller part of a batch's cost.
+    /// The size doubles; it grows fourfold only once the rows are known to be the smaller part of a batch's cost.
     @Test(arguments: [(perRow: 1000, counts: [1, 2]), (20, [1, 2, 8, 16, 32]), (0, [1, 2, 8, 32, 128])])
     func startsWithOneRowAndGrowsByWhatIsKnown(perRow: Int, counts: [Int]) {
         var size = BatchSize(limit: .milliseconds(50), most: 1000)

@@ -37,7 +37,7 @@ import Time
         let start = ContinuousClock.now
         let canceled = deadlines.add(at: start + .milliseconds(200)) { Issue.record("it was canceled") }
         deadlines.cancel(canceled)
-        // Nothing is pending any more: the kernel's timer has to be set again.
+        // No timer is pending now: adding one has to set the kernel's timer again.
         await withCheckedContinuation { continuation in
             _ = deadlines.add(at: start + .milliseconds(300)) { continuation.resume() }
         }

@@ -141,7 +141,7 @@ package struct JobState: Sendable {
         failing = failure.map { Failing(failure: $0, since: since, lastAt: now.elapsed, attempts: attempts) }
     }
 
-    /// Adds other processes' last runs from the history. Of its own runs this process knows more: they stay.
+    /// Replaces other processes' runs, and all deletions, by the history's. This process's own runs stay as they are.
     private mutating func learn(_ history: RecentRuns, at now: TwoClocks) {
         let ours = recent.filter(\.isOurs)
         let known = Set(ours.compactMap(\.report.runID))
@@ -167,7 +167,7 @@ package struct JobState: Sendable {
 
     mutating func arm(_ fireTime: UTCInstant?, at now: TwoClocks) {
         nextFireTime = fireTime
-        // Where no fire time is armed, as for `--once`, the interval is that around the schedule's next one.
+        // Without an armed fire time, as for `--once`, the interval is measured at the schedule's next fire time.
         interval = job.isEnabled ? (fireTime ?? job.fireTime(after: now.wall)).map(job.interval) ?? .zero : .zero
     }
 

@@ -23,11 +23,11 @@ package enum ServiceEvent: Sendable {
     case attemptStarted(job: String, scheduledAt: UTCInstant, origin: RunOrigin, number: Int)
     /// The host and database, such as `db.example.org/app`, of the URL read before a connection. From the task that connects.
     case databaseNamed(String)
-    /// A connection was opened in this time, for a run or to read the history; or it failed. From the task that tried.
+    /// A connection for a run was opened in this time, or could not be opened. From the run's own task.
     case connectionTried(Result<Duration, RunFailure>)
     /// A batch was committed, or all of its rows were locked by others. From the run's own task.
     case batchEnded(job: String, after: Duration, rowsDeleted: Int)
-    /// The attempt failed for a transient cause, or met another process that executes the run, and another one follows.
+    /// The attempt failed for a transient cause, or met another process that executes the run; the next attempt follows.
     case attemptEnded(RunReport, nextAfter: Duration)
     /// No attempt of this run follows.
     case runConcluded(RunReport)

@@ -66,7 +66,7 @@ extension DatabaseAccess {
             var histories: [String: JobHistory] = [:]
             for row in rows { histories[try row.text("name")] = try JobHistory(row) }
             if try rows.contains(where: { try $0.bool("has_dead_owners") }) {
-                // If this fails, for example without the privilege, the next claim closes them.
+                // If closing the dead owners' runs fails, for example without the privilege, the next claim closes them.
                 _ = try? await session.write(Script(HistorySQL.abandon(after: lease)))
             }
             // A failure is ignored: recent runs are only shown.

@@ -1,8 +1,8 @@
 /// Scans the SQL of a condition only to find where strings, names and brackets end (PostgreSQL manual, 4.1), and which
 /// tables the condition looks at by EXISTS.
 ///
-/// The only query that it accepts is `SELECT FROM schema.table [AS name], … WHERE condition`, right behind `EXISTS (`.
-/// It refuses the word SELECT anywhere else.
+/// The only query that it accepts is `SELECT [*|1] FROM schema.table [[AS] name], … [WHERE condition]`, right behind
+/// `EXISTS (`. It refuses the word SELECT anywhere else.
 struct ConditionReader {
     /// The text read so far, split at each cutoff (`$1`).
     private(set) var parts = [""]

@@ -213,7 +213,7 @@ extension RunAttempt {
         return nil
     }
 
-    /// Returns the schema for the run's row; `nil` where it is in doubt: then the run fails after its claim.
+    /// Returns the schema for the run's row; `nil` for an operator's own job, or in doubt, which fails the claimed run.
     private func schema(of survey: Survey) -> HistorySQL.TrustedSchema? {
         // The error is not lost: making the target throws the same one.
         guard let generation = try? survey.generation(for: .deleting) else { return nil }

@@ -16,7 +16,7 @@ struct BatchSQL: Sendable {
         /// `division_by_zero` if there are more than `limit`.
         case all(Range<Int>, limit: Int)
 
-        /// True if `division_by_zero` may be the statement's own. In any other form it comes from the job's condition.
+        /// True if `division_by_zero` may be the statement's own. Otherwise the job's condition or a trigger divides.
         var failsIfTooMany: Bool {
             if case .all = self { true } else { false }
         }
@@ -150,8 +150,8 @@ struct BatchSQL: Sendable {
             + " AND ROW(tableoid, ctid) OPERATOR(pg_catalog.=) ANY (SELECT tableoid, ctid FROM \(source) OFFSET 0)"
     }
 
-    /// The cost of the whole script, commit included and the round trip excluded, in microseconds, and the number that the next
-    /// transaction takes. Comes after COMMIT in the same message: `statement_timestamp()` is when the message arrived.
+    /// The cost of the whole script, with the commit, without the round trip, in microseconds; and the number after the
+    /// highest one whose transaction has ended. Follows COMMIT in a message that arrived at `statement_timestamp()`.
     static let cost = """
         SELECT (extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.statement_timestamp()) \
         OPERATOR(pg_catalog.*) 1000000)::bigint AS cost, pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) AS next

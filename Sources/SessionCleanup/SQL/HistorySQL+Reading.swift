@@ -69,7 +69,7 @@ extension HistorySQL {
     private static let countedRuns = 100_000
 
     /// Returns the script that reads the last runs of each job, and what its runs of the last 24 hours deleted. By the
-    /// index on (job, scheduled_at); no lock but ACCESS SHARE. Only fire times of the last 8 days count there.
+    /// index on (job, scheduled_at); no lock but ACCESS SHARE. For deletions only fire times of the last 8 days count.
     static func recentRuns(of jobs: [String]) -> Script {
         Script(
             """

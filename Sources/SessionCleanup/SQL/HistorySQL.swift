@@ -10,7 +10,7 @@ enum HistorySQL {
     /// Where runs find nothing, rows stay for a 30th of the retention longer: removing them would double such a run's cost.
     private static let pruneShare = 30
 
-    /// The most bytes of an error message: a server's may quote a whole row, or a function's whole text.
+    /// The most bytes of an error message, `...` aside: a server's may quote a whole row, or a function's whole text.
     private static let messageLimit = 4096
 
     /// The longest wait for a next attempt. A later `next_attempt_at` is no wait of ours, and counts as due.
@@ -23,8 +23,8 @@ enum HistorySQL {
     /// Returns the script that claims the run unless another process has it, and reads what stands in the way.
     ///
     /// The INSERT comes first: it alone may wait for another transaction, and then holds no lock that one could wait
-    /// for. All later locks are taken without waiting, so two claims cannot deadlock. Where the running row of a dead
-    /// owner prevented the INSERT, the UPDATE closes that row, and no candidate is left: the claim is repeated.
+    /// for. All later locks are taken without waiting, so two claims cannot deadlock. Where a dead owner's running row
+    /// for another fire time prevented the INSERT, it is closed, and no candidate is left: the claim is repeated.
     /// - Parameters:
     ///   - schema: the schema of the sessions table; `nil` for a job of the operator's own, or where it is in doubt.
     ///   - cutoff: the clock that the survey read, which was compared with the host's.

@@ -55,10 +55,10 @@ enum SearchSQL {
             """
     }
 
-    /// Returns the statement for due rows in the order that is cheapest, at most `limit` of them: one row each; or, if
-    /// nothing is due and `record` wrote a row, a single one with that row's number in `recorded`.
+    /// Returns the statement for due rows, at most `limit` of them, in the order in which the server finds them fastest. If
+    /// none is due and `record` wrote a row, it returns one row, with the number of that row in `recorded`.
     ///
-    /// - Parameter record: a statement that writes a row of the history if `found` is empty, and returns its number.
+    /// - Parameter record: a statement that writes a row of the history if the CTE `found` is empty, and returns its number.
     static func first(_ table: TableName, _ rule: Rule, cutoff: UTCInstant, limit: Int, record: String?) -> String {
         """
         WITH found AS MATERIALIZED (

@@ -7,8 +7,8 @@ enum Transaction {
     enum SearchPath: Sendable {
         /// pg_catalog's alone: for statements that run no code of the application.
         case catalog
-        /// The role's own: for statements that may fire the application's triggers, or that contain the condition of an
-        /// operator's own job. Our part of such a statement qualifies every name.
+        /// The role's own search path, for statements that may fire the application's triggers or that contain an
+        /// operator's condition. The rest of such a statement qualifies every name.
         case role
     }
 

@@ -51,9 +51,9 @@ package typealias CronDifference = (job: CronJob, schedule: String, command: Str
 package typealias CronSuccessors = (jobs: [Job], table: SessionTable)
 
 extension DatabaseAccess {
-    /// Performs the action over a connection of its own, within 30 s.
+    /// Lists pg_cron's jobs, takes them over or gives them back, over a connection of its own, within 30 s.
     ///
-    /// - Parameter successors: what a takeover compares pg_cron's jobs with; `nil` accepts every difference.
+    /// - Parameter successors: the daemon's jobs, which pg_cron's have to equal before a takeover; `nil` accepts differences.
     package func cronJobs(
         _ action: CronAction, comparing successors: CronSuccessors?
     ) async throws(RunFailure) -> CronAnswer {

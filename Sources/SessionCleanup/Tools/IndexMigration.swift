@@ -54,7 +54,8 @@ package struct IndexMigration: Sendable {
             """
     }
 
-    /// Returns the generation that the table has. Throws `indexesOfPartitionedTable`, among others.
+    /// Returns the schema generation of the table; `nil` if it holds no sessions. Throws `indexesOfPartitionedTable` or what
+    /// a survey throws.
     package func generation(_ access: DatabaseAccess) async throws(RunFailure) -> SchemaGeneration? {
         try await access.withSession(deadline: .seconds(60)) { try await generation(in: $0) }
     }

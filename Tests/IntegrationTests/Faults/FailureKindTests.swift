@@ -129,7 +129,8 @@ import Testing
         return started
     }
 
-    /// A batch's commit waits for the disk, against the server's default: a crash loses no deletion that was visible.
+    /// A batch's commit waits for the disk although the server's `synchronous_commit` is off: a crash loses no deletion that
+    /// was visible.
     @Test(.slow) func aServerThatCrashesTakesNoBatchBack() async throws {
         let server = try await PostgresServer(binaries: PostgresServer.packaged().binaries)
         let watched = try await Self.watched(due: 40, on: server)

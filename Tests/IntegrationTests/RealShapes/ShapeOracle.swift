@@ -1,8 +1,8 @@
 import Postgres
 import TestServers
 
-/// A brute-force account of what a run has to do to a shape: each due row is deleted alone, in passes over the due rows
-/// until one deletes none; then all is rolled back.
+/// The expected result of a run over a shape of database, by brute force: each due row is deleted alone, in repeated passes
+/// over the due rows until a pass deletes none; then all is rolled back.
 struct ShapeOracle: Hashable, Sendable {
     let deleted: Int
     let skipped: Int

@@ -35,7 +35,7 @@ struct BatchRunner: Sendable {
         let roundTrip: Duration
         /// True if its transaction took a number (xid).
         let hasNumber: Bool
-        /// `pg_snapshot_xmax` after its commit: the number that the next transaction takes.
+        /// `pg_snapshot_xmax` after its commit: the number after the highest one whose transaction has ended.
         let next: Int
         /// A warning at COMMIT: no standby has confirmed it.
         let warning: ServerMessage?
@@ -67,8 +67,8 @@ struct BatchRunner: Sendable {
     /// - Parameters:
     ///   - limit: the longest time that a batch of several rows may work; half of the server's `deadlock_timeout`, if
     ///     that is less. `nil` for a batch of one row, which may take as long as any transaction.
-    ///   - waitsBriefly: true to wait at most 2 ms for a lock: in one pass, or after a batch with some of these rows
-    ///     met one.
+    ///   - waitsBriefly: true to wait at most 2 ms for a lock: in one pass, after a batch with some of these rows met
+    ///     one, or once a pass has waited in vain for 20 rows.
     mutating func execute(
         _ rows: BatchSQL.Rows, of relation: BatchSQL.Relation, limit wanted: Duration?, waitsBriefly: Bool
     ) async throws(RunFailure) -> Outcome {

@@ -33,8 +33,8 @@ struct BatchSize: Hashable, Sendable {
         let cost: Double
     }
 
-    /// The least time to aim at. Small batches whose commits wait for the disk disturb clients least: their own commits
-    /// never wait for much WAL.
+    /// The least time to aim at, or half of `limit` if that is less. Small batches whose commits wait for the disk
+    /// disturb clients least: their own commits never wait for much WAL.
     private static let aim = Duration.milliseconds(2)
     /// The least work on rows, as a multiple of a batch's constant cost, up to 4 ms (8 ms where rows are recorded,
     /// which doubles the cost of each); where the constant cost is higher, the work equals it. The constant cost is
@@ -164,7 +164,7 @@ struct BatchSize: Hashable, Sendable {
             constant = max(0, (cost - perRow * rows) / weight)
         } else {
             perRow = max(0, (cost - constant * weight) / rows)
-            // The constant part, learned from forgotten batches, may be wrong: that matters where they are expensive.
+            // The constant part, learned from forgotten batches, may be wrong: that matters if the last is expensive.
             let isExpensive = samples.last.map { $0.cost > Self.aim * 2 / .microseconds(1) } ?? false
             if samples.count == Self.memory, isExpensive { hasCompared = false }
         }

@@ -12,7 +12,7 @@ struct PageWalk: Sendable {
     private(set) var step: Step?
     private let pageCount: Int
     private let searchLimit: Int
-    /// True if batches may take pages: for a table that the statements name alone.
+    /// True if a batch may name a range of pages: its statement has to name one table with `ONLY`, without partitions.
     private let canBatch: Bool
     /// The first page that no step has covered.
     private var start = 0

@@ -45,8 +45,8 @@ struct Target: Sendable {
     /// An own job's condition runs under the role's own search path.
     var path: Transaction.SearchPath { rule.condition == nil ? .catalog : .role }
 
-    /// The tables of which row security must hide nothing, but for the job's own if its policies are active and hide
-    /// nothing: the server would refuse that one too.
+    /// The tables of which row security must hide nothing, but for those with active policies that hide nothing: the
+    /// server would refuse these too.
     var unfiltered: [TableName] { (survey.isRowSecurityActive ? [] : [table]) + others }
 
     /// True if batches may delete in one pass, which costs half or less of locking the rows first. It waits for locked
