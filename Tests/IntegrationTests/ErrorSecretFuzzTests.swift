@@ -92,8 +92,8 @@ import Testing
             arguments: ["--log-format", "journal", "--config", try Self.configuration()])
         var (seen, entries, statuses) = ([String: String](), "", "")
         try await daemon.wait("\(Self.runs) runs", limit: .seconds(600)) {
-            while let entry = journald.receive(limit: .milliseconds(1)) { entries += entry + "\n" }
-            while let status = manager.receive(limit: .milliseconds(1)) { statuses += status + "\n" }
+            while let entry = await journald.receive(limit: .milliseconds(1)) { entries += entry + "\n" }
+            while let status = await manager.receive(limit: .milliseconds(1)) { statuses += status + "\n" }
             for path in ["/", "/status.json", "/readyz", "/metrics"] {
                 let body = (try? await LoopbackHTTP.get(path, port: port))?.body ?? ""
                 #expect(!Self.isToken(in: body), "\(path): \(body)")
@@ -103,7 +103,7 @@ import Testing
         }
         daemon.signal(SIGTERM)
         _ = try await daemon.exitStatus()
-        while let entry = journald.receive(limit: .milliseconds(50)) { entries += entry + "\n" }
+        while let entry = await journald.receive(limit: .milliseconds(50)) { entries += entry + "\n" }
         #expect(!Self.isToken(in: entries) && !Self.isToken(in: statuses), "\(entries) \(statuses)")
         #expect(try !Self.isToken(in: daemon.log))
         // All these outputs do show the failures.

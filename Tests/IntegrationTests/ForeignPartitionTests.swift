@@ -46,6 +46,8 @@ import Testing
         let path = try TemporaryDirectory.make() + "/config.yaml"
         try Data(
             """
+            # The longest: the batch's wait must not end before the test has moved the row.
+            batch: { lock-timeout: 10s }
             jobs:
               mcp-cleanup-transient-sessions: { enabled: false }
               mcp-cleanup-dormant-sessions: { enabled: false }

@@ -216,7 +216,7 @@ import Time
 
     /// A client renews the sessions that the search has found: the later batches delete nothing, and update no counts.
     @Test func anOwnerWhoseBatchesFindNothingIsAlive() async throws {
-        let database = try await Self.database(due: 30)
+        let database = try await Self.database(due: 60)
         try await database.run(
             """
             CREATE TABLE beat (rows_deleted BIGINT);
@@ -228,11 +228,11 @@ import Time
         let limits = RunLimits(maxClockSkew: .seconds(300), batchRows: 1, batchPause: .milliseconds(100))
         async let ended = Self.run(
             database, history: History(mode: .required, lease: .seconds(3)), limits: limits)
-        try await eventually("the first batch") { try await database.count() < 30 }
+        try await eventually("the first batch") { try await database.count() < 60 }
         try await database.run("UPDATE mcp_sessions SET expires_at = now() + interval '1 hour'")
         let report = await ended
         #expect(report.outcome == .succeeded, "\(report)")
-        // One heartbeat each half second, for about three seconds.
+        // One heartbeat each half second, for about six seconds.
         let beats = try await database.count("rows_deleted = \(report.progress.rowsDeleted)", in: "beat")
         #expect(beats >= 3, "\(report)")
     }

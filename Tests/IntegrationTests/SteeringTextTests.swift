@@ -118,7 +118,7 @@ import Time
         let result = try await Command.run(
             command[0], Array(command.dropFirst()), environment: ["NEON_DATABASE_URL": url, "PATH": "/usr/bin:/bin"])
         var entries = ""
-        while let entry = journald.receive(limit: .milliseconds(100)) { entries += entry + "\n" }
+        while let entry = await journald.receive(limit: .milliseconds(100)) { entries += entry + "\n" }
         #expect(
             result.status == 77 && entries.contains("GRANT SELECT") && !Self.steers(entries), "\(result) \(entries)")
         #expect(entries.contains("\"\(Self.shownName)"), "\(entries)")
@@ -130,7 +130,7 @@ import Time
             url: url, environment: ["NOTIFY_SOCKET": manager.address, "MCP_CLEANUP_HTTP_LISTEN": "127.0.0.1:\(port)"])
         var status: String?
         try await daemon.wait("a status with the constraint") {
-            status = manager.receive(containing: "forbids", limit: .milliseconds(500)) ?? status
+            status = await manager.receive(containing: "forbids", limit: .milliseconds(500)) ?? status
             return status != nil
         }
         #expect(

@@ -62,7 +62,7 @@ import Testing
         async let nightly = database.daemon(["--once", "--job", "dormant", "--metrics-textfile", path])
         for _ in 0..<1200 {
             let sleeping = try await database.value(
-                "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'")
             if sleeping != "0" { break }
             try await Task.sleep(for: .milliseconds(25))
         }

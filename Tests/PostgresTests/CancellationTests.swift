@@ -23,7 +23,7 @@ import Testing
         #expect(await connection.isAlive())
         await connection.close()
         // A pooler keeps its connection to the server, with another statement on it or none.
-        #expect(try await eventually(within: .seconds(5)) { try await !server.isRunning(backend) })
+        #expect(try await eventually(within: .seconds(15)) { try await !server.isRunning(backend) })
         if place == .pooler {
             let next = try await place.open()
             #expect(try await next.value("1") == "1")
@@ -38,7 +38,7 @@ import Testing
         try await server.query("CREATE TABLE t (i int)", in: database)
         let connection = try await open(server.url(database))
         let backend = try await connection.processIdentifier
-        let task = Task { await failure { try await connection.run("INSERT INTO t SELECT 1 FROM pg_sleep(1)") } }
+        let task = Task { await failure { try await connection.run("INSERT INTO t SELECT 1 FROM pg_sleep(20)") } }
         #expect(try await eventually { try await server.isRunning(backend) })
         task.cancel()
         #expect(await task.value.error == .canceled(during: .querying))

@@ -110,7 +110,8 @@ extension PostgresServer {
         await connection.close()
     }
 
-    @Test(arguments: Place.available) func readsLargeResultsAndSendsLargeScripts(place: Place) async throws {
+    @Test(.serialized, arguments: Place.available) func readsLargeResultsAndSendsLargeScripts(place: Place) async throws
+    {
         for attempt in 1... {
             let connection = try await place.open()
             do {

@@ -89,23 +89,23 @@ import Testing
         await withTaskGroup { group in
             for _ in 0..<8 {
                 group.addTask {
-                    #expect(await calls.run(limit: .milliseconds(200)) { sleep(5) } == nil)
+                    #expect(await calls.run(limit: .milliseconds(200)) { sleep(20) } == nil)
                 }
             }
         }
         await Task { await Task.yield() }.value
         // No call has returned, so there is no room for another.
         #expect(await calls.run(limit: patience) { 42 } == nil)
-        #expect(start.duration(to: .now) < .seconds(3))
+        #expect(start.duration(to: .now) < .seconds(15))
     }
 
     @Test func endsABlockingCallWithItsTask() async {
         let calls = BlockingCalls(most: 2)
         let start = ContinuousClock.now
-        let task = Task { await calls.run(limit: patience) { sleep(3) } }
+        let task = Task { await calls.run(limit: patience) { sleep(20) } }
         task.cancel()
         #expect(await task.value == nil)
-        #expect(start.duration(to: .now) < .seconds(2))
+        #expect(start.duration(to: .now) < .seconds(15))
         #expect(await calls.run(limit: patience) { 42 } == 42)
     }
 

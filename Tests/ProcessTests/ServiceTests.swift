@@ -70,18 +70,25 @@ import Testing
     }
 
     @Test func endsAtOnceAtASecondSignal() async throws {
-        let database = try await SessionsDatabase(on: .packaged())
-        try await database.run(Self.due + Self.slowDeletion)
-        let daemon = try RunningDaemon(url: database.url)
-        try await daemon.wait("a batch under way") { try await Self.isDeleting(in: database) }
-        // A frozen backend keeps the run from ending at once after the first signal.
-        let backend = try #require(Int32(try await Self.deletingBackend(in: database)))
-        kill(backend, SIGSTOP)
-        defer { kill(backend, SIGCONT) }
-        daemon.signal(SIGTERM)
-        try await daemon.wait("the first signal") { try daemon.log.contains("Stopping.") }
-        daemon.signal(SIGTERM)
-        #expect(try await daemon.exitStatus(limit: .seconds(2)) == 128 + SIGTERM)
+        // A frozen backend keeps the run from ending for two seconds after the first signal, which a loaded machine may not
+        // leave to the test; then the daemon ends with 0.
+        for _ in 0..<10 {
+            let database = try await SessionsDatabase(on: .packaged())
+            try await database.run(Self.due + Self.slowDeletion)
+            let daemon = try RunningDaemon(url: database.url)
+            try await daemon.wait("a batch under way") { try await Self.isDeleting(in: database) }
+            let backend = try #require(Int32(try await Self.deletingBackend(in: database)))
+            kill(backend, SIGSTOP)
+            defer { kill(backend, SIGCONT) }
+            let signaled = ContinuousClock.now
+            daemon.signal(SIGTERM)
+            try await daemon.wait("the first signal") { try daemon.log.contains("Stopping.") }
+            daemon.signal(SIGTERM)
+            guard signaled.duration(to: .now) < .milliseconds(1500) else { continue }
+            #expect(try await daemon.exitStatus() == 128 + SIGTERM)
+            return
+        }
+        Issue.record("no second signal was sent within 1.5 s after the first")
     }
 
     @Test(.enabled(if: geteuid() == 0, "needs root for a process namespace"))
@@ -141,7 +148,7 @@ import Testing
         try await daemon.wait("a removal") {
             try await server.value("SELECT count(*) FROM mcp_sessions", in: "postgres") == "0"
         }
-        #expect(try daemon.runs.last?["outcome"] == "succeeded")
+        try await daemon.wait("its end") { try daemon.runs.last?["outcome"] == "succeeded" }
     }
 
     @Test(.slow) func livesOnThroughAFailoverToAServerThatIsReadOnlyAtFirst() async throws {

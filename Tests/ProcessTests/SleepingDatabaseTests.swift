@@ -6,7 +6,7 @@ import Testing
 @Suite struct SleepingDatabaseTests {
     private static let pending = """
         INSERT INTO mcp_sessions (session_id, user_id, server_url, transport_type, callback_url, expires_at)
-        VALUES ('s', 'u', 'x', 'sse', 'x', now() + interval '6 seconds');
+        VALUES ('s', 'u', 'x', 'sse', 'x', now() + interval '20 seconds');
         """
 
     @Test(.slow) func leavesTheDatabaseAloneUntilSomethingIsDue() async throws {
@@ -15,7 +15,7 @@ import Testing
         let daemon = try RunningDaemon(
             url: database.url,
             environment: ["MCP_CLEANUP_JOBS_MCP_CLEANUP_TRANSIENT_SESSIONS_MAX_STALENESS": "1h"])
-        try await daemon.wait("the removal") { try await database.count() == 0 }
+        try await daemon.wait("the removal", limit: .seconds(60)) { try await database.count() == 0 }
         try await daemon.wait("the rest") {
             try daemon.log.contains("nothing is due before") && daemon.runs.count >= 3
         }

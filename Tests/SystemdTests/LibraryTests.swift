@@ -20,7 +20,7 @@ import Testing
     @Test func isLoadedByAServiceOfSystemdOnly() async throws {
         let manager = try ManagerSocket()
         let supervised = try daemon(["NOTIFY_SOCKET": manager.address])
-        #expect(manager.receive(containing: "READY=1") != nil)
+        #expect(await manager.receive(containing: "READY=1") != nil)
         #expect(try await hasLibrary(supervised))
         let alone = try daemon([:])
         try await alone.wait("an attempt") { try alone.log.contains("NOTIFY") || alone.log.contains("attempt") }
@@ -104,7 +104,7 @@ import Testing
             "/usr/bin/unshare", ["--mount", "/bin/sh", "-c", script, folder, try Command.daemon] + arguments,
             environment: ["PATH": "/usr/bin:/bin"].merging(environment) { $1 })
         var entries: [String] = []
-        while let entry = journald.receive(limit: .milliseconds(100)) { entries.append(entry) }
+        while let entry = await journald.receive(limit: .milliseconds(100)) { entries.append(entry) }
         return (result, entries)
     }
 

@@ -84,7 +84,7 @@ struct MachineTests {
         let began = ContinuousClock.now
         try await machine.check("systemctl start mcp-cleanupd")
         let start = began.duration(to: .now)
-        #expect(start < .seconds(5), "it took \(start)")
+        #expect(start < .seconds(15), "it took \(start)")
         print("systemctl start took \(start)")
         #expect(try await machine.property("ActiveState") == "active")
         try await machine.wait("a status with the trouble") {
@@ -95,7 +95,7 @@ struct MachineTests {
         let stopping = ContinuousClock.now
         try await machine.check("systemctl stop mcp-cleanupd")
         print("systemctl stop took \(stopping.duration(to: .now))")
-        #expect(stopping.duration(to: .now) < .seconds(5))
+        #expect(stopping.duration(to: .now) < .seconds(15))
         #expect(try await machine.property("Result") == "success")
     }
 

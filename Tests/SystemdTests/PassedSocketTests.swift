@@ -69,7 +69,7 @@ import Testing
         let path = try TemporaryDirectory.make() + "/socket"
         let manager = try ManagerSocket()
         let daemon = try daemon("unix:\(path)", listen: "off", ["NOTIFY_SOCKET": manager.address])
-        #expect(manager.receive(containing: "READY=1") != nil)
+        #expect(await manager.receive(containing: "READY=1") != nil)
         #expect(try daemon.log.contains("http.listen is off: nothing is served on the socket that systemd passed"))
         #expect(try await UnixHTTP.get("/livez", at: path, limit: 1)?.isEmpty ?? true)
     }
@@ -102,8 +102,8 @@ import Testing
             }
             let accepted = try LoopbackHTTP.connected(port: port)
             defer { close(accepted) }
-            // Long enough to be accepted; the request comes when the service is already stopping.
-            try await Task.sleep(for: .milliseconds(200))
+            // It is accepted before this later one; its request comes when the service is already stopping.
+            #expect(try await LoopbackHTTP.get("/livez", port: port).status == 200)
             let signaled = ContinuousClock.now
             daemon.signal(SIGTERM)
             try await Task.sleep(for: .milliseconds(300))

@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 
 /// A socket such as a service manager, or the journal, listens on.
@@ -39,9 +40,9 @@ package final class ManagerSocket {
     }
 
     /// The next datagram that is no barrier; `nil` when none comes within the limit.
-    package func receive(limit: Duration = .seconds(5)) -> String? {
+    package func receive(limit: Duration = .seconds(15)) async -> String? {
         // Ends, since each barrier is read once, and a sender waits for one before it sends the next.
-        while let bytes = receiveBytes(limit: limit) {
+        while let bytes = await receiveBytes(limit: limit) {
             let message = String(decoding: bytes, as: UTF8.self)
             if message != "BARRIER=1" { return message }
             // Its descriptor, which nothing here takes, is closed by the kernel: the sender goes on.
@@ -50,12 +51,20 @@ package final class ManagerSocket {
         return nil
     }
 
-    package func receiveBytes(limit: Duration = .seconds(5)) -> [UInt8]? {
-        var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-        guard poll(&request, 1, Int32(limit / .milliseconds(1))) == 1 else { return nil }
-        var buffer = [UInt8](repeating: 0, count: 1 << 20)
-        let count = recv(descriptor, &buffer, buffer.count, 0)
-        return count < 0 ? nil : Array(buffer[..<count])
+    /// Waits on a thread of its own: the few threads of Swift's pool are needed by the other tests.
+    package func receiveBytes(limit: Duration = .seconds(15)) async -> [UInt8]? {
+        let descriptor = descriptor
+        return await withCheckedContinuation { continuation in
+            Thread.detachNewThread {
+                var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+                guard poll(&request, 1, Int32(limit / .milliseconds(1))) == 1 else {
+                    return continuation.resume(returning: nil)
+                }
+                var buffer = [UInt8](repeating: 0, count: 1 << 20)
+                let count = recv(descriptor, &buffer, buffer.count, 0)
+                continuation.resume(returning: count < 0 ? nil : Array(buffer[..<count]))
+            }
+        }
     }
 
     /// Fills the queue, as when a manager does not read: the next datagram blocks its sender.
@@ -78,10 +87,10 @@ package final class ManagerSocket {
     }
 
     /// Receives until a datagram has the text; `nil` when none does within the limit.
-    package func receive(containing text: String, limit: Duration = .seconds(10)) -> String? {
+    package func receive(containing text: String, limit: Duration = .seconds(15)) async -> String? {
         let deadline = ContinuousClock.now + limit
         while ContinuousClock.now < deadline {
-            if let message = receive(limit: .milliseconds(100)), message.contains(text) { return message }
+            if let message = await receive(limit: .milliseconds(100)), message.contains(text) { return message }
         }
         return nil
     }

@@ -6,7 +6,7 @@ import Time
     @Test func comeInTheirOrderOnceAndNeverEarly() async {
         let deadlines = Deadlines()
         // Late enough that all have been added before the first is due, also on a busy machine.
-        let start = ContinuousClock.now + .milliseconds(500)
+        let start = ContinuousClock.now + .seconds(2)
         let (calls, sender) = AsyncStream<(milliseconds: Int, isEarly: Bool)>.makeStream()
         for number in 0..<200 {
             let milliseconds = number * 73 % 200
@@ -35,11 +35,11 @@ import Time
     @Test func whatIsCanceledDoesNotComeAndWhatFollowsDoes() async {
         let deadlines = Deadlines()
         let start = ContinuousClock.now
-        let canceled = deadlines.add(at: start + .milliseconds(200)) { Issue.record("it was canceled") }
+        let canceled = deadlines.add(at: start + .seconds(1)) { Issue.record("it was canceled") }
         deadlines.cancel(canceled)
         // No timer is pending now: adding one has to set the kernel's timer again.
         await withCheckedContinuation { continuation in
-            _ = deadlines.add(at: start + .milliseconds(300)) { continuation.resume() }
+            _ = deadlines.add(at: start + .milliseconds(1100)) { continuation.resume() }
         }
         deadlines.cancel(canceled)
     }
@@ -56,10 +56,10 @@ import Time
     @Test func aHandlerMayAddAndCancel() async {
         let deadlines = Deadlines()
         await withCheckedContinuation { continuation in
-            let other = deadlines.add(at: .now + .milliseconds(100)) { Issue.record("it was canceled") }
+            let other = deadlines.add(at: .now + .seconds(1)) { Issue.record("it was canceled") }
             _ = deadlines.add(at: .now) {
                 deadlines.cancel(other)
-                _ = deadlines.add(at: .now + .milliseconds(200)) { continuation.resume() }
+                _ = deadlines.add(at: .now + .milliseconds(1200)) { continuation.resume() }
             }
         }
     }
