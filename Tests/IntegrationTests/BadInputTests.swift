@@ -199,16 +199,19 @@ import Testing
     }
 
     /// No setting of a database or a role changes what is deleted.
-    @Test(arguments: [
-        "default_transaction_read_only = on", "default_transaction_isolation = 'repeatable read'",
-        "default_transaction_isolation = 'serializable'", "default_transaction_deferrable = on",
-        "DateStyle = 'SQL, DMY'",
-        "DateStyle = 'German'", "TimeZone = 'America/New_York'", "IntervalStyle = 'sql_standard'",
-        "standard_conforming_strings = off", "search_path = ''", "enable_tidscan = off", "statement_timeout = '1h'",
-        "plan_cache_mode = force_generic_plan", "bytea_output = escape", "client_encoding = LATIN1", "lock_timeout = 1",
-        "extra_float_digits = -15", "backslash_quote = off", "idle_in_transaction_session_timeout = '1h'",
-        "transform_null_equals = on", "enable_seqscan = off",
-    ])
+    @Test(
+        .slow,
+        arguments: [
+            "default_transaction_read_only = on", "default_transaction_isolation = 'repeatable read'",
+            "default_transaction_isolation = 'serializable'", "default_transaction_deferrable = on",
+            "DateStyle = 'SQL, DMY'",
+            "DateStyle = 'German'", "TimeZone = 'America/New_York'", "IntervalStyle = 'sql_standard'",
+            "standard_conforming_strings = off", "search_path = ''", "enable_tidscan = off", "statement_timeout = '1h'",
+            "plan_cache_mode = force_generic_plan", "bytea_output = escape", "client_encoding = LATIN1",
+            "lock_timeout = 1",
+            "extra_float_digits = -15", "backslash_quote = off", "idle_in_transaction_session_timeout = '1h'",
+            "transform_null_equals = on", "enable_seqscan = off",
+        ])
     func aSettingOfTheRoleChangesNothing(setting: String) async throws {
         let database = try await SessionsDatabase(on: .packaged())
         try await database.run(PrivilegeTests.population)

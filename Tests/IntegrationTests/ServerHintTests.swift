@@ -253,7 +253,7 @@ import Testing
             settings: ["query_wait_timeout = 2", "server_login_retry = 1"])
     }
 
-    @Test(arguments: logins + objects + pooled + networks)
+    @Test(.slow, arguments: logins + objects + pooled + networks)
     func isToldWithItsCodeAndWhatToDo(mistake: Mistake) async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let role = try await database.makeServiceRole()

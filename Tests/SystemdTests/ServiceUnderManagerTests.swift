@@ -53,11 +53,13 @@ import Testing
         withExtendedLifetime(daemon) {}
     }
 
-    @Test(arguments: [
-        ["WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"], ["WATCHDOG_USEC": "7"], ["WATCHDOG_USEC": "nonsense"],
-        ["WATCHDOG_USEC": "18446744073709551615"], ["WATCHDOG_USEC": "31536000000001"],
-        ["WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "me"],
-    ])
+    @Test(
+        .slow,
+        arguments: [
+            ["WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"], ["WATCHDOG_USEC": "7"], ["WATCHDOG_USEC": "nonsense"],
+            ["WATCHDOG_USEC": "18446744073709551615"], ["WATCHDOG_USEC": "31536000000001"],
+            ["WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "me"],
+        ])
     func feedsNoWatchdogThatIsAnothersOrAbsurd(watchdog: [String: String]) async throws {
         let manager = try ManagerSocket()
         let daemon = try daemon(watchdog.merging(["NOTIFY_SOCKET": manager.address]) { $1 })

@@ -175,25 +175,35 @@ import Testing
         try await Self.expectTheRestIsDone(watched)
     }
 
-    @Test(arguments: [
-        ("REVOKE DELETE ON mcp_sessions FROM ROLE", "GRANT DELETE ON mcp_sessions TO ROLE", Int32(77), "failed 42501"),
-        ("REVOKE SELECT ON mcp_sessions FROM ROLE", "GRANT SELECT ON mcp_sessions TO ROLE", 77, "failed 42501"),
-        (
-            "ALTER TABLE mcp_sessions RENAME active TO enabled", "ALTER TABLE mcp_sessions RENAME enabled TO active",
-            78, "failed 42703"
-        ),
-        ("ALTER TABLE mcp_sessions RENAME TO gone", "ALTER TABLE gone RENAME TO mcp_sessions", 78, "failed 42P01"),
-        (
-            "ALTER TABLE mcp_sessions ENABLE ROW LEVEL SECURITY", "ALTER TABLE mcp_sessions DISABLE ROW LEVEL SECURITY",
-            77, "failed 42501"
-        ),
-        (
-            "CREATE FUNCTION no() RETURNS TRIGGER LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER no BEFORE DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION no()",
-            "DROP TRIGGER no ON mcp_sessions", 77, "failed"
-        ),
-        ("REVOKE UPDATE ON mcp_cleanup.runs FROM ROLE", "GRANT UPDATE ON mcp_cleanup.runs TO ROLE", 77, "running"),
-        ("ALTER TABLE mcp_cleanup.runs RENAME TO gone", "ALTER TABLE mcp_cleanup.gone RENAME TO runs", 78, "running"),
-    ])
+    @Test(
+        .slow,
+        arguments: [
+            (
+                "REVOKE DELETE ON mcp_sessions FROM ROLE", "GRANT DELETE ON mcp_sessions TO ROLE", Int32(77),
+                "failed 42501"
+            ),
+            ("REVOKE SELECT ON mcp_sessions FROM ROLE", "GRANT SELECT ON mcp_sessions TO ROLE", 77, "failed 42501"),
+            (
+                "ALTER TABLE mcp_sessions RENAME active TO enabled",
+                "ALTER TABLE mcp_sessions RENAME enabled TO active",
+                78, "failed 42703"
+            ),
+            ("ALTER TABLE mcp_sessions RENAME TO gone", "ALTER TABLE gone RENAME TO mcp_sessions", 78, "failed 42P01"),
+            (
+                "ALTER TABLE mcp_sessions ENABLE ROW LEVEL SECURITY",
+                "ALTER TABLE mcp_sessions DISABLE ROW LEVEL SECURITY",
+                77, "failed 42501"
+            ),
+            (
+                "CREATE FUNCTION no() RETURNS TRIGGER LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER no BEFORE DELETE ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION no()",
+                "DROP TRIGGER no ON mcp_sessions", 77, "failed"
+            ),
+            ("REVOKE UPDATE ON mcp_cleanup.runs FROM ROLE", "GRANT UPDATE ON mcp_cleanup.runs TO ROLE", 77, "running"),
+            (
+                "ALTER TABLE mcp_cleanup.runs RENAME TO gone", "ALTER TABLE mcp_cleanup.gone RENAME TO runs", 78,
+                "running"
+            ),
+        ])
     func aChangeBetweenTwoBatchesFailsTheRun(
         change: String, undoing: String, status: Int32, row: String
     ) async throws {

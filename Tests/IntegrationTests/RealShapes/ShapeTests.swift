@@ -11,7 +11,7 @@ import Testing
         try await Self.expectSame(shape)
     }
 
-    @Test(arguments: SeededRandom.seeds(16))
+    @Test(.slow, arguments: SeededRandom.seeds(16))
     func deletesWhatCanBeDeletedOneByOneInAnyShape(seed: UInt64) async throws {
         var random = SeededRandom(seed: seed)
         try await Self.expectSame(Shape(using: &random))
