@@ -17,7 +17,7 @@ struct ConnectionAttempt {
     /// In bytes. A login takes a few kilobytes and a certificate chain; a server that sends more only fills memory.
     private static let mostBytes = 1 << 20
 
-    /// With an honest server a step takes milliseconds: a TLS handshake, 4,096 rounds of SCRAM.
+    /// Above what a step takes with an honest server: milliseconds, for a TLS handshake or 4,096 rounds of SCRAM.
     private static let longestStep = Duration.milliseconds(500)
 
     let parameters: ConnectionParameters
@@ -47,7 +47,9 @@ struct ConnectionAttempt {
         return connection
     }
 
-    /// An abandoned step is over within a moment, unless the server makes libpq compute: then no attempt waits for it.
+    /// Waits until libpq has ended an abandoned step, for `longestStep` at most: a hostile server can prolong that step to half
+    /// an hour.
+    /// - Throws: `unreachable` where libpq has not ended it by then, `canceled`.
     private func requireFreeThread() async throws(PostgresError) {
         guard Connection.isAbandonedThreadRunning else { return }
         let answer = FirstAnswer<Bool>()
