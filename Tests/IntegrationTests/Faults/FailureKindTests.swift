@@ -287,7 +287,7 @@ import Testing
         let result = try await ended
         #expect(result.status == 75, "\(result)")
         try await Self.expect("failed 57014", in: watched, result)
-        try await watched.letGo()
+        try await Gate.open(in: watched.database)
         try await Self.expectTheRestIsDone(watched)
     }
 

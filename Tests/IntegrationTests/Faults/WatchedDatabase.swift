@@ -12,7 +12,7 @@ struct WatchedDatabase: Sendable {
 
     /// - Parameters:
     ///   - secondsPerRow: how much longer each deleted row takes, so that more can happen in a transaction.
-    ///   - rows: how many rows are deleted before the next one waits for `letGo()`.
+    ///   - rows: how many rows are deleted before the next one waits for `Gate.open`.
     init(on server: PostgresServer, secondsPerRow: Double = 0, holdingAfter rows: Int = .max) async throws {
         database = try await SessionsDatabase(on: server)
         try await database.run(
@@ -45,11 +45,6 @@ struct WatchedDatabase: Sendable {
             BEGIN INSERT INTO tool_calls VALUES (NEW.session_id), (NEW.session_id); RETURN NULL; END $$;
             CREATE TRIGGER call AFTER INSERT ON mcp_sessions FOR EACH ROW EXECUTE FUNCTION call();
             """)
-    }
-
-    /// Lets the deletions that wait, and all later ones, take place.
-    func letGo() async throws {
-        try await database.run("SELECT nextval('openings')")
     }
 
     /// Small batches, and a short lease, so that a dead owner is noticed soon. Only the transient job is enabled.
