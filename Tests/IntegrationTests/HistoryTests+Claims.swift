@@ -49,6 +49,40 @@ extension HistoryTests {
         #expect(wait <= .seconds(4))
     }
 
+    /// A batch of one row may work for longer than a claim waits: for a trigger of the application's, say.
+    @Test(arguments: [0, 300])
+    func aLongBatchOfALivingOwnerIsLeftAlone(age: Int) async throws {
+        let database = try await Self.database()
+        try await Self.insertRun(database, scheduledAt: Self.fireTime - .seconds(age))
+        let batch = try await OtherTransaction(
+            in: database, "UPDATE mcp_cleanup.runs SET rows_deleted = 4, heartbeat_at = clock_timestamp()")
+        // A claim waits for a sixth of the lease.
+        let report = await Self.run(database, history: History(mode: .required, lease: .seconds(12)))
+        #expect(report.failure == nil)
+        guard case .held(by: "another", _) = report.skip else {
+            Issue.record("\(report)")
+            return
+        }
+        try await batch.commit()
+        #expect(try await Self.rows(database) == ["schedule running 1 4 0"])
+    }
+
+    @Test(arguments: [
+        "LOCK TABLE mcp_cleanup.runs IN SHARE MODE",
+        """
+        INSERT INTO mcp_cleanup.runs (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at, cutoff)
+        VALUES ('\(Job.transientSessions.name)', '\(fireTime)', 'schedule', 'another', 1, 'running', now(), now(), now())
+        """,
+    ])
+    func aLockThatIsNoRunsFailsTheClaim(sql: String) async throws {
+        let database = try await Self.database()
+        let other = try await OtherTransaction(in: database, sql)
+        let report = await Self.run(database, history: History(mode: .required, lease: .seconds(3)))
+        #expect(report.failure?.sqlState == "55P03")
+        try await other.rollBack()
+        #expect(await Self.run(database).outcome == .succeeded)
+    }
+
     /// No later run of `--once` has the dead run's fire time, so another claim has to close its row.
     @Test func aDeadOnceIsClosedByTheNextClaimOrLookBackOfAnyJob() async throws {
         let database = try await Self.database()

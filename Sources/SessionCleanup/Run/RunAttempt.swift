@@ -179,11 +179,20 @@ extension RunAttempt {
 
     /// - Returns: `nil` if there is no run for this process; the report then says why.
     private mutating func claim(_ survey: Survey, in session: DatabaseSession) async throws(RunFailure) -> RunClaim? {
-        let script = HistorySQL.claim(
-            request, of: run.job.name, schema: schema(of: survey), token: token, history: run.history,
-            cutoff: survey.clock, tolerance: tolerance(survey))
+        var blocked: RunFailure?
         for _ in 1...Self.mostClaims {
-            let answers = try await session.write(script)
+            let script = HistorySQL.claim(
+                request, of: run.job.name, schema: schema(of: survey), token: token, history: run.history,
+                cutoff: survey.clock, tolerance: tolerance(survey), inserts: blocked == nil)
+            let answers: Script.Answers
+            do {
+                answers = try await session.write(script)
+            } catch {
+                // lock_not_available: a long batch holds a run's row. Whose, is read without a wait.
+                guard error.sqlState == "55P03", blocked == nil else { throw error }
+                blocked = error
+                continue
+            }
             claimedAt = .now
             let candidates = try answers.read(.candidates) { try $0.rows.map(ClaimCandidate.init) }
             report.earlierRuns = try answers.read(.earlierRuns) { try EarlierRuns($0.onlyRow()) }
@@ -194,7 +203,7 @@ extension RunAttempt {
                     return begin(reopened)
                 }
             // Another process was faster: look again at once.
-            case .claimAgain: break
+            case .claimAgain: if let blocked { throw blocked }
             case .ended(let row, let outcome):
                 _ = begin(row)
                 report.outcome = outcome

@@ -26,23 +26,28 @@ enum HistorySQL {
     /// for. All later locks are taken without waiting, so two claims cannot deadlock. Where a dead owner's running row
     /// for another fire time prevented the INSERT, it is closed, and no candidate is left: the claim is repeated.
     /// - Parameters:
+    ///   - inserts: false to leave out the INSERT, which waits for a batch that is accounting in the row of a run.
     ///   - schema: the schema of the sessions table; `nil` for a job of the operator's own, or where it is in doubt.
     ///   - cutoff: the clock that the survey read, which was compared with the host's.
     ///   - tolerance: how far before its fire time, by the database's clock, a run may have begun: fire times are named
     ///     by the host's clock, and by a database that is behind it each run begins early.
     static func claim(
         _ request: RunRequest, of job: String, schema: TrustedSchema?, token: String, history: History,
-        cutoff: UTCInstant, tolerance: Duration
+        cutoff: UTCInstant, tolerance: Duration, inserts: Bool
     ) -> Script {
         let (job, fireTime) = (SQL.literal(job), SearchSQL.literal(request.scheduledAt))
-        var script = Script(
-            """
-            INSERT INTO mcp_cleanup.runs
-                   (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at, cutoff, session_schema)
-            SELECT \(job), \(fireTime), \(SQL.literal(request.origin.rawValue)), \(SQL.literal(token)), 1, 'running',
-                   now(), clock_timestamp(), \(SearchSQL.literal(cutoff)), \(trusted(schema))
-                ON CONFLICT DO NOTHING
-            """)
+        var script = Script()
+        if inserts {
+            script.add(
+                """
+                INSERT INTO mcp_cleanup.runs
+                       (job, scheduled_at, origin, claimed_by, attempts, status, started_at, heartbeat_at, cutoff,
+                        session_schema)
+                SELECT \(job), \(fireTime), \(SQL.literal(request.origin.rawValue)), \(SQL.literal(token)), 1, 'running',
+                       now(), clock_timestamp(), \(SearchSQL.literal(cutoff)), \(trusted(schema))
+                    ON CONFLICT DO NOTHING
+                """)
+        }
         script.add(abandon(after: history.lease, except: "job = \(job) AND scheduled_at = \(fireTime)"))
         // No run has begun later than now. A future fire time's row that says so would answer it when it comes.
         script.add(
