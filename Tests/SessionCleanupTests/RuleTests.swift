@@ -16,8 +16,8 @@ import Testing
         (Duration.seconds(3600), "interval '1 hours'"),
         (.seconds(5400), "interval '5400 seconds'"),
         (.seconds(90 * 86_400), "interval '2160 hours'"),
-        (.milliseconds(3_600_500), "interval '3600500 milliseconds'"),
-        (.seconds(3600) + .nanoseconds(1), "interval '3600001 milliseconds'"),
+        (.milliseconds(3_600_500), "interval '3600.500 seconds'"),
+        (.seconds(3600) + .nanoseconds(1), "interval '3600.001 seconds'"),
     ])
     func anAgeIsNeverInDaysAndNeverRoundedDown(after: Duration, interval: String) {
         let rule = Rule(candidates: "active = true", column: "updated_at", after: after)

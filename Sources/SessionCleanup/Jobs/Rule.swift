@@ -1,3 +1,5 @@
+import Time
+
 /// Which rows of a table are due at a cutoff, and since when each of them is.
 package struct Rule: Hashable, Sendable {
     /// A condition on the row that time does not change; SQL over its columns.
@@ -53,14 +55,18 @@ package struct Rule: Hashable, Sendable {
         }.joined(separator: " ")
     }
 
-    /// `after` in SQL: in hours or smaller units, never in days, whose length depends on the session's time zone.
-    private var interval: String {
-        let (seconds, attoseconds) = after.components
-        // Rounded up to whole milliseconds, the configuration's smallest unit, so that no row is due too early.
-        let milliseconds = seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
+    /// `after` in SQL, rounded up to whole milliseconds, the configuration's smallest unit: no row is due too early.
+    private var interval: String { (after + .nanoseconds(999_999)).interval }
+}
+
+extension Duration {
+    /// SQL for the whole milliseconds of it, in hours or seconds: never in days, whose length depends on the session's time
+    /// zone, nor in milliseconds, since PostgreSQL 14 reads a number in an interval into 32 bits.
+    var interval: String {
+        let milliseconds = wholeMilliseconds
         if milliseconds.isMultiple(of: 3_600_000) { return "interval '\(milliseconds / 3_600_000) hours'" }
-        return milliseconds.isMultiple(of: 1000)
-            ? "interval '\(milliseconds / 1000) seconds'" : "interval '\(milliseconds) milliseconds'"
+        let fraction = milliseconds.isMultiple(of: 1000) ? "" : ".\(String(1000 + milliseconds % 1000).dropFirst())"
+        return "interval '\(milliseconds / 1000)\(fraction) seconds'"
     }
 }
 

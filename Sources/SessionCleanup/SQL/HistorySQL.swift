@@ -54,7 +54,7 @@ enum HistorySQL {
             """
             UPDATE mcp_cleanup.runs SET started_at = clock_timestamp()
              WHERE run_id IN (SELECT run_id FROM mcp_cleanup.runs
-                               WHERE job = \(job) AND scheduled_at > now() + \(interval(tolerance)) AND status <> 'running'
+                               WHERE job = \(job) AND scheduled_at > now() + \(tolerance.interval) AND status <> 'running'
                                  AND started_at > clock_timestamp()
                                ORDER BY scheduled_at LIMIT \(pruneLimit) FOR UPDATE SKIP LOCKED)
             """)
@@ -62,11 +62,11 @@ enum HistorySQL {
             """
             SELECT \(RecordedRun.columns), r.scheduled_at = \(fireTime) AS is_same_fire_time
                  , CASE WHEN \(isSilent(for: history.lease)) THEN 0
-                        ELSE \(milliseconds("heartbeat_at + \(interval(history.lease)) - clock_timestamp()")) END
+                        ELSE \(milliseconds("heartbeat_at + \(history.lease.interval) - clock_timestamp()")) END
                    AS lease_left_ms
                  , \(retryWait("r")) AS retry_wait_ms
-                 , r.started_at < r.scheduled_at - \(interval(tolerance))
-                   AND r.scheduled_at <= now() + \(interval(tolerance)) AS is_ahead
+                 , r.started_at < r.scheduled_at - \(tolerance.interval)
+                   AND r.scheduled_at <= now() + \(tolerance.interval) AS is_ahead
               FROM mcp_cleanup.runs AS r
              WHERE r.job = \(job) AND (r.scheduled_at = \(fireTime) OR r.status = 'running')
             """, as: .candidates)
@@ -151,7 +151,7 @@ enum HistorySQL {
     /// Returns the wait until a row's next attempt, in milliseconds, zero if it is due; NULL if none is to follow.
     static func retryWait(_ row: String) -> String {
         """
-        CASE WHEN \(row).next_attempt_at BETWEEN clock_timestamp() AND clock_timestamp() + \(interval(longestRetry))
+        CASE WHEN \(row).next_attempt_at BETWEEN clock_timestamp() AND clock_timestamp() + \(longestRetry.interval)
              THEN \(milliseconds("\(row).next_attempt_at - clock_timestamp()"))
              WHEN \(row).next_attempt_at IS NOT NULL THEN 0 END
         """
@@ -171,7 +171,7 @@ enum HistorySQL {
     /// Returns the condition that `heartbeat_at` is older than the lease, or further in the future than the lease (written
     /// by a fast clock). If the run's owner is alive nevertheless, the fence stops it.
     static func isSilent(for lease: Duration) -> String {
-        let lease = interval(lease)
+        let lease = lease.interval
         return "heartbeat_at NOT BETWEEN clock_timestamp() - \(lease) AND clock_timestamp() + \(lease)"
     }
 
@@ -272,7 +272,7 @@ enum HistorySQL {
             UPDATE mcp_cleanup.runs
                SET status = '\(outcome.rawValue)', heartbeat_at = clock_timestamp(), finished_at = clock_timestamp()
                  , rows_skipped = \(progress.rowsSkipped), rows_refused = \(progress.rowsRefused)
-                 , next_attempt_at = \(wait.map { "clock_timestamp() + \(interval($0))" } ?? "NULL")
+                 , next_attempt_at = \(wait.map { "clock_timestamp() + \($0.interval)" } ?? "NULL")
                  , error_sqlstate = \(text(failure?.sqlState?.rawValue))
                  , error_message = \(text(failure?.description, limit: messageLimit))
              WHERE \(key) AND status \(isCorrection ? "<>" : "=") 'running'
@@ -298,7 +298,7 @@ enum HistorySQL {
              WHERE run_id IN (
                    SELECT old.run_id FROM jobs AS j CROSS JOIN LATERAL (
                           SELECT r.run_id FROM mcp_cleanup.runs AS r
-                           WHERE r.job = j.job AND r.scheduled_at < least(now(), \(fireTime)) - \(interval(retention))
+                           WHERE r.job = j.job AND r.scheduled_at < least(now(), \(fireTime)) - \(retention.interval)
                              AND r.status <> 'running'
                              AND r.run_id <> (SELECT run_id \(latest) ORDER BY scheduled_at DESC LIMIT 1)
                              AND r.run_id IS DISTINCT FROM (SELECT run_id \(latest) AND origin <> 'once'
@@ -321,9 +321,5 @@ enum HistorySQL {
             text += form
         }
         return SQL.literal(text)
-    }
-
-    private static func interval(_ duration: Duration) -> String {
-        "interval '\(duration.wholeMilliseconds) milliseconds'"
     }
 }
