@@ -14,6 +14,7 @@ package actor Connection {
     /// `nil` once closed.
     private var handle: LibpqConnection?
     private var isBusy = false
+    private var incoming = IncomingBytes()
 
     /// Enough for a round trip and the start of a process on a loaded server.
     private var cancelLimit = Duration.seconds(1)
@@ -89,9 +90,14 @@ package actor Connection {
         isBusy = true
         defer { isBusy = false }
         handle.forgetNotices()
+        guard incoming.scriptBegins(limit: Exchange.mostBytesOfAMessage) else {
+            self.handle = nil
+            throw .unexpectedAnswer("the server makes the connection keep more and more")
+        }
         var exchange = Exchange(
             connection: handle, queue: executor.queue, step: step, deadline: deadline,
-            heedsCancellation: heedsCancellation)
+            heedsCancellation: heedsCancellation, incoming: incoming)
+        defer { incoming = exchange.incoming }
         do throws(PostgresError) {
             guard PQsendQuery(handle.pointer, sql) == 1, PQsetSingleRowMode(handle.pointer) == 1 else {
                 throw exchange.lost
@@ -124,10 +130,11 @@ package actor Connection {
     /// False if the connection is closed, if an error has left it unusable, or if the server has ended it.
     package func isAlive() -> Bool {
         guard let handle else { return false }
+        let (pointer, limit) = (handle.pointer, Exchange.mostBytesOfAMessage)
         // A server that ends the session sends its message before the end of the stream: fewer than eight reads.
         for _ in 0..<8 {
-            guard SocketWait.isReady(PQsocket(handle.pointer), .read) else { return true }
-            guard PQconsumeInput(handle.pointer) == 1 else { break }
+            guard SocketWait.isReady(PQsocket(pointer), .read) else { return true }
+            guard incoming.read(PQsocket(pointer), limit: limit, { PQconsumeInput(pointer) }) == 1 else { break }
             handle.dropNotifications()
         }
         self.handle = nil

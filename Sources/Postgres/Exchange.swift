@@ -9,12 +9,12 @@ struct Exchange {
     let started = ContinuousClock.now
     var deadline: ContinuousClock.Instant
     var heedsCancellation: Bool
-    var incoming = IncomingBytes()
+    var incoming: IncomingBytes
     var reader = ResultReader()
 
     /// In bytes, the most that a server may send without completing a row or a statement. Our statements' longest row
     /// is an array of 50,000 row addresses: 1.2 MB. libpq holds six copies of an error of this length: 36 MB.
-    private static let mostBytesOfAMessage = 6 << 20
+    static let mostBytesOfAMessage = 6 << 20
     /// The first wait for a confirmation before the request to cancel is repeated, a round trip; doubled each time.
     private static let firstConfirmationWait = Duration.milliseconds(100)
 

@@ -11,6 +11,23 @@ struct IncomingBytes {
     /// All bytes that had come by the last read, as the kernel counts them; `nil` for a socket without such a count.
     private var received: Int?
 
+    /// The bytes of the scripts before that were no rows: notices, which libpq hands out, or settings, which it keeps.
+    private var beforeScript = 0
+    /// The process's memory when `beforeScript` first passed the limit.
+    private var residentAtFirst: Int?
+
+    /// A script begins, whose bytes are counted from zero.
+    /// - Returns: false if the ones before it sent more than the limit again and again, and the process has grown by more
+    ///   than twice the limit meanwhile.
+    mutating func scriptBegins(limit: Int) -> Bool {
+        (beforeScript, sinceMessage) = (beforeScript + sinceMessage, 0)
+        guard beforeScript > limit else { return true }
+        beforeScript = 0
+        let resident = HostProcess.residentBytes
+        residentAtFirst = residentAtFirst ?? resident
+        return resident - (residentAtFirst ?? resident) <= limit * 2
+    }
+
     /// Runs a call of libpq that reads. It reads for as long as the kernel has more of a long message. A near server
     /// can keep up with that, so that a hundred megabytes come within one call.
     /// - Parameter limit: the most bytes that may have come since the last row. The kernel counts the bytes of a TCP

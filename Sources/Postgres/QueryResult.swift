@@ -35,12 +35,17 @@ package struct QueryResult: Sendable {
             try textIfPresent(column) == nil ? nil : try bool(column)
         }
 
-        package func integer(_ column: String) throws(PostgresError) -> Int {
-            guard let value = Int(try text(column)) else {
-                throw .unexpectedAnswer("column \(column) is not an integer")
+        /// Reads an integer.
+        /// - Parameter most: the largest one on either side of zero. For a number that nothing is added to it may be `.max`.
+        package func integer(_ column: String, most: Int = mostOfInteger) throws(PostgresError) -> Int {
+            guard let value = Int(try text(column)), value.magnitude <= most.magnitude else {
+                throw .unexpectedAnswer("column \(column) is not an integer, or too large a one")
             }
             return value
         }
+
+        /// More than any count, number or age in milliseconds that a server has. Sums of thousands do not overflow.
+        package static let mostOfInteger = 1_000_000_000_000_000
     }
 }
 

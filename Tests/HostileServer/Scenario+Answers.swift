@@ -17,6 +17,10 @@ extension Scenario {
         flooding("descriptions without an end", Bytes.columns(columns)),
         flooding("rows between notifications", after: Bytes.columns(["one"]), Bytes.row(["1"]) + Bytes.notification),
         flooding("ends of the query without an end", Bytes.ready),
+        flooding(
+            "a notice without an end behind the answer",
+            after: Bytes.answer + Bytes.message("N", length: 1_000_000_000) + Bytes.text("Mlong"),
+            [UInt8](repeating: 65, count: 1 << 20)),
         flooding("errors of 5 MB", Bytes.error("57014", String(repeating: "e", count: 5 << 20))),
         answering("a row without a description", Bytes.row(["1"]) + Bytes.done + Bytes.ready),
         answering(
@@ -68,6 +72,23 @@ extension Scenario {
             visitor.beSilent()
         },
     ]
+
+    /// Gives each query the right answer, and before it settings of 30 KB, the longest that libpq takes, with names that have
+    /// not come before: it keeps them for as long as the connection lives.
+    /// - Parameter count: the number of settings before each answer.
+    package static func keepingSettings(_ count: Int) -> @Sendable (Visitor) -> Void {
+        { visitor in
+            guard visitor.readStartup(), visitor.send(Bytes.greeting) else { return }
+            let value = String(repeating: "v", count: 29_900)
+            for query in 0... {
+                guard visitor.readQuery() else { return }
+                for number in 0..<count {
+                    guard visitor.send(Bytes.parameter("setting\(query * count + number)", value)) else { return }
+                }
+                guard visitor.send(Bytes.answer) else { return }
+            }
+        }
+    }
 
     private static let columns = (0..<1600).map { "column\($0)" }
 

@@ -31,6 +31,32 @@ import Testing
         #expect(result.lines.contains("abandoned") == (scenario.description == Scenario.endlessComputation))
     }
 
+    /// Each answer stays below the limit for one; together they are 170 MB, which libpq would keep.
+    @Test func survivesAServerThatMakesTheConnectionKeepMoreAndMore() async throws {
+        let server = HostileServer(serve: Scenario.keepingSettings(190))
+        let result = try await Command.run(
+            Command.built("connection-probe"), [server.url, "SELECT 1 AS one", "30"], environment: [:])
+        let memory = try #require(result.lines.last?.firstMatch(of: /^memory ([0-9]+)$/).flatMap { Int($0.1) })
+        #expect(result.status == 0 && memory < 64 << 10, "\(memory) KiB: \(result.output)")
+        // The first answers are taken, then one ends the connection.
+        #expect((3...20).contains(result.lines.count { $0 == "answer 1" }), "\(result.output)")
+        let ends = result.lines.filter { $0.contains("the server makes the connection keep more and more") }
+        #expect(ends.count == 1, "\(result.output)")
+        #expect(result.lines.count { $0 == "alive false" } > 0)
+    }
+
+    /// A hundred megabytes of notices leave nothing behind.
+    @Test(arguments: [
+        "SELECT 1 AS one", "SELECT 1 AS one; DO $$ BEGIN RAISE NOTICE '%', repeat('x', 1000000); END $$",
+    ])
+    func keepsAConnectionToARightServer(sql: String) async throws {
+        let result = try await Command.run(
+            Command.built("connection-probe"), [PostgresServer.packaged().url("postgres"), sql, "100"], environment: [:]
+        )
+        #expect(result.lines.count { $0 == "answer 1" } == 100, "\(result.output)")
+        #expect(result.lines.count { $0 == "alive true" } == 100, "\(result.output)")
+    }
+
     /// A correct server that an application's code makes send too much, over the Unix socket, which is faster than TCP.
     @Test(arguments: [
         "DO $$ BEGIN RAISE '%', repeat('x', 100000000); END $$", "SELECT repeat('x', 200000000) AS one",

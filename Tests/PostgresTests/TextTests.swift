@@ -36,16 +36,28 @@ import Time
 
     @Test func readsRowsByType() throws {
         let row = QueryResult.Row(
-            columns: ["t", "f", "n", "i", "x"], values: ["t", "f", nil, "-9223372036854775808", "1.5"])
+            columns: ["t", "f", "n", "i", "x"], values: ["t", "f", nil, "-1000000000000000", "1.5"])
         #expect(try row.bool("t") && !row.bool("f") && row.boolIfPresent("n") == nil)
-        #expect(try row.integer("i") == Int.min)
+        #expect(try row.integer("i") == -QueryResult.Row.mostOfInteger)
         #expect(try row.textIfPresent("n") == nil)
         #expect(throws: PostgresError.unexpectedAnswer("NULL in column n")) { try row.text("n") }
         #expect(throws: PostgresError.unexpectedAnswer("no column absent")) { try row.textIfPresent("absent") }
-        #expect(throws: PostgresError.unexpectedAnswer("column x is not an integer")) { try row.integer("x") }
+        #expect(throws: Self.noInteger("x")) { try row.integer("x") }
         #expect(throws: PostgresError.unexpectedAnswer("column i is not a boolean")) { try row.bool("i") }
         let result = QueryResult(rows: [])
         #expect(throws: PostgresError.unexpectedAnswer("0 rows instead of 1")) { try result.onlyRow() }
+    }
+
+    private static func noInteger(_ column: String) -> PostgresError {
+        .unexpectedAnswer("column \(column) is not an integer, or too large a one")
+    }
+
+    /// Sums and products of what is read must not overflow, which would end the process.
+    @Test(arguments: ["1000000000000001", "-1000000000000001", "9223372036854775807", "-9223372036854775808", "1e15"])
+    func refusesNumbersThatNoServerHas(number: String) throws {
+        let row = QueryResult.Row(columns: ["n", "most"], values: [number, "1000000000000000"])
+        #expect(try row.integer("most") == QueryResult.Row.mostOfInteger)
+        #expect(throws: Self.noInteger("n")) { try row.integer("n") }
     }
 }
 
@@ -120,6 +132,17 @@ import Time
             let failure = ConnectFailure(message: message.hiding(["pä'ss", ""]), candidate: Self.candidate)
             #expect(!"\(failure.error)".contains("pä'ss") && "\(failure.error)".contains("…"))
             #expect("\(failure.error)".visible == "\(failure.error)")
+        }
+    }
+
+    /// An accent behind a password, or a joiner in front, makes one character of two.
+    @Test(arguments: [
+        ("hunter2-token\u{301} x", "…\u{301} x"), ("a\u{200D}hunter2-token", "a\u{200D}…"),
+        ("hunter2-token hunter2-token\u{FE0F}", "… …\u{FE0F}"), ("\r\nhunter2-token\r\n", "\r\n…\r\n"),
+    ])
+    func hidesAPasswordWhateverStandsBesideIt(text: String, shown: String) {
+        for secrets in [["hunter2-token"], ["", "hunter2", "hunter2-token"]] {
+            #expect(Array(text.hiding(secrets).unicodeScalars) == Array(shown.unicodeScalars), "\(secrets)")
         }
     }
 

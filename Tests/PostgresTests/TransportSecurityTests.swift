@@ -92,6 +92,19 @@ import Testing
         if let missing, let warning { #expect(warning.contains("is without \(missing);")) }
     }
 
+    /// A URL in place of a host's name may hold a password.
+    @Test(arguments: [
+        ("postgresql:///d", ["PGHOST": "postgresql://role:CANARY@db.example.org"]),
+        ("postgresql:///d", ["PGHOST": "role:CANARY@db.example.org"]),
+        ("postgresql://role@/d?host=role:CANARY@db.example.org", [:]),
+        ("postgresql://role@/d?hostaddr=role:CANARY@192.0.2.1", [:]),
+    ])
+    func warnsWithoutAPassword(text: String, environment: [String: String]) throws {
+        let warning = try #require(try DatabaseURL(text).transportWarning(environment: environment))
+        #expect(warning.hasPrefix("the database URL for … is without sslmode=verify-full"), "\(warning)")
+        #expect(!warning.contains("CANARY"), "\(warning)")
+    }
+
     @Test func warnsByWhatTheEnvironmentAdds() throws {
         let url = try DatabaseURL("postgresql:///d")
         #expect(url.transportWarning(environment: ["PGHOST": "h"]) != nil)

@@ -75,9 +75,11 @@ extension String {
     /// The text with an ellipsis in place of each password: a server that was given one may quote it.
     func hiding(_ secrets: [String]) -> String {
         // The longest first: a shorter one may be a part of it.
-        secrets.sorted { $0.utf8.count > $1.utf8.count }.reduce(self) { text, secret in
-            guard !secret.isEmpty, text.contains(secret) else { return text }
-            return text.replacing(secret, with: "…")
-        }
+        let secrets = secrets.filter { !$0.isEmpty }.sorted { $0.utf8.count > $1.utf8.count }
+        // By scalars: an accent behind a password makes its last character another one.
+        return String(
+            secrets.reduce(unicodeScalars) { text, secret in
+                text.replacing(secret.unicodeScalars, with: "…".unicodeScalars)
+            })
     }
 }

@@ -72,7 +72,7 @@ extension DatabaseURL {
             .compactMap(\.self)
         guard !missing.isEmpty else { return nil }
         return
-            "the database URL for \(remote.host ?? remote.address ?? "") is without \(missing.joined(separator: " and ")); "
+            "the database URL for \((remote.host ?? remote.address ?? "").withoutURL) is without \(missing.joined(separator: " and ")); "
             + "add it, so that a network in between can neither read nor change what goes to the database"
     }
 }
