@@ -92,4 +92,31 @@ import Testing
         try await holder.rollBack()
         #expect(try await database.daemon(["sessions", "--user", "y", "--json"], url: url).lines.count == 2)
     }
+
+    /// PostgreSQL 17 ends the connection at `transaction_timeout`, and 18 has foreign keys that are not enforced.
+    @Test(
+        .slow, .enabled(if: hasNewest, "MCP_CLEANUPD_TEST_NEWEST_POSTGRES names no directory with the newest server"))
+    func heedsWhatOnlyTheNewestServersHave() async throws {
+        let server = try #require(try await PostgresServer.newest())
+        let database = try await SessionsDatabase(on: server)
+        let owner = "owner_of_\(database.name)"
+        try await database.run(
+            """
+            CREATE TABLE child (session uuid REFERENCES mcp_sessions NOT ENFORCED);
+            CREATE ROLE \(owner) LOGIN SUPERUSER; ALTER ROLE \(owner) SET transaction_timeout = '200ms';
+            """)
+        let older = try await OtherTransaction(in: database, "LOCK TABLE mcp_sessions IN ROW EXCLUSIVE MODE")
+        let command = try RunningCommand(["migrate", "--indexes"], url: server.url(database.name, user: owner))
+        let building =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CREATE INDEX%'"
+        try await eventually("an index is built for longer than the timeout") {
+            try await database.value(building + " AND query_start < now() - interval '400 ms'") == "1"
+        }
+        try await older.rollBack()
+        let result = await command.end()
+        #expect(result.status == 0, "\(result)")
+        let check = try await database.daemon(["check", "--json"])
+        let keys = try #require(check.lines.first { $0.contains(#""check":"foreign-keys""#) })
+        #expect(keys.contains(#""status":"ok""#), "\(keys)")
+    }
 }

@@ -3,7 +3,8 @@ import Postgres
 /// The statements with which `check` finds what stops a run, slows it down or endangers it. All but `schemasOfPath` run under
 /// the search path `pg_catalog, pg_temp`. They read catalogs by their indexes and take no lock that others wait for.
 enum HazardSQL {
-    /// One row for each foreign key that refers to the table or a part of it.
+    /// One row for each foreign key that refers to the table or a part of it, but for those that PostgreSQL 18 does not
+    /// enforce: `conenforced`, which older servers lack.
     static func foreignKeys(to table: UInt32) -> String {
         """
         \(SurveySQL.tree(of: table))
@@ -19,6 +20,7 @@ enum HazardSQL {
           JOIN pg_class AS c ON c.oid = k.conrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
          WHERE k.contype = 'f' AND k.confrelid IN (SELECT relation FROM tree)
            AND (k.conparentid = 0 OR k.confrelid = \(table)::oid)
+           AND to_jsonb(k) ->> 'conenforced' IS DISTINCT FROM 'false'
          ORDER BY n.nspname, c.relname, k.conname
         """
     }

@@ -82,8 +82,10 @@ package struct IndexMigration: Sendable {
             // An index that is built concurrently cannot be in a transaction, so its limits are the session's. Behind a pooler
             // other clients share the session: there our own deadline is the only limit.
             if try await session.isDirect {
-                let limit = Script("SET lock_timeout = \(Transaction.milliseconds(lockLimit))")
-                _ = try await session.continue(limit.adding("SET statement_timeout = 0"))
+                var limits = Script("SET lock_timeout = \(Transaction.milliseconds(lockLimit))")
+                limits.add("SET statement_timeout = 0")
+                if await session.connection.serverVersion >= 170_000 { limits.add("SET transaction_timeout = 0") }
+                _ = try await session.continue(limits)
             }
             var built: [String] = []
             for index in table.partialIndexes(for: jobs, of: generation) {
