@@ -65,7 +65,7 @@ extension DatabaseAccess {
         try await list(RemovedSQL.latest(limit, ofUser: user), .removed, beside: sessions) { result in
             try result.rows.map { row in
                 RemovedSession(
-                    runID: try row.integer("run_id"), job: try row.textIfPresent("job"),
+                    runID: try row.integer("run_id", most: .max), job: try row.textIfPresent("job"),
                     sessionID: try row.textIfPresent("session_id"), userID: try row.textIfPresent("user_id"),
                     serverID: try row.textIfPresent("server_id"), serverName: try row.textIfPresent("server_name"),
                     serverURL: try row.textIfPresent("server_url"), createdAt: try row.instantIfPresent("created"),

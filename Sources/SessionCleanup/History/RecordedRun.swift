@@ -31,12 +31,18 @@ package struct RecordedRun: Hashable, Sendable {
 extension RecordedRun {
     /// The columns that `init(_:)` reads, of a row with the alias `r`.
     static let columns = """
-        r.run_id, r.job, r.status, r.origin, r.rows_deleted, r.rows_skipped, r.rows_refused, r.batches, r.attempts
+        r.run_id, r.job, r.status, r.origin, r.batches, r.attempts
+             , \(rows("deleted")), \(rows("skipped")), \(rows("refused"))
              , r.claimed_by, r.session_schema, r.error_sqlstate, r.error_message
              , \(instant("r.scheduled_at")) AS scheduled, \(instant("r.started_at")) AS started
              , \(instant("r.heartbeat_at")) AS heartbeat, \(instant("r.finished_at")) AS finished
              , \(instant("r.cutoff")) AS cutoff_at
         """
+
+    /// A forged row may count more rows than any table holds.
+    private static func rows(_ what: String) -> String {
+        "least(r.rows_\(what), \(QueryResult.Row.mostOfInteger)) AS rows_\(what)"
+    }
 
     private static func instant(_ column: String) -> String { SearchSQL.seconds(HistorySQL.finite(column)) }
 
@@ -46,7 +52,7 @@ extension RecordedRun {
     init(_ row: QueryResult.Row) throws(PostgresError) {
         let status = try row.text("status")
         self.init(
-            runID: try row.integer("run_id"), job: try row.text("job"),
+            runID: try row.integer("run_id", most: .max), job: try row.text("job"),
             outcome: status == "running"
                 ? nil : try Self.word("status", status) { $0 == "skipped" ? nil : Outcome(rawValue: $0) },
             origin: try Self.word("origin", try row.text("origin"), RunOrigin.init),

@@ -83,7 +83,7 @@ extension HistorySQL {
         ).adding(
             """
             SELECT j.name, floor(greatest(extract(epoch FROM now() - r.heartbeat_at) / 900, 0))::integer AS quarter
-                 , sum(r.rows_deleted)::bigint AS deleted
+                 , least(sum(r.rows_deleted), \(QueryResult.Row.mostOfInteger))::bigint AS deleted
               FROM \(names(jobs)) CROSS JOIN LATERAL (
                    SELECT heartbeat_at, rows_deleted FROM mcp_cleanup.runs
                     WHERE job = j.name AND \(hasCome) AND scheduled_at > now() - interval '8 days'

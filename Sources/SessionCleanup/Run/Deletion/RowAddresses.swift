@@ -103,7 +103,7 @@ struct FoundRows: Sendable {
     init(_ result: QueryResult) throws(PostgresError) {
         for row in result.rows {
             guard try row.textIfPresent("partition") != nil else {
-                recordedRunID = Int64(try row.integer("recorded"))
+                recordedRunID = Int64(try row.integer("recorded", most: .max))
                 continue
             }
             let partition = UInt32(exactly: try row.integer("partition"))
