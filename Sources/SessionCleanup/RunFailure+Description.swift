@@ -14,6 +14,7 @@ extension RunFailure: CustomStringConvertible {
         case .notATable(let table): "\(table) is not a table"
         case .foreignPartition(let table, let name):
             "\(name), a part of \(table), is a foreign table, whose rows cannot be told apart from here"
+        case .partDropped(let table): "a part of \(table) was dropped during the run"
         case .columnMissing(let table, let column): "the table \(table) has no column \(column)"
         case .columnType(let table, let column, let found, let expected):
             "the column \(column) of \(table) is \(found), and must be \(expected)"
@@ -90,6 +91,7 @@ extension RunFailure: CustomStringConvertible {
         case .notATable: "Set database.table, or the job's own table, to the table that holds the rows."
         case .foreignPartition:
             "Run mcp-cleanupd on the server that holds it, and set database.table, or the job's own table, to a local table."
+        case .partDropped: "What was deleted stays deleted; the next attempt looks at the table again."
         case .columnMissing:
             "Set database.table to the table that holds the sessions, and database.session-schema to auto or to its "
                 + "generation."
@@ -117,9 +119,12 @@ extension RunFailure: CustomStringConvertible {
         case .rowSecurity(let table, let role, _):
             "CREATE POLICY mcp_cleanupd ON \(table.quoted) FOR ALL TO \(SQL.identifier(role)) USING (true); and let no "
                 + "restrictive policy apply to the role."
-        case .rowsRefused(let table, _, .trigger, _):
-            "SELECT tgname FROM pg_trigger WHERE tgrelid = \(SQL.literal(table.quoted))::regclass; shows the triggers."
-        case .rowsRefused(_, _, .constraint(let name, "23503"), _):
+        case .rowsRefused(_, _, .trigger(let names), _) where !names.isEmpty:
+            "SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgname IN "
+                + "(\(names.map(SQL.literal).joined(separator: ", "))); shows their tables."
+        // PostgreSQL 18 has a code of its own, 23001, for ON DELETE RESTRICT.
+        case .rowsRefused(_, _, .constraint(let name, "23503"), _),
+            .rowsRefused(_, _, .constraint(let name, "23001"), _):
             "Declare the foreign key \(name) ON DELETE CASCADE or SET NULL, or delete the rows that refer to the sessions."
         case .rowsRefused(_, _, .timeLimit, _):
             "Look for a foreign key without an index on the referencing column: mcp-cleanupd check names it."
@@ -279,8 +284,6 @@ extension SQLState {
             "ALTER TABLE … REPLICA IDENTITY FULL; or give the table a primary key, or let the publication leave out "
             + "deletes: ALTER PUBLICATION … SET (publish = 'insert, update');",
         "55P03": "Something holds a lock on the whole table, such as ALTER TABLE; the next run tries again.",
-        "23503":
-            "A foreign key of another table still points at a due session; declare it ON DELETE CASCADE or SET NULL.",
         "25006": "The server became read-only, as after a failover; the next run connects again.",
         "53": "The server is out of a resource, such as disk space or memory.",
         "57014": "An administrator, or a timeout of the server's, canceled the statement; the next run continues.",

@@ -14,6 +14,8 @@ package enum RunFailure: Error, Hashable, Sendable {
     case notATable(TableName)
     /// A partition that is kept on another server, where addresses mean other rows.
     case foreignPartition(TableName, String)
+    /// A part of the table was dropped while a run walked over the parts.
+    case partDropped(TableName)
     case columnMissing(TableName, column: String)
     case columnType(TableName, column: String, found: String, expected: String)
     /// Neither or both of the columns that tell the two schema generations apart.
@@ -86,7 +88,7 @@ extension RunFailure {
             case .privileges, .rowSecurity, .insertVetoed, .owner: .refused
             }
         case .serverReadOnly, .databaseClockAhead, .deadlinePassed, .tooManyDue, .claimLost, .indexBlocked,
-            .notReplicated:
+            .notReplicated, .partDropped:
             .mayPass
         case .canceled: .canceled
         case .databaseURL, .serverTooOld, .tableMissing, .notATable, .foreignPartition, .columnMissing, .columnType,

@@ -78,6 +78,32 @@ extension HistoryTests {
         }
     }
 
+    /// A role that may write the history may count more rows than any table has.
+    @Test func countsThatNoTableHasStopNothing() async throws {
+        let database = try await Self.database()
+        for hour in 1...3 {
+            try await Self.insertRun(
+                database, status: "succeeded", owner: "forger", scheduledAt: Self.fireTime - .seconds(3600 * hour))
+        }
+        try await database.run(
+            """
+            UPDATE mcp_cleanup.runs
+               SET rows_deleted = 9223372036854775807, rows_skipped = 9223372036854775807, rows_refused = 9223372036854775807,
+                   heartbeat_at = now(), finished_at = now();
+            ALTER TABLE mcp_cleanup.runs ALTER run_id RESTART WITH 9000000000000000000;
+            """)
+        for command in ["history", "status", "check"] {
+            let result = try await database.daemon([command])
+            #expect(result.status == 0, "\(command): \(result)")
+        }
+        #expect(try await database.daemon(["history"]).output.contains("1,000,000,000,000,000"))
+        let (job, most) = (Job.transientSessions.name, QueryResult.Row.mostOfInteger)
+        let recent = try await database.access().lookBack(at: [job], beside: .sessions)[job]?.recentRuns
+        #expect(recent?.runs.map(\.rowsDeleted) == [most, most, most] && recent?.deletions == [0: most])
+        let run = await Self.run(database)
+        #expect(run.outcome == .succeeded, "\(run)")
+    }
+
     // MARK: Encodings
 
     @Test(arguments: ["LATIN1", "SQL_ASCII", "EUC_JP"])
@@ -204,12 +230,14 @@ extension HistoryTests {
         #expect(try await database.value("SELECT string_agg(setting, ' ') FROM ends") == setting)
     }
 
-    /// The server commits, and warns that it has stopped waiting for the standby.
-    @Test func anEndThatNoStandbyHasConfirmedIsAFailure() async throws {
+    /// The server commits, and warns that it has stopped waiting for the standby, whichever messages the role wants.
+    @Test(arguments: [("notice", 0), ("error", 0), ("error", 1)])
+    func anEndThatNoStandbyHasConfirmedIsAFailure(messages: String, due: Int) async throws {
         let shared = try await PostgresServer.packaged()
         let server = try await PostgresServer(binaries: shared.binaries)
         defer { server.stop() }
-        let database = try await Self.database(due: 0, on: server)
+        let database = try await Self.database(due: due, on: server)
+        try await database.run("ALTER DATABASE \(database.name) SET client_min_messages = \(messages)")
         try await database.run("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
         try await database.run("SELECT pg_reload_conf()")
         try await eventually("the server waits for a standby") {
@@ -237,6 +265,7 @@ extension HistoryTests {
             return
         }
         #expect(report.outcome == .failed)
-        #expect(try await Self.rows(database) == ["schedule failed 1 0 0 01000"])
+        let rows = try await Self.rows(database)
+        #expect(rows == ["schedule failed 1 \(due) 0 01000"])
     }
 }

@@ -24,4 +24,13 @@ import Testing
         #expect(Array(left.withoutRefused(rows[...])) == [Self.row(2), Self.row(3)])
         #expect(left.refersToItself && left.refused == 1)
     }
+
+    /// The walk from the other end meets the rows at which the first one has stopped.
+    @Test func rowsThatBothEndsFindCountOnce() {
+        var left = LeftRows()
+        for number in UInt64(0)..<1000 { left.refuse(Self.row(number), .timeLimit, mayPass: true) }
+        left.beginOtherEnd()
+        for number in (UInt64(0)..<1500).reversed() { left.refuse(Self.row(number), .timeLimit, mayPass: true) }
+        #expect(left.refused == 1500 && !left.isBlocked && !left.hasGivenUp)
+    }
 }

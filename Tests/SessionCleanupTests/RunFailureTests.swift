@@ -126,6 +126,11 @@ import Time
             ["2,000 due rows", "fk", "23503", "not tried"], ["ON DELETE CASCADE"]
         ),
         (
+            .rowsRefused(.sessions, count: 2, .constraint("fk", "23001"), hasGivenUp: false), .refused, .failed,
+            ["fk", "23001"], ["ON DELETE CASCADE"]
+        ),
+        (.partDropped(.sessions), .mayPass, .failed, ["public.mcp_sessions", "dropped"], ["next attempt"]),
+        (
             .rowsRefused(.sessions, count: 2, .error("P0001"), hasGivenUp: false), .refused, .failed, ["P0001"],
             ["server's log"]
         ),
@@ -187,7 +192,7 @@ import Time
     }
 
     @Test(arguments: [
-        ("42501", "grants"), ("55P03", "ALTER TABLE"), ("23503", "ON DELETE CASCADE"), ("25006", "read-only"),
+        ("42501", "grants"), ("55P03", "ALTER TABLE"), ("25006", "read-only"),
         ("53100", "disk"), ("57014", "canceled"), ("57P01", "shutting down"),
     ])
     func anErrorOfTheServerHasAHint(sqlState: String, words: String) {

@@ -11,7 +11,8 @@ import Testing
         _ changes: [String: String?] = [:], of table: SessionTable = table
     ) throws -> Survey {
         var values: [String: String?] = [
-            "clock": "1778673900.250000", "synchronous_commit": "on", "deadlock_timeout": "1s",
+            "clock": "1778673900.250000", "synchronous_commit": "on", "client_min_messages": "notice",
+            "deadlock_timeout": "1s",
             "server_version": "150004", "is_in_recovery": "off", "role": "me", "oid": "16385", "kind": "r",
             "has_children": "f", "can_use_schema": "t", "can_select": "t", "can_update": "t", "can_delete": "t",
             "type_of_active": "16 boolean", "type_of_status": nil,

@@ -34,9 +34,9 @@ struct BatchSQL: Sendable {
         let name: TableName
         /// The table's OID where the statement names it alone (ONLY). Another table of that name by now loses no row.
         let alone: UInt32?
-        /// True if it is named alone, and is a partition or an inheritance child of the table. One that is detached by
-        /// the time of the batch, to be kept elsewhere, loses no row.
-        var isPart = false
+        /// The OID of the job's table, if this one is named alone and is a part of it, of whichever level. A part that is
+        /// detached by the time of the batch, by itself or with the part above it, loses no row: it is kept elsewhere.
+        var whole: UInt32?
         /// The unqualified name by which an operator's own condition calls the job's table, also where a partition is read.
         var alias: String?
 
@@ -109,9 +109,16 @@ struct BatchSQL: Sendable {
     }
 
     private var isStillPart: String {
-        guard relation.isPart, let alone = relation.alone else { return "" }
-        return
-            " AND EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhrelid OPERATOR(pg_catalog.=) \(alone)::pg_catalog.oid)"
+        guard let whole = relation.whole, let alone = relation.alone else { return "" }
+        return """
+             AND EXISTS (
+                WITH RECURSIVE above AS (
+                    SELECT \(alone)::pg_catalog.oid AS part
+                     UNION
+                    SELECT i.inhparent FROM pg_catalog.pg_inherits AS i
+                      JOIN above ON i.inhrelid OPERATOR(pg_catalog.=) above.part WHERE NOT i.inhdetachpending
+                ) SELECT FROM above WHERE part OPERATOR(pg_catalog.=) \(whole)::pg_catalog.oid)
+            """
     }
 
     /// Where to look for the rows.

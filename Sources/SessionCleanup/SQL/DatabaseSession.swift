@@ -67,6 +67,7 @@ struct DatabaseSession: Sendable {
     ) async throws(RunFailure) -> (answers: Script.Answers, warning: ServerMessage?) {
         let limit = max(min(budget.transactionLimit, budget.untilDeadline), .milliseconds(1))
         var whole = await begin(isReadOnly: false, limit: limit)
+        whole.add(Transaction.showWarnings)
         whole.add(script)
         whole.add("COMMIT")
         let answers = try await send(

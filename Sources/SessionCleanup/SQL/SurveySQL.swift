@@ -10,6 +10,7 @@ enum SurveySQL {
              , current_setting('in_hot_standby'::text, true) AS is_in_recovery
              , current_user AS role
              , current_setting('synchronous_commit'::text) AS synchronous_commit
+             , current_setting('client_min_messages'::text) AS client_min_messages
              , current_setting('deadlock_timeout'::text) AS deadlock_timeout
         """
 
@@ -79,13 +80,14 @@ enum SurveySQL {
         """
     }
 
-    /// A recursive query for the table with its partitions and inheritance children.
+    /// A recursive query for the table with its partitions and inheritance children. A partition whose DETACH CONCURRENTLY
+    /// has not ended, or was canceled, belongs to the table no longer.
     static func tree(of table: UInt32) -> String {
         """
         WITH RECURSIVE tree AS (
             SELECT \(table)::oid AS relation
              UNION
-            SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON i.inhparent = tree.relation
+            SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON i.inhparent = tree.relation AND NOT i.inhdetachpending
         )
         """
     }
@@ -152,11 +154,12 @@ enum SurveySQL {
         """
     }
 
-    /// The names of the table's triggers that can keep a row from being deleted.
+    /// The names of the triggers of the table and its parts that can keep a row from being deleted.
     static func keepers(of table: UInt32) -> String {
         """
-        SELECT t.tgname AS name FROM pg_trigger AS t
-         WHERE t.tgrelid = \(table)::oid AND t.tgenabled <> 'D' AND t.tgtype & 11::int2 = 11::int2 ORDER BY t.tgname
+        \(tree(of: table))
+        SELECT DISTINCT t.tgname AS name FROM tree JOIN pg_trigger AS t ON t.tgrelid = tree.relation
+         WHERE t.tgenabled <> 'D' AND t.tgtype & 11::int2 = 11::int2 ORDER BY t.tgname
         """
     }
 

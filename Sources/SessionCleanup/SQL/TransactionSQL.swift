@@ -42,6 +42,9 @@ enum Transaction {
     static let preferIndexes = Script("SET LOCAL enable_seqscan = off").adding("SET LOCAL enable_bitmapscan = off")
         .adding("SET LOCAL jit = off")
 
+    /// COMMIT warns if no standby has confirmed it; a role's setting may keep that back.
+    static let showWarnings = "SET LOCAL client_min_messages = warning"
+
     /// pg_temp comes last: else a temporary table would come before pg_catalog's.
     static func setPath(_ path: SearchPath) -> String {
         "SET LOCAL search_path \(path == .catalog ? "= pg_catalog, pg_temp" : "TO DEFAULT")"

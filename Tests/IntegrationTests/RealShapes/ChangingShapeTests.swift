@@ -16,14 +16,14 @@ import Time
     private static let due = 21_000
 
     /// Sessions in two partitions, by their user.
-    private static let partitions = """
+    static let partitions = """
         ALTER TABLE mcp_sessions RENAME TO seed;
         CREATE TABLE mcp_sessions (LIKE seed INCLUDING DEFAULTS INCLUDING CONSTRAINTS) PARTITION BY LIST (user_id);
         CREATE TABLE here PARTITION OF mcp_sessions FOR VALUES IN ('here');
         CREATE TABLE there PARTITION OF mcp_sessions FOR VALUES IN ('there');
         """
 
-    private static func rows(_ count: Int, in table: String = "mcp_sessions", user: String = "here") -> String {
+    static func rows(_ count: Int, in table: String = "mcp_sessions", user: String = "here") -> String {
         """
         INSERT INTO \(table) (session_id, user_id, server_url, transport_type, callback_url, expires_at, active)
         SELECT '\(user)-' || n, '\(user)', 'x', 'sse', 'x', now() - interval '1 hour', false
@@ -148,6 +148,38 @@ import Time
         #expect(report.outcome == .succeeded && report.progress.rowsSkipped == 0, "\(report)")
         #expect(try await database.count() == 0)
         #expect(try await database.count(in: "there") == kept && kept > 0)
+    }
+
+    /// The part of a part stays one, and yet is no part of the table any more.
+    @Test(.slow) func aPartUnderOneThatIsDetachedDuringTheRunIsLeftAlone() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(
+            Self.partitions
+                + """
+                DROP TABLE there;
+                CREATE TABLE middle PARTITION OF mcp_sessions FOR VALUES IN ('there') PARTITION BY LIST (user_id);
+                CREATE TABLE there PARTITION OF middle FOR VALUES IN ('there');
+                """ + Self.rows(Self.due) + Self.rows(Self.due, user: "there"))
+        async let ran = Self.gatedRun(database, gate: "there-5000")
+        try await Self.atGate(of: database) {
+            try await database.run("ALTER TABLE mcp_sessions DETACH PARTITION middle")
+        }
+        let kept = try await database.count(in: "there")
+        let report = try await ran
+        #expect(report.outcome == .succeeded && report.progress.rowsSkipped == 0, "\(report)")
+        #expect(try await database.count() == 0)
+        // The batch that was under way may delete its rows.
+        #expect(try await database.count(in: "there") >= kept - 500 && kept > 1000)
+    }
+
+    /// As when old partitions are dropped by a program of their own.
+    @Test func aPartThatIsDroppedDuringTheRunIsAPassingCause() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        try await database.run(Self.partitions + Self.rows(Self.due) + Self.rows(300, user: "there"))
+        let report = try await Self.run(database, change: "DROP TABLE there")
+        #expect(report.failure == .partDropped(.sessions) && report.failure?.mayPass == true, "\(report)")
+        #expect(await Self.run(database).outcome == .succeeded)
+        #expect(try await database.count() == 0)
     }
 
     // MARK: Locks

@@ -72,7 +72,8 @@ struct BatchRunner: Sendable {
     mutating func execute(
         _ rows: BatchSQL.Rows, of relation: BatchSQL.Relation, limit wanted: Duration?, waitsBriefly: Bool
     ) async throws(RunFailure) -> Outcome {
-        let limit = try session.budget.limit(wanted.map { min($0, target.survey.deadlockTimeout / 2) })
+        let longest = session.budget.transactionLimit
+        let limit = try session.budget.limit(wanted.map { min($0, target.survey.deadlockTimeout / 2, longest) })
         let lockLimit = waitsBriefly ? min(Self.shortLockLimit, run.limits.lockTimeout) : run.limits.lockTimeout
         let script = try await script(rows, of: relation, limit: limit, lockLimit: lockLimit)
         let sent = ContinuousClock.now
@@ -111,6 +112,7 @@ struct BatchRunner: Sendable {
             isReadOnly: false, limit: longest, lockLimit: run.limits.lockTimeout, path: .role)
         // What is reported as deleted survives a crash of the server.
         if target.survey.commitsAsynchronously { script.add("SET LOCAL synchronous_commit = on") }
+        if target.survey.hidesWarnings { script.add(Transaction.showWarnings) }
         // Rows of the job's own table that row security begins to hide are skipped here; the search after that fails.
         if !target.others.isEmpty { script.add(Transaction.refuseFilters(of: target.others)) }
         // A lock on the table itself, or on one of its parts, is met here, and is not blamed on rows.

@@ -1,7 +1,7 @@
 import Postgres
 import Time
 
-/// Reading, and what comes before the first batch.
+/// Reading, what comes before the first batch, and what measures one.
 extension Deletion {
     /// - Returns: `nil` if the server ended the statement at its time limit.
     func read(_ sql: String, prefersIndexes: Bool = false) async throws(RunFailure) -> QueryResult? {
@@ -17,6 +17,16 @@ extension Deletion {
         }
     }
 
+    /// The failure of a run that cannot read all that may be due within a transaction's time.
+    var tooSlow: RunFailure { .database(.timedOut(during: .querying, limit: session.budget.transactionLimit)) }
+
+    /// Renews the heartbeat if due, a sixth of the lease after the last renewal; called before each step and batch, since
+    /// one that deletes nothing renews none. One search may add up to a third of the lease.
+    mutating func renewClaim() async throws(RunFailure) {
+        guard let claim = runner.claim, claim.renewed.duration(to: .now) > run.history.lease / 6 else { return }
+        try await runner.renewClaim()
+    }
+
     /// The guard of a job with `max-fraction`: counts the table before anything is deleted.
     mutating func refuseMore(than share: Double) async throws(RunFailure) {
         var (due, total) = (0, 0)
@@ -27,9 +37,7 @@ extension Deletion {
             let started = ContinuousClock.now
             let sql = SearchSQL.countOnPages(target.table, target.rule, cutoff: target.cutoff, pages)
             guard let result = try await read(sql) else {
-                guard walk.searchTimedOut() else {
-                    throw .database(.timedOut(during: .querying, limit: session.budget.transactionLimit))
-                }
+                guard walk.searchTimedOut() else { throw tooSlow }
                 continue
             }
             (due, total) = try result.reading { result in
@@ -52,5 +60,16 @@ extension Deletion {
             let pruned = try await session.write(script).read(.row) { try $0.onlyRow().integer("pruned") }
             if pruned < RemovedSQL.pruneLimit { break }
         }
+    }
+
+    /// Executes a batch again after its row was deleted: its cost is then the constant part, which each batch costs.
+    mutating func measureConstant(
+        _ batch: ArraySlice<RowAddress>, of relation: BatchSQL.Relation
+    ) async throws(RunFailure) {
+        let outcome = try await runner.execute(
+            .addresses(batch, inOnePass: false), of: relation, limit: nil, waitsBriefly: true)
+        guard case .done(let done) = outcome else { return }
+        try record(done, inOnePass: false)
+        if done.locked == 0 { size.emptyBatchEnded(cost: done.cost) }
     }
 }

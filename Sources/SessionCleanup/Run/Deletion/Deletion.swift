@@ -6,7 +6,7 @@ import Time
 /// A search by age finds the rows where few are due. Where many are, the pages of the table are walked, each once; then
 /// searches by age find what moved meanwhile. A row that cannot be deleted is left, and the walk continues behind it.
 struct Deletion: Sendable {
-    private let run: CleanupRun
+    let run: CleanupRun
     let target: Target
     let session: DatabaseSession
     var runner: BatchRunner
@@ -20,9 +20,9 @@ struct Deletion: Sendable {
     var soleWriter: SoleWriter?
     /// True once a search found rows in an unknown part, and none of the parts, read again, was on another server.
     private var isLocal = false
+    /// True if the last pass left out a page that the server could not search in time.
+    private var hasUnsearchedPages = false
 
-    /// While only searching, the heartbeat is renewed every lease/6; one search may add up to lease/3.
-    private static let renewals = 6
     /// The most due rows that one search by age returns. It reads the table's pages out of order, which up to here
     /// costs less than reading the whole table.
     private static let mostByAge = 20_000
@@ -54,9 +54,11 @@ struct Deletion: Sendable {
         do {
             return try await deleteAll(after: first)
         } catch {
+            guard [.misconfigured, .unexpected].contains(error.kind) else { throw error }
             // If a part is on another server, statements over the whole table fail in many ways: `parts` throws that.
-            if [.misconfigured, .unexpected].contains(error.kind) { _ = try await target.survey.parts(in: session) }
-            throw error
+            let parts = Set(try await target.survey.parts(in: session).map(\.oid))
+            let isDropped = error.sqlState == "42P01" && parts.contains { $0 == target.survey.oid }
+            throw isDropped && target.parts.contains { !parts.contains($0.oid) } ? .partDropped(target.table) : error
         }
     }
 
@@ -78,6 +80,7 @@ struct Deletion: Sendable {
         if !isDone, !isCapped { try await countMoving() }
         try await renewClaim()
         if let failure = try await left.failure(target, in: session) { throw failure }
+        if hasUnsearchedPages, !isCapped { throw tooSlow }
         return oldest
     }
 
@@ -127,6 +130,7 @@ struct Deletion: Sendable {
     /// - Returns: true if it has found nothing but rows that cannot be deleted.
     private mutating func finalSearch() async throws(RunFailure) -> Bool {
         let deleted = progress.rowsDeleted
+        hasUnsearchedPages = false
         left.beginPass()
         // A session that refers to another one is the younger of the two, and has to go first.
         let order: SearchSQL.Order = left.refersToItself ? .youngestFirst : .oldestFirst
@@ -146,9 +150,8 @@ struct Deletion: Sendable {
 
     /// Counts rows that are still due as skipped: they moved during the last search as well, perhaps behind it.
     private mutating func countMoving() async throws(RunFailure) {
-        guard let found = try await read(SearchSQL.countDue(target.table, target.rule, cutoff: target.cutoff)) else {
-            return
-        }
+        let sql = SearchSQL.countDue(target.table, target.rule, cutoff: target.cutoff)
+        guard let found = try await read(sql) else { throw tooSlow }
         let due = try found.reading { try $0.onlyRow().integer("due") }
         progress.rowsSkipped = max(progress.rowsSkipped, due - left.refused)
         run.onProgress(progress)
@@ -216,7 +219,7 @@ struct Deletion: Sendable {
                 guard let found = try await read(sql) else {
                     if !walk.searchTimedOut() {
                         walk.skip()
-                        soleWriter = nil
+                        (soleWriter, hasUnsearchedPages) = (nil, true)
                     }
                     continue
                 }
@@ -266,7 +269,7 @@ struct Deletion: Sendable {
         case .failed(let obstacle):
             // A row on these pages is to blame: find it by addresses.
             soleWriter = nil
-            fail(size.count, obstacle)
+            size.batchFailed(size.count, isTooLong: obstacle == .tooLong)
             return try await deleteOneByOne(pages, of: relation, &walk, isContended: obstacle == .locked)
         }
         return true
@@ -332,7 +335,7 @@ struct Deletion: Sendable {
                 rows = rows.dropFirst()
             case .failed(let obstacle):
                 failed = max(failed, batch.count)
-                fail(batch.count, obstacle)
+                size.batchFailed(batch.count, isTooLong: obstacle == .tooLong)
                 if obstacle == .locked { contended = max(contended, batch.endIndex) }
                 // Class 27: a trigger changed another row of the batch. That is no guard against mass deletes.
                 if case .refused(let message) = obstacle, suspects == nil, message.sqlState.conditionClass != "27" {
@@ -388,13 +391,5 @@ struct Deletion: Sendable {
     private func pause() async {
         guard run.limits.batchPause > .zero else { return }
         await session.connection.rest(for: min(run.limits.batchPause, session.budget.transactionLimit))
-    }
-
-    /// Renews the heartbeat if due; called before each step and batch: one that deletes nothing renews none.
-    mutating func renewClaim() async throws(RunFailure) {
-        guard let claim = runner.claim, claim.renewed.duration(to: .now) > run.history.lease / Self.renewals else {
-            return
-        }
-        try await runner.renewClaim()
     }
 }

@@ -16,9 +16,9 @@ struct LeftRows: Sendable {
     /// Rows that are known to be refused are not tried again in a later pass. Bounded: 10,000 take 160 KB.
     private var known: Set<RowAddress> = []
     private static let mostKnown = 10_000
-    /// The rows of `known` that this pass has met.
+    /// The first 10,000 rows that this pass found refused: the other end of the walk may find the same ones.
     private var met: Set<RowAddress> = []
-    /// Refused rows of this pass that are not in `known`.
+    /// Refused rows of this pass that are not in `met`.
     private var unknownRefused = 0
     private(set) var skipped = 0
     /// Rows of this pass whose deletion waited for a lock until the time limit.
@@ -87,12 +87,9 @@ struct LeftRows: Sendable {
         if mayPass { refersToItself = true }
         // Eight causes are enough: a later one says nothing new.
         if causes[cause] != nil || causes.count < 8 { causes[cause, default: 0] += 1 }
-        if known.count < Self.mostKnown, !mayPass {
-            known.insert(row)
-            met.insert(row)
-        } else {
-            unknownRefused += 1
-        }
+        guard !met.contains(row) else { return }
+        if known.count < Self.mostKnown, !mayPass { known.insert(row) }
+        if met.count < Self.mostKnown { met.insert(row) } else { unknownRefused += 1 }
         streak += 1
         if isBlocked, isAtOtherEnd { hasGivenUp = true }
     }

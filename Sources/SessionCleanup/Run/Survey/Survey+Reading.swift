@@ -40,6 +40,7 @@ extension Survey {
         serverVersion = try server.integer("server_version")
         isInRecovery = try server.textIfPresent("is_in_recovery") == "on"
         role = try server.text("role")
+        hidesWarnings = try ["error", "fatal", "panic"].contains(server.text("client_min_messages"))
         commitsAsynchronously = try server.text("synchronous_commit") == "off"
         deadlockTimeout = Duration(setting: try server.text("deadlock_timeout")) ?? .seconds(1)
         let found = try row.textIfPresent("kind")

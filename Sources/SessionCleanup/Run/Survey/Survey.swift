@@ -29,6 +29,8 @@ struct Survey: Sendable {
     let serverVersion: Int
     let isInRecovery: Bool
     let role: String
+    /// The role has a `client_min_messages` that keeps back the warning of a COMMIT that no standby has confirmed.
+    let hidesWarnings: Bool
     /// `synchronous_commit` is off by default for the role.
     let commitsAsynchronously: Bool
     /// How long a transaction waits for a lock before the server looks for a deadlock.

@@ -63,7 +63,7 @@ struct Target: Sendable {
             return rule.relation(table)
         }
         var relation = rule.relation(table, part)
-        relation.isPart = oid != survey.oid
+        relation.whole = oid == survey.oid ? nil : survey.oid
         return relation
     }
 
