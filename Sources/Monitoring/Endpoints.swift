@@ -37,9 +37,11 @@ package struct Endpoints: Sendable {
     ///   web page whose DNS name was pointed at this machine sends that name.
     func answer(_ request: HTTPRequestHead, isLoopback: Bool) async -> Answer {
         let hosts = request.headers["Host"]
-        // RFC 9112, section 3.2.
-        guard hosts.count == 1 else { return Answer(400, "A request must have one Host header.") }
-        guard !isLoopback || Self.isLocal(hosts[0]) else {
+        // RFC 9112, section 3.2. A health check may be of HTTP/1.0 and without one; no browser is.
+        guard hosts.count == 1 || hosts.isEmpty && request.version == .http1_0 else {
+            return Answer(400, "A request must have one Host header.")
+        }
+        guard !isLoopback || hosts.allSatisfy(Self.isLocal) else {
             return Answer(
                 421,
                 "The Host header names another host. Ask for localhost or an IP address, or set http.listen to the address that others reach."

@@ -21,7 +21,8 @@ extension ListenAddress {
         let name = String(isBracketed ? host.dropFirst().dropLast() : host)
         // Room for an address of either family: IPv6's is the larger one.
         var address = in6_addr()
-        guard inet_pton(isBracketed ? AF_INET6 : AF_INET, name, &address) == 1 else { return nil }
-        self = .tcp(host: name, port: port)
+        let family = isBracketed ? AF_INET6 : AF_INET
+        guard inet_pton(family, name, &address) == 1 else { return nil }
+        self = .tcp(host: Self.host(family, &address), port: port)
     }
 }

@@ -62,11 +62,7 @@ package struct PassedSocket: Hashable, Sendable {
                 // The port in network order, then the address; in IPv6 a flow label stands between: ip(7), ipv6(7).
                 let port = Int(bytes[2]) << 8 | Int(bytes[3])
                 let address = Array(bytes[(family == AF_INET ? 4 : 8)...])
-                var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
-                // inet_ntop(3) fails only for other families and shorter buffers.
-                inet_ntop(family, address, &text, socklen_t(INET6_ADDRSTRLEN))
-                let host = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-                return .tcp(host: host, port: port)
+                return .tcp(host: ListenAddress.host(family, address), port: port)
             case AF_UNIX:
                 // The path begins after the family; an abstract name begins with a zero byte: unix(7).
                 let name = bytes[..<Int(length)].dropFirst(MemoryLayout<sa_family_t>.size)

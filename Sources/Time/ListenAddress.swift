@@ -1,6 +1,8 @@
+import Glibc
+
 /// An address to listen on: an IP address of this machine with a port, or a Unix socket.
 package enum ListenAddress: Hashable, Sendable, CustomStringConvertible {
-    /// The host without the brackets of an IPv6 address.
+    /// The host as inet_ntop(3) writes it, so that equal addresses are equal texts: without an IPv6 address's brackets.
     case tcp(host: String, port: Int)
     /// A path, or `@` and the name of an abstract socket.
     case unix(path: String)
@@ -13,16 +15,24 @@ package enum ListenAddress: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Returns the text of an address of the family AF_INET or AF_INET6.
+    package static func host(_ family: Int32, _ address: UnsafeRawPointer) -> String {
+        withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(INET6_ADDRSTRLEN)) { text in
+            // inet_ntop(3) fails only for other families and shorter buffers.
+            inet_ntop(family, address, text.baseAddress, socklen_t(text.count)).map { String(cString: $0) } ?? ""
+        }
+    }
+
     /// True if only programs of this machine reach it over IP, browsers included: web pages may try DNS rebinding.
     package var isLoopback: Bool {
         guard case .tcp(let host, _) = self else { return false }
-        return host.hasPrefix("127.") || host == "::1"
+        return host.hasPrefix("127.") || host == "::1" || host.hasPrefix("::ffff:127.")
     }
 
-    /// True if every machine that reaches this one reaches the address: 0.0.0.0 and ::, however they are written.
+    /// True if every machine that reaches this one reaches the address.
     package var isOnAllAddresses: Bool {
         guard case .tcp(let host, _) = self else { return false }
-        return host.allSatisfy { "0:.".contains($0) }
+        return ["0.0.0.0", "::", "::ffff:0.0.0.0"].contains(host)
     }
 
     /// True if a client that connects to the other address reaches this one.

@@ -82,6 +82,15 @@ struct ServedDaemon {
         }
         let without = try await LoopbackHTTP.send("GET /metrics HTTP/1.1\r\nX: y\r\n\r\n", port: served.port)
         #expect(without.status == 400, "\(without)")
+        // A health check of HTTP/1.0 need not have the header. If it has one, it counts.
+        for (head, status) in [
+            ("GET /livez HTTP/1.0", 200), ("GET /livez HTTP/1.0\r\nHost: localhost", 200),
+            ("GET /livez HTTP/1.0\r\nHost: evil.example", 421),
+            ("GET /livez HTTP/1.0\r\nHost: localhost\r\nHost: localhost", 400), ("GET /livez HTTP/1.1", 400),
+        ] {
+            let answer = try await LoopbackHTTP.send("\(head)\r\n\r\n", port: served.port)
+            #expect(answer.status == status, "\(head): \(answer)")
+        }
     }
 
     @Test(arguments: [("0.0.0.0", true), ("127.0.0.1", false)])
