@@ -41,6 +41,40 @@ import Time
         #expect(scheduler.wakeUp.elapsed == nil)
     }
 
+    /// A look at another process's run is no attempt that failed: none of them makes a retry wait longer, or ends the run.
+    @Test(arguments: [1, 10, 2000]) func retriesAsAfterAFirstAttemptWhenTheOwnerIsGone(looks: Int) throws {
+        var now = now("2026-06-01T00:00:00Z")
+        let scheduler = SteeredScheduler([try .named("job", "0 0 1 * *")], at: now)
+        func pass(_ duration: Duration) {
+            now.wall += duration
+            now.elapsed += duration
+        }
+        pass(.seconds(30 * 86_400))
+        var attempt = try #require(scheduler.clockAdvanced(to: now).attempts.first)
+        for _ in 1...looks {
+            let told = scheduler.attemptEnded(attempt, held(attempt, for: .seconds(60), now), now: now).events
+            guard case .attemptEnded? = told.last else {
+                Issue.record("\(told)")
+                return
+            }
+            pass(try #require(scheduler.wakeUp.elapsed) - now.elapsed)
+            attempt = try #require(scheduler.clockAdvanced(to: now).attempts.first)
+        }
+        #expect(attempt.number == looks + 1)
+        for number in 1...3 {
+            let report = RunReport.ended(attempt, failure: .serverReadOnly, now: now)
+            let told = scheduler.attemptEnded(attempt, report, now: now).events
+            guard case .attemptEnded(let total, let wait)? = told.last else {
+                Issue.record("\(told)")
+                return
+            }
+            #expect(RetryPolicy.delays(after: number).contains(wait), "\(number): \(wait)")
+            #expect(total.attempts == number)
+            pass(wait)
+            attempt = try #require(scheduler.clockAdvanced(to: now).attempts.first)
+        }
+    }
+
     /// The owner that took the run may die too.
     @Test func looksAgainForARunThatItLost() throws {
         let (scheduler, attempt, due) = begun()

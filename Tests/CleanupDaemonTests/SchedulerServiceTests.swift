@@ -26,10 +26,13 @@ import Time
                 watchdogInterval: watchdogInterval, clock: clock, onEvent: { told.append($0) })
         }
 
-        static func access(_ failure: RunFailure) -> DatabaseAccess {
+        /// - Parameter onURL: called in each attempt, before it fails.
+        static func access(_ failure: RunFailure, onURL: @escaping @Sendable () -> Void = {}) -> DatabaseAccess {
             DatabaseAccess(
-                url: { () throws(RunFailure) in throw failure }, connectTimeout: .seconds(1), environment: [:],
-                onNotice: { _ in })
+                url: { () throws(RunFailure) in
+                    onURL()
+                    throw failure
+                }, connectTimeout: .seconds(1), environment: [:], onNotice: { _ in })
         }
 
         @Sendable static func run(_ job: Job) -> CleanupRun {
@@ -183,6 +186,31 @@ import Time
             steered.events() == [#"reloaded ["http.listen"]"#, "armed nothing", "armed 2026-05-13T13:00:00Z"])
         steered.stop()
         await run
+    }
+
+    /// SIGHUP after SIGTERM: an event of the reload would be the last word about a service that is stopping.
+    @Test func tellsNothingOfAReloadOnceItStops() async throws {
+        let steered = Steered([try job()], at: "2026-05-13T12:04:59Z")
+        async let run: Void = steered.service.run()
+        _ = try await steered.clock.nextSleep()
+        // The attempt asks for the stop itself, so that it is under way when the reload comes.
+        let access = Steered.access(.databaseURL("none")) {
+            steered.stop()
+            steered.service.relay(.reloading)
+            steered.service.relay(.reloadFailed("late"))
+        }
+        steered.service.reload(
+            jobs: [try job()], access: access, waitingForRestart: [], makeRun: Steered.run)
+        _ = try await steered.clock.nextSleep()
+        _ = steered.events()
+        steered.clock.advance(by: .seconds(1))
+        await run
+        let events = steered.events()
+        #expect(
+            events.dropLast() == [
+                "armed 2026-05-13T12:10:00Z", "attempt 1 schedule 2026-05-13T12:05:00Z", "stopping",
+            ], "\(events)")
+        #expect(["failed after 1", "canceled after 1"].contains(events.last), "\(events)")
     }
 
     @Test func endsAtARequestThatCameBeforeItRan() async throws {

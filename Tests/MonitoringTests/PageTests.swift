@@ -2,6 +2,7 @@ import CleanupDaemon
 import CleanupSchedule
 import Foundation
 @testable import Monitoring
+import Postgres
 @testable import SessionCleanup
 import TestServers
 import Testing
@@ -225,6 +226,63 @@ import Time
         service.answer(1, .transientSessions, .failed, failure: .databaseAway)
         service.learn([(1, .seconds(360)), (9, .seconds(300))], deletions: [0: 10])
         #expect(service.state.jobs[0].recent.map(\.report.outcome) == [.succeeded, .succeeded, .failed])
+    }
+
+    /// The run under way begins with the first attempt that is more than a look at another process's run.
+    @Test func countsTheTimeOfTheRunUnderWayFromItsFirstAttemptThatWasNoLook() {
+        var service = Simulated()
+        func total(_ failure: RunFailure?, after earlier: RunReport?) -> RunReport {
+            var report = RunReport.ended(
+                Job.transientSessions.name, failure == nil ? .skipped : .failed, at: service.now.wall, failure: failure)
+            if failure == nil { report.skip = .held(by: "other", lookAgainAfter: .seconds(60)) }
+            return earlier.map(report.following) ?? report
+        }
+        var report: RunReport?
+        for attempt in 1...2 {
+            service.beginRun(attempt: attempt)
+            let looked = total(nil, after: report)
+            report = looked
+            service.record(.attemptEnded(looked, nextAfter: .seconds(60)))
+            service.pass(.seconds(60))
+        }
+        let start = service.now.wall
+        var deleted = 0
+        for (number, failure) in [RunFailure.databaseAway, nil, .databaseAway, nil, nil, .databaseAway].enumerated() {
+            service.beginRun(attempt: 3 + number)
+            #expect(service.state.jobs[0].underWay?.startedAt == start, "\(number)")
+            #expect(service.state.jobs[0].underWay?.rowsDeleted == deleted, "\(number)")
+            if failure != nil {
+                service.record(.batchEnded(job: Job.transientSessions.name, after: .milliseconds(3), rowsDeleted: 1))
+                deleted += 1
+            }
+            let ended = total(failure, after: report)
+            report = ended
+            service.record(.attemptEnded(ended, nextAfter: .seconds(60)))
+            #expect(service.state.jobs[0].isHeldElsewhere == (failure == nil))
+            service.pass(.seconds(60))
+        }
+    }
+
+    // MARK: Numbers that no table has
+
+    /// The most that is read of a forged row, in each run of the chart and in each slot of the last day.
+    @Test func theLargestNumbersAreDrawnAndAdded() throws {
+        var service = Simulated([.transientSessions, .dormantSessions()])
+        let most = QueryResult.Row.mostOfInteger
+        for job in [Job.transientSessions, .dormantSessions()] {
+            service.learn(
+                (0..<JobState.recentLimit).map { (most, Duration.seconds(60 * (100 - $0))) },
+                deletions: Dictionary(uniqueKeysWithValues: (0...96).map { ($0, most) }), of: job)
+        }
+        service.run(deleted: 1)
+        #expect(service.visible.contains("Removed in the last 24 hours 194,000,000,000,000,001 by all processes"))
+        #expect(service.page.contains("1,000,000,000,000,000 at most, 0 failed"))
+        // All of the scale, and the least that is seen.
+        let bars = service.page.matches(of: /98v-(\d+)/).compactMap { Int($0.1) }
+        #expect(bars.filter { $0 == 90 }.count == 2 * JobState.recentLimit - 1 && bars.filter { $0 == 1 }.count == 1)
+        let text = "\(service.state.document(at: service.now))"
+        #expect(try JSONSerialization.jsonObject(with: Data(text.utf8)) is [String: Any])
+        #expect(service.scraped.contains("mcp_cleanup_rows_deleted_total"))
     }
 
     // MARK: /status.json

@@ -114,8 +114,9 @@ import Testing
         #expect(try await daemon.exitStatus() == 0)
         let events = try daemon.events.filter { $0["job"] == Self.transient }
         let run = events.filter { $0["outcome"] != nil }.compactMap { $0["fire_time"] }
-        let coalesced = events.compactMap { $0["message"] }.filter { $0.contains("came while the job was running") }
-            .compactMap { $0.split(separator: " ").first { $0.hasSuffix("Z") }.map(String.init) }
+        let coalesced = events.compactMap { event in
+            event["message"]?.firstMatch(of: /has not ended at the scheduled time (\S+Z),/).map { String($0.1) }
+        }
         #expect(Set(run).count == run.count)
         let format = ISO8601DateFormatter()
         let seconds = Set(run + coalesced).compactMap { format.date(from: $0)?.timeIntervalSince1970 }.sorted()

@@ -240,7 +240,7 @@ import Testing
         try await database.run(Self.due + Self.slowDeletion)
         let daemon = try RunningDaemon(url: database.url)
         try await daemon.wait("a coalesced fire time") {
-            try daemon.log.contains("still running at the scheduled time")
+            try daemon.log.contains("the run before has not ended at the scheduled time")
         }
         let running = try await database.server.value(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mcp-cleanupd' AND datname = '\(database.name)'",

@@ -1,12 +1,12 @@
-import SessionCleanup
 import Time
 
 /// The fire times of a job that this process has answered, so that a clock that is set back does not answer them again. A fire
 /// time is known by its name, never by being "later than the last one": a clock that ran a year ahead and was put right would
 /// silence the job for a year.
 struct AnsweredFireTimes {
-    /// Fire times from the first to the last of each range, in the order in which they were answered. A new range starts only
-    /// when the clock is set. After the limit the oldest is dropped; its fire times could then run again.
+    /// Fire times from the first to the last of each range, in the order in which they were answered. A new range starts when
+    /// the clock is set, and after fire times that were passed over (`max-staleness`, sleep) or that a reload changed. After
+    /// the limit the oldest is dropped; its fire times could then run again.
     private var ranges: [ClosedRange<UTCInstant>] = []
     private static let limit = 64
 

@@ -11,6 +11,7 @@ extension Scheduler {
         if let earlier = report.earlierRuns { tell(.earlierRunsKnown(job: report.job, earlier)) }
         if let due = report.restsUntil { rest(attempt, until: due, now: now) }
         states[attempt.job].phase = .idle
+        giveBack(run.limit - now.elapsed, after: run)
         let total = run.report.map(report.following) ?? report
         var wait: Duration?
         if case .held(_, let lease) = report.skip {
@@ -18,15 +19,14 @@ extension Scheduler {
             wait = max(lease, .zero) + .milliseconds(Int64.random(in: 100...1000, using: &generator))
         } else if report.failure?.mayPass ?? false, report.skip == nil {
             // A successor's first attempt waits like a run's second one.
-            let number = successor == nil ? attempt.number : 1
+            let number = successor == nil ? run.tries : 1
             let nominal = successor == nil ? run.retryDelay : RetryPolicy.delay(after: 1, using: &generator)
             wait = joined(nominal, after: number, now)
         }
-        let following = successor.map { Run(attempt: $0) } ?? Run(attempt: attempt.next, report: total)
-        if let wait, !isStopping, following.attempt.number <= RetryPolicy.maximumAttempts,
-            // Inside the interval only: once the next fire time has come, its own run is the better retry.
-            now.wall + wait < endOfInterval(of: following.attempt)
-        {
+        let looks = run.looks + (report.skip == nil ? 0 : 1)
+        let following = successor.map { Run(attempt: $0) } ?? Run(attempt: attempt.next, looks: looks, report: total)
+        // Inside the interval only: once the next fire time has come, its own run is the better retry.
+        if let wait, !isStopping, now.wall + wait < endOfInterval(of: following.attempt) {
             states[attempt.job].phase = .waiting(following, addWait(UInt64(attempt.job), until: now.elapsed + wait))
             tell(successor == nil ? .attemptEnded(total, nextAfter: wait) : .runConcluded(total))
             return takeActions()
@@ -44,23 +44,34 @@ extension Scheduler {
         guard !runs.isEmpty else { return }
         var assignments: [Assignment] = []
         var limit = now.elapsed
+        lastSeries += 1
         for var run in runs.sorted(by: { order(of: $0.attempt.job) < order(of: $1.attempt.job) }) {
             let (attempt, job) = (run.attempt, states[run.attempt.job].job)
             // Attempts run one after the other, so each may take its own deadline and all those before it. A deadline
             // covers canceling and closing; half a minute is more than a slow machine needs on top.
             limit += job.deadline + .seconds(30)
-            run.limit = limit
-            run.retryDelay = RetryPolicy.delay(after: attempt.number, using: &generator)
+            (run.limit, run.series) = (limit, lastSeries)
+            run.retryDelay = RetryPolicy.delay(after: run.tries, using: &generator)
             states[attempt.job].phase = .running(run, successor: nil)
-            let isLast = attempt.number >= RetryPolicy.maximumAttempts
             let request = RunRequest(
                 scheduledAt: attempt.scheduledAt, origin: attempt.origin,
                 previousTokens: run.report?.claimTokens ?? [],
                 rowsDeletedBefore: run.report.map { $0.runID == nil ? $0.progress.rowsDeleted : 0 } ?? 0,
-                retry: isLast ? nil : (run.retryDelay, endOfInterval(of: attempt)))
+                retry: (run.retryDelay, endOfInterval(of: attempt)))
             assignments.append((attempt, job, request))
         }
         actions.append(.start(assignments))
+    }
+
+    /// The time that an attempt left unused is not for the attempts that follow in its series.
+    private mutating func giveBack(_ time: Duration, after ended: Run) {
+        for job in states.indices {
+            guard case .running(var run, let successor) = states[job].phase, run.series == ended.series,
+                run.limit > ended.limit, time > .zero
+            else { continue }
+            run.limit -= time
+            states[job].phase = .running(run, successor: successor)
+        }
     }
 
     private func order(of job: Int) -> Int { jobs.firstIndex(of: job) ?? jobs.endIndex }
@@ -91,8 +102,6 @@ enum RetryPolicy {
     static let shortest = Duration.seconds(1)
     /// The longest wait: the end of an hour's outage is noticed within this.
     private static let longest = Duration.seconds(300)
-    /// More attempts than fit into a day even if each waits only a quarter of the longest wait.
-    static let maximumAttempts = 1200
 
     /// Returns the range of waits after an attempt, which counts from 1: from half of the nominal wait to all of it.
     static func delays(after attempt: Int) -> ClosedRange<Duration> {

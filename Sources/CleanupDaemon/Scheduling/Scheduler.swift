@@ -43,12 +43,19 @@ struct Scheduler: ~Copyable {
     /// A run between its first attempt and its end.
     struct Run {
         var attempt: Attempt
+        /// How many of the attempts before this one found only that another process has the run.
+        var looks = 0
         /// The combined report of the attempts before this one; nil if there was none.
         var report: RunReport?
         /// The wait before another attempt, should this one fail for a transient cause.
         var retryDelay = RetryPolicy.shortest
         /// When the attempt under way must have ended, in time since the process began.
         var limit = Duration.zero
+        /// The number of the attempts that follow each other over one connection, this one included.
+        var series = 0
+
+        /// The number of attempts at the run's work, this one included: a retry waits by it.
+        var tries: Int { attempt.number - looks }
     }
 
     struct ScheduledJob {
@@ -90,6 +97,8 @@ struct Scheduler: ~Copyable {
     let start: UTCInstant
     private var lastWall: UTCInstant
     private(set) var isStopping = false
+    /// The number of the last attempts that were begun together.
+    var lastSeries = 0
     var generator: any RandomNumberGenerator & Sendable
     var actions: [Action] = []
 

@@ -70,8 +70,10 @@ package final class SchedulerService: Service {
         return await answer.value(until: .now + limit, heedsCancellation: false, orLate: false, orCanceled: false)
     }
 
-    /// Reports an event of a reload, `reloading` or `reloadFailed`, in its order among the others.
-    package func relay(_ event: ServiceEvent) { sender.yield { _, _, _ in [.tell(event)] } }
+    /// Reports an event of a reload, `reloading` or `reloadFailed`, in its order among the others; not once the service stops.
+    package func relay(_ event: ServiceEvent) {
+        sender.yield { scheduler, _, _ in scheduler.isStopping ? [] : [.tell(event)] }
+    }
 
     /// Puts the configuration that was read again into force. Attempts under way continue as they began.
     package func reload(

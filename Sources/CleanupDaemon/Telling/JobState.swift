@@ -50,6 +50,8 @@ package struct JobState: Sendable {
         let deadline: Duration
         /// In committed batches of this process.
         package fileprivate(set) var rowsDeleted: Int
+        /// False after attempts that found only that another process has the run.
+        fileprivate var hasBegun = true
     }
 
     /// Attempts that failed one after the other, with the failure of the last one.
@@ -93,7 +95,7 @@ package struct JobState: Sendable {
             // A fire time before the start was another process's to answer.
             let isDue = origin == .schedule || scheduledAt >= serviceStartedAt
             if isDue, dueSince == nil { dueSince = now.elapsed }
-            let earlier = number > 1 ? underWay : nil
+            let earlier = number > 1 && underWay?.hasBegun ?? false ? underWay : nil
             endRun()
             underWay = RunUnderWay(
                 scheduledAt: scheduledAt, startedAt: earlier?.startedAt ?? now.wall, origin: origin, attempt: number,
@@ -103,6 +105,8 @@ package struct JobState: Sendable {
             deletions.add(rows, at: now)
         case .attemptEnded(let report, let delay) where report.job == job.name:
             (retryAt, isHeldElsewhere) = (now.wall + delay, report.failure == nil)
+            // Looks at another process's run count as one attempt until one follows that is more: `RunReport.following`.
+            underWay?.hasBegun = report.skip == nil || report.attempts > 1
             if let failure = report.failure { fail(failure, at: now) }
         case .runConcluded(let report) where report.job == job.name: conclude(report, at: now)
         case .earlierRunsKnown(job.name, let earlier):

@@ -33,9 +33,8 @@ package final class ServiceLog: Sendable {
             if let failure = report.failure { write(failure, of: report, retryingAfter: delay) }
         case .runConcluded(let report): write(report)
         case .fireTimeCoalesced(let job, let fireTime):
-            log(
-                .notice, of: job,
-                "still running at the scheduled time \(fireTime), which gets a run of its own only if this one fails.")
+            let consequence = "which gets a run of its own only if it fails."
+            log(.notice, of: job, "the run before has not ended at the scheduled time \(fireTime), \(consequence)")
         case .fireTimesMissed(let job, let count):
             let runs = "\(count) scheduled \(count == 1 ? "run" : "runs")"
             log(.notice, of: job, "missed \(runs).", .fireTimesMissed, ["count": .stringConvertible(count)])

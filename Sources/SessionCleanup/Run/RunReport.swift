@@ -107,16 +107,24 @@ package struct RunReport: Sendable {
         }
     }
 
+    /// A run may have attempts for months. The row has the token of the last claim that the server took, so an older one
+    /// than these counts only where as many answers in a row were lost.
+    private static let mostClaimTokens = 16
+
     /// Returns this attempt's report; where no history has counted them, with what the run's earlier attempts did.
     package func following(_ earlier: RunReport) -> RunReport {
         var report = self
-        report.startedAt = earlier.startedAt
-        report.untilLastAttempt = startedAt - earlier.startedAt
+        // One that only looked at another process's run began nothing.
+        let tries = earlier.attempts - (earlier.skip == nil ? 0 : 1)
+        if tries > 0 {
+            report.startedAt = earlier.startedAt
+            report.untilLastAttempt = startedAt - earlier.startedAt
+        }
         report.cutoff = cutoff ?? earlier.cutoff
         report.runID = runID ?? earlier.runID
-        report.claimTokens = earlier.claimTokens + claimTokens
+        report.claimTokens = (earlier.claimTokens + claimTokens).suffix(Self.mostClaimTokens)
         guard runID == nil else { return report }
-        report.attempts = earlier.attempts + attempts
+        report.attempts = tries + attempts
         report.progress.rowsDeleted += earlier.progress.rowsDeleted
         report.progress.batches += earlier.progress.batches
         return report
