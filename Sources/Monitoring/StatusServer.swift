@@ -8,6 +8,7 @@ package import Time
 ///
 /// Clients' requests take bounded memory and time: see `Connections`. Between requests nothing wakes up.
 package struct StatusServer: Service {
+    private let address: ListenAddress
     private let listener: any Channel
     private let connections = Connections()
 
@@ -20,6 +21,7 @@ package struct StatusServer: Service {
     /// - Parameter passed: a listening socket at this address that another process made, if there is one.
     /// - Throws: `ListenFailure`.
     package init(at address: ListenAddress, passed: Int32?, _ endpoints: Endpoints) async throws {
+        self.address = address
         let connections = connections
         let loop = MultiThreadedEventLoopGroup(numberOfThreads: 1).next()
         let bootstrap = ServerBootstrap(group: loop)
@@ -46,11 +48,15 @@ package struct StatusServer: Service {
     }
 
     /// Accepts connections until the graceful shutdown, then answers those that it has accepted: `Connections.end`.
+    /// - Throws: `ListenFailure` if the system has closed the listener before.
     package func run() async throws {
         try await withTaskCancellationOrGracefulShutdownHandler {
             try await listener.closeFuture.flatMap { connections.end(on: listener.eventLoop) }.get()
         } onCancelOrGracefulShutdown: {
             listener.close(promise: nil)
+        }
+        guard Task.isShuttingDownGracefully || Task.isCancelled else {
+            throw ListenFailure(address: address, code: ECONNABORTED)
         }
     }
 
@@ -96,11 +102,12 @@ package struct ListenFailure: Error, CustomStringConvertible {
     /// The `errno`; `nil` if a Unix socket's path exists and is no socket.
     let code: Int32?
 
-    /// True if it may pass by itself: another process has the address now, or no interface has it yet, as while a machine
-    /// boots.
-    package var mayPass: Bool { [EADDRINUSE, EADDRNOTAVAIL].contains(code) }
+    /// True if it may pass by itself: another process has the address now; no interface has it yet, as while a machine
+    /// boots; or the system has closed the listener (`ECONNABORTED`).
+    package var mayPass: Bool { [EADDRINUSE, EADDRNOTAVAIL, ECONNABORTED].contains(code) }
 
     package var description: String {
+        if code == ECONNABORTED { return "the system has closed the listener at \(address)" }
         let reason = code.map { String(cString: strerror($0)) } ?? "the path exists and is no socket"
         return "cannot listen on \(address): \(reason)"
     }
@@ -108,6 +115,7 @@ package struct ListenFailure: Error, CustomStringConvertible {
     /// The remedy, for the operator.
     package var hint: String {
         switch (code, address) {
+        case (ECONNABORTED, _): "Start the service again, as its unit does."
         case (nil, _): "Remove it, or set http.listen to another path."
         case (ENOENT, .unix): "Make the directory, or set http.listen to a path in one that exists."
         case (EACCES, .unix): "Set http.listen to a path in a directory that the service may write to."

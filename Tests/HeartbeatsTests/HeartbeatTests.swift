@@ -187,6 +187,36 @@ import Testing
         try await daemon.wait("a call after a failure") { paths.withLock { $0.contains("/bad") } }
     }
 
+    /// A call is under way when SIGTERM comes, and answered half a second later.
+    @Test func aStopLetsTheCallUnderWayEnd() async throws {
+        let database = try await SessionsDatabase(on: .packaged())
+        let (asked, isStopping) = (Locked(false), Locked(false))
+        let callers = Locked<[Bool]>([])
+        let listener = try Listener { visitor in
+            var request = [UInt8](repeating: 0, count: 1024)
+            guard read(visitor, &request, request.count) > 0 else { return }
+            asked.withLock { $0 = true }
+            for _ in 0..<3000 where !isStopping.withLock(\.self) { usleep(10_000) }
+            usleep(500_000)
+            // Nothing to read, and no end of the stream: the caller is there, and waits.
+            let isThere = recv(visitor, &request, 1, Int32(MSG_DONTWAIT)) < 0
+            callers.withLock { $0.append(isThere) }
+            let answer = Array("HTTP/1.1 200 OK\r\n\r\n".utf8)
+            _ = send(visitor, answer, answer.count, Int32(MSG_NOSIGNAL))
+        }
+        let daemon = try RunningDaemon(
+            url: database.url,
+            environment: ["MCP_CLEANUP_NOTIFY_SUCCESS_URL": "http://127.0.0.1:\(listener.port)/"])
+        try await daemon.wait("a call") { asked.withLock(\.self) }
+        daemon.signal(SIGTERM)
+        try await daemon.wait("the stop") { try daemon.log.contains("Stopping.") }
+        isStopping.withLock { $0 = true }
+        #expect(try await daemon.exitStatus() == 0)
+        let log = try daemon.log
+        #expect(callers.withLock(\.self).first == true, "\(log)")
+        #expect(!log.contains("A heartbeat did not end") && !log.contains("The heartbeat to"), "\(log)")
+    }
+
     @Test func onceCallsToo() async throws {
         let database = try await SessionsDatabase(on: .packaged())
         let asked = Locked<[String]>([])
@@ -263,7 +293,8 @@ import Testing
         }
         #expect(try daemon.log.contains("no answer came in time"))
         daemon.signal(SIGTERM)
-        // Less than the ten seconds of a call: the stop does not wait for the one under way.
+        // Less than the ten seconds of a call: the stop waits three for the one under way.
         #expect(try await daemon.exitStatus(limit: .seconds(9)) == 0)
+        #expect(try daemon.log.contains("A heartbeat did not end in 3 s, and is left behind."))
     }
 }

@@ -1,6 +1,7 @@
 import CleanupDaemon
 import CleanupSchedule
 import Dispatch
+import Glibc
 @testable import Monitoring
 @testable import SessionCleanup
 import TestServers
@@ -63,6 +64,27 @@ import Time
         #expect(await scheduler.isTurning(within: .seconds(10)))
         scheduler.requestStop()
         await run
+    }
+
+    /// shutdown(2) of a listening socket makes accept(2) fail in every process that has it.
+    @Test(.timeLimit(.minutes(1))) func aServerWhoseListenerTheSystemClosesEndsWithAFailure() async throws {
+        let (passed, port) = try Loopback.bound()
+        let duplicate = dup(passed)
+        defer { close(duplicate) }
+        #expect(listen(passed, 10) == 0)
+        let address = ListenAddress.tcp(host: "127.0.0.1", port: port)
+        // Owns the passed socket from here on.
+        let server = try await StatusServer(at: address, passed: passed, endpoints(try scheduler()))
+        async let run: Void = server.run()
+        #expect(try await LoopbackHTTP.get("/metrics", port: port).status == 200)
+        shutdown(duplicate, Int32(SHUT_RDWR))
+        do {
+            try await run
+            Issue.record("it ended as after a stop")
+        } catch let failure as ListenFailure {
+            #expect(failure.description == "the system has closed the listener at 127.0.0.1:\(port)")
+            #expect(failure.mayPass)
+        }
     }
 
     @Test func isNotBuriedInQuestions() async throws {

@@ -7,7 +7,7 @@ import Testing
 @Suite struct PassedSocketTests {
     /// Passes descriptors from 3 on, each made as one word says, and becomes the program: sd_listen_fds(3).
     private static let passing = """
-        import os, socket, sys
+        import os, signal, socket, sys
         made = []
         for word in sys.argv[1].split():
             kind, _, where = word.partition(":")
@@ -21,6 +21,12 @@ import Testing
                 made.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)); made[-1].bind(where)
             elif kind == "file":
                 made.append(open(where))
+        if "SHUTDOWN" in os.environ and os.fork() == 0:
+            # Keeps a copy, and shuts the socket down once the test has opened the pipe.
+            signal.alarm(60)
+            open(os.environ["SHUTDOWN"]).close()
+            made[0].shutdown(socket.SHUT_RDWR)
+            os._exit(0)
         for number, descriptor in enumerate([os.dup(one.fileno()) for one in made]):
             os.dup2(descriptor, 3 + number)
         os.environ.update(
@@ -87,6 +93,26 @@ import Testing
         #expect(try await daemon.exitStatus() == 78)
         let log = try daemon.log
         #expect(log.contains(words) && log.contains("hint: "), "\(log)")
+    }
+
+    /// A service without its listener would run on unseen: its unit starts it again.
+    @Test func endsWhenTheSystemClosesItsListener() async throws {
+        let port = try Loopback.freePort()
+        let pipe = try TemporaryDirectory.make() + "/pipe"
+        #expect(mkfifo(pipe, 0o600) == 0)
+        let daemon = try daemon("tcp:\(port)", listen: "127.0.0.1:\(port)", ["SHUTDOWN": pipe])
+        try await daemon.wait("an answer") {
+            // Refused until the wrapper has bound the port.
+            (try? await LoopbackHTTP.get("/livez", port: port))?.status == 200
+        }
+        // To read too: opening it waits for no reader then, and lets the reader's own opening return.
+        let writer = open(pipe, O_RDWR | O_CLOEXEC)
+        defer { close(writer) }
+        try await daemon.wait("the end of the listener") {
+            try daemon.log.contains("the system has closed the listener at 127.0.0.1:\(port)")
+        }
+        #expect(try await daemon.exitStatus() == 75)
+        #expect(try daemon.log.contains("Start the service again, as its unit does."))
     }
 
     /// Connections that come while no process accepts wait in the queue; those that were accepted are answered.

@@ -87,7 +87,7 @@ package enum Loopback {
     }
 
     /// Returns a socket that is bound to such a port, which the caller has to close.
-    static func bound() throws -> (Int32, port: Int) {
+    package static func bound() throws -> (Int32, port: Int) {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         for _ in 0..<1000 {
             let port = next.withLock { next in

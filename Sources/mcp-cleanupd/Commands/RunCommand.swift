@@ -82,15 +82,21 @@ struct RunCommand: AsyncParsableCommand, Subcommand {
             let group = ServiceGroup(
                 configuration: ServiceGroupConfiguration(
                     services: services.map {
-                        .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup)
+                        .init(
+                            service: $0, successTerminationBehavior: .gracefullyShutdownGroup,
+                            failureTerminationBehavior: .gracefullyShutdownGroup)
                     },
                     logger: Self.silent))
             try await group.run()
         } catch let error as ListenFailure {
             throw CommandFailure(error.mayPass ? .temporaryFailure : .configuration, "\(error)", hint: error.hint)
         }
+        await heartbeats?.finish(within: Self.heartbeatLimit)
         manager.flush()
     }
+
+    /// Longer than a call takes on a network that works; `shutdown.timeout` ends the process in any case.
+    private static let heartbeatLimit = Duration.seconds(3)
 
     /// Until the process ends, stops the scheduler at SIGTERM and SIGINT, and reads its configuration again at SIGHUP.
     private static func handleSignals(
