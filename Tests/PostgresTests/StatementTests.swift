@@ -71,7 +71,7 @@ extension PostgresServer {
         #expect(try row.bool("yes") && !row.bool("no"))
         #expect(try row.boolIfPresent("unknown") == nil)
         #expect(try row.integer("small") == -42)
-        #expect(try row.integer("large") == Int.max)
+        #expect(try row.integer("large", most: .max) == Int.max)
         #expect(try row.text("text") == "ä“🔑")
         #expect(try row.text("empty") == "")
         #expect(try row.textIfPresent("nothing") == nil)
