@@ -16,7 +16,9 @@ package enum ListenAddress: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// Returns the text of an address of the family AF_INET or AF_INET6.
+    /// - Parameter address: at least the 4 or 16 bytes of an address of that family.
     package static func host(_ family: Int32, _ address: UnsafeRawPointer) -> String {
+        // Only inet_ntop(3) reads it, and no more bytes than the family has: callers pass the 16 of IPv6 or more.
         withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(INET6_ADDRSTRLEN)) { text in
             // inet_ntop(3) fails only for other families and shorter buffers.
             inet_ntop(family, address, text.baseAddress, socklen_t(text.count)).map { String(cString: $0) } ?? ""

@@ -73,6 +73,18 @@ extension Scenario {
         },
     ]
 
+    /// Gives each query the right answer, and before it notices of 1 MB, which libpq hands out and keeps nothing of.
+    package static func sendingNotices(_ count: Int) -> @Sendable (Visitor) -> Void {
+        let notice = Bytes.error("01000", String(repeating: "n", count: 1 << 20), type: "N")
+        return { visitor in
+            guard visitor.readStartup(), visitor.send(Bytes.greeting) else { return }
+            while visitor.readQuery() {
+                for _ in 0..<count where !visitor.send(notice) { return }
+                guard visitor.send(Bytes.answer) else { return }
+            }
+        }
+    }
+
     /// Gives each query the right answer, and before it settings of 30 KB, the longest that libpq takes, with names that have
     /// not come before: it keeps them for as long as the connection lives.
     /// - Parameter count: the number of settings before each answer.

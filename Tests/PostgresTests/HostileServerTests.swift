@@ -45,6 +45,15 @@ import Testing
         #expect(result.lines.count { $0 == "alive false" } > 0)
     }
 
+    /// The same number of bytes, of which libpq keeps none, ends no connection. Over TCP, where all bytes are counted.
+    @Test func keepsAConnectionOverWhichManyNoticesCome() async throws {
+        let server = HostileServer(serve: Scenario.sendingNotices(4))
+        let result = try await Command.run(
+            Command.built("connection-probe"), [server.url, "SELECT 1 AS one", "40"], environment: [:])
+        #expect(result.lines.count { $0 == "answer 1" } == 40, "\(result.output.suffix(2000))")
+        #expect(result.lines.count { $0 == "alive true" } == 40)
+    }
+
     /// A hundred megabytes of notices leave nothing behind.
     @Test(arguments: [
         "SELECT 1 AS one", "SELECT 1 AS one; DO $$ BEGIN RAISE NOTICE '%', repeat('x', 1000000); END $$",

@@ -105,7 +105,7 @@ package struct JobState: Sendable {
             deletions.add(rows, at: now)
         case .attemptEnded(let report, let delay) where report.job == job.name:
             (retryAt, isHeldElsewhere) = (now.wall + delay, report.failure == nil)
-            // Looks at another process's run count as one attempt until one follows that is more: `RunReport.following`.
+            // In a report, attempts that only looked at another process's run count as one: `RunReport.following`.
             underWay?.hasBegun = report.skip == nil || report.attempts > 1
             if let failure = report.failure { fail(failure, at: now) }
         case .runConcluded(let report) where report.job == job.name: conclude(report, at: now)
