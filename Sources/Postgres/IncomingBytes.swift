@@ -18,14 +18,14 @@ struct IncomingBytes {
 
     /// A script begins, whose bytes are counted from zero.
     /// - Returns: false if the ones before it sent more than the limit again and again, and the process has grown by more
-    ///   than twice the limit meanwhile.
+    ///   than four times the limit meanwhile: long notices alone make the allocator keep more than twice the limit.
     mutating func scriptBegins(limit: Int) -> Bool {
         (beforeScript, sinceMessage) = (beforeScript + sinceMessage, 0)
         guard beforeScript > limit else { return true }
         beforeScript = 0
         let resident = HostProcess.residentBytes
         residentAtFirst = residentAtFirst ?? resident
-        return resident - (residentAtFirst ?? resident) <= limit * 2
+        return resident - (residentAtFirst ?? resident) <= limit * 4
     }
 
     /// Runs a call of libpq that reads. It reads for as long as the kernel has more of a long message. A near server
